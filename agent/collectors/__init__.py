@@ -1,0 +1,1 @@
+"""Collectors: each reads one kind of machine and returns samples of the catalogue."""

@@ -1,0 +1,1 @@
+"""What is connected, who may see it, and how to reach it."""

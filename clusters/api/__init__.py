@@ -1,0 +1,1 @@
+"""REST endpoints of clusters, their tokens and their enrolment."""

@@ -1,0 +1,1 @@
+"""Numbers over time: pulled from clusters, rolled up, stored, queried."""

@@ -1,0 +1,1 @@
+"""REST endpoints of nodes, pods, ranges and the gap ledger."""

@@ -1,0 +1,1 @@
+"""One cluster, one window: fetch, roll up, store, move the watermark."""

@@ -1,0 +1,1 @@
+"""Rollups: the arithmetic that turns minutes into wider buckets. Pure."""

@@ -1,0 +1,1 @@
+"""Adapters: a window of one cluster in, rows of the catalogue out."""

@@ -1,0 +1,197 @@
+"""What every metric store offers, and the rows that go in and out.
+
+A store keeps three tiers (:data:`metrics.catalog.TIERS`) of rollups, the newest values of every
+series, and each stream's watermark and gap ledger. Writing is idempotent: the same batch again
+changes nothing, and a bucket over fewer samples never replaces one over more.
+
+Times are Unix seconds, UTC. A bucket is labelled by its start and covers
+``[start, start + width)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+from uuid import UUID
+
+from metrics.catalog import Kind
+
+WindowState = Literal["done", "gap", "lost"]
+Reason = Literal[
+    "", "tunnel_down", "service_down", "bad_response", "centre_down", "not_enrolled",
+    "agent_stopped", "spool_expired", "pending",
+]  # fmt: skip
+"""Why a window has less than it should. ``agent_stopped`` and ``spool_expired`` are losses at the
+source; ``pending`` is a gap not asked for yet; "" where nothing is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """What a series is called within its cluster."""
+
+    kind: Kind
+    ns: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One field over one bucket; ``mean = total / n``. ``n`` >= 1."""
+
+    n: int
+    total: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteRow:
+    """All fields of one series over one minute, as a source returns it."""
+
+    ts: int
+    key: SeriesKey
+    cells: tuple[Cell | None, ...]
+    """In the order of :data:`metrics.catalog.FIELD_NAMES`; None = not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesInfo:
+    """What else is known of a series; the newest wins."""
+
+    key: SeriesKey
+    node: str = ""
+    """The node that a pod runs on; "" for others."""
+    attrs: Mapping[str, str] = field(default_factory=dict)
+    """Short facts for people: phase, workload, image, role, device, fs type. Never identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One line of the gap ledger: an aligned range of one stream and what became of it.
+
+    ``got`` and ``expected`` count minutes. ``attempts`` counts pulls that included the window.
+    """
+
+    start: int
+    end: int
+    state: WindowState
+    got: int
+    expected: int
+    attempts: int
+    reason: Reason
+    detail: str
+    filled_at: int | None
+    """When a former gap was filled; None for windows that came in time or are still open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one pull writes in one transaction.
+
+    Attributes:
+        rows: minutes of nodes, filesystems and pods; cluster rows are made by the store's writer.
+        infos: series seen in this batch.
+        windows: ledger lines to put; (start) is their key.
+        watermark: new end of the contiguous data, or None to leave it.
+        head: new end of the newest data, or None to leave it; never moves back.
+    """
+
+    rows: Sequence[MinuteRow] = ()
+    infos: Sequence[SeriesInfo] = ()
+    windows: Sequence[Window] = ()
+    watermark: int | None = None
+    head: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stream is: contiguous up to ``watermark``, newest data up to ``head``."""
+
+    watermark: int | None
+    head: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """One field of one series over time, one entry a bucket that has data, ascending.
+
+    ``n`` counts minutes within the bucket (1 in the 1m tier).
+    """
+
+    t: list[int]
+    n: list[int]
+    total: list[int]
+    low: list[int]
+    high: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LastRow:
+    """The newest minute of one series: mean values in catalogue order, None = not measured."""
+
+    key: SeriesKey
+    ts: int
+    node: str
+    attrs: Mapping[str, str]
+    values: tuple[int | None, ...]
+
+
+class StoreError(Exception):
+    """The store cannot do it; the message names the file or bucket and the reason."""
+
+
+class MetricStore(Protocol):
+    """The interface of a store. Methods may block on disk or network; none is async.
+
+    ``cluster`` is always the id of a cluster that the caller was allowed to use.
+    """
+
+    def write(self, cluster: UUID, stream: str, batch: Batch) -> None:
+        """Write a batch in one transaction: rows, all rollups, last values, ledger, watermark.
+
+        Idempotent. Cluster-level minutes are recomputed from all nodes stored for each touched
+        minute, and the 10m and 1h buckets from all minutes stored for each touched bucket.
+
+        Raises:
+            StoreError: nothing of the batch was written.
+        """
+
+    def position(self, cluster: UUID, stream: str) -> Position:
+        """Return how far the stream is; both None before the first batch."""
+
+    def windows(
+        self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
+    ) -> list[Window]:
+        """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
+
+    def read(
+        self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
+    ) -> Columns:
+        """Return one field's buckets with ``start <= t < end``. Empty if there is none."""
+
+    def read_many(
+        self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
+    ) -> dict[SeriesKey, Columns]:
+        """Return one field of every series of a kind (heat strips, top lists)."""
+
+    def last(self, cluster: UUID, kind: Kind, *, since: int = 0) -> list[LastRow]:
+        """Return the newest minute of each series of a kind with ``ts >= since``."""
+
+    def last_one(self, cluster: UUID, key: SeriesKey) -> LastRow | None:
+        """Return the newest minute of one series; None if it was never seen."""
+
+    def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
+        """Return the first minute of a series ever stored; None if it was never seen."""
+
+    def expire(self, cluster: UUID, tier: str, before: int, *, limit: int = 50_000) -> int:
+        """Delete at most ``limit`` buckets older than ``before``; return how many went."""
+
+    def erase(self, cluster: UUID) -> None:
+        """Delete everything of a cluster."""
+
+    def clusters(self) -> Iterable[UUID]:
+        """Return the ids of all clusters that the store knows."""
+
+    def check(self) -> str:
+        """Return "ok", or what is wrong with the store (integrity, reachability)."""

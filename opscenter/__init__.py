@@ -1,0 +1,1 @@
+"""Composition: settings, routes, processes, and the pages that mix apps."""

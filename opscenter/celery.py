@@ -1,0 +1,25 @@
+"""The Celery application and its beat schedule.
+
+Beat only says "look what is due": which cluster is pulled when is data
+(:class:`metrics.models.PullSchedule`). Every entry expires within its interval, so that a stalled
+worker finds no backlog. Task names are explicit and stable; arguments are ids.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
+
+app = Celery("opscenter")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["clusters", "metrics", "opscenter"])
+app.conf.beat_schedule = {
+    "dispatch due pulls": {
+        "task": "metrics.dispatch_due",
+        "schedule": 5.0,
+        "options": {"expires": 5, "queue": "pull", "priority": 0},
+    },
+}

@@ -1,0 +1,1 @@
+"""Shared kernel: imports none of our apps."""

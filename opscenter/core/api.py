@@ -1,0 +1,69 @@
+"""What every REST endpoint shares: one error shape and one pagination.
+
+An error reads ``{"error": {"code": "...", "message": "...", "fields": {...}}}``; ``fields`` names
+the offending input fields and is empty where there are none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, pagination, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from opscenter.core.errors import OpsCenterError
+
+_CODES = {
+    status.HTTP_400_BAD_REQUEST: "invalid",
+    status.HTTP_401_UNAUTHORIZED: "not_authenticated",
+    status.HTTP_403_FORBIDDEN: "forbidden",
+    status.HTTP_404_NOT_FOUND: "not_found",
+    status.HTTP_405_METHOD_NOT_ALLOWED: "method_not_allowed",
+    status.HTTP_406_NOT_ACCEPTABLE: "not_acceptable",
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+    status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
+}
+
+
+def error_body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the one error shape."""
+    return {"error": {"code": code, "message": message, "fields": fields or {}}}
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn an exception of a REST view into the one error shape; None lets a bug be a 500."""
+    if isinstance(exc, OpsCenterError):
+        return Response(error_body(exc.code, str(exc)), status=exc.http_status)
+    response = drf_exception_handler(exc, context)
+    if response is None:
+        return None
+    code = _CODES.get(response.status_code, "error")
+    fields: dict[str, Any] = {}
+    if isinstance(exc, exceptions.ValidationError):
+        message = "Some fields are not valid."
+        fields = exc.detail if isinstance(exc.detail, dict) else {"non_field_errors": exc.detail}
+    elif isinstance(exc, Http404):
+        message = "Not found."
+    elif isinstance(exc, PermissionDenied):
+        message = "You may not do this."
+    else:
+        message = str(getattr(exc, "detail", exc))
+    response.data = error_body(code, message, fields)
+    return response
+
+
+def json_not_found(request: HttpRequest) -> JsonResponse:
+    """Answer 404 in the one error shape for a path below /api/ that does not exist."""
+    del request
+    return JsonResponse(error_body("not_found", "Not found."), status=404)
+
+
+class PageNumberPagination(pagination.PageNumberPagination):
+    """Pages of 50 by default, ``?page_size=`` up to 500: count, next, previous, results."""
+
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 500

@@ -1,0 +1,70 @@
+"""The errors that Ops Center raises itself, each with a stable code for the API.
+
+Adapters translate library errors into these at their boundary. A message says what happened,
+to which cluster, file or field, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class OpsCenterError(Exception):
+    """An error with a stable machine code and the HTTP status that it answers with."""
+
+    code = "error"
+    http_status = 500
+
+
+class NotFoundError(OpsCenterError):
+    """The object does not exist, or the user may not see it: the two look the same."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class ForbiddenError(OpsCenterError):
+    """The user sees the object but lacks the right to do this with it."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class InvalidInputError(OpsCenterError):
+    """A value from outside is refused; the message names the field."""
+
+    code = "invalid"
+    http_status = 400
+
+
+class EnrolmentRefusedError(OpsCenterError):
+    """A join token is wrong, expired, used or revoked, or the key is not acceptable."""
+
+    code = "enrolment_refused"
+    http_status = 403
+
+
+class ClusterError(OpsCenterError):
+    """A pull from a cluster failed; the subclasses say where on the way."""
+
+    code = "cluster_error"
+    http_status = 502
+
+
+class ClusterUnreachableError(ClusterError):
+    """The tunnel is down, or the hub does not hold it."""
+
+    code = "tunnel_down"
+    http_status = 503
+
+
+class ServiceUnavailableError(ClusterError):
+    """The tunnel is up, but the service behind it does not answer in time or refuses."""
+
+    code = "service_down"
+    http_status = 503
+
+
+class BadResponseError(ClusterError):
+    """The service answered with something that is refused: too large, not JSON, wrong shape."""
+
+    code = "bad_response"
+    http_status = 502

@@ -1,0 +1,349 @@
+"""Every setting of the centre, from the environment (``docs/configuration.md`` lists them).
+
+Nothing needs to be set: the defaults are one machine with SQLite and a private Redis. Durations
+carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import plotly
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from opscenter.core.env import env_bool, env_choice, env_int, env_list, env_secret, env_str
+from opscenter.core.paths import (
+    ensure_private_directory,
+    read_or_create_secret,
+    runtime_directory,
+)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+# --- Where things are kept -------------------------------------------------------------------
+DATA_DIR = ensure_private_directory(
+    Path(env_str("OPSCENTER_DATA_DIR") or BASE_DIR / "var").absolute(), "OPSCENTER_DATA_DIR"
+)
+RUNTIME_DIR = runtime_directory(DATA_DIR)
+SECRET_KEY = env_secret("OPSCENTER_SECRET_KEY") or read_or_create_secret(DATA_DIR / "secret_key")
+DEBUG = env_bool("OPSCENTER_DEBUG", default=False)
+
+# --- Addresses -------------------------------------------------------------------------------
+WEB_HOST = env_str("OPSCENTER_HOST", "127.0.0.1")
+WEB_PORT = env_int("OPSCENTER_PORT", 8000, low=1, high=65535)
+PUBLIC_URL = env_str("OPSCENTER_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}").rstrip("/")
+if urlsplit(PUBLIC_URL).scheme not in ("http", "https") or not urlsplit(PUBLIC_URL).hostname:
+    _msg = f"OPSCENTER_PUBLIC_URL={PUBLIC_URL!r} is not an http or https address"
+    raise ImproperlyConfigured(_msg)
+ALLOWED_HOSTS = [
+    *env_list("OPSCENTER_ALLOWED_HOSTS"),
+    urlsplit(PUBLIC_URL).hostname or "127.0.0.1",
+    "127.0.0.1",
+    "localhost",
+]
+_PUBLIC_ORIGIN = f"{urlsplit(PUBLIC_URL).scheme}://{urlsplit(PUBLIC_URL).netloc}"
+TRUSTED_ORIGINS = sorted(
+    {
+        _PUBLIC_ORIGIN,
+        f"http://127.0.0.1:{WEB_PORT}",
+        f"http://localhost:{WEB_PORT}",
+        *env_list("OPSCENTER_TRUSTED_ORIGINS"),
+    }
+)
+CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
+
+# --- The hub ---------------------------------------------------------------------------------
+HUB_ID = env_str("OPSCENTER_HUB_ID", "hub-1")
+HUB_HOST = env_str("OPSCENTER_HUB_HOST", "127.0.0.1")
+HUB_PORT = env_int("OPSCENTER_HUB_PORT", 2222, low=1, high=65535)
+HUB_WS_PORT = env_int("OPSCENTER_HUB_WS_PORT", 2280, low=1, high=65535)
+# What agents are told to dial: host:port of the SSH listener, and the WebSocket address.
+HUB_PUBLIC_ADDRESS = env_str(
+    "OPSCENTER_HUB_PUBLIC_ADDRESS", f"{urlsplit(PUBLIC_URL).hostname}:{HUB_PORT}"
+)
+HUB_PUBLIC_WS_URL = env_str(
+    "OPSCENTER_HUB_PUBLIC_WS_URL", f"ws://{urlsplit(PUBLIC_URL).hostname}:{HUB_WS_PORT}/tunnel"
+)
+HUB_HOST_KEY_PATH = Path(env_str("OPSCENTER_HUB_HOST_KEY_FILE") or DATA_DIR / "hub_host_key")
+HUB_KEEPALIVE_SECONDS = env_int("OPSCENTER_HUB_KEEPALIVE_SECONDS", 15, low=1, high=300)
+# Where workers reach the hub's gateway: unix:///path or tcp://host:port.
+GATEWAY_URL = env_str("OPSCENTER_GATEWAY_URL") or f"unix://{RUNTIME_DIR / 'gateway.sock'}"
+
+# --- Pulls -----------------------------------------------------------------------------------
+METRICS_STORE = env_choice("METRICS_STORE", "sqlite", ("sqlite",))
+METRICS_SQLITE_PATH = DATA_DIR / "metrics.sqlite3"
+PULL_INTERVAL_SECONDS = env_int("OPSCENTER_PULL_INTERVAL_SECONDS", 60, low=5, high=3600)
+PULL_DEADLINE_SECONDS = env_int("OPSCENTER_PULL_DEADLINE_SECONDS", 30, low=1, high=600)
+PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high=256_000_000)
+JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 24, low=1, high=24 * 30)
+
+# --- Applications ----------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "rest_framework",
+    "knox",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "guardian",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "axes",
+    "csp",
+    "channels",
+    "opscenter",
+    "clusters",
+    "metrics",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "opscenter.urls"
+ASGI_APPLICATION = "opscenter.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Databases -------------------------------------------------------------------------------
+
+
+def _database() -> dict[str, Any]:
+    """Return Django's database: SQLite in the data directory, or DATABASE_URL's PostgreSQL."""
+    url = env_secret("DATABASE_URL")
+    if url is None:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "opscenter.sqlite3",
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 30,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+        msg = "DATABASE_URL must read postgres://user:password@host:port/name"
+        raise ImproperlyConfigured(msg)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or env_secret("DATABASE_PASSWORD") or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis: queue, locks, live updates ---------------------------------------------------------
+# `manage.py up` starts a private one on a unix socket when REDIS_URL is not set.
+REDIS_URL = env_secret("REDIS_URL") or f"unix://{RUNTIME_DIR / 'redis.sock'}"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    },
+}
+CELERY_BROKER_URL = (
+    f"redis+socket://{REDIS_URL.removeprefix('unix://')}"
+    if REDIS_URL.startswith("unix://")
+    else REDIS_URL
+)
+# No result backend: results live in the databases, and redis-py's PubSub can hang in its
+# finaliser (celery#6969, redis-py#3640).
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "pull"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Without these time-outs a black-holed connection hangs worker and beat for ever.
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "socket_timeout": 15,
+    "socket_connect_timeout": 5,
+    "health_check_interval": 10,
+    "retry_on_timeout": True,
+    "visibility_timeout": 600,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,
+    "priority_steps": [0, 3, 6, 9],
+    "queue_order_strategy": "priority",
+}
+if not REDIS_URL.startswith("unix://"):
+    CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
+CELERY_BEAT_ENABLE_REMOTE_CONTROL = True
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CELERY_TASK_ALWAYS_EAGER = False
+
+# --- Who may sign in -------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ANONYMOUS_USER_NAME = None
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "fleet"
+LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_ADAPTER = "clusters.accounts.ClosedSignupAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=10)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
+
+SECURE = urlsplit(PUBLIC_URL).scheme == "https"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_NAME = "__Host-opscenter" if SECURE else "opscenter"
+CSRF_COOKIE_NAME = "__Host-opscenter-csrf" if SECURE else "opscenter-csrf"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_SAVE_EVERY_REQUEST = False
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        # plotly.js sets style attributes; without this charts draw wrong.
+        "style-src": [SELF, "'unsafe-inline'"],
+        "img-src": [SELF, "data:", "blob:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+
+# --- API -------------------------------------------------------------------------------------
+KNOX_TOKEN_MODEL = "clusters.ApiToken"  # noqa: S105 - a model's name
+REST_KNOX = {
+    "TOKEN_TTL": None,
+    "TOKEN_PREFIX": "opc_",
+    "AUTH_HEADER_PREFIX": "Token",
+    "AUTO_REFRESH": False,
+    "TOKEN_MODEL": KNOX_TOKEN_MODEL,
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_PAGINATION_CLASS": "opscenter.core.api.PageNumberPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "opscenter.core.api.exception_handler",
+    "DEFAULT_THROTTLE_RATES": {"enrol": "10/min"},
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Ops Center",
+    "DESCRIPTION": "Clusters, their nodes and pods, and their metrics over time.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
+
+# --- Pages -----------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env_str("OPSCENTER_STATIC_ROOT") or DATA_DIR / "static")
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    # plotly.min.js as the installed package brings it; no third-party file is copied in.
+    ("plotly", Path(plotly.__file__).parent / "package_data"),
+]
+# Served from the packages themselves: collecting and compressing takes too long for a start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+WHITENOISE_MAX_AGE = 3600
+
+# --- Logging ---------------------------------------------------------------------------------
+LOG_LEVEL = env_choice("OPSCENTER_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_FORMAT = env_choice("OPSCENTER_LOG_FORMAT", "text", ("text", "json"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "opscenter.core.logs.JsonFormatter"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "asyncssh": {"level": "WARNING"},
+        "aiohttp.access": {"level": "WARNING"},
+        "uvicorn.access": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+    },
+}

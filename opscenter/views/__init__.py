@@ -1,0 +1,1 @@
+"""Pages that mix apps: fleet, cluster, node, pod, and the health endpoints."""
