@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             name='Cluster',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\\Z', "Use 1 to 63 lower-case letters, digits, '-' and '.', starting and ending with a letter or digit.")])),
+                ('name', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\\Z', "Use 1 to 63 lower-case letters, digits, '-' and '.'; start and end with a letter or digit.")])),
                 ('labels', models.JSONField(blank=True, default=dict)),
                 ('status', models.CharField(choices=[('pending', 'waiting for its agent'), ('active', 'enrolled'), ('revoked', 'revoked')], default='pending', max_length=10)),
                 ('simulated', models.BooleanField(default=False)),
