@@ -1,0 +1,125 @@
+"""What a benchmark run says: ratios within one run, as a table and as JSON.
+
+Absolute numbers of a shared machine mean little. Every measure therefore names its baseline, both
+are measured in the same run with their rounds interleaved, and the ratio is the median over the
+rounds. Nothing here passes or fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure beside its baseline."""
+
+    area: str
+    name: str
+    unit: str
+    value: float
+    baseline: str = ""
+    baseline_value: float | None = None
+    ratio: float | None = None
+    note: str = ""
+
+
+@dataclass
+class Report:
+    """All figures of one run."""
+
+    measures: list[Measure] = field(default_factory=list)
+    started_at: float = field(default_factory=time.time)
+
+    def add(self, measure: Measure) -> None:
+        """Keep a figure and print it at once, so that a long run shows progress."""
+        self.measures.append(measure)
+        print(_line(measure), flush=True)
+
+    def compare(
+        self,
+        area: str,
+        name: str,
+        unit: str,
+        ours: Sequence[float],
+        baseline: str,
+        theirs: Sequence[float],
+        note: str = "",
+    ) -> None:
+        """Keep the medians of interleaved rounds and the median of their ratios.
+
+        Args:
+            area: part of the system.
+            name: what is measured.
+            unit: of both.
+            ours: one figure a round.
+            baseline: what it is compared with.
+            theirs: the baseline's figure of the same rounds.
+            note: what a reader must know to judge it.
+        """
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        self.add(
+            Measure(
+                area,
+                name,
+                unit,
+                statistics.median(ours),
+                baseline,
+                statistics.median(theirs),
+                ratio,
+                note,
+            )
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the JSON form, with the machine that it was measured on."""
+        body: dict[str, Any] = {
+            "started_at": self.started_at,
+            "seconds": time.time() - self.started_at,
+            "python": sys.version.split()[0],
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "measures": [asdict(measure) for measure in self.measures],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+    def table(self) -> str:
+        """Return all figures as aligned lines."""
+        return "\n".join(_line(measure) for measure in self.measures)
+
+
+def _line(m: Measure) -> str:
+    text = f"{m.area:8} {m.name:44} {_number(m.value):>10} {m.unit:10}"
+    if m.ratio is not None and m.baseline_value is not None:
+        text += f" {m.ratio:7.2f} x {m.baseline} ({_number(m.baseline_value)})"
+    return f"{text}  {m.note}".rstrip()
+
+
+def _number(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return how long one call takes, wall-clock seconds."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def cpu_seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """Return (wall, CPU of this process with its threads) seconds of one call."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begin, time.process_time() - cpu
