@@ -157,6 +157,8 @@ def _database() -> dict[str, Any]:
                 "timeout": 30,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             },
+            # Tests use a file too: a shared in-memory database knows no busy time-out.
+            "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
         }
     parts = urlsplit(url)
     if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):

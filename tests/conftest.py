@@ -1,1 +1,70 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use.
+
+The cast: ``admin`` (superuser), ``operator`` and ``auditor`` (groups), ``viewer`` (sees the
+clusters of ``customer``), ``stranger`` (sees nothing). ``cluster`` is the viewer's, and
+``foreign_cluster`` another customer's.
+"""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+
+from clusters.access import AUDITORS, OPERATORS
+from clusters.models import Cluster, Customer
+from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """Forget throttles and lock-outs of the test before."""
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _channel_layer_in_memory(settings) -> None:
+    """Let live updates go to a layer in this process; tests of Redis set their own."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    return UserFactory(username="admin", is_superuser=True, is_staff=True)
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return UserFactory(username="operator", groups=[OPERATORS])
+
+
+@pytest.fixture
+def auditor(db: None) -> User:
+    return UserFactory(username="auditor", groups=[AUDITORS])
+
+
+@pytest.fixture
+def customer(db: None) -> Customer:
+    return CustomerFactory(name="Northwind")
+
+
+@pytest.fixture
+def viewer(customer: Customer) -> User:
+    user = UserFactory(username="viewer")
+    grant(user, "view_customer", customer)
+    return user
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    return UserFactory(username="stranger")
+
+
+@pytest.fixture
+def cluster(customer: Customer) -> Cluster:
+    return ClusterFactory(name="north-1", customer=customer, labels={"region": "eu"}, **healthy())
+
+
+@pytest.fixture
+def foreign_cluster(db: None) -> Cluster:
+    return ClusterFactory(name="south-1", customer=CustomerFactory(name="Southbank"), **healthy())
