@@ -7,7 +7,7 @@ Writes go through :mod:`clusters.services`, reads by users through :mod:`cluster
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -270,3 +270,21 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {self.action}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Append the line.
+
+        Raises:
+            TypeError: if it is stored already.
+        """
+        if not self._state.adding:
+            raise TypeError("the audit log is append-only")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("the audit log is append-only")

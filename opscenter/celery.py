@@ -22,4 +22,9 @@ app.conf.beat_schedule = {
         "schedule": 5.0,
         "options": {"expires": 5, "queue": "pull", "priority": 0},
     },
+    "record health changes by time alone": {
+        "task": "clusters.judge_all",
+        "schedule": 15.0,
+        "options": {"expires": 14, "queue": "pull", "priority": 0},
+    },
 }

@@ -1,0 +1,309 @@
+"""Reads: the clusters as lists and details show them, each judged at the moment of reading.
+
+Pages and API use the same functions, so that their counts agree. Every function takes a queryset
+that came from :func:`clusters.access.visible_clusters` or a cluster from
+:func:`clusters.access.get_cluster`; none asks who the user is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from clusters.health import WORST_FIRST, Facts, Health, State, age_seconds, judge
+from clusters.models import Cluster, TunnelSession
+
+_RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+_CLUSTER_COLUMNS = (
+    "id", "name", "labels", "customer_id", "status", "simulated", "services", "agent_version",
+    "kind", "conflict_at", "conflict_detail", "created_at", "enrolled_at",
+)  # fmt: skip
+_STATUS_COLUMNS = (
+    "state", "since", "was", "reason", "tunnel_up", "tunnel_since", "tunnel_seen_at",
+    "tunnel_reason", "tunnel_rtt_ms", "last_pull_at", "last_pull_ok_at", "pull_error_code",
+    "pull_error", "pull_failures", "clock_skew_ms", "data_as_of", "nodes_ready", "nodes_total",
+    "nodes_not_ready", "pods", "cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap", "fs_worst_ratio",
+    "fs_worst_name", "inodes_worst_ratio", "inodes_worst_name", "cpu_history",
+)  # fmt: skip
+_PATHS = ("customer__name", *_CLUSTER_COLUMNS, *(f"current__{name}" for name in _STATUS_COLUMNS))
+_NAMES = ("customer", *_CLUSTER_COLUMNS, *_STATUS_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOverview:
+    """One cluster as lists show it. Amounts: millicores and bytes, ratios 0..1, None unknown."""
+
+    id: UUID
+    name: str
+    labels: Mapping[str, str]
+    customer: str  # its name, "" for none
+    customer_id: UUID | None
+    status: str  # of the enrolment: pending, active, revoked
+    simulated: bool
+    kind: str  # "host", "kubernetes", "" not known yet
+    agent_version: str
+    created_at: datetime
+    enrolled_at: datetime | None
+    health: Health
+    data_as_of: datetime | None
+    data_age_seconds: float | None
+    tunnel_up: bool
+    tunnel_since: datetime | None
+    tunnel_seen_at: datetime | None
+    tunnel_reason: str
+    tunnel_rtt_ms: float | None
+    last_pull_at: datetime | None
+    last_pull_ok_at: datetime | None
+    pull_error_code: str
+    pull_error: str
+    pull_failures: int
+    clock_skew_ms: int | None
+    conflict_at: datetime | None
+    conflict_detail: str
+    nodes_ready: int | None
+    nodes_total: int | None
+    nodes_not_ready: Sequence[str]
+    pods: int | None
+    cpu_mc: int | None
+    cpu_cap_mc: int | None
+    mem_ws: int | None
+    mem_cap: int | None
+    fs_worst_ratio: float | None
+    fs_worst_name: str
+    inodes_worst_ratio: float | None
+    inodes_worst_name: str
+    cpu_history: Sequence[int | None]  # permille, at most 60 minutes, ends at data_as_of
+
+    @property
+    def reporting(self) -> bool:
+        """Return whether its numbers are of now: the state rests on fresh data."""
+        return self.health.state in ("ok", "degraded", "critical")
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """Return CPU used of capacity."""
+        return _ratio(self.cpu_mc, self.cpu_cap_mc)
+
+    @property
+    def mem_ratio(self) -> float | None:
+        """Return the memory working set of capacity."""
+        return _ratio(self.mem_ws, self.mem_cap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetTotals:
+    """Sums over the clusters that report; ``states`` counts all of them.
+
+    A cluster that does not report is not summed, so a total is always of ``reporting`` clusters.
+    """
+
+    clusters: int
+    reporting: int
+    expected: int  # those that should report: neither pending nor revoked
+    states: Mapping[State, int]  # every state, also with 0, worst first
+    nodes_ready: int
+    nodes_total: int
+    pods: int
+    cpu_mc: int
+    cpu_cap_mc: int
+    mem_ws: int
+    mem_cap: int
+    simulated: int
+    oldest_data_as_of: datetime | None  # of the clusters that report
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFilter:
+    """What a list is narrowed to. All parts must fit; within ``states`` any one.
+
+    Attributes:
+        q: words that must all occur in the name, the customer or a label; case does not matter.
+        states: health states, empty for all.
+        labels: (key, value) pairs; an empty value asks only for the key.
+        customer: the name of a customer, exactly; "" for all.
+    """
+
+    q: str = ""
+    states: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    customer: str = ""
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Any]) -> FleetFilter:
+        """Read ``q``, ``state``, ``label`` (``key`` or ``key=value``) and ``customer``.
+
+        Args:
+            query: a QueryDict; ``state`` and ``label`` may repeat or hold a comma list.
+        """
+        labels = [part.partition("=") for part in _listed(query, "label")]
+        return cls(
+            q=str(query.get("q") or "").strip(),
+            states=tuple(_listed(query, "state")),
+            labels=tuple((key.strip(), value.strip()) for key, _, value in labels),
+            customer=str(query.get("customer") or "").strip(),
+        )
+
+    def accepts(self, overview: ClusterOverview) -> bool:
+        """Return whether the cluster belongs on the list."""
+        if self.states and overview.health.state not in self.states:
+            return False
+        if self.customer and overview.customer != self.customer:
+            return False
+        for key, value in self.labels:
+            if key not in overview.labels or (value and overview.labels[key] != value):
+                return False
+        if not self.q:
+            return True
+        text = _searchable(overview)
+        return all(word in text for word in self.q.casefold().split())
+
+
+def cluster_overviews(queryset: QuerySet[Cluster], now: datetime) -> list[ClusterOverview]:
+    """Return the clusters worst first, then longest in their state, then by name. One query."""
+    rows = queryset.order_by().values_list(*_PATHS)
+    return sort_worst_first(_overview(dict(zip(_NAMES, row, strict=True)), now) for row in rows)
+
+
+def cluster_overview(cluster: Cluster, now: datetime) -> ClusterOverview:
+    """Return one cluster as lists show it. One query."""
+    return cluster_overviews(Cluster.objects.filter(pk=cluster.pk), now)[0]
+
+
+def sort_worst_first(overviews: Iterable[ClusterOverview]) -> list[ClusterOverview]:
+    """Return the clusters in the order of every list."""
+    return sorted(
+        overviews, key=lambda o: (_RANK[o.health.state], o.health.since or _LONG_AGO, o.name)
+    )
+
+
+def filter_overviews(
+    overviews: Iterable[ClusterOverview], wanted: FleetFilter
+) -> list[ClusterOverview]:
+    """Return the clusters that fit, in the order given."""
+    return [overview for overview in overviews if wanted.accepts(overview)]
+
+
+def fleet_totals(overviews: Sequence[ClusterOverview], now: datetime | None = None) -> FleetTotals:
+    """Return counts per state and sums over the clusters that report."""
+    counted = Counter(overview.health.state for overview in overviews)
+    reporting = [overview for overview in overviews if overview.reporting]
+
+    def total(name: str) -> int:
+        return sum(getattr(overview, name) or 0 for overview in reporting)
+
+    return FleetTotals(
+        clusters=len(overviews),
+        reporting=len(reporting),
+        expected=len(overviews) - counted["pending"] - counted["revoked"],
+        states={state: counted[state] for state in WORST_FIRST},
+        nodes_ready=total("nodes_ready"),
+        nodes_total=total("nodes_total"),
+        pods=total("pods"),
+        cpu_mc=total("cpu_mc"),
+        cpu_cap_mc=total("cpu_cap_mc"),
+        mem_ws=total("mem_ws"),
+        mem_cap=total("mem_cap"),
+        simulated=sum(overview.simulated for overview in overviews),
+        oldest_data_as_of=min(
+            (o.data_as_of for o in reporting if o.data_as_of is not None), default=None
+        ),
+        as_of=now or datetime.now(UTC),
+    )
+
+
+def judged(cluster: Cluster, now: datetime) -> tuple[Facts, Health]:
+    """Return the facts of a cluster whose ``current`` is loaded, and its health at ``now``."""
+    row: dict[str, Any] = {name: getattr(cluster, name) for name in _CLUSTER_COLUMNS}
+    current = getattr(cluster, "current", None)
+    row |= {name: getattr(current, name, None) for name in _STATUS_COLUMNS}
+    facts = _facts(row)
+    return facts, judge(facts, _recorded(row), now)
+
+
+def tunnel_sessions(cluster: Cluster) -> QuerySet[TunnelSession]:
+    """Return the cluster's tunnels, newest first, ended ones included."""
+    return TunnelSession.objects.filter(cluster=cluster).order_by("-connected_at", "id")
+
+
+def label_values(overviews: Iterable[ClusterOverview]) -> dict[str, list[str]]:
+    """Return every label key in use with its values, both sorted: the choices of a filter."""
+    found: dict[str, set[str]] = {}
+    for overview in overviews:
+        for key, value in overview.labels.items():
+            found.setdefault(key, set()).add(value)
+    return {key: sorted(found[key]) for key in sorted(found)}
+
+
+def _overview(row: dict[str, Any], now: datetime) -> ClusterOverview:
+    health = judge(_facts(row), _recorded(row), now)
+    for name in ("state", "since", "was", "reason", "services"):
+        del row[name]
+    for name in ("customer", "tunnel_reason", "pull_error_code", "pull_error", "fs_worst_name",
+                 "inodes_worst_name"):  # fmt: skip
+        row[name] = row[name] or ""
+    row["tunnel_up"] = bool(row["tunnel_up"])
+    row["pull_failures"] = row["pull_failures"] or 0
+    row["nodes_not_ready"] = row["nodes_not_ready"] or []
+    row["cpu_history"] = row["cpu_history"] or []
+    age = age_seconds(row["data_as_of"], now)
+    return ClusterOverview(**row, health=health, data_age_seconds=age)
+
+
+def _facts(row: Mapping[str, Any]) -> Facts:
+    """Return what the health function wants to know of a row."""
+    return Facts(
+        status=row["status"],
+        interval_seconds=settings.PULL_INTERVAL_SECONDS,
+        enrolled_at=row["enrolled_at"],
+        tunnel_up=bool(row["tunnel_up"]),
+        tunnel_since=row["tunnel_since"],
+        tunnel_seen_at=row["tunnel_seen_at"],
+        tunnel_reason=row["tunnel_reason"] or "",
+        data_as_of=row["data_as_of"],
+        last_pull_at=row["last_pull_at"],
+        pull_error=row["pull_error"] or "",
+        clock_skew_ms=row["clock_skew_ms"],
+        nodes_ready=row["nodes_ready"],
+        nodes_total=row["nodes_total"],
+        nodes_not_ready=row["nodes_not_ready"] or (),
+        mem_ws=row["mem_ws"],
+        mem_cap=row["mem_cap"],
+        fs_worst_ratio=row["fs_worst_ratio"],
+        fs_worst_name=row["fs_worst_name"] or "",
+        inodes_worst_ratio=row["inodes_worst_ratio"],
+        inodes_worst_name=row["inodes_worst_name"] or "",
+        conflict_at=row["conflict_at"],
+        conflict_detail=row["conflict_detail"] or "",
+    )
+
+
+def _recorded(row: Mapping[str, Any]) -> Health:
+    """Return the last recorded judgement of a row; pending for a cluster without a status."""
+    state = row["state"] if row["state"] in _RANK else "pending"
+    return Health(cast("State", state), row["since"], row["was"] or "", row["reason"] or "")
+
+
+def _listed(query: Mapping[str, Any], name: str) -> list[str]:
+    """Return a repeated or comma-separated parameter as its non-empty parts."""
+    getlist = getattr(query, "getlist", None)
+    values = getlist(name) if getlist else [query.get(name) or ""]
+    return [part.strip() for value in values for part in str(value).split(",") if part.strip()]
+
+
+def _searchable(overview: ClusterOverview) -> str:
+    labels = (f"{key}={value}" for key, value in overview.labels.items())
+    return "\n".join((overview.name, overview.customer, *labels)).casefold()
+
+
+def _ratio(part: int | None, whole: int | None) -> float | None:
+    return None if part is None or not whole else part / whole

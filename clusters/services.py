@@ -1,0 +1,363 @@
+"""Writes: create, enrol, label, revoke and delete clusters. Each writes its audit line.
+
+Callers have checked the right (:mod:`clusters.access`) before; ``enrol`` is the exception: there
+the join token is the right.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from clusters import audit
+from clusters.audit import Actor
+from clusters.models import (
+    CLUSTER_NAME,
+    Cluster,
+    ClusterKey,
+    ClusterStatus,
+    Customer,
+    JoinToken,
+)
+from clusters.status import refresh_health
+from opscenter.core import realtime
+from opscenter.core.errors import EnrolmentRefusedError, InvalidInputError
+from opscenter.core.text import one_line
+
+MAX_LABELS = 32
+JOIN_TOKEN_PREFIX = "ocj_"  # noqa: S105 - says what kind of token it is
+_LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_VALUE_LENGTH = 100
+_KEY_TYPE = b"ssh-ed25519"
+_KEY_BLOB_BYTES = 51  # length-prefixed type name (4 + 11) and key (4 + 32)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentReply:
+    """What an agent learns about itself when it enrols."""
+
+    cluster_id: UUID
+    cluster_name: str
+    services: list[str]
+
+
+def create_cluster(
+    *,
+    name: str,
+    labels: Mapping[str, str] | None = None,
+    customer: Customer | None = None,
+    actor: Actor,
+    simulated: bool = False,
+) -> Cluster:
+    """Register a cluster that waits for its agent.
+
+    Raises:
+        InvalidInputError: if the name is taken or not well-formed, or a label is not.
+    """
+    try:
+        CLUSTER_NAME(name)
+    except ValidationError as exc:
+        raise InvalidInputError(f"name: {exc.message}") from exc
+    clean = validate_labels(labels or {})
+    try:
+        with transaction.atomic():
+            cluster = Cluster.objects.create(
+                name=name, labels=clean, customer=customer, simulated=simulated
+            )
+            current = ClusterStatus(cluster=cluster, reason="waiting for its agent")
+            current.since = cluster.created_at
+            current.save(force_insert=True)
+            audit.record(
+                "cluster.create",
+                actor=actor,
+                cluster_id=cluster.pk,
+                detail={"name": name, "customer": str(customer or ""), "labels": clean},
+            )
+    except IntegrityError as exc:
+        raise InvalidInputError(f"name: a cluster named {name} exists already") from exc
+    realtime.publish_on_commit(cluster.pk, "config")
+    return cluster
+
+
+def update_cluster(
+    cluster: Cluster,
+    *,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    actor: Actor,
+) -> Cluster:
+    """Rename or relabel a cluster; None leaves a part as it is.
+
+    Raises:
+        InvalidInputError: as :func:`create_cluster`.
+    """
+    before = {"name": cluster.name, "labels": cluster.labels}
+    if name is not None:
+        try:
+            CLUSTER_NAME(name)
+        except ValidationError as exc:
+            raise InvalidInputError(f"name: {exc.message}") from exc
+        cluster.name = name
+    if labels is not None:
+        cluster.labels = validate_labels(labels)
+    after = {"name": cluster.name, "labels": cluster.labels}
+    if after == before:
+        return cluster
+    try:
+        with transaction.atomic():
+            cluster.save(update_fields=["name", "labels"])
+            detail = {"before": before, "after": after}
+            audit.record("cluster.update", actor=actor, cluster_id=cluster.pk, detail=detail)
+    except IntegrityError as exc:
+        cluster.name = before["name"]
+        raise InvalidInputError(f"name: a cluster named {name} exists already") from exc
+    realtime.publish_on_commit(cluster.pk, "config")
+    return cluster
+
+
+def validate_labels(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Return labels as they are kept: at most 32, sorted by key.
+
+    A key is 1 to 63 letters, digits, ``.``, ``_``, ``-`` and ``/``, a value one printable line of
+    at most 100 characters.
+
+    Raises:
+        InvalidInputError: naming the label that does not fit.
+    """
+    if len(labels) > MAX_LABELS:
+        raise InvalidInputError(f"labels: {len(labels)} are too many, at most {MAX_LABELS}")
+    for key, value in labels.items():
+        if not isinstance(key, str) or not _LABEL_KEY.match(key):
+            shown = one_line(str(key), 70)
+            msg = f"labels: the key {shown!r} must be 1 to 63 letters, digits, '.', '_', '-', '/'"
+            raise InvalidInputError(msg)
+        if not isinstance(value, str):
+            raise InvalidInputError(f"labels: the value of {key} must be text")
+        if len(value) > _LABEL_VALUE_LENGTH:
+            msg = f"labels: the value of {key} is longer than {_LABEL_VALUE_LENGTH} characters"
+            raise InvalidInputError(msg)
+        if not value.isprintable():
+            raise InvalidInputError(f"labels: the value of {key} holds a control character")
+    return {key: labels[key] for key in sorted(labels)}
+
+
+def issue_join_token(cluster: Cluster, *, actor: Actor, now: datetime | None = None) -> str:
+    """Return a new single-use token that lets an agent register a key; it is not kept in clear.
+
+    It expires after ``settings.JOIN_TOKEN_HOURS``. Older unused tokens of the cluster stop to
+    work, so that at most one is in the open.
+    """
+    now = now or datetime.now(UTC)
+    token = JOIN_TOKEN_PREFIX + secrets.token_urlsafe(32)
+    with transaction.atomic():
+        JoinToken.objects.filter(cluster=cluster, used_at=None).delete()
+        JoinToken.objects.create(
+            cluster=cluster,
+            digest=_digest(token),
+            created_by=_user(actor),
+            expires_at=now + timedelta(hours=settings.JOIN_TOKEN_HOURS),
+        )
+        audit.record("join_token.create", actor=actor, cluster_id=cluster.pk, now=now)
+    return token
+
+
+def enrol(
+    *,
+    token: str,
+    public_key: str,
+    agent_version: str,
+    kind: str,
+    remote_address: str,
+    now: datetime | None = None,
+) -> EnrolmentReply:
+    """Register an agent's key with a join token. Either all of it happens, or nothing.
+
+    The cluster's older keys are retired: they sign in no more.
+
+    Raises:
+        EnrolmentRefusedError: with the reason; the refusal is in the audit log.
+    """
+    now = now or datetime.now(UTC)
+    actor = f"agent {one_line(remote_address, 60)}"
+    try:
+        with transaction.atomic():
+            join = _use_token(token, remote_address, now)
+            cluster = join.cluster
+            key = _replace_key(cluster, public_key)
+            cluster.status = Cluster.Status.ACTIVE
+            cluster.enrolled_at = now
+            cluster.agent_version = one_line(agent_version, 40)
+            cluster.kind = one_line(kind, 20)
+            cluster.save(update_fields=["status", "enrolled_at", "agent_version", "kind"])
+            detail = {"fingerprint": key.fingerprint, "agent_version": cluster.agent_version}
+            audit.record("agent.enrol", actor=actor, cluster_id=cluster.pk, detail=detail, now=now)
+    except EnrolmentRefusedError as exc:
+        known = JoinToken.objects.filter(digest=_digest(token)).values_list("cluster_id", flat=True)
+        audit.record(
+            "agent.enrol",
+            actor=actor,
+            cluster_id=known.first(),
+            ok=False,
+            detail={"reason": str(exc)},
+            now=now,
+        )
+        raise
+    refresh_health(cluster.pk, now)
+    realtime.publish_on_commit(cluster.pk, "enrolment")
+    return EnrolmentReply(cluster.pk, cluster.name, cluster.allowed_services)
+
+
+def register_key(
+    cluster: Cluster, public_key: str, *, actor: Actor, now: datetime | None = None
+) -> ClusterKey:
+    """Accept a key that an operator pasted: for a stock OpenSSH client as the agent.
+
+    The cluster's older keys are retired.
+
+    Raises:
+        InvalidInputError: if it is no usable key, or registered already.
+    """
+    now = now or datetime.now(UTC)
+    try:
+        with transaction.atomic():
+            key = _replace_key(cluster, public_key)
+            cluster.status = Cluster.Status.ACTIVE
+            cluster.enrolled_at = now
+            cluster.save(update_fields=["status", "enrolled_at"])
+            detail = {"fingerprint": key.fingerprint}
+            audit.record("key.register", actor=actor, cluster_id=cluster.pk, detail=detail, now=now)
+    except EnrolmentRefusedError as exc:
+        raise InvalidInputError(f"public_key: {exc}") from exc
+    refresh_health(cluster.pk, now)
+    realtime.publish_on_commit(cluster.pk, "enrolment")
+    return key
+
+
+def revoke_cluster(cluster: Cluster, *, actor: Actor, now: datetime | None = None) -> None:
+    """Refuse the cluster from now on: its keys and open join tokens stop to work.
+
+    What it sent stays. A new join token lets it enrol again, with a new key.
+    """
+    now = now or datetime.now(UTC)
+    with transaction.atomic():
+        cluster.status = Cluster.Status.REVOKED
+        cluster.save(update_fields=["status"])
+        cluster.keys.exclude(status=ClusterKey.Status.REVOKED).update(
+            status=ClusterKey.Status.REVOKED
+        )
+        JoinToken.objects.filter(cluster=cluster, used_at=None).delete()
+        audit.record("cluster.revoke", actor=actor, cluster_id=cluster.pk, now=now)
+    refresh_health(cluster.pk, now)
+    realtime.publish_on_commit(cluster.pk, "config")
+
+
+def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
+    """Delete the cluster with its keys, grants, sessions and status; the audit log stays.
+
+    Its numbers go with the next expiry: the metric store erases clusters that are unknown here.
+    """
+    cluster_id, name = cluster.pk, cluster.name
+    with transaction.atomic():
+        audit.record("cluster.delete", actor=actor, cluster_id=cluster_id, detail={"name": name})
+        cluster.delete()
+    realtime.publish_on_commit(cluster_id, "config")
+
+
+def parse_public_key(text: str) -> tuple[str, str]:
+    """Return an Ed25519 public key without its comment, and its fingerprint ``SHA256:...``.
+
+    Raises:
+        EnrolmentRefusedError: if it is another kind of key or not well-formed.
+    """
+    parts = text.split(maxsplit=2)
+    if len(parts) < 2 or parts[0] != _KEY_TYPE.decode():
+        raise EnrolmentRefusedError("The key must be one line that starts with ssh-ed25519.")
+    try:
+        blob = base64.b64decode(parts[1], validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise EnrolmentRefusedError("The key is not valid base64.") from exc
+    head = len(_KEY_TYPE).to_bytes(4, "big") + _KEY_TYPE + (32).to_bytes(4, "big")
+    if len(blob) != _KEY_BLOB_BYTES or not blob.startswith(head):
+        raise EnrolmentRefusedError("The key is not a complete ssh-ed25519 key.")
+    sha256 = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    return f"{_KEY_TYPE.decode()} {base64.b64encode(blob).decode()}", f"SHA256:{sha256}"
+
+
+def _use_token(token: str, remote_address: str, now: datetime) -> JoinToken:
+    """Take a join token, once: the update tells who was first.
+
+    Raises:
+        EnrolmentRefusedError: if it is not known, used or expired.
+    """
+    join = (
+        JoinToken.objects.select_for_update(of=("self",))
+        .select_related("cluster")
+        .filter(digest=_digest(token))
+        .first()
+    )
+    if join is None:
+        raise EnrolmentRefusedError("The join token is not known; ask for a new one.")
+    if join.used_at is not None:
+        raise EnrolmentRefusedError("The join token was used already; ask for a new one.")
+    if join.expires_at <= now:
+        raise EnrolmentRefusedError(
+            f"The join token expired at {join.expires_at:%Y-%m-%d %H:%M} UTC; ask for a new one."
+        )
+    taken = JoinToken.objects.filter(pk=join.pk, used_at=None).update(
+        used_at=now, used_from=one_line(remote_address, 60)
+    )
+    if taken != 1:
+        raise EnrolmentRefusedError("The join token was used already; ask for a new one.")
+    return join
+
+
+def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:
+    """Make this the cluster's one active key.
+
+    The same key again is accepted for the same cluster: an agent that lost the answer repeats.
+
+    Raises:
+        EnrolmentRefusedError: if the key is malformed, revoked, or of another cluster.
+    """
+    line, fingerprint = parse_public_key(public_key)
+    known = ClusterKey.objects.filter(fingerprint=fingerprint).first()
+    if known is not None and known.cluster_id != cluster.pk:
+        raise EnrolmentRefusedError("The key is registered already; make a new one.")
+    if known is not None and known.status == ClusterKey.Status.REVOKED:
+        raise EnrolmentRefusedError("The key was revoked; make a new one.")
+    cluster.keys.filter(status=ClusterKey.Status.ACTIVE).exclude(fingerprint=fingerprint).update(
+        status=ClusterKey.Status.RETIRED
+    )
+    if known is not None:
+        known.status = ClusterKey.Status.ACTIVE
+        known.save(update_fields=["status"])
+        return known
+    try:
+        with transaction.atomic():
+            return ClusterKey.objects.create(
+                cluster=cluster, public_key=line, fingerprint=fingerprint
+            )
+    except IntegrityError as exc:  # another enrolment with the same key came first
+        raise EnrolmentRefusedError("The key is registered already; make a new one.") from exc
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _user(actor: Actor) -> User | None:
+    """Return the actor if it is a stored user."""
+    return actor if isinstance(actor, User) else None

@@ -1,0 +1,204 @@
+"""Record what pulls learn about a cluster, and every change of its health.
+
+The hub writes the tunnel's columns of :class:`~clusters.models.ClusterStatus`, this module the
+others. A judgement is recorded when it changes, with the row locked, so that ``since`` and ``was``
+are those of the first process that saw the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from clusters.health import Health
+from clusters.models import Cluster, ClusterStatus
+from clusters.selectors import judged
+from opscenter.core import realtime
+from opscenter.core.text import one_line
+
+MAX_NODES_NAMED = 10
+MAX_HISTORY = 60
+_HEALTH_COLUMNS = ("state", "since", "was", "reason")
+_SUMMARY_COLUMNS = (
+    "data_as_of", "nodes_ready", "nodes_total", "pods", "cpu_mc", "cpu_cap_mc", "mem_ws",
+    "mem_cap", "fs_worst_ratio", "inodes_worst_ratio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullFacts:
+    """What one good pull says about a cluster, as of its newest minute.
+
+    Amounts are sums over nodes in millicores and bytes; ratios 0..1; None means not measured.
+    With ``data_as_of`` None, or older than what is recorded (a gap was filled), only the pull's
+    success is recorded.
+    """
+
+    data_as_of: datetime | None = None  # end of the newest minute
+    agent_version: str = ""  # "" leaves what is recorded
+    kind: str = ""  # "host" or "kubernetes"; "" leaves what is recorded
+    clock_skew_ms: int | None = None  # the agent's clock minus ours
+    nodes_ready: int | None = None
+    nodes_total: int | None = None
+    nodes_not_ready: Sequence[str] = ()
+    pods: int | None = None
+    cpu_mc: int | None = None
+    cpu_cap_mc: int | None = None
+    mem_ws: int | None = None
+    mem_cap: int | None = None
+    fs_worst_ratio: float | None = None
+    fs_worst_name: str = ""  # "node /mount"
+    inodes_worst_ratio: float | None = None
+    inodes_worst_name: str = ""
+    cpu_history: Sequence[int | None] = ()  # permille of capacity a minute, ends at data_as_of
+
+
+def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None) -> Health | None:
+    """Record a good pull and judge the cluster anew.
+
+    Publishes ``health`` if the judgement changed; the caller publishes ``data``.
+
+    Returns:
+        The health from now on; None if the cluster was deleted meanwhile.
+    """
+    now = now or datetime.now(UTC)
+    with transaction.atomic():
+        cluster = _locked(cluster_id)
+        if cluster is None:
+            return None
+        current = cluster.current
+        current.last_pull_at = current.last_pull_ok_at = now
+        current.pull_error_code = current.pull_error = ""
+        current.pull_failures = 0
+        current.clock_skew_ms = facts.clock_skew_ms
+        columns = ["last_pull_at", "last_pull_ok_at", "pull_error_code", "pull_error",
+                   "pull_failures", "clock_skew_ms"]  # fmt: skip
+        if _is_newest(facts, current):
+            columns += _take_summary(current, facts)
+        current.save(update_fields=columns)
+        _take_agent(cluster, facts)
+        return _record_health(cluster, now)
+
+
+def record_pull_failure(
+    cluster_id: UUID, *, code: str, message: str, now: datetime | None = None
+) -> Health | None:
+    """Record why a pull failed and judge the cluster anew.
+
+    Args:
+        cluster_id: the cluster.
+        code: the error's stable code, e.g. ``tunnel_down``.
+        message: for people; control characters are taken out, it is cut at 500.
+        now: when; the clock if None.
+
+    Returns:
+        The health from now on; None if the cluster was deleted meanwhile.
+    """
+    now = now or datetime.now(UTC)
+    with transaction.atomic():
+        cluster = _locked(cluster_id)
+        if cluster is None:
+            return None
+        current = cluster.current
+        current.last_pull_at = now
+        current.pull_error_code = code[:30]
+        current.pull_error = one_line(message, 500) or code[:30]
+        current.pull_failures += 1
+        current.save(
+            update_fields=["last_pull_at", "pull_error_code", "pull_error", "pull_failures"]
+        )
+        return _record_health(cluster, now)
+
+
+def refresh_health(cluster_id: UUID, now: datetime | None = None) -> Health | None:
+    """Judge one cluster and record the result; for writers of the tunnel's columns.
+
+    Returns:
+        The health from now on; None if there is no such cluster.
+    """
+    with transaction.atomic():
+        cluster = _locked(cluster_id)
+        return None if cluster is None else _record_health(cluster, now or datetime.now(UTC))
+
+
+def judge_all(now: datetime | None = None) -> int:
+    """Record the changes that happen by time alone (silence, old data); return how many.
+
+    One query, and one short transaction for each cluster that changed.
+    """
+    now = now or datetime.now(UTC)
+    changed = [
+        cluster.pk
+        for cluster in Cluster.objects.select_related("current").iterator(chunk_size=500)
+        if hasattr(cluster, "current")
+        and judged(cluster, now)[1] != recorded_health(cluster.current)
+    ]
+    for cluster_id in changed:
+        refresh_health(cluster_id, now)
+    return len(changed)
+
+
+def recorded_health(current: ClusterStatus) -> Health:
+    """Return the judgement that the row holds."""
+    return Health(current.state, current.since, current.was, current.reason)  # type: ignore[arg-type]
+
+
+def _locked(cluster_id: UUID) -> Cluster | None:
+    """Return a cluster with its status row locked until the transaction ends."""
+    current = (
+        ClusterStatus.objects.select_for_update(of=("self",))
+        .select_related("cluster")
+        .filter(cluster_id=cluster_id)
+        .first()
+    )
+    if current is None:
+        return None
+    cluster = current.cluster
+    cluster.current = current
+    return cluster
+
+
+def _is_newest(facts: PullFacts, current: ClusterStatus) -> bool:
+    if facts.data_as_of is None:
+        return False
+    return current.data_as_of is None or facts.data_as_of >= current.data_as_of
+
+
+def _take_summary(current: ClusterStatus, facts: PullFacts) -> list[str]:
+    """Copy the numbers of the newest minute into the row; return the columns that it set."""
+    for name in _SUMMARY_COLUMNS:
+        setattr(current, name, getattr(facts, name))
+    current.nodes_not_ready = [one_line(name, 253) for name in facts.nodes_not_ready][
+        :MAX_NODES_NAMED
+    ]
+    current.fs_worst_name = one_line(facts.fs_worst_name, 300)
+    current.inodes_worst_name = one_line(facts.inodes_worst_name, 300)
+    current.cpu_history = list(facts.cpu_history)[-MAX_HISTORY:]
+    named = ["nodes_not_ready", "fs_worst_name", "inodes_worst_name", "cpu_history"]
+    return [*_SUMMARY_COLUMNS, *named]
+
+
+def _take_agent(cluster: Cluster, facts: PullFacts) -> None:
+    """Keep what the agent says it is, if that changed."""
+    version = one_line(facts.agent_version, 40) or cluster.agent_version
+    kind = one_line(facts.kind, 20) or cluster.kind
+    if (version, kind) != (cluster.agent_version, cluster.kind):
+        cluster.agent_version, cluster.kind = version, kind
+        cluster.save(update_fields=["agent_version", "kind"])
+
+
+def _record_health(cluster: Cluster, now: datetime) -> Health:
+    """Write the judgement if it changed and tell the open pages after the commit."""
+    current = cluster.current
+    health = judged(cluster, now)[1]
+    if health == recorded_health(current):
+        return health
+    current.state, current.since = health.state, health.since
+    current.was, current.reason = health.was, health.reason
+    current.save(update_fields=_HEALTH_COLUMNS)
+    realtime.publish_on_commit(cluster.pk, "health")
+    return health

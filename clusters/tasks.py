@@ -1,0 +1,13 @@
+"""Celery entry points of the clusters app."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from clusters import status
+
+
+@shared_task(name="clusters.judge_all", ignore_result=True)
+def judge_all() -> int:
+    """Record health changes that happen by time alone; beat sends this every 15 s."""
+    return status.judge_all()

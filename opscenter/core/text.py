@@ -1,0 +1,13 @@
+"""Text from outside: names, labels and messages that clusters and people send are hostile."""
+
+from __future__ import annotations
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return text as one printable line of at most ``limit`` characters.
+
+    Control, format and other unprintable characters (line breaks, escapes, bidirectional
+    overrides, lone surrogates) become blanks, and runs of blanks become one.
+    """
+    clean = "".join(char if char.isprintable() else " " for char in text[: 4 * limit])
+    return " ".join(clean.split())[:limit].rstrip()

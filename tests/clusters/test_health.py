@@ -1,0 +1,208 @@
+"""The health rules, by value and by property. Pure: no database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusters import health
+from clusters.health import WORST_FIRST, Facts, Health, judge
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+EARLIER = NOW - timedelta(hours=2)
+OK = Health("ok", EARLIER)
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def facts(**changes) -> Facts:
+    fresh = Facts(
+        status="active", interval_seconds=60, enrolled_at=EARLIER, tunnel_up=True,
+        tunnel_since=EARLIER, tunnel_seen_at=ago(5), data_as_of=ago(40), last_pull_at=ago(10),
+        nodes_ready=3, nodes_total=3, mem_ws=10, mem_cap=100, fs_worst_ratio=0.5,
+        fs_worst_name="n1 /", inodes_worst_ratio=0.1, inodes_worst_name="n1 /",
+    )  # fmt: skip
+    return replace(fresh, **changes)
+
+
+def test_fresh_data_of_healthy_nodes_is_ok():
+    assert judge(facts(), OK, NOW) == Health("ok", EARLIER, "", "all 3 nodes are ready")
+
+
+def test_since_starts_now_when_the_state_changes():
+    judged = judge(facts(nodes_ready=2, nodes_not_ready=["n3"]), OK, NOW)
+    assert judged == Health("degraded", NOW, "", "1 of 3 nodes are not ready: n3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "words"),
+    [
+        ({"nodes_ready": 1, "nodes_not_ready": ["a", "b"]}, "critical", "2 of 3 nodes"),
+        ({"nodes_total": 1, "nodes_ready": 0, "nodes_not_ready": ["a"]}, "critical", "only node"),
+        ({"nodes_total": 4, "nodes_ready": 2}, "degraded", "2 of 4 nodes are not ready"),
+        ({"nodes_total": 0, "nodes_ready": 0}, "degraded", "no nodes"),
+        ({"fs_worst_ratio": 0.79}, "ok", ""),
+        ({"fs_worst_ratio": 0.80}, "degraded", "filesystem n1 / is 80 % full"),
+        ({"fs_worst_ratio": 0.8999}, "degraded", "89 %"),
+        ({"fs_worst_ratio": 0.90}, "critical", "filesystem n1 / is 90 % full"),
+        ({"inodes_worst_ratio": 0.90}, "degraded", "90 % of the inodes of n1 / are used"),
+        ({"inodes_worst_ratio": 0.95}, "critical", "95 % of the inodes"),
+        ({"mem_ws": 90}, "degraded", "memory is 90 % used"),
+        ({"mem_ws": 89}, "ok", ""),
+        ({"conflict_at": ago(3599), "conflict_detail": "two hosts"}, "degraded", "two hosts"),
+        ({"conflict_at": ago(3601)}, "ok", ""),
+        ({"fs_worst_ratio": None, "inodes_worst_ratio": None, "mem_ws": None}, "ok", ""),
+        ({"nodes_ready": None, "nodes_total": None}, "ok", ""),
+    ],
+)
+def test_fresh_facts_are_judged_by_the_documented_limits(changes, state, words):
+    judged = judge(facts(**changes), OK, NOW)
+    assert judged.state == state
+    assert words in judged.reason
+
+
+def test_the_worst_finding_is_named_first_and_none_is_left_out():
+    judged = judge(facts(nodes_ready=2, fs_worst_ratio=0.97), OK, NOW)
+    assert judged.state == "critical"
+    assert judged.reason == "filesystem n1 / is 97 % full; 1 of 3 nodes are not ready"
+
+
+def test_a_long_list_of_lost_nodes_names_three():
+    lost = facts(nodes_total=9, nodes_ready=0, nodes_not_ready=[f"n{i}" for i in range(9)])
+    assert judge(lost, OK, NOW).reason == "9 of 9 nodes are not ready: n0, n1, n2 and 6 more"
+
+
+def test_a_lost_tunnel_is_unknown_since_it_was_lost_and_says_what_it_was():
+    lost = facts(tunnel_up=False, tunnel_since=ago(31), tunnel_reason="connection reset")
+    assert judge(lost, OK, NOW) == Health("unknown", ago(31), "ok", "tunnel lost: connection reset")
+
+
+def test_an_agent_that_reconnects_at_once_changes_nothing():
+    assert judge(facts(tunnel_up=False, tunnel_since=ago(29)), OK, NOW).state == "ok"
+
+
+def test_a_tunnel_that_is_said_to_be_up_but_is_silent_is_lost():
+    assert judge(facts(tunnel_seen_at=ago(60)), OK, NOW).state == "ok"
+    silent = judge(facts(tunnel_seen_at=ago(61)), OK, NOW)
+    assert (silent.state, silent.since) == ("unknown", ago(61))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pull_error": "no answer in 30 s"}, "tunnel up but pulls fail: no answer in 30 s"),
+        ({}, "bring no new data"),
+        ({"last_pull_at": None}, "has not pulled from it yet"),
+        ({"last_pull_at": ago(900)}, "look at the worker"),
+        ({"clock_skew_ms": -600_000}, "its clock is 600 s behind ours"),
+    ],
+)
+def test_old_data_is_unknown_since_its_last_minute_and_the_reason_says_why(changes, words):
+    judged = judge(facts(data_as_of=ago(211), **changes), OK, NOW)
+    assert (judged.state, judged.since, judged.was) == ("unknown", ago(211), "ok")
+    assert words in judged.reason
+
+
+@pytest.mark.parametrize(("interval", "limit"), [(5, 180), (50, 180), (60, 210), (600, 1830)])
+def test_data_may_be_three_pulls_old(interval, limit):
+    assert health.data_limit_seconds(interval) == limit
+    at_limit = facts(interval_seconds=interval, data_as_of=ago(limit), last_pull_at=NOW)
+    assert judge(at_limit, OK, NOW).state == "ok"
+    over = replace(at_limit, data_as_of=ago(limit + 1))
+    assert judge(over, OK, NOW).state == "unknown"
+
+
+def test_a_cluster_that_never_connected_is_pending_however_long_that_takes():
+    new = Facts(status="pending", interval_seconds=60)
+    judged = judge(new, Health("pending", ago(9e6)), NOW)
+    assert judged == Health("pending", ago(9e6), "", "waiting for its agent")
+
+
+def test_a_cluster_that_just_connected_is_pending_then_unknown_without_data():
+    new = facts(data_as_of=None, enrolled_at=ago(100), tunnel_since=ago(100), nodes_total=None)
+    assert judge(new, Health("pending"), NOW).state == "pending"
+    stuck = replace(new, enrolled_at=ago(999), tunnel_since=ago(181), pull_error="refused")
+    judged = judge(stuck, Health("pending"), NOW)
+    assert (judged.state, judged.was) == ("unknown", "pending")
+    assert "refused" in judged.reason
+
+
+def test_a_revoked_cluster_is_revoked_whatever_it_sends():
+    assert judge(facts(status="revoked"), OK, NOW).state == "revoked"
+
+
+times = st.none() | st.integers(-100, 100_000).map(ago)
+ratios = st.none() | st.floats(0, 1)
+counts = st.none() | st.integers(0, 50)
+any_facts = st.builds(
+    Facts,
+    status=st.sampled_from(["pending", "active", "revoked"]),
+    interval_seconds=st.integers(5, 3600),
+    enrolled_at=times, tunnel_up=st.booleans(), tunnel_since=times, tunnel_seen_at=times,
+    tunnel_reason=st.text(max_size=200), data_as_of=times, last_pull_at=times,
+    pull_error=st.text(max_size=500), clock_skew_ms=st.none() | st.integers(-(10**9), 10**9),
+    nodes_ready=counts, nodes_total=counts,
+    nodes_not_ready=st.lists(st.text(max_size=253), max_size=10),
+    mem_ws=counts, mem_cap=counts, fs_worst_ratio=ratios, fs_worst_name=st.text(max_size=300),
+    inodes_worst_ratio=ratios, inodes_worst_name=st.text(max_size=300), conflict_at=times,
+    conflict_detail=st.text(max_size=500),
+)  # fmt: skip
+any_health = st.builds(
+    Health, state=st.sampled_from(WORST_FIRST), since=times,
+    was=st.sampled_from(["", *WORST_FIRST]), reason=st.text(max_size=20),
+)  # fmt: skip
+
+
+@given(any_facts, any_health)
+def test_judging_again_at_the_same_moment_changes_nothing(some, recorded):
+    once = judge(some, recorded, NOW)
+    assert judge(some, once, NOW) == once
+
+
+@given(any_facts, any_health)
+def test_every_judgement_has_a_known_state_a_time_not_later_than_now_or_recorded(some, recorded):
+    judged = judge(some, recorded, NOW)
+    assert judged.state in WORST_FIRST
+    assert judged.since is not None
+    assert judged.since <= max(NOW, recorded.since or NOW)
+    assert len(judged.reason) <= health.REASON_LENGTH
+    assert judged.state == "ok" or judged.reason
+
+
+@given(any_facts, any_health)
+def test_since_is_kept_while_the_state_stays(some, recorded):
+    judged = judge(some, recorded, NOW)
+    if judged.state == recorded.state and recorded.since is not None:
+        assert judged.since == recorded.since
+
+
+@given(any_facts, any_health)
+def test_only_fresh_data_over_a_live_tunnel_is_ever_ok(some, recorded):
+    if judge(some, recorded, NOW).state in ("ok", "degraded", "critical"):
+        limit = health.data_limit_seconds(some.interval_seconds)
+        assert some.status != "revoked"
+        assert some.data_as_of is not None
+        assert some.data_as_of >= ago(limit)
+        assert some.tunnel_up or some.tunnel_since or some.tunnel_seen_at
+
+
+@given(any_facts, any_health)
+def test_time_alone_makes_every_cluster_unknown_pending_or_revoked(some, recorded):
+    judged = judge(some, recorded, NOW + timedelta(days=400))
+    assert judged.state in ("unknown", "pending", "revoked")
+
+
+@given(any_facts, any_health)
+def test_was_is_kept_for_unknown_only(some, recorded):
+    judged = judge(some, recorded, NOW)
+    if judged.state == "unknown":
+        expected = recorded.was if recorded.state == "unknown" else recorded.state
+        assert judged.was == expected
+    else:
+        assert judged.was == ""
