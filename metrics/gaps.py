@@ -1,1 +1,338 @@
-"""The gap ledger: what became of every window, and why something is missing. Pure."""
+"""The gap ledger: what became of every window, and why something is missing. Pure.
+
+The time of a stream is cut into slots of ten minutes, aligned to the clock. From the stream's
+first minute to its head every minute lies in exactly one line of the ledger; the first and the
+last line may be shorter than a slot. A line is
+
+``done``  every minute is stored;
+``lost``  the source has answered for every minute, and some it does not have: the reason says why;
+``gap``   some minutes have not been had yet; they are asked for until they are one of the above.
+
+The watermark is the end of the lines that are done or lost without a hole. While pulls fail, the
+minutes that are missed are put as a gap with the failure's reason. Minutes of a gap that nobody
+asked for, because the centre itself was down, have no line until the next good pull puts them.
+
+Times are Unix seconds, minute aligned; ranges exclude their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from metrics.stores.base import Reason, Window
+
+MINUTE = 60
+SLOT = 600
+OVERLAP = 120  # a live pull asks again for what may have come late
+LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
+RECENT = 3600  # gaps younger than this are filled newest first, the others oldest first
+FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched
+LONGEST_REQUEST = 6 * SLOT  # of old gaps in one request
+GIVE_UP_AFTER = 7 * 86_400  # a gap this old that the source never answers acceptably for ...
+GIVE_UP_ATTEMPTS = 10  # ... in so many attempts is lost
+
+_REASONS: Mapping[str, Reason] = {
+    "tunnel_down": "tunnel_down",
+    "service_down": "service_down",
+    "bad_response": "bad_response",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What one answer of the source says about ``[start, end)``.
+
+    ``oldest`` is the start of the oldest minute that the source still has; None if it has none.
+    """
+
+    start: int
+    end: int
+    oldest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What is known of a time without good pulls.
+
+    Attributes:
+        last_attempt_at: when the centre last tried, or found the tunnel down; None for never.
+        error_code: of that attempt; "" if it was good.
+        tunnel_up: when the tunnel was up, as (since, until); until None = it still is.
+        enrolled_at: when the cluster was enrolled; None if that is not known.
+    """
+
+    last_attempt_at: float | None
+    error_code: str
+    tunnel_up: Sequence[tuple[float, float | None]] = ()
+    enrolled_at: float | None = None
+
+
+def floor_minute(moment: float) -> int:
+    """Return the start of the minute that holds ``moment``."""
+    return int(moment // MINUTE) * MINUTE
+
+
+def floor_slot(moment: float) -> int:
+    """Return the start of the slot that holds ``moment``."""
+    return int(moment // SLOT) * SLOT
+
+
+def live_range(head: int | None, now: float) -> tuple[int, int]:
+    """Return what a live pull asks for: from shortly before the head to the last closed minute.
+
+    Behind an outage it starts at a slot's start 10 to 20 minutes ago, so that the hole consists
+    of whole slots and the live view is back with the first answer.
+
+    Returns:
+        ``(start, end)``; start < end.
+    """
+    end = floor_minute(now)
+    start = floor_slot(end - LIVE_REACH)
+    if head is not None:
+        start = max(start, head - OVERLAP)
+    return min(start, end - MINUTE), end
+
+
+def slots(start: int, end: int) -> list[tuple[int, int]]:
+    """Cut ``[start, end)`` at the borders of slots; [] if it is empty."""
+    edges = [start, *range(floor_slot(start) + SLOT, end, SLOT), end]
+    return [(a, b) for a, b in pairwise(edges) if a < b]
+
+
+def missed(
+    lines: Iterable[Window],
+    start: int,
+    end: int,
+    *,
+    stored: Set[int],
+    reason: Reason,
+    detail: str,
+) -> list[Window]:
+    """Return the lines to put because an attempt to have ``[start, end)`` failed.
+
+    A slot that had lines already is put as one gap, since a part of it is missing now. A gap
+    keeps the reason of its first failure.
+
+    Args:
+        lines: ledger lines that overlap the slots of the range.
+        start: first missed minute.
+        end: exclusive; the end of the last closed minute.
+        stored: starts of the minutes that are stored, of the same slots at least.
+        reason: why.
+        detail: the same for people.
+    """
+    known = _by_slot(lines)
+    put = []
+    for slot_start, slot_end in slots(start, end):
+        old = known.get(floor_slot(slot_start))
+        if old is None:
+            put.append(_gap(slot_start, slot_end, stored, 1, reason, detail))
+        elif old.end < slot_end:
+            why = (reason, detail)
+            if old.state == "gap" and old.reason != "pending":
+                why = (old.reason, old.detail)
+            put.append(_gap(old.start, slot_end, stored, old.attempts + 1, *why))
+    return put
+
+
+def holes(
+    lines: Iterable[Window], start: int, end: int, *, stored: Set[int], outage: Outage
+) -> list[Window]:
+    """Return gap lines for the part of ``[start, end)`` that no line accounts for.
+
+    Pulls that failed have put their lines already, so what is left is what nobody asked for;
+    and, at the very first pull, the past.
+
+    Args:
+        lines: ledger lines that overlap the slots of the range.
+        start: the head, or the stream's first minute.
+        end: exclusive; the start of a slot.
+        stored: starts of the minutes that are stored, of the same slots at least.
+        outage: the facts that the reasons come from.
+    """
+    known = _by_slot(lines)
+    put = []
+    for slot_start, slot_end in slots(start, end):
+        old = known.get(floor_slot(slot_start))
+        if old is None:
+            why = why_missing(slot_start, slot_end, outage)
+            put.append(_gap(slot_start, slot_end, stored, 0, *why))
+        elif old.end < slot_end:
+            why = why_missing(max(old.end, slot_start), slot_end, outage)
+            if old.state == "gap" and old.reason != "pending":
+                why = (old.reason, old.detail)
+            put.append(_gap(old.start, slot_end, stored, old.attempts, *why))
+    return put
+
+
+def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
+    """Return why nothing of ``[start, end)`` was had in time, and the same for people."""
+    if outage.enrolled_at is not None and end <= outage.enrolled_at:
+        return "not_enrolled", "recorded by the agent before the cluster was enrolled"
+    if outage.last_attempt_at is None:
+        return "pending", "from before the first pull"
+    if start < outage.last_attempt_at:
+        up = sum(
+            max(0.0, min(end, end if until is None else until) - max(start, since))
+            for since, until in outage.tunnel_up
+        )
+        if up < (end - start) / 2:
+            return "tunnel_down", "the tunnel was down"
+        if outage.error_code in _REASONS:
+            return _REASONS[outage.error_code], "pulls failed at the time"
+    return "centre_down", "Ops Center did not ask: no pull was tried in this time"
+
+
+def answered(
+    lines: Iterable[Window],
+    coverage: Coverage,
+    *,
+    first: int | None,
+    stored: Set[int],
+    now: float,
+    live: bool,
+) -> list[Window]:
+    """Return the lines to put because the source answered for a range.
+
+    Args:
+        lines: ledger lines that overlap the slots of the range.
+        coverage: what the source answered for.
+        first: the stream's first minute if this is its first answer, else None.
+        stored: starts of all minutes of the range's slots that are stored, this answer included.
+        now: the time.
+        live: whether the range ends at the head; then the last line ends with the answer, and
+            a gap beyond it is left to the next live pull. False for filling gaps.
+    """
+    known = _by_slot(lines)
+    begin = coverage.start if first is None else max(first, coverage.start)
+    put = []
+    for slot_start, slot_end in slots(begin, coverage.end):
+        old = known.get(floor_slot(slot_start))
+        if old is not None:
+            end = slot_end if live and old.state == "gap" else max(slot_end, old.end)
+            put.append(_settle(old, end, coverage, stored, now))
+            continue
+        start = slot_start if first is not None else floor_slot(slot_start)
+        blank = Window(start, start, "done", 0, 0, 0, "", "", None)
+        put.append(_settle(blank, slot_end, coverage, stored, now))
+    return put
+
+
+def refused(line: Window, now: float, *, reason: Reason | None, detail: str) -> Window:
+    """Return a gap's line after an attempt to fill it that brought nothing.
+
+    The reason why it is a gap stays. A gap older than :data:`GIVE_UP_AFTER` that failed
+    :data:`GIVE_UP_ATTEMPTS` times is lost, so that nothing is asked for for ever.
+
+    Args:
+        line: the gap.
+        now: the time.
+        reason: what the attempt failed with; None if the source answered, but not for this range.
+        detail: the same for people.
+    """
+    attempts = line.attempts + 1
+    if line.end < now - GIVE_UP_AFTER and attempts >= GIVE_UP_ATTEMPTS:
+        text = f"given up after {attempts} attempts: {detail}; before: {line.detail}"
+        why: Reason = reason or "spool_expired"
+        return replace(line, state="lost", attempts=attempts, reason=why, detail=text)
+    if line.reason == "pending" and reason is not None:
+        return replace(line, attempts=attempts, reason=reason, detail=detail)
+    return replace(line, attempts=attempts)
+
+
+def advance(lines: Iterable[Window], watermark: int) -> int:
+    """Return the end of the done and lost lines that follow on ``watermark`` without a hole.
+
+    Args:
+        lines: ledger lines from the watermark on, in any order.
+        watermark: where it is, or the stream's first minute; the answer is never less.
+    """
+    for line in sorted(lines, key=_start_of):
+        if line.end <= watermark:
+            continue
+        if line.start > watermark or line.state == "gap":
+            break
+        watermark = line.end
+    return watermark
+
+
+def next_request(
+    gaps: Sequence[Window], now: float, *, tried: Set[int], one_by_one: bool = False
+) -> list[Window]:
+    """Return the adjoining gaps to ask for next, ascending; [] when all were tried.
+
+    Gaps of the last hour come first, the newest of them first and each by itself: people look at
+    those. Then come the others, those first that the source will forget first.
+
+    Args:
+        gaps: lines in state gap.
+        now: the time.
+        tried: starts of lines that were asked for already in this run.
+        one_by_one: ask for single lines (after an answer to several was refused).
+    """
+    left = sorted((line for line in gaps if line.start not in tried), key=_start_of)
+    if not left:
+        return []
+    if left[-1].end > now - RECENT:
+        return [left[-1]]
+    chosen = left[:1]
+    for line in left[1:]:
+        if one_by_one or line.start != chosen[-1].end:
+            break
+        if line.end - chosen[0].start > LONGEST_REQUEST:
+            break
+        chosen.append(line)
+    return chosen
+
+
+def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: float) -> Window:
+    """Return what a line reads after an answer; an empty ``old`` line is a new one."""
+    settled = old.start if old.state == "gap" else old.end
+    absent = [minute for minute in range(old.start, end, MINUTE) if minute not in stored]
+    expected = (end - old.start) // MINUTE
+    new = replace(
+        old, end=end, got=expected - len(absent), expected=expected, attempts=old.attempts + 1
+    )
+    if any(m >= settled and not coverage.start <= m < coverage.end for m in absent):
+        return replace(new, state="gap", reason=old.reason or "pending")
+    if not absent:
+        filled_at = old.filled_at if old.state == "done" else int(now)
+        return replace(new, state="done", filled_at=filled_at)
+    if old.state == "lost" and len(absent) == old.expected - old.got:
+        return new
+    reason, detail = _why_lost(absent, expected, coverage.oldest)
+    if old.state == "gap" and old.detail:
+        detail = f"{detail}; before: {old.detail}"
+    return replace(new, state="lost", reason=reason, detail=detail, filled_at=None)
+
+
+def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple[Reason, str]:
+    """Return what the source's answer says about minutes that it does not have."""
+    forgotten = sum(1 for minute in absent if oldest is None or minute < oldest)
+    if forgotten * 2 > len(absent):
+        begins = "holds nothing" if oldest is None else f"begins at {_clock_text(oldest)}"
+        return "spool_expired", f"{forgotten} of {expected} minutes: the agent's spool {begins}"
+    return "agent_stopped", f"the agent recorded nothing in {len(absent)} of {expected} minutes"
+
+
+def _gap(
+    start: int, end: int, stored: Set[int], attempts: int, reason: Reason, detail: str
+) -> Window:
+    got = sum(1 for minute in range(start, end, MINUTE) if minute in stored)
+    expected = (end - start) // MINUTE
+    return Window(start, end, "gap", got, expected, attempts, reason, detail, None)
+
+
+def _by_slot(lines: Iterable[Window]) -> dict[int, Window]:
+    return {floor_slot(line.start): line for line in lines}
+
+
+def _start_of(line: Window) -> int:
+    return line.start
+
+
+def _clock_text(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

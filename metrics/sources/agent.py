@@ -1,0 +1,356 @@
+"""The ``agent`` source: minutes from the spool of our own agent, ``GET /v1/range``.
+
+Everything in an answer is hostile until checked: a cluster that sends nonsense gets its error
+recorded and nothing stored. Columns are checked as wholes, by loops that run in C, because a
+fleet's answers hold some 800,000 numbers a minute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import repeat
+from operator import le, mul
+from typing import Any, cast
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.sources.base import JsonClient, SourceAnswer
+from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
+from opscenter.core.errors import BadResponseError
+
+MINUTE = 60
+MAX_SERIES = 20_000  # of one answer, all kinds together
+MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
+MAX_PIECES = 64  # answers of one fetch
+MAX_NAME = 253  # as Kubernetes; of raw text, before control characters go
+MAX_ATTRS = 16
+MAX_ATTR = 200
+MAX_SAMPLES = 600  # of one minute: ten a second
+# 2^53 is the largest whole number that JSON readers and charts hold exactly (9 petabytes). Sums
+# over all series of a minute stay below 2^57, so that sums over an hour still fit 64 bits.
+MAX_VALUE = 1 << 53
+MAX_SUM = 1 << 57
+MAX_AHEAD_SECONDS = 300  # data from the future beyond this is refused
+_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
+_INT = {int}
+_INT_OR_NULL = {int, type(None)}
+
+
+class AgentSource:
+    """Asks an agent for a window, in pieces where one answer does not hold it."""
+
+    async def fetch(self, client: JsonClient, start: int, end: int, *, now: float) -> SourceAnswer:
+        """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
+
+        Asks again from where an answer ended, until the window is covered, the agent makes no
+        progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in.
+
+        Raises:
+            ClusterError: a request failed.
+            BadResponseError: an answer is not what the agent's API promises.
+        """
+        rows: list[MinuteRow] = []
+        infos: dict[SeriesKey, SeriesInfo] = {}
+        alive: set[int] = set()
+        ignored, reached = 0, start
+        for _ in range(MAX_PIECES):
+            raw = await client.get_json("/v1/range", {"start": str(reached), "end": str(end)})
+            piece = parse_answer(raw, reached, end, now=now)
+            rows += piece.rows
+            infos.update((info.key, info) for info in piece.infos)
+            alive |= piece.minutes_alive
+            ignored += piece.ignored
+            stuck, reached = piece.end == reached, piece.end
+            if stuck or reached >= end or len(rows) >= MAX_ROWS or len(infos) >= MAX_SERIES:
+                break
+        return SourceAnswer(
+            rows=rows,
+            infos=list(infos.values()),
+            start=start,
+            end=reached,
+            oldest=piece.oldest,
+            newest_end=piece.newest_end,
+            now=piece.now,
+            agent_version=piece.agent_version,
+            kind=piece.kind,
+            minutes_alive=frozenset(alive),
+            ignored=ignored,
+        )
+
+
+def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnswer:
+    """Check one answer of ``/v1/range`` and return its rows.
+
+    Kinds and fields that this version does not know are left out and counted.
+
+    Args:
+        raw: the parsed JSON.
+        start: what was asked for, Unix seconds, minute aligned.
+        end: exclusive.
+        now: our clock.
+
+    Raises:
+        BadResponseError: names what is wrong and where.
+    """
+    answer = _object(raw, "the answer")
+    about = _object(answer.get("agent"), "agent")
+    covered_start = _minute(answer.get("start"), "start")
+    covered_end = _minute(answer.get("end"), "end")
+    if covered_start != start or not start <= covered_end <= end:
+        msg = f"asked for {start}..{end}, the answer covers {covered_start}..{covered_end}"
+        raise BadResponseError(msg)
+    kinds = _object(answer.get("kinds"), "kinds")
+    limit = min(covered_end, int(now) + MAX_AHEAD_SECONDS)
+    rows: list[MinuteRow] = []
+    infos: list[SeriesInfo] = []
+    alive: set[int] = set()
+    ignored = sum(1 for kind in kinds if kind not in _KINDS)
+    for kind in _KINDS:
+        if kind not in kinds:
+            continue
+        table = _Table(kind, _object(kinds[kind], kind), start, limit)
+        if len(rows) + len(table.times) > MAX_ROWS:
+            msg = f"{kind}.t: more than {MAX_ROWS} rows in one answer"
+            raise BadResponseError(msg)
+        keys = table.read_series(infos, MAX_SERIES - len(infos))
+        ignored += table.unknown_fields
+        rows += table.read_rows(keys)
+        if kind == "node":
+            alive.update(table.times)
+    rows.sort(key=_row_time)
+    return SourceAnswer(
+        rows=rows,
+        infos=infos,
+        start=start,
+        end=covered_end,
+        oldest=_optional_minute(answer.get("oldest"), "oldest"),
+        newest_end=_optional_minute(answer.get("newest_end"), "newest_end"),
+        now=_clock(answer.get("now")),
+        agent_version=clean_text(about.get("version", ""), "agent.version", 40),
+        kind=_agent_kind(about.get("kind", "")),
+        minutes_alive=frozenset(alive),
+        ignored=ignored,
+    )
+
+
+class _Table:
+    """One kind's part of an answer: series, and columns of times and numbers."""
+
+    def __init__(self, kind: Kind, table: dict[str, Any], start: int, limit: int) -> None:
+        self.kind = kind
+        self.series = _list(table.get("series"), f"{kind}.series")
+        self.times = _list(table.get("t"), f"{kind}.t")
+        self.indexes = _list(table.get("i"), f"{kind}.i")
+        self.fields = _object(table.get("fields"), f"{kind}.fields")
+        self.unknown_fields = sum(1 for name in self.fields if name not in FIELD_NAMES[kind])
+        self._start, self._limit = start, limit
+
+    def read_series(self, infos: list[SeriesInfo], room: int) -> list[SeriesKey]:
+        """Append the table's series to ``infos`` and return their keys, in the table's order."""
+        if len(self.series) > room:
+            msg = f"{self.kind}.series: more than {MAX_SERIES} series in one answer"
+            raise BadResponseError(msg)
+        keys = []
+        for position, entry in enumerate(self.series):
+            where = f"{self.kind}.series[{position}]"
+            info = _series_info(self.kind, _object(entry, where), where)
+            infos.append(info)
+            keys.append(info.key)
+        if len(set(keys)) != len(keys):
+            msg = f"{self.kind}.series: the same name twice"
+            raise BadResponseError(msg)
+        return keys
+
+    def read_rows(self, keys: list[SeriesKey]) -> Iterable[MinuteRow]:
+        """Return the table's rows, in its own order."""
+        self._check_times()
+        self._check_indexes(len(keys))
+        columns = [self._cells(name) for name in FIELD_NAMES[self.kind]]
+        return map(
+            MinuteRow._make,
+            zip(
+                self.times,
+                map(keys.__getitem__, self.indexes),
+                zip(*columns, strict=True),
+                strict=True,
+            ),
+        )
+
+    def _check_times(self) -> None:
+        times, where = self.times, f"{self.kind}.t"
+        if not times:
+            return
+        _integers(times, where)
+        low, high = min(times), max(times)
+        if low < self._start or high >= self._limit:
+            strange = low if low < self._start else high
+            msg = f"{where}: {strange} is outside what was asked for or in the future"
+            raise BadResponseError(msg)
+        if any(time % MINUTE for time in set(times)):
+            msg = f"{where}: a time is not the start of a minute"
+            raise BadResponseError(msg)
+
+    def _check_indexes(self, series: int) -> None:
+        indexes, where = self.indexes, f"{self.kind}.i"
+        if len(indexes) != len(self.times):
+            msg = f"{where}: {len(indexes)} entries, but {len(self.times)} times"
+            raise BadResponseError(msg)
+        if not indexes:
+            return
+        _integers(indexes, where)
+        if min(indexes) < 0 or max(indexes) >= series:
+            msg = f"{where}: an entry is outside 0..{series - 1}, the series of the answer"
+            raise BadResponseError(msg)
+        if len(set(zip(self.times, indexes, strict=True))) != len(indexes):
+            msg = f"{self.kind}: one series has a minute twice"
+            raise BadResponseError(msg)
+
+    def _cells(self, name: str) -> Iterable[Cell | None]:
+        """Return one field's cells, a row each; None where the row lacks the field."""
+        if name not in self.fields:
+            return repeat(None, len(self.times))
+        where = f"{self.kind}.fields.{name}"
+        field = _object(self.fields[name], where)
+        count, total, low, high = (_list(field.get(key), f"{where}.{key}") for key in "nslh")
+        if not len(count) == len(total) == len(low) == len(high) == len(self.times):
+            msg = f"{where}: the lists are not as long as t"
+            raise BadResponseError(msg)
+        present = len(count) - count.count(None)
+        if any(len(column) - column.count(None) != present for column in (total, low, high)):
+            msg = f"{where}: null in one list, a number in another"
+            raise BadResponseError(msg)
+        if present == len(count):
+            self._check_numbers(where, count, total, low, high)
+            self._check_sums(where, total, count)
+            return map(Cell._make, zip(count, total, low, high, strict=True))
+        packed = [cell for cell in zip(count, total, low, high, strict=True) if cell[0] is not None]
+        if packed:
+            self._check_numbers(where, *map(list, zip(*packed, strict=True)))
+            self._check_sums(where, total, count)
+        cells = map(Cell._make, packed)
+        return [None if number is None else next(cells) for number in count]
+
+    def _check_numbers(
+        self, where: str, count: list[int], total: list[int], low: list[int], high: list[int]
+    ) -> None:
+        """Check types, bounds, and that the mean lies between the lowest and the highest."""
+        if not count:
+            return
+        for key, column in zip("nslh", (count, total, low, high), strict=True):
+            _integers(column, f"{where}.{key}")
+        if min(count) < 1 or max(count) > MAX_SAMPLES:
+            msg = f"{where}.n: a number of samples is outside 1..{MAX_SAMPLES}"
+            raise BadResponseError(msg)
+        lowest, highest = min(low), max(high)
+        if lowest < -MAX_VALUE or highest > MAX_VALUE:
+            msg = f"{where}: a value is beyond {MAX_VALUE}"
+            raise BadResponseError(msg)
+        if not (
+            all(map(le, map(mul, low, count), total)) and all(map(le, total, map(mul, high, count)))
+        ):
+            msg = f"{where}: a mean is not between its lowest and highest value"
+            raise BadResponseError(msg)
+
+    def _check_sums(self, where: str, total: list[int | None], count: list[int | None]) -> None:
+        """Refuse nodes whose values add up to what may not fit 64 bits in an hour's bucket."""
+        if self.kind != "node" or sum(abs(number) for number in total if number) <= MAX_SUM:
+            return
+        sums: dict[int, int] = {}
+        for time, sample_sum, samples in zip(self.times, total, count, strict=True):
+            if sample_sum is not None and samples is not None:
+                sums[time] = sums.get(time, 0) + abs(sample_sum) // samples
+        if sums and max(sums.values()) > MAX_SUM:
+            msg = f"{where}: the nodes' values add up to more than {MAX_SUM}"
+            raise BadResponseError(msg)
+
+
+def clean_text(value: object, where: str, longest: int) -> str:
+    """Return text from a cluster without anything that does not print.
+
+    Line breaks, control characters, direction marks and unassigned code points go. Markup stays:
+    it is escaped where it is shown.
+
+    Raises:
+        BadResponseError: if it is no text or longer than ``longest`` characters.
+    """
+    if type(value) is not str:
+        msg = f"{where}: not a text"
+        raise BadResponseError(msg)
+    if len(value) > longest:
+        msg = f"{where}: {len(value)} characters; at most {longest} are accepted"
+        raise BadResponseError(msg)
+    if value.isprintable():
+        return value
+    return "".join(character for character in value if character.isprintable())
+
+
+def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
+    name = clean_text(entry.get("name"), f"{where}.name", MAX_NAME)
+    ns = clean_text(entry.get("ns", ""), f"{where}.ns", MAX_NAME)
+    node = clean_text(entry.get("node", ""), f"{where}.node", MAX_NAME)
+    if not name or (kind != "node" and not ns):
+        msg = f"{where}: the name is empty"
+        raise BadResponseError(msg)
+    attrs = _object(entry.get("attrs", {}), f"{where}.attrs")
+    if len(attrs) > MAX_ATTRS:
+        msg = f"{where}.attrs: {len(attrs)} entries; at most {MAX_ATTRS} are accepted"
+        raise BadResponseError(msg)
+    clean = {
+        clean_text(key, f"{where}.attrs", MAX_ATTR): clean_text(value, f"{where}.attrs", MAX_ATTR)
+        for key, value in attrs.items()
+    }
+    key = SeriesKey(kind, "" if kind == "node" else ns, name)
+    return SeriesInfo(key, node, clean)
+
+
+def _row_time(row: MinuteRow) -> int:
+    return row.ts
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        msg = f"{where}: not an object"
+        raise BadResponseError(msg)
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if type(value) is not list:
+        msg = f"{where}: not a list"
+        raise BadResponseError(msg)
+    return value
+
+
+def _integers(values: list[Any], where: str) -> None:
+    """Refuse a list that holds anything but whole numbers: no booleans, floats or nulls."""
+    if set(map(type, values)) != _INT:
+        strange = next(value for value in values if type(value) is not int)
+        msg = f"{where}: {type(strange).__name__} where a whole number must be"
+        raise BadResponseError(msg)
+
+
+def _minute(value: object, where: str) -> int:
+    if type(value) is not int or value % MINUTE or not 0 <= value < 1 << 40:
+        msg = f"{where}: not the start of a minute in Unix seconds"
+        raise BadResponseError(msg)
+    return value
+
+
+def _optional_minute(value: object, where: str) -> int | None:
+    return None if value is None else _minute(value, where)
+
+
+def _clock(value: object) -> float:
+    if type(value) not in (int, float):
+        msg = "now: not a number"
+        raise BadResponseError(msg)
+    number = cast("float", value)
+    if not math.isfinite(number) or not 0 <= number < 1 << 40:
+        msg = "now: not a time in Unix seconds"
+        raise BadResponseError(msg)
+    return float(number)
+
+
+def _agent_kind(value: object) -> str:
+    text = clean_text(value, "agent.kind", 20)
+    return text if text in ("host", "kubernetes") else ""
