@@ -1,0 +1,332 @@
+"""The ledger's rules, by value and as invariants over random histories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics import gaps
+from metrics.gaps import MINUTE, SLOT, Coverage, Outage
+from metrics.stores.base import Window
+
+T0 = 1_800_000_000 - 1_800_000_000 % SLOT  # 12:00 in the stories below
+
+
+def at(minute: int) -> int:
+    return T0 + minute * MINUTE
+
+
+def line(start: int, end: int, state: str, got: int | None = None, **more) -> Window:
+    expected = end - start
+    return Window(
+        at(start), at(end), state, expected if got is None else got, expected,
+        more.get("attempts", 1), more.get("reason", ""), more.get("detail", ""),
+        more.get("filled_at"),
+    )  # fmt: skip
+
+
+def minutes(start: int, end: int) -> set[int]:
+    return set(range(at(start), at(end), MINUTE))
+
+
+def test_a_live_pull_overlaps_the_head():
+    assert gaps.live_range(at(25), at(26) + 12.5) == (at(23), at(26))
+
+
+def test_a_live_pull_behind_an_outage_starts_at_a_slot_10_to_20_minutes_ago():
+    assert gaps.live_range(at(0), at(58) + 3) == (at(40), at(58))
+    assert gaps.live_range(at(0), at(60)) == (at(50), at(60))
+    assert gaps.live_range(None, at(69)) == (at(50), at(69))
+
+
+def test_a_clock_that_went_back_still_asks_for_one_minute():
+    assert gaps.live_range(at(50), at(10)) == (at(9), at(10))
+
+
+def test_slots_are_aligned_and_clipped_at_both_ends():
+    assert gaps.slots(at(7), at(23)) == [(at(7), at(10)), (at(10), at(20)), (at(20), at(23))]
+    assert gaps.slots(at(7), at(7)) == []
+
+
+def test_a_window_that_came_whole_is_done():
+    [got] = gaps.answered(
+        [], Coverage(at(0), at(10), at(-900)), first=None, stored=minutes(0, 10), now=at(11),
+        live=True,
+    )  # fmt: skip
+    assert (got.state, got.got, got.expected, got.reason, got.filled_at) == (
+        "done", 10, 10, "", None,
+    )  # fmt: skip
+
+
+def test_the_running_slot_grows_with_every_pull():
+    before = line(0, 4, "done")
+    [got] = gaps.answered(
+        [before], Coverage(at(2), at(5), at(-9)), first=None, stored=minutes(0, 5), now=at(5),
+        live=True,
+    )  # fmt: skip
+    assert (got.start, got.end, got.state, got.got, got.attempts) == (at(0), at(5), "done", 5, 2)
+
+
+def test_minutes_that_the_source_covered_without_having_them_are_lost_to_a_stopped_agent():
+    [got] = gaps.answered(
+        [], Coverage(at(0), at(10), at(-900)), first=None, stored=minutes(0, 7), now=at(11),
+        live=True,
+    )  # fmt: skip
+    assert (got.state, got.got, got.expected, got.reason) == ("lost", 7, 10, "agent_stopped")
+    assert got.detail == "the agent recorded nothing in 3 of 10 minutes"
+
+
+def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
+    gap = line(0, 10, "gap", 0, reason="tunnel_down", detail="the tunnel was down")
+    [got] = gaps.answered(
+        [gap], Coverage(at(0), at(10), at(500)), first=None, stored=set(), now=at(600), live=False
+    )
+    assert (got.state, got.reason) == ("lost", "spool_expired")
+    assert got.detail.endswith("; before: the tunnel was down")
+
+
+def test_a_filled_gap_keeps_its_reason_and_says_when_it_was_filled():
+    gap = line(0, 10, "gap", 4, reason="tunnel_down", detail="the tunnel was down")
+    [got] = gaps.answered(
+        [gap], Coverage(at(0), at(10), at(-9)), first=None, stored=minutes(0, 10), now=at(40),
+        live=False,
+    )  # fmt: skip
+    assert (got.state, got.got, got.reason, got.filled_at) == ("done", 10, "tunnel_down", at(40))
+
+
+def test_a_short_failure_is_mended_by_the_next_live_pull_alone():
+    done = line(0, 4, "done")
+    [gap] = gaps.missed(
+        [done], at(4), at(6), stored=minutes(0, 4), reason="service_down", detail="refused"
+    )
+    assert (gap.start, gap.end, gap.state, gap.got, gap.expected) == (at(0), at(6), "gap", 4, 6)
+    [got] = gaps.answered(
+        [gap], Coverage(at(2), at(7), at(-9)), first=None, stored=minutes(0, 7), now=at(7),
+        live=True,
+    )  # fmt: skip
+    assert (got.state, got.end, got.reason) == ("done", at(7), "service_down")
+
+
+def test_an_answer_for_a_part_of_a_gap_leaves_it_open():
+    gap = line(0, 10, "gap", 0, reason="tunnel_down")
+    [got] = gaps.answered(
+        [gap], Coverage(at(0), at(4), at(-9)), first=None, stored=minutes(0, 4), now=at(40),
+        live=False,
+    )  # fmt: skip
+    assert (got.state, got.got, got.reason) == ("gap", 4, "tunnel_down")
+
+
+def test_the_first_failure_names_the_gap():
+    first = gaps.missed([], at(0), at(3), stored=set(), reason="tunnel_down", detail="a")
+    [got] = gaps.missed(first, at(0), at(5), stored=set(), reason="service_down", detail="b")
+    assert (got.reason, got.detail, got.attempts, got.end) == ("tunnel_down", "a", 2, at(5))
+
+
+def test_a_hole_that_nobody_asked_for_was_the_centre_being_down():
+    outage = Outage(last_attempt_at=at(3) + 5, error_code="", tunnel_up=[(at(-100), None)])
+    put = gaps.holes([line(0, 3, "done")], at(3), at(30), stored=minutes(0, 3), outage=outage)
+    assert [(w.start, w.end, w.state, w.reason, w.got) for w in put] == [
+        (at(0), at(10), "gap", "centre_down", 3),
+        (at(10), at(20), "gap", "centre_down", 0),
+        (at(20), at(30), "gap", "centre_down", 0),
+    ]
+
+
+def test_a_hole_before_the_last_attempt_with_no_session_was_the_tunnel():
+    outage = Outage(last_attempt_at=at(50), error_code="tunnel_down", tunnel_up=[(at(-9), at(12))])
+    put = gaps.holes([], at(10), at(30), stored=set(), outage=outage)
+    assert {w.reason for w in put} == {"tunnel_down"}
+
+
+def test_the_past_of_a_new_cluster_is_from_before_it_was_enrolled():
+    outage = Outage(last_attempt_at=None, error_code="", enrolled_at=at(20))
+    put = gaps.holes([], at(7), at(30), stored=set(), outage=outage)
+    assert [(w.start, w.reason) for w in put] == [
+        (at(7), "not_enrolled"), (at(10), "not_enrolled"), (at(20), "pending"),
+    ]  # fmt: skip
+
+
+def test_recent_gaps_are_asked_for_newest_first_and_old_ones_oldest_first():
+    now = at(600)
+    open_gaps = [line(m, m + 10, "gap") for m in (*range(0, 100, 10), 560, 570, 580)]
+    tried: set[int] = set()
+    asked = []
+    while batch := gaps.next_request(open_gaps, now, tried=tried):
+        tried |= {w.start for w in batch}
+        asked.append(((batch[0].start - T0) // MINUTE, (batch[-1].end - T0) // MINUTE))
+    assert asked == [(580, 590), (570, 580), (560, 570), (0, 60), (60, 100)]
+
+
+def test_the_watermark_stops_at_the_first_gap():
+    lines = [line(0, 10, "done"), line(10, 20, "lost"), line(20, 30, "gap"), line(30, 40, "done")]
+    assert gaps.advance(lines, at(0)) == at(20)
+    assert gaps.advance([*lines[:2], line(20, 30, "done"), lines[3]], at(20)) == at(40)
+
+
+def test_a_gap_that_fails_for_a_week_is_given_up_with_its_reason():
+    gap = line(0, 10, "gap", 0, attempts=8, reason="tunnel_down", detail="the tunnel was down")
+    later = at(0) + gaps.GIVE_UP_AFTER + 2 * SLOT
+    once = gaps.refused(gap, later, reason="bad_response", detail="not JSON")
+    assert (once.state, once.reason) == ("gap", "tunnel_down")
+    twice = gaps.refused(once, later, reason="bad_response", detail="not JSON")
+    assert (twice.state, twice.reason) == ("lost", "bad_response")
+    assert "not JSON" in twice.detail
+
+
+@dataclass
+class Stream:
+    """A source and a centre, with the ledger's rules between them and a clock for both."""
+
+    now: int = at(0)
+    alive: set[int] = field(default_factory=set)  # minutes that the source recorded
+    stored: set[int] = field(default_factory=set)
+    lines: dict[int, Window] = field(default_factory=dict)
+    first: int | None = None
+    head: int | None = None
+    watermark: int | None = None
+    last_attempt: int | None = None
+    forgets_before: int = 0
+
+    @property
+    def oldest(self) -> int | None:
+        kept = [m for m in self.alive if m >= self.forgets_before]
+        return min(kept) if kept else None
+
+    def fetch(self, start: int, end: int) -> Coverage:
+        self.stored |= {m for m in self.alive if start <= m < end and m >= self.forgets_before}
+        return Coverage(start, end, self.oldest)
+
+    def put(self, lines: list[Window]) -> None:
+        self.lines.update((w.start, w) for w in lines)
+
+    def some(self, start: int, end: int) -> list[Window]:
+        start = gaps.floor_slot(start)
+        return [w for w in self.lines.values() if w.end > start and w.start < end]
+
+    def settle(self) -> None:
+        before = self.watermark
+        self.watermark = gaps.advance(self.lines.values(), self.watermark or self.first or 0)
+        assert before is None or self.watermark >= before
+
+    def pull(self, *, ok: bool) -> None:
+        start, end = gaps.live_range(self.head, self.now)
+        outage = Outage(self.last_attempt, "", [])
+        self.last_attempt = self.now
+        if not ok:
+            if self.head is not None:
+                recent = max(self.head, gaps.floor_slot(self.now - SLOT))
+                self.put(
+                    gaps.holes(self.some(self.head, end), self.head, recent, stored=self.stored,
+                               outage=outage)
+                )  # fmt: skip
+                self.put(
+                    gaps.missed(self.some(recent, end), recent, end, stored=self.stored,
+                                reason="tunnel_down", detail="")
+                )  # fmt: skip
+            return
+        coverage = self.fetch(start, end)
+        initial = None
+        if self.head is None:
+            if self.oldest is None:
+                return
+            initial = self.first = self.watermark = max(
+                self.oldest, gaps.floor_minute(self.now - gaps.FIRST_REACH)
+            )
+        begin = self.head if self.head is not None else self.first
+        self.put(
+            gaps.holes(self.some(begin, start), begin, start, stored=self.stored, outage=outage)
+        )
+        self.put(
+            gaps.answered(self.some(start, end), coverage, first=initial, stored=self.stored,
+                          now=self.now, live=True)
+        )  # fmt: skip
+        self.head = max(self.head or 0, end)
+        self.settle()
+
+    def backfill(self, *, requests: int, good: bool) -> None:
+        tried: set[int] = set()
+        for _ in range(requests):
+            open_gaps = [w for w in self.lines.values() if w.state == "gap"]
+            batch = gaps.next_request(open_gaps, self.now, tried=tried)
+            if not batch:
+                return
+            tried |= {w.start for w in batch}
+            if not good:
+                self.put(
+                    [gaps.refused(w, self.now, reason="bad_response", detail="") for w in batch]
+                )
+                continue
+            start, end = batch[0].start, batch[-1].end
+            self.put(
+                gaps.answered(self.some(start, end), self.fetch(start, end), first=None,
+                              stored=self.stored, now=self.now, live=False)
+            )  # fmt: skip
+            self.settle()
+
+    def check(self) -> None:
+        if self.head is None:
+            assert not self.lines
+            return
+        seen: dict[int, Window] = {}
+        for window in self.lines.values():
+            assert window.start < window.end
+            assert gaps.floor_slot(window.end - 1) == gaps.floor_slot(window.start)
+            assert window.expected == (window.end - window.start) // MINUTE
+            for minute in range(window.start, window.end, MINUTE):
+                assert minute not in seen, "a minute in two lines"
+                seen[minute] = window
+            held = self.stored & set(range(window.start, window.end, MINUTE))
+            assert window.got == len(held), "a line counts what is not stored"
+            assert (window.state == "done") == (window.got == window.expected) or (
+                window.state == "gap"
+            )
+            assert window.state == "done" or window.reason
+        assert self.first is not None
+        assert self.watermark is not None
+        for minute in range(self.first, self.head, MINUTE):
+            assert minute in seen, "a minute in no line"
+            if minute < self.watermark and seen[minute].state != "gap":
+                had = minute in self.stored
+                assert had or seen[minute].state == "lost"
+        assert self.first <= self.watermark
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["pull", "fail", "idle", "fill", "bad fill"]),
+        st.integers(1, 45),  # minutes that pass first
+        st.sampled_from([0.0, 0.5, 1.0, 1.0]),  # share of them in which the agent records
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(events=EVENTS, offset=st.integers(0, 19), rng=st.randoms(use_true_random=False))
+def test_every_minute_is_accounted_for_once_and_none_is_asked_for_for_ever(events, offset, rng):
+    stream = Stream(now=at(offset))
+    for what, pause, share in events:
+        for _ in range(pause):
+            if rng.random() < share:
+                stream.alive.add(stream.now)
+            stream.now += MINUTE
+        if rng.random() < 0.05:
+            stream.forgets_before = stream.now - rng.randint(1, 300) * MINUTE
+        if what in ("pull", "fail"):
+            stream.pull(ok=what == "pull")
+        elif what in ("fill", "bad fill"):
+            stream.backfill(requests=2, good=what == "fill")
+        stream.check()
+    # Once all is well again, the next pull and one long run close every gap.
+    stream.now += MINUTE
+    stream.pull(ok=True)
+    stream.backfill(requests=10_000, good=True)
+    stream.check()
+    assert not [w for w in stream.lines.values() if w.state == "gap"]
+    assert stream.watermark == stream.head
+    if stream.first is not None:
+        had = {m for m in stream.alive if stream.first <= m < stream.head}
+        lost = [w for w in stream.lines.values() if w.state == "lost"]
+        assert len(had - stream.stored) <= sum(w.expected - w.got for w in lost)
