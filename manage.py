@@ -7,9 +7,15 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as exc:
+        # A bad value in the environment is the person's to change: no traceback.
+        print(f"manage.py: {exc}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

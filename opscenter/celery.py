@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 
@@ -26,5 +27,11 @@ app.conf.beat_schedule = {
         "task": "clusters.judge_all",
         "schedule": 15.0,
         "options": {"expires": 14, "queue": "pull", "priority": 0},
+    },
+    "heartbeat": {
+        "task": "opscenter.heartbeat",
+        "args": ["beat"],
+        "schedule": float(settings.HEARTBEAT_SECONDS),
+        "options": {"expires": 2 * settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
     },
 }

@@ -43,6 +43,7 @@ if urlsplit(PUBLIC_URL).scheme not in ("http", "https") or not urlsplit(PUBLIC_U
 ALLOWED_HOSTS = [
     *env_list("OPSCENTER_ALLOWED_HOSTS"),
     urlsplit(PUBLIC_URL).hostname or "127.0.0.1",
+    WEB_HOST,
     "127.0.0.1",
     "localhost",
 ]
@@ -81,6 +82,19 @@ PULL_INTERVAL_SECONDS = env_int("OPSCENTER_PULL_INTERVAL_SECONDS", 60, low=5, hi
 PULL_DEADLINE_SECONDS = env_int("OPSCENTER_PULL_DEADLINE_SECONDS", 30, low=1, high=600)
 PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high=256_000_000)
 JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 24, low=1, high=24 * 30)
+
+# --- Processes -------------------------------------------------------------------------------
+WORKER_THREADS = env_int("OPSCENTER_WORKER_THREADS", 32, low=1, high=512)
+# How often worker, beat and hub show life, and how old that may get before they are restarted
+# and /readyz fails.
+HEARTBEAT_SECONDS = env_int("OPSCENTER_HEARTBEAT_SECONDS", 15, low=1, high=60)
+HEARTBEAT_LIMIT_SECONDS = env_int("OPSCENTER_HEARTBEAT_LIMIT_SECONDS", 60, low=3, high=3600)
+if HEARTBEAT_LIMIT_SECONDS < 3 * HEARTBEAT_SECONDS:
+    _msg = (
+        f"OPSCENTER_HEARTBEAT_LIMIT_SECONDS={HEARTBEAT_LIMIT_SECONDS} is less than three times"
+        f" OPSCENTER_HEARTBEAT_SECONDS={HEARTBEAT_SECONDS}"
+    )
+    raise ImproperlyConfigured(_msg)
 
 # --- Applications ----------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -347,5 +361,9 @@ LOGGING = {
         "aiohttp.access": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        # One line for every task sent, received and done is no news.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
     },
 }

@@ -1,0 +1,149 @@
+"""One supervised process: started in its own session, its output prefixed, never an orphan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+# A line longer than this is cut into several, so that no child can fill our memory.
+_LONGEST_LINE_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run: arguments, and environment variables on top of our own."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies; runs between fork and exec."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the request was in place
+        os._exit(1)
+
+
+class Child:
+    """A process slot: the same name may be run again and again."""
+
+    def __init__(
+        self, name: str, *, directory: Path, write_line: Callable[[str, str], None]
+    ) -> None:
+        self.name = name
+        self.started_at: float | None = None  # Unix seconds, None while nothing runs
+        self.ended = asyncio.Event()  # set while nothing runs
+        self.ended.set()
+        self._directory = directory
+        self._write_line = write_line
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id; None while nothing runs."""
+        return self._process.pid if self._process else None
+
+    async def run(self, command: Command) -> int:
+        """Start the command, pass its lines on until it ends; return its exit status.
+
+        Must be awaited on the main thread: the parent-death signal goes by thread.
+
+        Raises:
+            OSError: if the program cannot be started.
+        """
+        read_end, write_end = os.pipe()
+        parent = os.getpid()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,
+                env={**os.environ, **command.environment},
+                start_new_session=True,
+                preexec_fn=lambda: _die_with_parent(parent),
+            )
+        except OSError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self.started_at = time.time()
+        self.ended.clear()
+        try:
+            return await self._follow(self._process, read_end)
+        finally:
+            self.send(signal.SIGKILL)  # what it may have left in its process group
+            self._process = None
+            self.started_at = None
+            self.ended.set()
+
+    async def _follow(self, process: asyncio.subprocess.Process, read_end: int) -> int:
+        pump = asyncio.create_task(self._pump(read_end))
+        status = await process.wait()
+        # A grandchild may hold the pipe open: do not wait for it.
+        await asyncio.wait([pump], timeout=1)
+        pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await pump
+        return status
+
+    async def _pump(self, read_end: int) -> None:
+        async for line in _lines(read_end):
+            self._write_line(self.name, line)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process and everything in its process group, if it runs."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+async def _lines(descriptor: int) -> AsyncIterator[str]:
+    """Yield the lines that arrive on a pipe until it closes; over-long ones in pieces."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    rest = b""
+    try:
+        while chunk := await reader.read(65_536):
+            *complete, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _LONGEST_LINE_BYTES:
+                complete, rest = [*complete, rest], b""
+            for line in complete:
+                yield _printable(line)
+        if rest:
+            yield _printable(rest)
+    finally:
+        transport.close()
+
+
+def _printable(line: bytes) -> str:
+    """Return a line without control characters, which could steer the reader's terminal."""
+    text = line.decode("utf-8", "replace").rstrip("\r")
+    return "".join(
+        char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def describe_status(status: int) -> str:
+    """Return an exit status in words, as ``exit code 3`` or ``SIGKILL``."""
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,48 @@
+"""Signs of life of the processes, kept in Redis as Unix times.
+
+Worker and beat write theirs by a task that went the whole way from beat through Redis to the
+worker (:mod:`opscenter.tasks`), the hub writes its own. A process that exists but does nothing
+is then as visible as one that is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+from django.conf import settings
+from redis import Redis
+
+_PREFIX = "opscenter:heartbeat:"
+
+
+@cache
+def _connect(url: str) -> Redis:
+    """Return this process's client for ``url``; its time-outs bound every call."""
+    return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
+
+
+def redis_client() -> Redis:
+    """Return a shared Redis client whose calls take at most five seconds."""
+    return _connect(settings.REDIS_URL)
+
+
+def write_heartbeat(name: str, *, now: float | None = None) -> None:
+    """Record that process ``name`` works at ``now`` (Unix seconds; the clock if None).
+
+    Raises:
+        redis.exceptions.RedisError: if Redis does not take it.
+    """
+    redis_client().set(_PREFIX + name, repr(time.time() if now is None else now), ex=3600)
+
+
+def read_heartbeats(names: tuple[str, ...]) -> dict[str, float | None]:
+    """Return the last sign of life (Unix seconds) of each name; None where there is none.
+
+    Raises:
+        redis.exceptions.RedisError: if Redis does not answer.
+    """
+    values = redis_client().mget([_PREFIX + name for name in names])
+    return {
+        name: None if raw is None else float(raw) for name, raw in zip(names, values, strict=True)
+    }

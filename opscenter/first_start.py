@@ -1,0 +1,60 @@
+"""What exists after the first start: the schema, the keys and somebody who can sign in."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+from clusters.hostkey import ensure_host_key
+from opscenter.core.env import env_secret
+
+ADMIN_NAME = "admin"
+
+
+@dataclass(frozen=True)
+class FirstStart:
+    """What this start made: the admin's random password, None if nobody was created."""
+
+    password: str | None
+
+
+def prepare() -> FirstStart:
+    """Migrate the database, make the host key, and create the admin if there is no user yet.
+
+    Calling it again changes nothing. The password comes from OPSCENTER_ADMIN_PASSWORD or is
+    random; a random one is also kept in ``admin_password`` (mode 0600) in the data directory.
+
+    Raises:
+        django.db.DatabaseError: if the database cannot be used.
+        ImproperlyConfigured: if a file in the data directory cannot be used.
+    """
+    call_command("migrate", interactive=False, verbosity=0)
+    ensure_host_key(settings.HUB_HOST_KEY_PATH)
+    return FirstStart(password=_ensure_admin())
+
+
+def password_path() -> Path:
+    """Return where a random admin password is kept."""
+    return Path(settings.DATA_DIR) / "admin_password"
+
+
+def _ensure_admin() -> str | None:
+    """Create the admin on an empty user table; return the password if it was made up here."""
+    users = get_user_model()
+    if users.objects.exists():
+        return None
+    given = env_secret("OPSCENTER_ADMIN_PASSWORD")
+    password = given or secrets.token_urlsafe(15)
+    if given is None:
+        # First the file: an admin whose password nobody ever saw would be of no use.
+        descriptor = os.open(password_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(password + "\n")
+    users.objects.create_superuser(ADMIN_NAME, password=password)
+    return None if given else password

@@ -1,0 +1,74 @@
+"""Which supervised process hangs: it exists, but its sign of life is too old.
+
+Pure: signs and ``now`` are arguments (Unix seconds), so that the rules are tested by value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# A look that comes this many times later than planned says that we ourselves stood still
+# (suspended machine, stopped terminal, clock set): everything gets a fresh start.
+_LATE_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What is known of one running process."""
+
+    started_at: float
+    seen_at: float | None  # last sign of life; None if there never was one
+
+
+@dataclass
+class Liveness:
+    """Judges signs of life, look by look.
+
+    A sign that travels through another process blames only the first one that is silent: worker,
+    beat and hub tell Redis, so nothing is said about them while Redis is away; beat's sign is
+    written by the worker, so beat is judged only after the worker has been well long enough.
+    """
+
+    limit_seconds: float
+    look_seconds: float
+    through: Mapping[str, str] = field(default_factory=dict)  # name -> name that carries its sign
+    _last_look: float | None = None
+    _well_since: dict[str, float] = field(default_factory=dict)
+    _fresh_start: float = 0.0
+
+    def hung(self, signs: Mapping[str, Sign], now: float) -> list[str]:
+        """Return the names that have been silent for longer than the limit, carriers first.
+
+        A process in ``through`` that is not in ``signs`` is not ours and counts as well.
+        """
+        if self._last_look is None or abs(now - self._last_look) > self.look_seconds * _LATE_FACTOR:
+            self._fresh_start = now
+            self._well_since.clear()
+        self._last_look = now
+        return [name for name in sorted(signs, key=self._depth) if self._is_hung(name, signs, now)]
+
+    def _is_hung(self, name: str, signs: Mapping[str, Sign], now: float) -> bool:
+        sign = signs[name]
+        since = max(sign.started_at, self._fresh_start)
+        carrier = self.through.get(name)
+        if carrier in signs:
+            if carrier not in self._well_since:
+                self._well_since.pop(name, None)
+                return False
+            since = max(since, self._well_since[carrier])
+        silent_seconds = now - max(since, sign.seen_at or 0.0)
+        # Well is stricter than not hung: a carrier that is late already excuses the others.
+        fresh = sign.seen_at is not None and now - sign.seen_at <= self.limit_seconds / 2
+        if fresh and sign.seen_at is not None and sign.seen_at >= sign.started_at:
+            self._well_since.setdefault(name, now)
+        else:
+            self._well_since.pop(name, None)
+        return silent_seconds > self.limit_seconds
+
+    def _depth(self, name: str) -> int:
+        depth = 0
+        while name in self.through and depth < len(self.through):
+            name = self.through[name]
+            depth += 1
+        return depth

@@ -1,0 +1,86 @@
+"""The agent that `manage.py up` runs beside the centre: this machine as a cluster of its own.
+
+It enrols as any other agent does, through a join token and the hub; nothing is special about it
+but that nobody has to type the command.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+
+from clusters import services
+from clusters.hostkey import host_key_fingerprint
+from clusters.models import Cluster
+from opscenter.child import Command
+from opscenter.preflight import reachable_host
+
+NAME = "this-machine"
+logger = logging.getLogger(__name__)
+
+
+def agent_directory() -> Path:
+    """Return the local agent's data directory."""
+    return Path(settings.DATA_DIR) / "agent"
+
+
+def agent_command() -> Command | None:
+    """Return how to start the local agent; None if an operator has revoked its cluster.
+
+    An enrolment whose cluster is gone is dropped, and the agent enrols again under the name
+    ``this-machine``. Asked before every start of the agent; costs two queries.
+
+    Raises:
+        django.db.DatabaseError: if the database cannot be used.
+        OSError: if the old enrolment cannot be removed.
+    """
+    cluster = Cluster.objects.filter(name=NAME).first()
+    if cluster is not None and cluster.status == Cluster.Status.REVOKED:
+        logger.warning("the cluster %s is revoked: the local agent is not started", NAME)
+        return None
+    environment = {"OPSCENTER_AGENT_DATA_DIR": str(agent_directory())}
+    if not _is_enrolled():
+        environment |= _enrolment(cluster)
+    return Command((sys.executable, "-m", "agent", "run"), environment)
+
+
+def _enrolment(cluster: Cluster | None) -> dict[str, str]:
+    """Return the variables that let the agent enrol; creates the cluster where it is missing."""
+    if cluster is None:
+        cluster = services.create_cluster(name=NAME, labels={}, customer=None, actor=None)
+    token = services.issue_join_token(cluster, actor=None, now=timezone.now())
+    return {
+        "OPSCENTER_AGENT_URL": _web_url(),
+        "OPSCENTER_AGENT_TOKEN": token,
+        "OPSCENTER_AGENT_HUB_KEY": host_key_fingerprint(),
+    }
+
+
+def _web_url() -> str:
+    """Return the web process's own address: the public one may lead through a proxy."""
+    host = reachable_host(settings.WEB_HOST)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.WEB_PORT}"
+
+
+def _is_enrolled() -> bool:
+    """Return whether the kept enrolment is for a cluster that exists; drop it if it is not."""
+    path = agent_directory() / "enrolment.json"
+    try:
+        cluster_id = UUID(json.loads(path.read_text(encoding="utf-8"))["cluster_id"])
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError) as exc:
+        logger.warning("%s cannot be read (%r): the local agent enrols again", path, exc)
+        path.unlink()
+        return False
+    if Cluster.objects.filter(pk=cluster_id, status=Cluster.Status.ACTIVE).exists():
+        return True
+    logger.warning("the cluster %s is gone: the local agent enrols again", cluster_id)
+    path.unlink()
+    return False

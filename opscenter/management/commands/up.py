@@ -1,0 +1,148 @@
+"""``manage.py up``: Ops Center on one machine, all processes under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, connections
+from redis.exceptions import RedisError
+
+from opscenter.core.env import env_secret
+from opscenter.core.heartbeats import redis_client
+from opscenter.first_start import ADMIN_NAME, password_path, prepare
+from opscenter.preflight import check_listeners, only_one
+from opscenter.processes import NAMES, listeners, make_processes
+from opscenter.redis_binary import RedisBinary, find_redis
+from opscenter.supervisor import Supervisor, Timing
+
+_COLOURS = {
+    "redis": 31, "web": 32, "hub": 36, "worker": 33, "beat": 35, "agent": 34, "up": 1,
+}  # fmt: skip
+
+
+class Command(BaseCommand):
+    """Start everything, keep it running, stop it on Ctrl-C."""
+
+    help = (
+        "Starts and supervises Redis, web, hub, worker, beat and an agent for this machine."
+        " Ctrl-C stops all. docs/operations.md says more."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--no-local-agent", action="store_true", help="do not make this machine a cluster"
+        )
+        parser.add_argument(
+            "--only",
+            metavar="NAME",
+            choices=[name for name in NAMES if name not in ("redis", "agent")],
+            help="supervise one process (web, hub, worker or beat), as the containers do;"
+            " needs REDIS_URL and a migrated database",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until stopped. Exit code 2: something that a person has to change first."""
+        only: str | None = options["only"]
+        names = (only,) if only else NAMES
+        if options["no_local_agent"]:
+            names = tuple(name for name in names if name != "agent")
+        try:
+            with _lock(only):
+                self._run(names)
+        except (ImproperlyConfigured, DatabaseError, OSError) as exc:
+            print(f"manage.py up: {_one_line(exc)}", file=sys.stderr)
+            sys.exit(2)
+
+    def _run(self, names: tuple[str, ...]) -> None:
+        redis = _choose_redis(names)
+        check_listeners(listeners(names))
+        write_line = _line_writer(colour=sys.stdout.isatty())
+        if redis is not None and redis.warning:
+            write_line("up", f"warning: {redis.warning}")
+        password = None
+        if len(names) > 1:  # a container's database is prepared by `manage.py prepare`
+            write_line("up", f"data in {settings.DATA_DIR}")
+            password = prepare().password
+        connections.close_all()
+        asyncio.run(_supervise(names, redis, write_line, password))
+
+
+async def _supervise(
+    names: tuple[str, ...],
+    redis: RedisBinary | None,
+    write_line: Callable[[str, str], None],
+    password: str | None,
+) -> None:
+    welcome = [f"Ops Center is at {settings.PUBLIC_URL}/"]
+    if password is not None:
+        welcome.append(f"sign in as {ADMIN_NAME} with the password {password}")
+        welcome.append(f"(shown only now; kept in {password_path()})")
+
+    def greet(name: str) -> None:
+        if name == "web":
+            for line in welcome:
+                write_line("up", line)
+            welcome.clear()  # once, not at every restart of web
+
+    supervisor = Supervisor(
+        make_processes(names, redis),
+        directory=settings.BASE_DIR,
+        timing=Timing(settings.HEARTBEAT_SECONDS, settings.HEARTBEAT_LIMIT_SECONDS),
+        write_line=write_line,
+        on_ready=greet,
+    )
+    await supervisor.run()
+
+
+def _lock(only: str | None) -> contextlib.AbstractContextManager[None]:
+    """Return the lock of this data directory; workers alone may run side by side."""
+    if only == "worker":
+        return contextlib.nullcontext()
+    name = f"up.{only}.lock" if only else "up.lock"
+    return only_one(Path(settings.DATA_DIR) / name)
+
+
+def _choose_redis(names: tuple[str, ...]) -> RedisBinary | None:
+    """Return the Redis to start, None if REDIS_URL's is used (which must answer)."""
+    if env_secret("REDIS_URL") is None:
+        if "redis" not in names:
+            msg = "REDIS_URL is not set; --only needs a Redis that all containers share"
+            raise ImproperlyConfigured(msg)
+        return find_redis()
+    try:
+        redis_client().ping()
+    except (RedisError, ValueError) as exc:
+        parts = urlsplit(settings.REDIS_URL)  # without its password
+        msg = f"REDIS_URL: the Redis at {parts.hostname or parts.path} does not answer: {exc}"
+        raise ImproperlyConfigured(msg) from exc
+    return None
+
+
+def _line_writer(*, colour: bool) -> Callable[[str, str], None]:
+    """Return a function that prints a line of a process behind the process's name."""
+
+    def write(name: str, line: str) -> None:
+        label = f"{name:<6} |"
+        if colour:
+            label = f"\x1b[{_COLOURS.get(name, 0)}m{label}\x1b[0m"
+        sys.stdout.write(f"{label} {line}\n")
+        sys.stdout.flush()
+
+    return write
+
+
+def _one_line(exc: Exception) -> str:
+    text = " ".join(str(exc).split())
+    return f"DATABASE_URL: {text}" if isinstance(exc, DatabaseError) else text

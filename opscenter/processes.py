@@ -1,0 +1,185 @@
+"""The processes of Ops Center: how each is started, when it is ready, how it shows life."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from opscenter.child import Command
+from opscenter.core.heartbeats import read_heartbeats, redis_client
+from opscenter.local_agent import agent_command
+from opscenter.preflight import Listener, reachable_host
+from opscenter.redis_binary import RedisBinary, redis_arguments
+
+# Order of start, and what `manage.py up --only` accepts.
+NAMES = ("redis", "web", "hub", "worker", "beat", "agent")
+# Everything else needs Redis to stop in order.
+STOPS_LAST = "redis"
+# Who writes whose sign of life: see opscenter.liveness.
+SIGN_THROUGH = {"worker": "redis", "hub": "redis", "beat": "worker"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One kind of child. ``needs`` are waited for, but not for ever: see the supervisor."""
+
+    name: str
+    command: Callable[[], Command | None]  # asked at every start; None: not to be started now
+    needs: tuple[str, ...] = ()
+    is_ready: Callable[[], Awaitable[bool]] | None = None  # None: once it runs
+    last_sign: Callable[[], Awaitable[float | None]] | None = None  # Unix s; None: not watched
+
+
+def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Process]:
+    """Return the processes of the given names, in the order of start.
+
+    ``redis`` is the server to run, None where REDIS_URL names one that is run elsewhere.
+    """
+    known = {
+        "web": Process("web", _fixed(_web()), ("redis",), is_web_ready, _probe_sign(is_web_ready)),
+        "hub": Process(
+            "hub", _fixed(_manage("tunnel_hub")), ("redis",), _is_hub_ready, _key_sign("hub")
+        ),
+        # After web, so that the first page does not wait for their imports.
+        "worker": Process(
+            "worker", _fixed(_worker()), ("redis", "web"), last_sign=_key_sign("worker")
+        ),
+        "beat": Process("beat", _fixed(_beat()), ("redis", "web"), last_sign=_key_sign("beat")),
+        "agent": Process("agent", agent_command, ("web", "hub")),
+    }
+    if redis is not None:
+        command = _fixed(Command(redis_arguments(redis, socket_path())))
+        known["redis"] = Process("redis", command, (), is_redis_ready, _probe_sign(is_redis_ready))
+    return [known[name] for name in NAMES if name in names and name in known]
+
+
+def listeners(names: tuple[str, ...]) -> list[Listener]:
+    """Return the addresses that the named processes listen on."""
+    result = []
+    if "web" in names:
+        result.append(
+            Listener("OPSCENTER_PORT", settings.WEB_HOST, settings.WEB_PORT, "OPSCENTER_HOST")
+        )
+    if "hub" in names:
+        host = settings.HUB_HOST
+        result += [
+            Listener("OPSCENTER_HUB_PORT", host, settings.HUB_PORT, "OPSCENTER_HUB_HOST"),
+            Listener("OPSCENTER_HUB_WS_PORT", host, settings.HUB_WS_PORT, "OPSCENTER_HUB_HOST"),
+        ]
+    return result
+
+
+def socket_path() -> Path:
+    """Return the unix socket of the private Redis."""
+    return Path(settings.RUNTIME_DIR) / "redis.sock"
+
+
+def _fixed(command: Command) -> Callable[[], Command]:
+    return lambda: command
+
+
+def _manage(*arguments: str) -> Command:
+    return Command((sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments))
+
+
+def _web() -> Command:
+    return Command(
+        (
+            *(sys.executable, "-m", "uvicorn", "opscenter.asgi:application"),
+            *("--host", settings.WEB_HOST, "--port", str(settings.WEB_PORT)),
+            # Open sockets would hold up the stop; our pages open them again by themselves.
+            *("--timeout-graceful-shutdown", "2"),
+            *("--ws-max-size", "65536", "--limit-concurrency", "1000"),
+            *("--no-access-log", "--no-server-header", "--log-level", "warning"),
+        )
+    )
+
+
+def _worker() -> Command:
+    return Command(
+        (
+            *(sys.executable, "-m", "celery", "-A", "opscenter", "worker"),
+            *("--pool", "threads", "--concurrency", str(settings.WORKER_THREADS)),
+            # Drained in this order: signs of life must not wait behind a backlog.
+            *("--queues", "heartbeat,pull,backfill,slow"),
+            *("--without-gossip", "--without-mingle", "--loglevel", settings.LOG_LEVEL),
+        )
+    )
+
+
+def _beat() -> Command:
+    return Command(
+        (
+            *(sys.executable, "-m", "celery", "-A", "opscenter", "beat"),
+            *("--schedule", str(settings.DATA_DIR / "beat-schedule"), "--pidfile", ""),
+            *("--loglevel", settings.LOG_LEVEL),
+        )
+    )
+
+
+async def is_redis_ready() -> bool:
+    """Return whether Redis answers a ping."""
+    try:
+        return bool(await asyncio.to_thread(redis_client().ping))
+    except RedisError:
+        return False
+
+
+async def is_web_ready() -> bool:
+    """Return whether the web process answers /healthz with 200 within five seconds."""
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(
+                reachable_host(settings.WEB_HOST), settings.WEB_PORT
+            )
+            try:
+                writer.write(
+                    b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                )
+                status_line = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return status_line.split(b" ")[1:2] == [b"200"]
+
+
+async def _is_hub_ready() -> bool:
+    """Return whether the hub's SSH port accepts connections."""
+    try:
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(
+                reachable_host(settings.HUB_HOST), settings.HUB_PORT
+            )
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _probe_sign(probe: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[float | None]]:
+    """Return a sign of life that is now if the probe succeeds."""
+
+    async def sign() -> float | None:
+        return time.time() if await probe() else None
+
+    return sign
+
+
+def _key_sign(name: str) -> Callable[[], Awaitable[float | None]]:
+    """Return a sign of life that the process itself leaves in Redis."""
+
+    async def sign() -> float | None:
+        try:
+            return (await asyncio.to_thread(read_heartbeats, (name,)))[name]
+        except RedisError:
+            return None
+
+    return sign

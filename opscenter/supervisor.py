@@ -1,0 +1,282 @@
+"""Keep the processes of Ops Center running: start, restart, watch, stop.
+
+One task per process waits for what it needs, runs it, and runs it again with back-off. One task
+looks at the signs of life and kills what hangs; the first task then starts it again. All children
+are in sessions of their own and die with this process, whatever ends it (:mod:`opscenter.child`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import DatabaseError, close_old_connections
+from kombu.exceptions import KombuError
+
+from opscenter.celery import app
+from opscenter.child import Child, Command, describe_status
+from opscenter.liveness import Liveness, Sign
+from opscenter.processes import SIGN_THROUGH, STOPS_LAST, Process
+
+logger = logging.getLogger(__name__)
+
+_FIRST_DELAY_SECONDS = 0.5
+_LONGEST_DELAY_SECONDS = 30.0
+_STABLE_SECONDS = 60.0  # a run of this length resets the back-off
+_NEEDS_PATIENCE_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+# Together below the five seconds that a stop may take.
+_STOP_SECONDS = 3.5
+_STOP_LAST_SECONDS = 0.5
+# A worker that answers a ping but runs nothing is busy to the last thread; for so many limits.
+_BUSY_LIMITS = 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How often signs of life are sent and how old one may get, in seconds."""
+
+    heartbeat_seconds: float
+    limit_seconds: float
+
+    @property
+    def look_seconds(self) -> float:
+        """Return the pause between two looks at the signs."""
+        return min(5.0, self.heartbeat_seconds / 2)
+
+
+class _Slot:
+    """A process, its child, and whether it is ready."""
+
+    def __init__(self, process: Process, child: Child) -> None:
+        self.process = process
+        self.child = child
+        self.ready = asyncio.Event()
+        self.last_sign: float | None = None
+
+
+class Supervisor:
+    """Runs processes until :meth:`stop` is called or a signal to stop arrives."""
+
+    def __init__(
+        self,
+        processes: list[Process],
+        *,
+        directory: Path,
+        timing: Timing,
+        write_line: Callable[[str, str], None],
+        on_ready: Callable[[str], None],
+    ) -> None:
+        self._slots = {
+            process.name: _Slot(
+                process, Child(process.name, directory=directory, write_line=write_line)
+            )
+            for process in processes
+        }
+        self._timing = timing
+        self._write_line = write_line
+        self._on_ready = on_ready
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start everything and return when everything has stopped."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.stop)
+        keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots.values()]
+        watchers = [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._send_heartbeats()),
+        ]
+        try:
+            stopping = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([stopping, *keepers, *watchers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping.set()
+            for watcher in watchers:
+                watcher.cancel()
+            await self._stop_children()
+            results = await asyncio.gather(*keepers, *watchers, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def stop(self) -> None:
+        """Begin to stop; a second call kills what is still there."""
+        if self._stopping.is_set():
+            self._signal_all(signal.SIGKILL)
+            return
+        self._say("stopping")
+        self._stopping.set()
+
+    def _say(self, text: str) -> None:
+        self._write_line("up", text)
+
+    # --- Running ------------------------------------------------------------------------------
+
+    async def _keep(self, slot: _Slot) -> None:
+        delay = _FIRST_DELAY_SECONDS
+        while not self._stopping.is_set():
+            await self._wait_for_needs(slot.process)
+            began = time.monotonic()
+            outcome = await self._run_once(slot)
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - began >= _STABLE_SECONDS:
+                delay = _FIRST_DELAY_SECONDS
+            self._say(f"{slot.process.name} {outcome}; starting it again in {delay:g} s")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+            delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
+
+    async def _run_once(self, slot: _Slot) -> str:
+        """Run the process until it ends; return what happened, in words."""
+        try:
+            command = await asyncio.to_thread(_ask, slot.process)
+        except (DatabaseError, OSError) as exc:
+            return f"cannot be prepared ({exc})"
+        if command is None:
+            self._say(f"{slot.process.name} is not started")
+            await self._stopping.wait()
+        if command is None or self._stopping.is_set():
+            return "is not started"
+        slot.last_sign = None
+        announcer = asyncio.create_task(self._announce(slot))
+        try:
+            status = await slot.child.run(command)
+        except OSError as exc:
+            return f"cannot be started ({exc})"
+        finally:
+            announcer.cancel()
+            slot.ready.clear()
+        return f"ended with {describe_status(status)}"
+
+    async def _announce(self, slot: _Slot) -> None:
+        """Set the slot's ready event once the process answers."""
+        is_ready = slot.process.is_ready
+        ready = False
+        while not ready:
+            await asyncio.sleep(_POLL_SECONDS)
+            ready = slot.child.pid is not None and (is_ready is None or await is_ready())
+        slot.ready.set()
+        self._on_ready(slot.process.name)
+
+    async def _wait_for_needs(self, process: Process) -> None:
+        """Wait for what the process needs; go on without it after a while, it will retry."""
+        needs = [self._slots[name].ready for name in process.needs if name in self._slots]
+        deadline = time.monotonic() + _NEEDS_PATIENCE_SECONDS
+        while not all(event.is_set() for event in needs):
+            if self._stopping.is_set() or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    # --- Watching -----------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        liveness = Liveness(
+            limit_seconds=self._timing.limit_seconds,
+            look_seconds=self._timing.look_seconds,
+            through=SIGN_THROUGH,
+        )
+        while True:
+            signs = await self._signs()
+            for name in liveness.hung(signs, time.time()):
+                await self._end_hung(name, signs[name])
+            await asyncio.sleep(self._timing.look_seconds)
+
+    async def _signs(self) -> dict[str, Sign]:
+        """Return the signs of life of all running processes that give one."""
+        slots = [slot for slot in self._slots.values() if slot.process.last_sign is not None]
+        await asyncio.gather(*(self._look_at(slot) for slot in slots))
+        return {
+            slot.process.name: Sign(slot.child.started_at, slot.last_sign)
+            for slot in slots
+            if slot.child.started_at is not None
+        }
+
+    async def _look_at(self, slot: _Slot) -> None:
+        if slot.process.last_sign is not None and slot.child.pid is not None:
+            slot.last_sign = await slot.process.last_sign() or slot.last_sign
+
+    async def _end_hung(self, name: str, sign: Sign) -> None:
+        slot = self._slots[name]
+        silent = time.time() - max(sign.started_at, sign.seen_at or 0)
+        if (
+            name == "worker"
+            and silent < self._timing.limit_seconds * _BUSY_LIMITS
+            and await asyncio.to_thread(_worker_answers)
+        ):
+            self._say(f"worker is busy: no heartbeat for {silent:.0f} s, but it answers")
+            return
+        self._say(f"{name} hangs: no sign of life for {silent:.0f} s, killing it")
+        slot.child.send(signal.SIGKILL)
+
+    async def _send_heartbeats(self) -> None:
+        """Send the worker a task of our own, so that its silence is not blamed on beat."""
+        if "worker" not in self._slots:
+            return
+        while True:
+            await asyncio.sleep(self._timing.heartbeat_seconds)
+            if self._slots["worker"].child.pid is not None:
+                await asyncio.to_thread(_send_heartbeat, self._timing.heartbeat_seconds * 2)
+
+    # --- Stopping -----------------------------------------------------------------------------
+
+    async def _stop_children(self) -> None:
+        """Ask all to end, kill what does not, and end Redis when nobody needs it any more."""
+        others = [slot for name, slot in self._slots.items() if name != STOPS_LAST]
+        await _end(others, _STOP_SECONDS)
+        await _end(
+            [slot for name, slot in self._slots.items() if name == STOPS_LAST], _STOP_LAST_SECONDS
+        )
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for slot in self._slots.values():
+            slot.child.send(number)
+
+
+def _ask(process: Process) -> Command | None:
+    """Return the process's command; in a thread, because it may ask the database."""
+    close_old_connections()
+    try:
+        return process.command()
+    finally:
+        close_old_connections()
+
+
+async def _end(slots: list[_Slot], grace_seconds: float) -> None:
+    for slot in slots:
+        slot.child.send(signal.SIGTERM)
+    ended = [slot.child.ended.wait() for slot in slots]
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*ended), grace_seconds)
+    for slot in slots:
+        slot.child.send(signal.SIGKILL)
+
+
+def _send_heartbeat(expires_seconds: float) -> None:
+    try:
+        app.send_task(
+            "opscenter.heartbeat",
+            args=["up"],
+            queue="heartbeat",
+            expires=expires_seconds,
+            retry=False,
+        )
+    except (KombuError, OSError) as exc:
+        # Redis is watched for itself; this only says why no task went out.
+        logger.debug("no heartbeat task sent: %s", exc)
+
+
+def _worker_answers() -> bool:
+    """Return whether a worker's control channel, which needs no free thread, answers."""
+    try:
+        return bool(app.control.ping(timeout=3.0))
+    except (KombuError, OSError):
+        return False
