@@ -35,6 +35,7 @@ def prepare() -> FirstStart:
         ImproperlyConfigured: if a file in the data directory cannot be used.
     """
     call_command("migrate", interactive=False, verbosity=0)
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     ensure_host_key(settings.HUB_HOST_KEY_PATH)
     return FirstStart(password=_ensure_admin())
 

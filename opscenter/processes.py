@@ -105,19 +105,21 @@ def _web() -> Command:
 def _worker() -> Command:
     return Command(
         (
-            *(sys.executable, "-m", "celery", "-A", "opscenter", "worker"),
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "opscenter", "worker"),
             *("--pool", "threads", "--concurrency", str(settings.WORKER_THREADS)),
             # Drained in this order: signs of life must not wait behind a backlog.
             *("--queues", "heartbeat,pull,backfill,slow"),
             *("--without-gossip", "--without-mingle", "--loglevel", settings.LOG_LEVEL),
-        )
+        ),
+        # The centre's own tasks are JSON: what Celery fears of root is unpickling.
+        {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"},
     )
 
 
 def _beat() -> Command:
     return Command(
         (
-            *(sys.executable, "-m", "celery", "-A", "opscenter", "beat"),
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "opscenter", "beat"),
             *("--schedule", str(settings.DATA_DIR / "beat-schedule"), "--pidfile", ""),
             *("--loglevel", settings.LOG_LEVEL),
         )

@@ -16,6 +16,28 @@ from clusters.models import Cluster, Customer
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database-only",
+        action="store_true",
+        help="run only tests that use Django's database (the second run, on PostgreSQL)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what never touches Django's database: that cannot differ on PostgreSQL."""
+    if not config.getoption("--database-only"):
+        return
+    fixtures = {"db", "transactional_db", "django_db_setup"}
+    chosen = [
+        item
+        for item in items
+        if item.get_closest_marker("django_db") or fixtures & set(getattr(item, "fixturenames", ()))
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     """Forget throttles and lock-outs of the test before."""

@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     help = "Check the hash chain of the audit log; prints the number of lines and the newest hash."
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+    def handle(self, *args: Any, **options: Any) -> None:
         """Print ``N lines, newest <hash>``.
 
         Raises:

@@ -1,0 +1,72 @@
+# Everything a person or CI does with this tree. No root, no questions; see README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first Python of 3.11, 3.12, 3.13 that runs and can make environments; PYTHON=... overrides.
+ifndef PYTHON
+PYTHON := $(shell for v in 3.12 3.13 3.11; do \
+	if command -v python$$v >/dev/null 2>&1 && python$$v -c 'import venv, ensurepip' 2>/dev/null; then echo python$$v; exit; fi; done; \
+	if python3 -c 'import sys, venv, ensurepip; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null; then echo python3; fi)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+
+.PHONY: help run demo test test-sqlite test-postgresql lint bench clean requirements check-python
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+run: $(VENV)/server.stamp ## Start Ops Center and make this machine its first cluster
+	@exec $(BIN)/python manage.py up $(UP_FLAGS)
+
+demo: $(VENV)/dev.stamp ## Start Ops Center with 100 simulated clusters, labelled so
+	@exec $(BIN)/python -m tests.fleet.demo $(DEMO_FLAGS)
+
+lint: $(VENV)/dev.stamp ## Check style, types, import contracts, templates and migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy opscenter clusters metrics agent
+	$(BIN)/lint-imports
+	$(BIN)/djlint --check --lint templates
+	OPSCENTER_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py makemigrations --check --dry-run
+
+test: test-sqlite test-postgresql ## Run all tests: on SQLite, then those that use the database on PostgreSQL
+
+test-sqlite: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.run
+
+test-postgresql: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.run --postgresql
+
+bench: $(VENV)/dev.stamp ## Measure, as ratios to a baseline of the same run
+	$(BIN)/python -m tests.bench $(BENCH_FLAGS)
+
+requirements: $(VENV)/dev.stamp ## Pin again what pyproject.toml asks for
+	for target in agent: "server:--extra server" "dev:--extra server --extra dev"; do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+			$${target#*:} pyproject.toml -o requirements/$${target%%:*}.txt; done
+
+clean: ## Remove the environment and caches; the data in var/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+check-python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "make: no usable Python 3.11, 3.12 or 3.13 (with venv) on the PATH; install one (Debian: apt-get install python3-venv) or set PYTHON=/path/to/python" >&2; exit 2; fi
+
+$(VENV)/bin/python: | check-python
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps hold the pins, so that an install happens only when they change.
+$(VENV)/server.stamp: requirements/server.txt | $(VENV)/bin/python
+	@if ! cmp -s $< $@ && ! cmp -s requirements/dev.txt $(VENV)/dev.stamp; then \
+		echo "installing requirements/server.txt"; $(BIN)/python -m pip install $(PIP_FLAGS) -r $<; fi
+	@cp $< $@
+
+$(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/bin/python
+	@if ! cmp -s $< $@; then echo "installing requirements/dev.txt"; $(BIN)/python -m pip install $(PIP_FLAGS) -r $<; fi
+	@cp $< $@
