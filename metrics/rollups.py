@@ -1,1 +1,140 @@
-"""Rollups: the arithmetic that turns minutes into wider buckets. Pure."""
+"""Rollups: the arithmetic that turns minutes into wider buckets. Pure.
+
+A source's minute holds several samples. The store keeps its mean, rounded to an integer, and its
+lowest and highest sample; from there on a *minute* is the unit: a wider bucket counts minutes
+(``n``), adds up their means (``total``) and keeps the extremes, so that ``mean = total / n``.
+All of it is exact integer arithmetic: merging in any grouping and order gives the same bucket.
+
+The SQLite store does the same in SQL; its tests compare it with this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from metrics.catalog import CATALOG, FIELD_NAMES
+from metrics.stores.base import Cell, Columns
+
+LARGEST = 2**57
+"""No value beyond it is stored, so that an hour of minutes still adds up within 64 bits."""
+
+MAX_SAMPLES = 100_000
+"""More samples in one minute are refused as nonsense."""
+
+Cells = tuple[Cell | None, ...]
+
+
+def bucket_start(ts: int, width: int) -> int:
+    """Return the start of the bucket of ``width`` seconds that holds the Unix time ``ts``."""
+    return ts - ts % width
+
+
+def rounded_mean(total: int, n: int) -> int:
+    """Return ``total / n`` rounded to the nearest integer, halves up; ``n`` >= 1."""
+    return (2 * total + n) // (2 * n)
+
+
+def minute(cell: Cell | None) -> Cell | None:
+    """Turn a source's samples of one minute into the stored minute: n 1, total the rounded mean.
+
+    Returns None for None and for a cell that is refused: values that are no integers, beyond
+    :data:`LARGEST`, without samples, or with extremes on the wrong side of the mean.
+    """
+    if cell is None:
+        return None
+    n, total, low, high = cell.n, cell.total, cell.low, cell.high
+    if not (type(n) is int and type(total) is int and type(low) is int and type(high) is int):
+        return None
+    if not 1 <= n <= MAX_SAMPLES:
+        return None
+    mean = rounded_mean(total, n)
+    if not -LARGEST <= low <= mean <= high <= LARGEST:
+        return None
+    return Cell(1, mean, low, high)
+
+
+def merge(cells: Iterable[Cell | None]) -> Cell | None:
+    """Merge cells of one field over disjoint times; None where none was measured."""
+    n = total = 0
+    low = high = None
+    for cell in cells:
+        if cell is None:
+            continue
+        n += cell.n
+        total += cell.total
+        low = cell.low if low is None or cell.low < low else low
+        high = cell.high if high is None or cell.high > high else high
+    if low is None or high is None:
+        return None
+    return Cell(n, total, low, high)
+
+
+def merge_rows(rows: Sequence[Cells]) -> Cells:
+    """Merge whole rows, field by field; () if there is no row."""
+    return tuple(merge(column) for column in zip(*rows, strict=True))
+
+
+def cluster_minute(nodes: Sequence[Cells]) -> Cells:
+    """Return the cluster's stored minute from the stored minutes of its nodes.
+
+    A sum's low and high equal the sum of means: the lowest moment of a sum is not known from the
+    lowest moments of its parts. Nodes that did not measure a field do not count for it;
+    ``nodes_total`` is how many nodes had this minute, ``nodes_ready`` how many of them were ready
+    (None if none said).
+    """
+    by_name = dict(zip(FIELD_NAMES["node"], zip(*nodes, strict=True), strict=True)) if nodes else {}
+    cells: list[Cell | None] = []
+    for field in CATALOG["cluster"]:
+        if field.name == "nodes_total":
+            cells.append(_flat(len(nodes)))
+        elif field.name == "nodes_ready":
+            cells.append(_across(by_name.get("ready", ()), "sum"))
+        else:
+            cells.append(_across(by_name.get(field.name, ()), field.across_nodes or "sum"))
+    return tuple(cells)
+
+
+def _across(column: Iterable[Cell | None], combine: str) -> Cell | None:
+    """Combine one field of several nodes over the same minute."""
+    cells = [cell for cell in column if cell is not None]
+    if not cells:
+        return None
+    if combine == "sum":
+        return _flat(sum(cell.total for cell in cells))
+    pick = max if combine == "max" else min
+    return Cell(
+        1,
+        pick(cell.total for cell in cells),
+        pick(cell.low for cell in cells),
+        pick(cell.high for cell in cells),
+    )
+
+
+def _flat(value: int) -> Cell | None:
+    """Return a minute of one value; None beyond what the store holds."""
+    return Cell(1, value, value, value) if -LARGEST <= value <= LARGEST else None
+
+
+def rebucket(columns: Columns, width: int) -> Columns:
+    """Merge columns into buckets of ``width`` seconds, a multiple of their own width.
+
+    Args:
+        columns: ascending in time.
+        width: in seconds, > 0.
+    """
+    merged = Columns([], [], [], [], [])
+    entries = zip(columns.t, columns.n, columns.total, columns.low, columns.high, strict=True)
+    for t, n, total, low, high in entries:
+        start = bucket_start(t, width)
+        if merged.t and merged.t[-1] == start:
+            merged.n[-1] += n
+            merged.total[-1] += total
+            merged.low[-1] = min(merged.low[-1], low)
+            merged.high[-1] = max(merged.high[-1], high)
+            continue
+        merged.t.append(start)
+        merged.n.append(n)
+        merged.total.append(total)
+        merged.low.append(low)
+        merged.high.append(high)
+    return merged

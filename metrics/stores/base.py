@@ -96,7 +96,8 @@ class Batch:
         rows: minutes of nodes, filesystems and pods; cluster rows are made by the store's writer.
         infos: series seen in this batch.
         windows: ledger lines to put; (start) is their key.
-        watermark: new end of the contiguous data, or None to leave it.
+        watermark: new end of the contiguous data, or None to leave it; never moves back, so that
+            a late duplicate of an older pull does no harm.
         head: new end of the newest data, or None to leave it; never moves back.
     """
 
@@ -105,6 +106,18 @@ class Batch:
     windows: Sequence[Window] = ()
     watermark: int | None = None
     head: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What a write did not store, because the cluster sent nonsense or too much of it."""
+
+    refused_cells: int = 0
+    """Values beyond :data:`metrics.rollups.LARGEST`, no integers, or contradicting themselves."""
+    skipped_rows: int = 0
+    """Rows of series beyond the daily limit of new series, or with unusable names."""
+    detail: str = ""
+    """One line for people; "" when everything was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +163,14 @@ class MetricStore(Protocol):
     ``cluster`` is always the id of a cluster that the caller was allowed to use.
     """
 
-    def write(self, cluster: UUID, stream: str, batch: Batch) -> None:
+    def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch in one transaction: rows, all rollups, last values, ledger, watermark.
 
         Idempotent. Cluster-level minutes are recomputed from all nodes stored for each touched
         minute, and the 10m and 1h buckets from all minutes stored for each touched bucket.
+
+        Returns:
+            What was refused; the rest of the batch is stored.
 
         Raises:
             StoreError: nothing of the batch was written.
@@ -184,17 +200,37 @@ class MetricStore(Protocol):
     def last_one(self, cluster: UUID, key: SeriesKey) -> LastRow | None:
         """Return the newest minute of one series; None if it was never seen."""
 
+    def find(
+        self, clusters: Iterable[UUID], kind: Kind, text: str, *, since: int = 0, limit: int = 100
+    ) -> list[tuple[UUID, LastRow]]:
+        """Return series of several clusters whose ns or name contains ``text``, newest first.
+
+        The case of ASCII letters does not matter; "" finds every series with ``ts >= since``.
+        """
+
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
         """Return the first minute of a series ever stored; None if it was never seen."""
 
     def expire(self, cluster: UUID, tier: str, before: int, *, limit: int = 50_000) -> int:
         """Delete at most ``limit`` buckets older than ``before``; return how many went."""
 
+    def forget(self, cluster: UUID, before: int) -> int:
+        """Delete series, their last values and ledger lines that ended before ``before``.
+
+        To be called after :meth:`expire`, with the bound of the longest tier.
+
+        Returns:
+            How many series went.
+        """
+
     def erase(self, cluster: UUID) -> None:
-        """Delete everything of a cluster."""
+        """Delete everything of a cluster. Its id may be written again afterwards, from nothing."""
 
     def clusters(self) -> Iterable[UUID]:
         """Return the ids of all clusters that the store knows."""
 
     def check(self) -> str:
-        """Return "ok", or what is wrong with the store (integrity, reachability)."""
+        """Return "ok", or what is wrong with the store (integrity, reachability). May be slow."""
+
+    def close(self) -> None:
+        """Release what this process holds open; a later call opens it again."""

@@ -1,0 +1,174 @@
+"""Connections to the SQLite metric store: one a thread, never one from before a fork.
+
+Every error of SQLite leaves here as a :class:`~metrics.stores.base.StoreError` that names the
+file and says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakSet
+
+from metrics.stores import sqlite_schema
+from metrics.stores.base import StoreError
+
+BUSY_SECONDS = 30
+
+# Between processes the file's own lock decides; synchronous=FULL because a minute that the
+# cluster has forgotten cannot be pulled again. The cache is per connection, of which a worker
+# has one a thread.
+_PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA cache_size = -8192",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA journal_size_limit = 67108864",
+)
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "the disk is full: free some space, pulls go on by themselves",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: stop Ops Center, move it away and restore a backup;"
+    " without one a new file is made and the clusters are asked again",
+    sqlite3.SQLITE_NOTADB: "it is no SQLite file: move it away, a new one is made",
+    sqlite3.SQLITE_READONLY: "it cannot be written: check its owner, its mode and the mount",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the directory, its owner and its mode",
+    sqlite3.SQLITE_PERM: "it cannot be opened: check its owner and its mode",
+    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_SECONDS} s",
+    sqlite3.SQLITE_IOERR: "reading or writing failed: check the disk",
+}
+
+# Connections that a parent process made. Closing one would disturb the parent's file, so they
+# are kept, unused, for as long as this process lives.
+_INHERITED: list[sqlite3.Connection] = []
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly and closes when its thread is gone."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Connections:
+    """The connections of one process to one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._open: WeakSet[_Connection] = WeakSet()
+        # Threads of one process queue here, in order, instead of polling the file's lock.
+        self.write_lock = threading.RLock()
+        self._pid = os.getpid()
+
+    def get(self) -> sqlite3.Connection:
+        """Return this thread's connection; make the file and its tables on the first call.
+
+        Raises:
+            StoreError: if the file cannot be opened or is not ours.
+        """
+        if self._pid != os.getpid():
+            self._after_fork()
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            with self.translated():
+                connection = self._connect()
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock for a block: all of it is stored, or nothing.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
+        connection = self.get()
+        with self.write_lock, self.translated():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # A full disk or a lost file may have ended the transaction already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn SQLite's errors within the block into StoreError."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreError(f"{self.path}: {explain(exc)}") from exc
+
+    def close(self) -> None:
+        """Close all connections of this process; later calls open new ones."""
+        for connection in list(self._open):
+            connection.close()
+        self._open = WeakSet()
+        self._local = threading.local()
+
+    def _after_fork(self) -> None:
+        _INHERITED.extend(self._open)
+        self._open = WeakSet()
+        self._local = threading.local()
+        self.write_lock = threading.RLock()
+        self._pid = os.getpid()
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.touch(mode=0o600, exist_ok=True)
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # close() may come from another thread
+            cached_statements=256,
+            factory=_Connection,
+        )
+        try:
+            _make_wal(connection)
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+            if not sqlite_schema.is_current(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                sqlite_schema.migrate(connection)
+                connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        self._open.add(connection)
+        return connection
+
+
+def _make_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to write-ahead logging and incremental vacuum.
+
+    SQLite does not wait for the lock of this one switch, so several processes that start at
+    once try again until one of them has made it.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as exc:
+            busy = exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def explain(error: sqlite3.Error | OSError) -> str:
+    """Say in one line what an error of SQLite or the file system means and what to do."""
+    if isinstance(error, OSError):
+        return f"it cannot be opened: {error.strerror}: check the directory, its owner and mode"
+    code = getattr(error, "sqlite_errorcode", None)
+    advice = _ADVICE.get(code & 0xFF) if code is not None else None
+    return f"{advice} ({error})" if advice else str(error)

@@ -1,0 +1,144 @@
+"""Deletion in the SQLite store, in transactions that are short enough for pulls to wait."""
+
+from __future__ import annotations
+
+import sqlite3
+from uuid import UUID
+
+from metrics.catalog import TIERS, Kind
+from metrics.stores import sqlite_schema as schema
+from metrics.stores.sqlite_connection import Connections
+from metrics.stores.sqlite_read import cluster_number
+from metrics.stores.sqlite_series import sid_range
+
+CHUNK = 20_000
+"""Rows that one transaction deletes: about 50 ms."""
+
+_FREE_PAGES = 2_000
+
+
+def expire(connections: Connections, cluster: UUID, tier: str, before: int, limit: int) -> int:
+    """See :meth:`metrics.stores.base.MetricStore.expire`."""
+    connection = connections.get()
+    with connections.translated():
+        number = cluster_number(connection, cluster)
+    if number is None:
+        return 0
+    gone = 0
+    for kind in schema.KINDS:
+        gone += _delete(connections, f"{kind}_{tier}", TIERS[tier], number, before, limit - gone)
+    return gone
+
+
+def forget(connections: Connections, cluster: UUID, before: int) -> int:
+    """See :meth:`metrics.stores.base.MetricStore.forget`."""
+    connection = connections.get()
+    with connections.translated():
+        number = cluster_number(connection, cluster)
+    if number is None:
+        return 0
+    gone = 0
+    for kind in schema.KINDS:
+        with connections.transaction() as connection:
+            gone += _forget_kind(connection, kind, number, before)
+    with connections.transaction() as connection:
+        connection.execute(
+            "DELETE FROM pull_window WHERE cluster = ? AND t1 <= ?", (number, before)
+        )
+    return gone
+
+
+def _forget_kind(connection: sqlite3.Connection, kind: Kind, number: int, before: int) -> int:
+    low, high = sid_range(number)
+    gone = connection.execute(
+        f"DELETE FROM series WHERE sid IN (SELECT sid FROM {kind}_last"  # noqa: S608
+        " WHERE sid BETWEEN ? AND ? AND ts < ?)",
+        (low, high, before),
+    ).rowcount
+    if gone:
+        connection.execute(
+            f"DELETE FROM {kind}_last WHERE sid BETWEEN ? AND ? AND ts < ?",  # noqa: S608
+            (low, high, before),
+        )
+        # Other processes remember numbers of series: this makes them look again.
+        connection.execute("UPDATE cluster SET generation = generation + 1 WHERE id = ?", (number,))
+    return gone
+
+
+def erase(connections: Connections, cluster: UUID) -> None:
+    """See :meth:`metrics.stores.base.MetricStore.erase`.
+
+    The cluster's name goes first, so that nothing is found any more at once; its rows follow in
+    short transactions. :func:`resume_erasures` goes on where a killed process stopped.
+    """
+    with connections.transaction() as connection:
+        connection.execute("UPDATE cluster SET uuid = NULL WHERE uuid = ?", (str(cluster),))
+    resume_erasures(connections)
+
+
+def resume_erasures(connections: Connections) -> None:
+    """Delete all rows of clusters whose erasure has begun, and give the space back."""
+    connection = connections.get()
+    with connections.translated():
+        numbers = [
+            number for (number,) in connection.execute("SELECT id FROM cluster WHERE uuid IS NULL")
+        ]
+    for number in numbers:
+        for kind in schema.KINDS:
+            for tier, step in TIERS.items():
+                table = f"{kind}_{tier}"
+                while _delete(connections, table, step, number, 2**62, CHUNK):
+                    pass
+        with connections.transaction() as connection:
+            for kind in schema.KINDS:
+                connection.execute(
+                    f"DELETE FROM {kind}_last WHERE sid BETWEEN ? AND ?",  # noqa: S608
+                    sid_range(number),
+                )
+            for table in ("series", "watermark", "pull_window"):
+                connection.execute(f"DELETE FROM {table} WHERE cluster = ?", (number,))  # noqa: S608
+            connection.execute("DELETE FROM cluster WHERE id = ?", (number,))
+    if numbers:
+        with connections.translated():
+            connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+
+
+def _delete(
+    connections: Connections, table: str, step: int, number: int, before: int, limit: int
+) -> int:
+    """Delete at most ``limit`` of a cluster's oldest rows before ``before``."""
+    gone = 0
+    while gone < limit:
+        size = min(CHUNK, limit - gone)
+        with connections.transaction() as connection:
+            count = _delete_chunk(connection, table, step, number, before, size)
+        gone += count
+        if count < size:
+            break
+    return gone
+
+
+def _delete_chunk(
+    connection: sqlite3.Connection, table: str, step: int, number: int, before: int, size: int
+) -> int:
+    oldest, newest = connection.execute(
+        f"SELECT (SELECT min(ts) FROM {table}), (SELECT max(ts) FROM {table})"  # noqa: S608
+    ).fetchone()
+    if oldest is None:
+        return 0
+    low, high = sid_range(number)
+    keys = connection.execute(
+        "WITH RECURSIVE walk(t) AS (SELECT :first UNION ALL SELECT t + :step FROM walk"  # noqa: S608
+        f" WHERE t + :step < :end) SELECT ts, sid FROM walk CROSS JOIN {table}"
+        " ON ts = t AND sid BETWEEN :low AND :high WHERE t < :end LIMIT :size",
+        {
+            "first": oldest,
+            "step": step,
+            "end": min(before, newest + step),
+            "low": low,
+            "high": high,
+            "size": size,
+        },
+    ).fetchall()
+    connection.executemany(f"DELETE FROM {table} WHERE ts = ? AND sid = ?", keys)  # noqa: S608
+    return len(keys)

@@ -1,0 +1,205 @@
+"""Tables of the SQLite metric store, and the statements that the catalogue decides.
+
+Layout (why: ``docs/decisions``)::
+
+    pod_1m(ts, sid, n, cpu_mc, cpu_mc_l, cpu_mc_h, ...)     n = samples; low and high are NULL
+                                                            where they equal the mean
+    pod_10m, pod_1h(ts, sid, n, cpu_mc_n, cpu_mc_s, cpu_mc_l, cpu_mc_h, ...)   n = minutes
+    pod_last(sid, ts, n, cpu_mc, ...)                       the newest minute
+
+and the same for cluster, node and filesystem. ``sid`` is ``cluster << 24 | number``, so that
+the series of one cluster lie together; the key is ``(ts, sid)`` because rows arrive by time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from typing import get_args
+
+from metrics.catalog import FIELD_NAMES, TIERS, Kind
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x4F70734D  # "OpsM": `file` and a human can tell whose file it is
+SID_BITS = 24
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+KIND_NUMBERS: dict[Kind, int] = {kind: number for number, kind in enumerate(KINDS)}
+
+_BASE = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE cluster(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uuid TEXT UNIQUE,                     -- NULL: being erased
+    next_number INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER NOT NULL DEFAULT 0, -- grows when series go: other processes forget theirs
+    new_day INTEGER NOT NULL DEFAULT 0,
+    new_count INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE series(
+    sid INTEGER PRIMARY KEY,
+    cluster INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    ns TEXT NOT NULL,
+    name TEXT NOT NULL,
+    node TEXT NOT NULL DEFAULT '',
+    attrs TEXT NOT NULL DEFAULT '{}',
+    first_ts INTEGER NOT NULL,
+    UNIQUE(cluster, kind, ns, name));
+CREATE TABLE watermark(
+    cluster INTEGER NOT NULL, stream TEXT NOT NULL, watermark INTEGER, head INTEGER,
+    PRIMARY KEY(cluster, stream)) WITHOUT ROWID;
+CREATE TABLE pull_window(
+    cluster INTEGER NOT NULL, stream TEXT NOT NULL, t0 INTEGER NOT NULL, t1 INTEGER NOT NULL,
+    state TEXT NOT NULL, got INTEGER NOT NULL, expected INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, filled_at INTEGER,
+    PRIMARY KEY(cluster, stream, t0)) WITHOUT ROWID;
+CREATE INDEX pull_window_end ON pull_window(cluster, stream, t1);
+CREATE INDEX pull_window_open ON pull_window(cluster, stream, t1) WHERE state = 'gap';
+"""
+
+
+def minute_columns(kind: Kind) -> list[str]:
+    """Return the value columns of a kind's 1m table: mean, low, high of each field."""
+    return [f"{name}{end}" for name in FIELD_NAMES[kind] for end in ("", "_l", "_h")]
+
+
+def bucket_columns(kind: Kind) -> list[str]:
+    """Return the value columns of a kind's wider tables: n, sum, low, high of each field."""
+    return [f"{name}{end}" for name in FIELD_NAMES[kind] for end in ("_n", "_s", "_l", "_h")]
+
+
+def tables() -> dict[str, list[str]]:
+    """Return every catalogue table's name and its value columns."""
+    found: dict[str, list[str]] = {}
+    for kind in KINDS:
+        for tier in TIERS:
+            columns = minute_columns(kind) if tier == "1m" else bucket_columns(kind)
+            found[f"{kind}_{tier}"] = columns
+        found[f"{kind}_last"] = list(FIELD_NAMES[kind])
+    return found
+
+
+def catalogue_fingerprint() -> str:
+    """Return a text that changes whenever a table needs a new column."""
+    return ";".join(f"{table}:{','.join(columns)}" for table, columns in tables().items())
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Say whether the file has this version's tables and columns already."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        return False
+    row = connection.execute("SELECT value FROM meta WHERE key = 'catalogue'").fetchone()
+    return row is not None and row[0] == catalogue_fingerprint()
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version within the caller's transaction.
+
+    A later version adds its step here: ``if version < 2: ...``. New fields of the catalogue need
+    no step: their columns are added.
+
+    Raises:
+        sqlite3.DatabaseError: if the file was written by a newer version or is something else.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        msg = f"it has schema {version}, this version knows {SCHEMA_VERSION}: upgrade Ops Center"
+        raise sqlite3.DatabaseError(msg)
+    if version < 1:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            msg = "it is a SQLite file of something else"
+            raise sqlite3.DatabaseError(msg)
+        for statement in _BASE.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for table, columns in tables().items():
+        _ensure_table(connection, table, columns)
+    connection.execute(
+        "INSERT INTO meta VALUES('catalogue', ?)"
+        " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        (catalogue_fingerprint(),),
+    )
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _ensure_table(connection: sqlite3.Connection, table: str, columns: list[str]) -> None:
+    """Make the table, or add the columns that it lacks."""
+    present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+    if not present:
+        body = ", ".join(f"{column} INTEGER" for column in columns)
+        if table.endswith("_last"):
+            head, tail = "sid INTEGER PRIMARY KEY, ts INTEGER NOT NULL", ""
+        else:
+            head = "ts INTEGER NOT NULL, sid INTEGER NOT NULL"
+            tail = ", PRIMARY KEY(ts, sid)"
+        rowid = "" if table.endswith("_last") else " WITHOUT ROWID"
+        connection.execute(f"CREATE TABLE {table}({head}, n INTEGER NOT NULL, {body}{tail}){rowid}")
+        return
+    for column in columns:
+        if column not in present:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+
+
+@cache
+def upsert_minute(kind: Kind) -> str:
+    """Return the statement that puts one minute; one over fewer samples changes nothing."""
+    return _upsert(f"{kind}_1m", ["ts", "sid"], ["n", *minute_columns(kind)], "excluded.n >= n")
+
+
+@cache
+def upsert_last(kind: Kind) -> str:
+    """Return the statement that puts one series' newest minute; an older one changes nothing."""
+    guard = "excluded.ts > ts OR (excluded.ts = ts AND excluded.n >= n)"
+    return _upsert(f"{kind}_last", ["sid"], ["ts", "n", *FIELD_NAMES[kind]], guard)
+
+
+def _upsert(table: str, key: list[str], columns: list[str], guard: str) -> str:
+    names = [*key, *columns]
+    places = ", ".join("?" * len(names))
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
+    return (
+        f"INSERT INTO {table}({', '.join(names)}) VALUES({places})"
+        f" ON CONFLICT({', '.join(key)}) DO UPDATE SET {changes} WHERE {guard}"
+    )
+
+
+@cache
+def roll_up(kind: Kind, tier: str) -> str:
+    """Return the statement that recomputes one cluster's bucket from all of the finer tier.
+
+    Parameters: bucket start, the starts of the finer buckets within, lowest and highest sid. A
+    bucket over more minutes than are stored now (some have expired) stays as it is.
+    """
+    if tier == "10m":
+        source, parts = f"{kind}_1m", 10
+        values = [
+            part
+            for name in FIELD_NAMES[kind]
+            for part in (
+                f"count({name})",
+                f"sum({name})",
+                f"min(coalesce({name}_l, {name}))",
+                f"max(coalesce({name}_h, {name}))",
+            )
+        ]
+        minutes = "count(*)"
+    else:
+        source, parts = f"{kind}_10m", 6
+        values = [
+            f"{how}({name}_{end})"
+            for name in FIELD_NAMES[kind]
+            for how, end in (("sum", "n"), ("sum", "s"), ("min", "l"), ("max", "h"))
+        ]
+        minutes = "sum(n)"
+    columns = ["n", *bucket_columns(kind)]
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
+    target = f"{kind}_{tier}"
+    return (
+        f"INSERT INTO {target}(ts, sid, {', '.join(columns)})"  # noqa: S608 - our own names
+        f" SELECT ?, sid, {minutes}, {', '.join(values)} FROM {source}"
+        f" WHERE ts IN ({', '.join('?' * parts)}) AND sid BETWEEN ? AND ?"
+        f" GROUP BY sid"
+        f" ON CONFLICT(ts, sid) DO UPDATE SET {changes} WHERE excluded.n >= {target}.n"
+    )

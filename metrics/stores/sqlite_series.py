@@ -1,0 +1,158 @@
+"""Numbers of clusters and series in the SQLite store, remembered by each process."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from metrics.stores import sqlite_schema as schema
+from metrics.stores.base import SeriesKey
+
+MAX_NEW_SERIES_PER_DAY = 20_000
+"""More new series of one cluster within a day are skipped: names that never repeat would fill
+the file for years. 300 pods replaced every half hour make 14,400."""
+
+MAX_NAME_LENGTH = 1_000
+
+_REMEMBERED = 500_000
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process remembers of one cluster's series: sid and first minute by key."""
+
+    cluster: int
+    generation: int
+    series: dict[SeriesKey, tuple[int, int]] = field(default_factory=dict)
+
+
+class SeriesIndex:
+    """The memory of one process. Callers hold the store's write lock."""
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, _Known] = {}
+
+    def begin(self, connection: sqlite3.Connection, cluster: UUID) -> Series:
+        """Return the cluster's series for one transaction; make the cluster if it is new."""
+        connection.execute("INSERT OR IGNORE INTO cluster(uuid) VALUES(?)", (str(cluster),))
+        row = connection.execute(
+            "SELECT id, generation, next_number, new_day, new_count FROM cluster WHERE uuid = ?",
+            (str(cluster),),
+        ).fetchone()
+        known = self._known.get(cluster)
+        if known is None or (known.cluster, known.generation) != row[:2]:
+            known = _Known(*row[:2])
+        return Series(connection, known, next_number=row[2], new_day=row[3], new_count=row[4])
+
+    def learn(self, cluster: UUID, series: Series) -> None:
+        """Remember what a transaction found, after its commit."""
+        if sum(len(known.series) for known in self._known.values()) > _REMEMBERED:
+            self._known.clear()
+        series.known.series.update(series.fresh)
+        self._known[cluster] = series.known
+
+
+class Series:
+    """The series of one cluster during one transaction."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        known: _Known,
+        *,
+        next_number: int,
+        new_day: int,
+        new_count: int,
+    ) -> None:
+        self._connection = connection
+        self.known = known
+        self.cluster = known.cluster
+        self.fresh: dict[SeriesKey, tuple[int, int]] = {}
+        self.problem = ""
+        self._next_number = next_number
+        today = int(time.time()) // 86_400
+        self._new_day = today
+        self._new_count = new_count if new_day == today else 0
+        self._made = 0
+
+    @property
+    def sids(self) -> tuple[int, int]:
+        """Return the lowest and highest number that a series of the cluster can have."""
+        return sid_range(self.cluster)
+
+    def sid(self, key: SeriesKey, ts: int) -> int | None:
+        """Return the number of a series that has data at ``ts``; make it if it is new.
+
+        Returns:
+            None if it cannot be made; :attr:`problem` says why.
+        """
+        entry = self.fresh.get(key) or self.known.series.get(key)
+        if entry is None:
+            entry = self._find(key) or self._make(key, ts)
+            if entry is None:
+                return None
+            self.fresh[key] = entry
+        sid, first = entry
+        if ts < first:
+            self._connection.execute(
+                "UPDATE series SET first_ts = ? WHERE sid = ? AND first_ts > ?", (ts, sid, ts)
+            )
+            self.fresh[key] = (sid, ts)
+        return sid
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Keep how many series were made."""
+        if self._made:
+            connection.execute(
+                "UPDATE cluster SET next_number = ?, new_day = ?, new_count = ? WHERE id = ?",
+                (self._next_number, self._new_day, self._new_count, self.cluster),
+            )
+
+    def _find(self, key: SeriesKey) -> tuple[int, int] | None:
+        if not _is_usable(key):
+            return None
+        row: tuple[int, int] | None = self._connection.execute(
+            "SELECT sid, first_ts FROM series WHERE cluster = ? AND kind = ? AND ns = ?"
+            " AND name = ?",
+            (self.cluster, schema.KIND_NUMBERS[key.kind], key.ns, key.name),
+        ).fetchone()
+        return row
+
+    def _make(self, key: SeriesKey, ts: int) -> tuple[int, int] | None:
+        if not _is_usable(key):
+            self.problem = "a name is too long or no text"
+            return None
+        if self._new_count >= MAX_NEW_SERIES_PER_DAY:
+            self.problem = f"more than {MAX_NEW_SERIES_PER_DAY} new series in a day"
+            return None
+        if self._next_number >= 1 << schema.SID_BITS:
+            self.problem = "the cluster's series numbers are used up: delete and enrol it again"
+            return None
+        sid = (self.cluster << schema.SID_BITS) | self._next_number
+        self._connection.execute(
+            "INSERT INTO series(sid, cluster, kind, ns, name, first_ts) VALUES(?,?,?,?,?,?)",
+            (sid, self.cluster, schema.KIND_NUMBERS[key.kind], key.ns, key.name, ts),
+        )
+        self._next_number += 1
+        self._new_count += 1
+        self._made += 1
+        return sid, ts
+
+
+def sid_range(cluster: int) -> tuple[int, int]:
+    """Return the lowest and highest series number that a cluster can have."""
+    first = cluster << schema.SID_BITS
+    return first, first | ((1 << schema.SID_BITS) - 1)
+
+
+def _is_usable(key: SeriesKey) -> bool:
+    """Say whether SQLite can hold the names: not too long, and no lone surrogates."""
+    if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
+        return False
+    try:
+        (key.ns + key.name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,197 @@
+"""One batch into the SQLite store: minutes, cluster minutes, rollups, last values, ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import orjson
+
+from metrics.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.rollups import bucket_start, cluster_minute
+from metrics.stores import sqlite_schema as schema
+from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, StoreError, WriteResult
+from metrics.stores.sqlite_rows import minute_values
+from metrics.stores.sqlite_series import Series
+
+CLUSTER_KEY = SeriesKey("cluster", "", "")
+
+_Values = list[int | None]
+
+
+def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Batch) -> WriteResult:
+    """Write a batch within the caller's transaction.
+
+    Args:
+        connection: in a transaction that holds the write lock.
+        series: the cluster whose batch it is.
+        stream: "agent" or another source's name.
+        batch: what to write.
+
+    Raises:
+        StoreError: if the batch is malformed.
+        sqlite3.Error: if the file refuses.
+    """
+    tables: dict[Kind, list[_Values]] = defaultdict(list)
+    refused = skipped = 0
+    newest = _newest_by_key(batch.rows)
+    for row in batch.rows:
+        sid = series.sid(row.key, row.ts)
+        if sid is None:
+            skipped += 1
+            continue
+        values, bad = minute_values(row, sid)
+        refused += bad
+        tables[row.key.kind].append(values)
+
+    _put_infos(connection, series, batch, newest)
+    minutes = {row.ts for row in batch.rows if row.key.kind == "node"}
+    for kind, rows in tables.items():
+        _put_rows(connection, kind, rows)
+    if minutes and tables["node"]:
+        cluster_rows = _cluster_rows(connection, series, sorted(minutes))
+        _put_rows(connection, "cluster", cluster_rows)
+        tables["cluster"] = cluster_rows
+    for kind, rows in tables.items():
+        _roll_up(connection, kind, series, {ts for row in rows if (ts := row[0]) is not None})
+
+    _put_windows(connection, series.cluster, stream, batch)
+    _put_position(connection, series.cluster, stream, batch)
+    series.finish(connection)
+    return WriteResult(refused, skipped, _detail(refused, skipped, series.problem))
+
+
+def _newest_by_key(rows: Iterable[MinuteRow]) -> dict[SeriesKey, int]:
+    """Return each key's newest minute; check what a caller must get right."""
+    newest: dict[SeriesKey, int] = {}
+    for row in rows:
+        key = row.key
+        if key.kind == "cluster" or row.ts % TIERS["1m"] or row.ts < 0:
+            msg = f"a batch may not hold {key.kind} rows at {row.ts}"
+            raise StoreError(msg)
+        if len(row.cells) != len(FIELD_NAMES[key.kind]):
+            msg = f"a {key.kind} row has {len(row.cells)} cells"
+            raise StoreError(msg)
+        if newest.get(key, -1) < row.ts:
+            newest[key] = row.ts
+    return newest
+
+
+def _detail(refused: int, skipped: int, problem: str) -> str:
+    parts = []
+    if refused:
+        parts.append(f"{refused} values refused: out of range or contradictory")
+    if skipped:
+        parts.append(f"{skipped} rows skipped: {problem}")
+    return "; ".join(parts)
+
+
+def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[_Values]) -> None:
+    """Put minutes, and the newest of each series as its last values."""
+    connection.executemany(schema.upsert_minute(kind), rows)
+    newest: dict[int | None, _Values] = {}
+    for row in rows:
+        known = newest.get(row[1])
+        # ts first, then samples: the same order of preference as in the table.
+        if known is None or (row[0], row[2]) >= (known[0], known[2]):
+            newest[row[1]] = row
+    connection.executemany(
+        schema.upsert_last(kind),
+        [(row[1], row[0], row[2], *row[3::3]) for row in newest.values()],
+    )
+
+
+def _cluster_rows(
+    connection: sqlite3.Connection, series: Series, minutes: Sequence[int]
+) -> list[_Values]:
+    """Compute the cluster's minutes from all nodes that are stored for them.
+
+    The row's n is the number of nodes: it never gets worse when some of them have expired.
+    """
+    columns = ", ".join(
+        f"{name}, coalesce({name}_l, {name}), coalesce({name}_h, {name})"
+        for name in FIELD_NAMES["node"]
+    )
+    sid = series.sid(CLUSTER_KEY, minutes[0])
+    if sid is None:
+        return []
+    found: list[_Values] = []
+    statement = f"SELECT {columns} FROM node_1m WHERE ts = ? AND sid BETWEEN ? AND ?"  # noqa: S608
+    for ts in minutes:
+        nodes = [
+            tuple(
+                None if row[at] is None else Cell(1, row[at], row[at + 1], row[at + 2])
+                for at in range(0, len(row), 3)
+            )
+            for row in connection.execute(statement, (ts, *series.sids))
+        ]
+        cells = (
+            (c.total, None if c.low == c.total else c.low, None if c.high == c.total else c.high)
+            if c
+            else (None, None, None)
+            for c in cluster_minute(nodes)
+        )
+        found.append([ts, sid, len(nodes), *chain.from_iterable(cells)])
+    return found
+
+
+def _roll_up(
+    connection: sqlite3.Connection, kind: Kind, series: Series, minutes: Iterable[int]
+) -> None:
+    """Recompute the buckets that hold these minutes: 10m from minutes, 1h from 10m."""
+    starts = set(minutes)
+    for finer, tier in (("1m", "10m"), ("10m", "1h")):
+        step, width = TIERS[finer], TIERS[tier]
+        starts = {bucket_start(ts, width) for ts in starts}
+        statement = schema.roll_up(kind, tier)
+        for start in sorted(starts):
+            parts = range(start, start + width, step)
+            connection.execute(statement, (start, *parts, *series.sids))
+
+
+def _put_infos(
+    connection: sqlite3.Connection, series: Series, batch: Batch, newest: dict[SeriesKey, int]
+) -> None:
+    """Put node and attributes of series, unless newer data of the series was here before."""
+    for kind in schema.KINDS:
+        changes = []
+        for info in batch.infos:
+            if info.key.kind != kind or info.key not in newest:
+                continue
+            sid = series.sid(info.key, newest[info.key])
+            attrs = orjson.dumps(dict(info.attrs), option=orjson.OPT_SORT_KEYS).decode()
+            changes.append({"sid": sid, "node": info.node, "attrs": attrs, "ts": newest[info.key]})
+        connection.executemany(
+            "UPDATE series SET node = :node, attrs = :attrs"  # noqa: S608 - a kind's name
+            " WHERE sid = :sid AND (node != :node OR attrs != :attrs)"
+            f" AND :ts >= coalesce((SELECT ts FROM {kind}_last WHERE sid = :sid), 0)",
+            changes,
+        )
+
+
+def _put_windows(connection: sqlite3.Connection, cluster: int, stream: str, batch: Batch) -> None:
+    connection.executemany(
+        "INSERT INTO pull_window VALUES(?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(cluster, stream, t0)"
+        " DO UPDATE SET t1 = excluded.t1, state = excluded.state, got = excluded.got,"
+        " expected = excluded.expected, attempts = excluded.attempts, reason = excluded.reason,"
+        " detail = excluded.detail, filled_at = excluded.filled_at",
+        [
+            (cluster, stream, w.start, w.end, w.state, w.got, w.expected, w.attempts, w.reason,
+             w.detail, w.filled_at)
+            for w in batch.windows
+        ],
+    )  # fmt: skip
+
+
+def _put_position(connection: sqlite3.Connection, cluster: int, stream: str, batch: Batch) -> None:
+    if batch.watermark is None and batch.head is None:
+        return
+    connection.execute(
+        "INSERT INTO watermark VALUES(?,?,?,?) ON CONFLICT(cluster, stream) DO UPDATE SET"
+        " watermark = max(coalesce(watermark, excluded.watermark),"
+        " coalesce(excluded.watermark, watermark)),"
+        " head = max(coalesce(head, excluded.head), coalesce(excluded.head, head))",
+        (cluster, stream, batch.watermark, batch.head),
+    )

@@ -1,0 +1,413 @@
+"""What every metric store must do: a store's tests subclass :class:`StoreContract`.
+
+The expected numbers come from :class:`Model`, a store in plain dictionaries that knows nothing
+of SQL and uses :mod:`metrics.rollups` alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metrics import rollups
+from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.stores.base import (
+    Batch,
+    Cell,
+    Columns,
+    MetricStore,
+    MinuteRow,
+    Position,
+    SeriesInfo,
+    SeriesKey,
+    StoreError,
+    Window,
+)
+
+T0 = 1_700_000_000 // 3600 * 3600
+NODE = SeriesKey("node", "", "n1")
+POD = SeriesKey("pod", "default", "web-1")
+CLUSTER = SeriesKey("cluster", "", "")
+STREAM = "agent"
+
+
+def cell(value: int, *, n: int = 1, low: int | None = None, high: int | None = None) -> Cell:
+    return Cell(n, value * n, value if low is None else low, value if high is None else high)
+
+
+def row(key: SeriesKey, ts: int, **fields: Cell | int | None) -> MinuteRow:
+    cells = (fields.get(name) for name in FIELD_NAMES[key.kind])
+    return MinuteRow(ts, key, tuple(cell(c) if isinstance(c, int) else c for c in cells))
+
+
+def window(start: int, end: int, state: str = "done", **changes) -> Window:
+    minutes = (end - start) // 60
+    known = {
+        "got": minutes if state == "done" else 0,
+        "expected": minutes,
+        "attempts": 1,
+        "reason": "" if state == "done" else "tunnel_down",
+        "detail": "",
+        "filled_at": None,
+    }
+    return Window(start, end, state, **{**known, **changes})
+
+
+class Model:
+    """A store of one cluster in dictionaries, as slow and as plain as can be."""
+
+    def __init__(self) -> None:
+        self.samples: dict[tuple[SeriesKey, int], int] = {}
+        self.minutes: dict[SeriesKey, dict[int, tuple[Cell | None, ...]]] = defaultdict(dict)
+
+    def write(self, batch: Batch) -> None:
+        for entry in batch.rows:
+            cells = tuple(rollups.minute(c) for c in entry.cells)
+            samples = max(
+                (c.n for c, kept in zip(entry.cells, cells, strict=True) if c and kept), default=0
+            )
+            if samples >= self.samples.get((entry.key, entry.ts), 0):
+                self.samples[entry.key, entry.ts] = samples
+                self.minutes[entry.key][entry.ts] = cells
+        for ts in {entry.ts for entry in batch.rows if entry.key.kind == "node"}:
+            nodes = [
+                by_ts[ts]
+                for key, by_ts in self.minutes.items()
+                if key.kind == "node" and ts in by_ts
+            ]
+            self.minutes[CLUSTER][ts] = rollups.cluster_minute(nodes)
+
+    def read(self, key: SeriesKey, field: str, tier: str, start: int, end: int) -> Columns:
+        at = FIELD_NAMES[key.kind].index(field)
+        buckets: dict[int, list[Cell | None]] = defaultdict(list)
+        for ts, cells in self.minutes[key].items():
+            buckets[rollups.bucket_start(ts, TIERS[tier])].append(cells[at])
+        found = Columns([], [], [], [], [])
+        for ts in sorted(buckets):
+            merged = rollups.merge(buckets[ts])
+            if merged and start <= ts < end:
+                found.t.append(ts)
+                found.n.append(merged.n)
+                found.total.append(merged.total)
+                found.low.append(merged.low)
+                found.high.append(merged.high)
+        return found
+
+
+def _cells(kind: str) -> st.SearchStrategy[tuple[Cell | None, ...]]:
+    value = st.integers(-(2**58), 2**58) | st.integers(0, 1000)
+    made = st.builds(
+        lambda values: Cell(len(values), sum(values), min(values), max(values)),
+        st.lists(value, min_size=1, max_size=4),
+    )
+    count = len(FIELD_NAMES[kind])
+    return st.lists(st.none() | made, min_size=count, max_size=count).map(tuple)
+
+
+KEYS = (
+    NODE,
+    SeriesKey("node", "", "n2"),
+    SeriesKey("filesystem", "n1", "/"),
+    POD,
+    SeriesKey("pod", "kube-system", "web-1"),
+)
+# Two hours, thinly: enough for shared buckets in every tier.
+MINUTES = [T0 + 60 * m for m in (0, 1, 2, 9, 10, 11, 59, 60, 61, 119)]
+ROWS = st.sampled_from(KEYS).flatmap(
+    lambda key: st.builds(
+        MinuteRow, ts=st.sampled_from(MINUTES), key=st.just(key), cells=_cells(key.kind)
+    )
+)
+BATCHES = st.lists(st.lists(ROWS, max_size=12).map(lambda rows: Batch(rows=rows)), max_size=6)
+
+
+class StoreContract:
+    """Subclass it and give the fixtures ``store`` and ``new_store``."""
+
+    @pytest.fixture
+    def new_store(self) -> Iterator[Callable[[], MetricStore]]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, new_store) -> MetricStore:
+        return new_store()
+
+    @pytest.fixture
+    def cluster(self) -> UUID:
+        return uuid4()
+
+    def test_a_minute_comes_back_as_mean_low_and_high(self, store, cluster):
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=Cell(4, 10, 1, 5))]))
+        assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0 + 60) == Columns(
+            [T0], [1], [3], [1], [5]
+        )
+
+    def test_a_missing_value_is_no_zero(self, store, cluster):
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=0)]))
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 3600).total == [0]
+        assert store.read(cluster, POD, "mem_ws", "1h", T0, T0 + 3600).t == []
+        assert store.last_one(cluster, POD).values[:2] == (0, None)
+
+    def test_wider_tiers_count_minutes_and_add_up_their_means(self, store, cluster):
+        rows = [row(POD, T0 + 60 * m, cpu_mc=Cell(2, 2 * m, m - 1, m + 1)) for m in range(75)]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 1200) == Columns(
+            [T0, T0 + 600], [10, 10], [45, 145], [-1, 9], [10, 20]
+        )
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 7200) == Columns(
+            [T0, T0 + 3600], [60, 15], [1770, 1005], [-1, 59], [60, 75]
+        )
+
+    def test_the_same_batch_again_changes_nothing(self, store, cluster):
+        batch = Batch(
+            rows=[row(NODE, T0 + 60 * m, cpu_mc=m, ready=1) for m in range(20)],
+            windows=[window(T0, T0 + 1200)],
+            watermark=T0 + 1200,
+            head=T0 + 1200,
+        )
+        store.write(cluster, STREAM, batch)
+        before = self.everything(store, cluster)
+        store.write(cluster, STREAM, batch)
+        assert self.everything(store, cluster) == before
+
+    def test_a_minute_over_fewer_samples_never_replaces_one_over_more(self, store, cluster):
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=cell(7, n=4))]))
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=cell(9, n=3))]))
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [7]
+        assert store.last_one(cluster, POD).values[0] == 7
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=cell(8, n=4))]))
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [8]
+
+    def test_a_bucket_outlives_its_expired_minutes_even_when_late_data_comes(self, store, cluster):
+        rows = [row(POD, T0 + 60 * m, cpu_mc=5) for m in range(10)]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        assert store.expire(cluster, "1m", T0 + 540) == 9
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 60, cpu_mc=9)]))
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 60).n == [10]
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [50]
+
+    def test_the_cluster_is_made_from_all_nodes_of_the_minute(self, store, cluster):
+        second = SeriesKey("node", "", "n2")
+        store.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=100, uptime_s=9, ready=1)]))
+        store.write(cluster, STREAM, Batch(rows=[row(second, T0, cpu_mc=50, uptime_s=4, ready=0)]))
+        values = dict(
+            zip(FIELD_NAMES["cluster"], store.last_one(cluster, CLUSTER).values, strict=True)
+        )
+        assert values["cpu_mc"] == 150
+        assert values["uptime_s"] == 4
+        assert (values["nodes_ready"], values["nodes_total"]) == (1, 2)
+        assert values["mem_ws"] is None
+
+    def test_values_that_do_not_fit_are_refused_alone_and_counted(self, store, cluster):
+        bad = row(
+            POD, T0, cpu_mc=2**63, mem_ws=5, mem_rss=Cell(0, 0, 0, 0), fs_used=Cell(1, 5, 6, 7)
+        )
+        result = store.write(cluster, STREAM, Batch(rows=[bad]))
+        assert (result.refused_cells, result.skipped_rows) == (3, 0)
+        assert store.last_one(cluster, POD).values == (None, 5, None, None, None, None, None)
+
+    def test_the_largest_values_of_an_hour_add_up(self, store, cluster):
+        rows = [row(NODE, T0 + 60 * m, mem_ws=rollups.LARGEST) for m in range(60)]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        columns = store.read(cluster, NODE, "mem_ws", "1h", T0, T0 + 3600)
+        assert columns.total == [60 * rollups.LARGEST]
+
+    def test_last_keeps_the_newest_minute_though_older_ones_come_later(self, store, cluster):
+        info = SeriesInfo(POD, "n2", {"phase": "Running"})
+        old = SeriesInfo(POD, "n1", {"phase": "Pending"})
+        store.write(cluster, STREAM, Batch([row(POD, T0 + 600, cpu_mc=2)], [info]))
+        store.write(cluster, STREAM, Batch([row(POD, T0, cpu_mc=1)], [old]))
+        last = store.last_one(cluster, POD)
+        assert (last.ts, last.values[0], last.node) == (T0 + 600, 2, "n2")
+        assert last.attrs == {"phase": "Running"}
+        assert store.first_seen(cluster, POD) == T0
+        assert store.last(cluster, "pod") == [last]
+        assert store.last(cluster, "pod", since=T0 + 660) == []
+
+    def test_an_unknown_series_is_empty_everywhere(self, store, cluster):
+        assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0 + 60).t == []
+        assert store.read_many(cluster, "pod", "cpu_mc", "1m", T0, T0 + 60) == {}
+        assert store.last_one(cluster, POD) is None
+        assert store.first_seen(cluster, POD) is None
+        assert store.position(cluster, STREAM) == Position(None, None)
+        assert store.windows(cluster, STREAM, 0, T0) == []
+        assert store.expire(cluster, "1m", T0) == 0
+
+    def test_an_unknown_field_or_tier_is_an_error_not_a_query(self, store, cluster):
+        for field, tier in (("cpu_mc, 1", "1m"), ("cpu_mc", "2m"), ("nodes_total", "1m")):
+            with pytest.raises(StoreError, match="no pod field"):
+                store.read(cluster, POD, field, tier, T0, T0 + 60)
+
+    def test_a_malformed_batch_is_refused_whole(self, store, cluster):
+        good = row(POD, T0, cpu_mc=1)
+        for bad in (
+            row(POD, T0 + 1, cpu_mc=1),
+            row(CLUSTER, T0, cpu_mc=1),
+            MinuteRow(T0, POD, (None,)),
+        ):
+            with pytest.raises(StoreError):
+                store.write(cluster, STREAM, Batch(rows=[good, bad], watermark=T0))
+        assert store.last_one(cluster, POD) is None
+        assert store.position(cluster, STREAM) == Position(None, None)
+
+    def test_positions_never_move_back(self, store, cluster):
+        store.write(cluster, STREAM, Batch(watermark=T0, head=T0 + 60))
+        store.write(cluster, STREAM, Batch(watermark=T0 - 60, head=T0))
+        store.write(cluster, STREAM, Batch(head=T0 + 120))
+        assert store.position(cluster, STREAM) == Position(T0, T0 + 120)
+        assert store.position(cluster, "other") == Position(None, None)
+
+    def test_ledger_lines_are_found_by_overlap_and_state(self, store, cluster):
+        done, gap = window(T0, T0 + 600), window(T0 + 600, T0 + 1200, "gap", detail="no route")
+        store.write(cluster, STREAM, Batch(windows=[done, gap]))
+        assert store.windows(cluster, STREAM, T0 + 599, T0 + 601) == [done, gap]
+        assert store.windows(cluster, STREAM, T0 + 600, T0 + 601) == [gap]
+        assert store.windows(cluster, STREAM, 0, T0 + 9999, states=["gap", "lost"]) == [gap]
+        filled = window(T0 + 600, T0 + 1200, "done", attempts=2, filled_at=T0 + 5000)
+        store.write(cluster, STREAM, Batch(windows=[filled]))
+        assert store.windows(cluster, STREAM, T0, T0 + 1200) == [done, filled]
+        assert store.windows(cluster, STREAM, T0, T0 + 1200, states=["gap"]) == []
+
+    def test_clusters_do_not_see_each_other(self, store, cluster):
+        other = uuid4()
+        store.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=1)], watermark=T0))
+        store.write(other, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=2)]))
+        assert store.last_one(cluster, NODE).values[0] == 1
+        assert store.read(other, CLUSTER, "cpu_mc", "10m", T0, T0 + 60).total == [2]
+        assert store.position(other, STREAM) == Position(None, None)
+        assert set(store.clusters()) == {cluster, other}
+        store.erase(cluster)
+        assert store.clusters() == [other]
+        assert store.last_one(cluster, NODE) is None
+        assert store.last_one(other, NODE).values[0] == 2
+
+    def test_an_erased_cluster_starts_from_nothing(self, store, cluster):
+        batch = Batch([row(POD, T0, cpu_mc=1)], windows=[window(T0, T0 + 60)], watermark=T0 + 60)
+        store.write(cluster, STREAM, batch)
+        store.erase(cluster)
+        assert store.position(cluster, STREAM) == Position(None, None)
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 60, cpu_mc=2)]))
+        assert store.first_seen(cluster, POD) == T0 + 60
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [2]
+
+    def test_expiry_deletes_one_tier_of_one_cluster_oldest_first(self, store, cluster):
+        other = uuid4()
+        rows = [row(NODE, T0 + 60 * m, cpu_mc=m) for m in range(4)]
+        for name in (cluster, other):
+            store.write(name, STREAM, Batch(rows=rows))
+        assert store.expire(cluster, "1m", T0 + 180, limit=2) == 2  # of the cluster's own rows
+        assert store.expire(cluster, "1m", T0 + 180, limit=100) == 4
+        assert store.expire(cluster, "1m", T0 + 180) == 0
+        assert store.read(cluster, NODE, "cpu_mc", "1m", T0, T0 + 600).t == [T0 + 180]
+        assert store.read(cluster, CLUSTER, "cpu_mc", "1m", T0, T0 + 600).t == [T0 + 180]
+        assert store.read(cluster, NODE, "cpu_mc", "10m", T0, T0 + 600).n == [4]
+        assert len(store.read(other, NODE, "cpu_mc", "1m", T0, T0 + 600).t) == 4
+
+    def test_forgetting_drops_old_series_and_ledger_lines_only(self, store, cluster):
+        fresh = SeriesKey("pod", "default", "web-2")
+        store.write(
+            cluster,
+            STREAM,
+            Batch(
+                rows=[row(POD, T0, cpu_mc=1), row(fresh, T0 + 600, cpu_mc=1)],
+                windows=[window(T0, T0 + 60), window(T0 + 600, T0 + 660)],
+            ),
+        )
+        assert store.forget(cluster, T0 + 600) == 1
+        assert [last.key for last in store.last(cluster, "pod")] == [fresh]
+        assert [w.start for w in store.windows(cluster, STREAM, 0, T0 + 999)] == [T0 + 600]
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 660, cpu_mc=3)]))
+        assert store.last_one(cluster, POD).values[0] == 3
+        assert store.first_seen(cluster, POD) == T0 + 660
+
+    def test_series_are_found_over_clusters_by_a_part_of_the_name(self, store, cluster):
+        other, hidden = uuid4(), uuid4()
+        for name in (cluster, other, hidden):
+            store.write(name, STREAM, Batch(rows=[row(POD, T0, cpu_mc=1)]))
+        upper = SeriesKey("pod", "default", "WEB-100%_x")
+        store.write(other, STREAM, Batch(rows=[row(upper, T0 + 60, cpu_mc=1)]))
+        found = store.find([cluster, other], "pod", "Web-1")
+        assert [(c, last.key) for c, last in found] == [
+            (other, upper),
+            *sorted([(cluster, POD), (other, POD)], key=lambda f: f[0] != cluster),
+        ]
+        assert [last.key for _, last in store.find([other], "pod", "0%_")] == [upper]
+        assert len(store.find([cluster, other], "pod", "default", limit=2)) == 2
+        assert store.find([cluster], "pod", "web", since=T0 + 60) == []
+        assert store.find([], "pod", "") == []
+
+    def test_hostile_names_are_kept_as_they_are_or_skipped(self, store, cluster):
+        nasty = [
+            SeriesKey("pod", "a' OR 1=1 --", "<script>%s</script>"),
+            SeriesKey("pod", "\x00\n", "\u202e💥"),
+            SeriesKey("pod", "", ""),
+        ]
+        unusable = [SeriesKey("pod", "", "\ud800"), SeriesKey("pod", "x" * 100_000, "")]
+        result = store.write(
+            cluster, STREAM, Batch(rows=[row(key, T0, cpu_mc=1) for key in nasty + unusable])
+        )
+        assert result.skipped_rows == 2
+        assert result.detail
+        assert {last.key for last in store.last(cluster, "pod")} == set(nasty)
+
+    def test_one_field_of_all_series_equals_each_series_alone(self, store, cluster):
+        keys = [SeriesKey("pod", "ns", f"p{i}") for i in range(3)]
+        rows = [
+            row(key, T0 + 60 * m, cpu_mc=m * i)
+            for i, key in enumerate(keys)
+            for m in range(0, 90, i + 1)
+        ]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        for tier in TIERS:
+            found = store.read_many(cluster, "pod", "cpu_mc", tier, T0, T0 + 5400)
+            assert found == {
+                key: store.read(cluster, key, "cpu_mc", tier, T0, T0 + 5400) for key in keys
+            }
+
+    def test_a_range_is_half_open_and_may_be_unaligned(self, store, cluster):
+        rows = [row(POD, T0 + 60 * m, cpu_mc=m) for m in range(5)]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        read = store.read(cluster, POD, "cpu_mc", "1m", T0 + 1, T0 + 181)
+        assert read.t == [T0 + 60, T0 + 120, T0 + 180]
+        assert store.read(cluster, POD, "cpu_mc", "1m", T0 + 1, T0 + 59).t == []
+        assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0).t == []
+        assert store.read_many(cluster, "pod", "cpu_mc", "1m", T0 + 1, T0 + 59) == {}
+
+    def test_check_says_ok(self, store, cluster):
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=1)]))
+        assert store.check() == "ok"
+
+    @settings(
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(batches=BATCHES)
+    def test_any_batches_in_any_order_read_like_the_model(self, store, batches):
+        cluster, model = uuid4(), Model()
+        for batch in batches:
+            store.write(cluster, STREAM, batch)
+            model.write(batch)
+        for key in (*KEYS, CLUSTER):
+            for field in FIELD_NAMES[key.kind]:
+                for tier in TIERS:
+                    assert store.read(cluster, key, field, tier, T0, T0 + 7200) == model.read(
+                        key, field, tier, T0, T0 + 7200
+                    ), (key, field, tier)
+        store.erase(cluster)
+
+    def everything(self, store: MetricStore, cluster: UUID) -> list[object]:
+        """Return all that the store says of the cluster's first hours."""
+        found: list[object] = [store.position(cluster, STREAM)]
+        found.append(store.windows(cluster, STREAM, 0, T0 + 99_999))
+        for kind, names in FIELD_NAMES.items():
+            found.append(store.last(cluster, kind))
+            for field in names:
+                found.extend(
+                    store.read_many(cluster, kind, field, tier, T0 - 3600, T0 + 86_400)
+                    for tier in TIERS
+                )
+        return found
