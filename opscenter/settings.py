@@ -7,6 +7,7 @@ carry their unit in the name.
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -72,6 +73,17 @@ HUB_PUBLIC_WS_URL = env_str(
 )
 HUB_HOST_KEY_PATH = Path(env_str("OPSCENTER_HUB_HOST_KEY_FILE") or DATA_DIR / "hub_host_key")
 HUB_KEEPALIVE_SECONDS = env_int("OPSCENTER_HUB_KEEPALIVE_SECONDS", 15, low=1, high=300)
+HUB_DRAIN_SECONDS = env_int("OPSCENTER_HUB_DRAIN_SECONDS", 3, low=0, high=600)
+HUB_MAX_STREAMS = env_int("OPSCENTER_HUB_MAX_STREAMS", 8, low=1, high=32)
+HUB_HANDSHAKES_PER_ADDRESS = env_int("OPSCENTER_HUB_HANDSHAKES_PER_ADDRESS", 20, low=1, high=150)
+# Load balancers whose X-Forwarded-For is believed on the WebSocket address.
+HUB_TRUSTED_PROXIES = env_list("OPSCENTER_HUB_TRUSTED_PROXIES")
+for _network in HUB_TRUSTED_PROXIES:
+    try:
+        ip_network(_network, strict=False)
+    except ValueError as _exc:
+        _msg = f"OPSCENTER_HUB_TRUSTED_PROXIES: {_network!r} is no address or network"
+        raise ImproperlyConfigured(_msg) from _exc
 # Where workers reach the hub's gateway: unix:///path or tcp://host:port.
 GATEWAY_URL = env_str("OPSCENTER_GATEWAY_URL") or f"unix://{RUNTIME_DIR / 'gateway.sock'}"
 

@@ -1,0 +1,378 @@
+"""The hub process: listeners, the gateway, and the loops that keep the rest informed.
+
+It runs on the plain asyncio loop. Measured with uvloop: while one tunnel moves bulk data, a
+small request on another waits 100 ms instead of 10, so uvloop is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncssh
+import orjson
+from aiohttp import web
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from clusters import sessions_log
+from clusters.tunnel.channels import Opener
+from clusters.tunnel.counters import (
+    CONTROL_CHANNEL,
+    HEARTBEAT_KEY,
+    METRICS_TTL_SECONDS,
+    Counters,
+    metrics_key,
+)
+from clusters.tunnel.gateway import Gateway
+from clusters.tunnel.recorder import DatabaseRecorder, DatabaseThread
+from clusters.tunnel.server import Door, server_options
+from clusters.tunnel.sessions import Registry
+from clusters.tunnel.websocket import WebSocketEntry
+from clusters.tunnel.wire import Limits
+
+logger = logging.getLogger(__name__)
+
+_HEARTBEAT_SECONDS = 5.0
+_SWEEP_SECONDS = 5.0
+_LAG_SECONDS = 0.5
+
+
+class PortInUseError(Exception):
+    """A listener could not be opened; the message names the address and the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubConfig:
+    """Where a hub listens. A port of 0 picks a free one (tests)."""
+
+    hub_id: str
+    host: str
+    port: int
+    ws_port: int
+    gateway_url: str  # unix:///path or tcp://host:port
+    host_key: asyncssh.SSHKey
+    redis_url: str
+    trusted_proxies: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+class Hub:
+    """One hub. Use :meth:`start` and :meth:`stop`; everything runs on the current loop."""
+
+    def __init__(self, config: HubConfig) -> None:
+        self.config = config
+        self.counters = Counters()
+        self._log_database = DatabaseThread("hub-log")
+        self._lookup_database = DatabaseThread("hub-lookup")
+        self.recorder = DatabaseRecorder(config.hub_id, self._log_database)
+        self.registry = Registry(config.limits, self.recorder, self.counters)
+        self.opener = Opener(self.registry, config.limits, self.counters)
+        self.gateway = Gateway(self.opener, config.limits, self.counters, self._cluster_exists)
+        self.door = Door(
+            limits=config.limits,
+            registry=self.registry,
+            counters=self.counters,
+            admit=self._admit,
+            refused=self._refused,
+        )
+        self._redis = Redis.from_url(
+            config.redis_url, socket_timeout=5, socket_connect_timeout=5, health_check_interval=10
+        )
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._runner: web.AppRunner | None = None
+        self._gateway_server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.port = config.port
+        self.ws_port = config.ws_port
+        self.gateway_port = 0
+
+    # --- start and stop -----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the listeners, then end what a killed predecessor left open, then serve.
+
+        Raises:
+            PortInUseError: if somebody else listens on one of the addresses.
+            ImproperlyConfigured: on uvloop, or for a gateway address that is neither unix nor tcp.
+        """
+        if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+            msg = "the hub does not run on uvloop: small requests would wait behind bulk data"
+            raise ImproperlyConfigured(msg)
+        options = server_options(self.door, self.config.host_key, limits=self.config.limits)
+        try:
+            await self._listen_gateway()
+            await self._listen_ssh(options)
+            await self._listen_websocket(options)
+            stale = await self._log_database.run(
+                sessions_log.close_stale_sessions, self.config.hub_id
+            )
+        except BaseException:
+            await self.stop(drain_seconds=0)
+            raise
+        if stale:
+            logger.warning("%d sessions of an earlier run were left open; closed now", stale)
+        for loop in (
+            self.recorder.run(),
+            self._every(_HEARTBEAT_SECONDS, self._heartbeat),
+            self._every(self.config.limits.seen_seconds, self._write_seen),
+            self._every(self.config.limits.recheck_seconds, self._recheck),
+            self._every(min(_SWEEP_SECONDS, self.config.limits.idle_seconds / 4), self._sweep),
+            self._measure_lag(),
+            self._listen_control(),
+        ):
+            self._tasks.append(asyncio.create_task(loop))
+        logger.info(
+            "hub %s: SSH on port %d, WebSocket on port %d, gateway at %s",
+            self.config.hub_id,
+            self.port,
+            self.ws_port,
+            self.config.gateway_url,
+        )
+
+    async def stop(self, *, drain_seconds: float | None = None) -> None:
+        """Drain: accept nothing new, let channels finish, end the tunnels, write it all down."""
+        seconds = self.config.limits.shutdown_seconds if drain_seconds is None else drain_seconds
+        self.door.accepting = False
+        self.gateway.draining = True
+        if self._acceptor is not None:
+            self._acceptor.close()
+        if self._gateway_server is not None:
+            self._gateway_server.close()
+        give_up_at = time.monotonic() + seconds
+        while self._busy() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - two counters
+            await asyncio.sleep(0.05)
+        self.gateway.abort_all()
+        sessions = self.registry.sessions()
+        for session in sessions:
+            self.registry.close(session, "the hub was stopped")
+        for session in sessions:
+            await session.connection.wait_closed()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._tasks:
+            await self.recorder.finish(5)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._remove_gateway_socket()
+        await self._redis.aclose()
+        await self._lookup_database.close()
+        await self._log_database.close()
+
+    def _busy(self) -> bool:
+        return bool(self.gateway.piping() or self.opener.pending)
+
+    # --- listeners ----------------------------------------------------------------------------
+
+    async def _listen_ssh(self, options: asyncssh.SSHServerConnectionOptions) -> None:
+        sock = _bind(self.config.host, self.config.port, "OPSCENTER_HUB_PORT")
+        self._acceptor = await asyncssh.listen(sock=sock, config=None, options=options)
+        self.port = sock.getsockname()[1]
+
+    async def _listen_websocket(self, options: asyncssh.SSHServerConnectionOptions) -> None:
+        sock = _bind(self.config.host, self.config.ws_port, "OPSCENTER_HUB_WS_PORT")
+        entry = WebSocketEntry(self.door, options, trusted_proxies=self.config.trusted_proxies)
+        self._runner = web.AppRunner(entry.application(), access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.SockSite(self._runner, sock).start()
+        self.ws_port = sock.getsockname()[1]
+
+    async def _listen_gateway(self) -> None:
+        loop = asyncio.get_running_loop()
+        parts = urlsplit(self.config.gateway_url)
+        if parts.scheme == "tcp" and parts.hostname:
+            sock = _bind(parts.hostname, parts.port or 0, "OPSCENTER_GATEWAY_URL")
+            self.gateway_port = sock.getsockname()[1]
+        elif parts.scheme == "unix" and parts.path:
+            sock = await _bind_unix(Path(parts.path))
+        else:
+            msg = (
+                f"OPSCENTER_GATEWAY_URL={self.config.gateway_url!r} is neither unix:///path nor "
+                "tcp://host:port"
+            )
+            raise ImproperlyConfigured(msg)
+        if parts.scheme == "unix":
+            self._gateway_server = await loop.create_unix_server(self.gateway.protocol, sock=sock)
+        else:
+            self._gateway_server = await loop.create_server(self.gateway.protocol, sock=sock)
+
+    def _remove_gateway_socket(self) -> None:
+        parts = urlsplit(self.config.gateway_url)
+        if parts.scheme == "unix" and self._gateway_server is not None:
+            Path(parts.path).unlink(missing_ok=True)
+
+    # --- look-ups -----------------------------------------------------------------------------
+
+    async def _admit(self, cluster_id: UUID, fingerprint: str) -> sessions_log.Admission:
+        try:
+            return await self._lookup_database.run(sessions_log.admit, cluster_id, fingerprint)
+        except DatabaseError:
+            logger.exception("a sign-in could not be looked up")
+            return sessions_log.Admission(allowed=False, reason="the hub's database is away")
+
+    async def _cluster_exists(self, cluster_id: UUID) -> bool:
+        if self.registry.of_cluster(cluster_id):
+            return True
+        try:
+            return await self._lookup_database.run(sessions_log.cluster_exists, cluster_id)
+        except DatabaseError:
+            logger.exception("a cluster could not be looked up")
+            return True  # then the answer is "no tunnel", which is true as well
+
+    def _refused(self, user: str, address: str, reason: str) -> None:
+        self.recorder.refused(user, address, reason)
+
+    # --- loops --------------------------------------------------------------------------------
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        """Run a step again and again; a database or a Redis that is away only skips steps."""
+        broken = False
+        while True:
+            try:
+                await step()
+                if broken:
+                    logger.info("%s works again", step.__name__.strip("_"))
+                broken = False
+            except (RedisError, DatabaseError, OSError, TimeoutError) as exc:
+                if not broken:
+                    logger.error("%s failed and is tried again: %s", step.__name__.strip("_"), exc)
+                broken = True
+            await asyncio.sleep(seconds)
+
+    async def _heartbeat(self) -> None:
+        """Say that the loop turns, and publish what it counted."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(HEARTBEAT_KEY, repr(time.time()))
+        pipe.set(
+            metrics_key(self.config.hub_id),
+            orjson.dumps(self.counters.snapshot(self._gauges())),
+            ex=METRICS_TTL_SECONDS,
+        )
+        await pipe.execute()
+
+    async def _write_seen(self) -> None:
+        await self.recorder.refresh(self.registry.sessions)
+
+    async def _sweep(self) -> None:
+        self.gateway.sweep()
+
+    async def _recheck(self) -> None:
+        """Cut sessions whose key or cluster lost its right without this hub being told."""
+        sessions = self.registry.sessions()
+        if not sessions:
+            return
+        admitted = await self._lookup_database.run(
+            sessions_log.admissions, [one.fingerprint for one in sessions]
+        )
+        for session in sessions:
+            cluster_id, services = admitted.get(session.fingerprint, (None, frozenset()))
+            if cluster_id != session.cluster_id:
+                self.registry.abort(session, "revoked")
+                self.counters.add("tunnel_revocations_total")
+            else:
+                session.allowed = services
+
+    async def _listen_control(self) -> None:
+        """Cut a cluster's sessions the moment the web process revokes it."""
+        while True:
+            try:
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(CONTROL_CHANNEL)
+                    await self._recheck()  # what was published while nobody listened
+                    while True:
+                        message = await pubsub.get_message(
+                            ignore_subscribe_messages=True, timeout=1.0
+                        )
+                        if message is not None:
+                            self._control(message["data"])
+            except (RedisError, DatabaseError, OSError, TimeoutError) as exc:
+                logger.warning("revocations arrive late until Redis is back: %s", exc)
+                await asyncio.sleep(2)
+
+    def _control(self, data: Any) -> None:
+        try:
+            message = orjson.loads(data)
+            cluster_id = UUID(message["revoke"])
+        except (ValueError, KeyError, TypeError):
+            logger.warning("a message on %s was not understood: %.100r", CONTROL_CHANNEL, data)
+            return
+        for session in self.registry.of_cluster(cluster_id):
+            self.registry.abort(session, "revoked")
+            self.counters.add("tunnel_revocations_total")
+
+    async def _measure_lag(self) -> None:
+        """Keep the worst delay of the loop over about the last minute."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_LAG_SECONDS)
+            lag = time.monotonic() - before - _LAG_SECONDS
+            self.counters.loop_lag_seconds = max(lag, self.counters.loop_lag_seconds * 0.98)
+
+    def _gauges(self) -> dict[str, float]:
+        states = {
+            f'tunnel_sessions{{state="{state}"}}': 0.0
+            for state in ("connecting", "ready", "suspect", "draining")
+        }
+        for session in self.registry.sessions():
+            states[f'tunnel_sessions{{state="{session.state}"}}'] += 1
+        return {
+            **states,
+            "tunnel_handshakes_pending": self.door.pending,
+            'tunnel_channels{state="pending"}': self.opener.pending,
+            'tunnel_channels{state="open"}': self.opener.channels,
+            "gateway_callers": len(self.gateway.callers),
+            "tunnel_database_failures_total": self.recorder.failures,
+        }
+
+
+def _bind(host: str, port: int, variable: str) -> socket.socket:
+    """Open a listening TCP socket, or say which address is taken and which variable moves it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(512)
+    except OSError as exc:
+        sock.close()
+        why = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror}"
+        msg = f"the port {port} on {host} {why}; set {variable} to another one"
+        raise PortInUseError(msg) from exc
+    sock.setblocking(False)  # noqa: FBT003 - socket's own signature
+    return sock
+
+
+async def _bind_unix(path: Path) -> socket.socket:
+    """Open the gateway's unix socket (mode 0660); a dead one that is in the way is replaced."""
+    if await asyncio.to_thread(path.exists):
+        try:
+            _, writer = await asyncio.open_unix_connection(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        else:
+            writer.close()
+            msg = f"a hub already serves {path}; set OPSCENTER_GATEWAY_URL to another one"
+            raise PortInUseError(msg)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        await asyncio.to_thread(path.chmod, 0o660)
+        sock.listen(512)
+    except OSError as exc:
+        sock.close()
+        msg = f"OPSCENTER_GATEWAY_URL: the socket {path} cannot be opened: {exc.strerror}"
+        raise PortInUseError(msg) from exc
+    sock.setblocking(False)  # noqa: FBT003 - socket's own signature
+    return sock

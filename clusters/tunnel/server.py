@@ -1,0 +1,352 @@
+"""One SSH connection: who may sign in, what may be asked for, and every refusal.
+
+A peer may do exactly one thing: offer its cluster's allowed services as remote forwards. The
+listener behind a forward is an object, never a socket; only the gateway opens channels to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncssh
+
+from clusters.sessions_log import Admission
+from clusters.tunnel.counters import Counters
+from clusters.tunnel.link import Link, TcpLink, bound_unacknowledged
+from clusters.tunnel.sessions import Registry, Session
+from clusters.tunnel.wire import (
+    CIPHERS,
+    KEX_ALGORITHMS,
+    MACS,
+    SERVICE_PORTS,
+    Limits,
+    clean_text,
+)
+
+logger = logging.getLogger(__name__)
+
+Admit = Callable[[UUID, str], Awaitable[Admission]]
+
+
+class RateLimitedLog:
+    """Log lines that a hostile peer can cause: one a minute for each (address, reason)."""
+
+    def __init__(self, *, seconds: float = 60, entries: int = 1000) -> None:
+        self._seconds = seconds
+        self._entries = entries
+        self._last: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def admit(self, address: str, reason: str) -> int | None:
+        """Return how many were held back since the last line; None when this one is held back."""
+        key = (address, reason)
+        now = time.monotonic()
+        at, held = self._last.pop(key, (float("-inf"), 0))
+        if now - at < self._seconds:
+            self._last[key] = (at, held + 1)
+            return None
+        self._last[key] = (now, 0)
+        while len(self._last) > self._entries:
+            self._last.popitem(last=False)
+        return held
+
+
+@dataclass(eq=False)
+class Door:
+    """What every connection of the hub shares: limits, look-ups, and the count of handshakes."""
+
+    limits: Limits
+    registry: Registry
+    counters: Counters
+    admit: Admit
+    refused: Callable[[str, str, str], None]  # cluster id as given, address, reason
+    accepting: bool = True
+    pending: int = 0
+    pending_by_address: dict[str, int] = field(default_factory=dict)
+    log: RateLimitedLog = field(default_factory=RateLimitedLog)
+
+    def enter(self, address: str) -> bool:
+        """Count a handshake in; False when the hub or the address has too many unfinished ones."""
+        limits = self.limits
+        mine = self.pending_by_address.get(address, 0)
+        if (
+            not self.accepting
+            or self.pending >= limits.pending_handshakes
+            or mine >= limits.pending_handshakes_per_address
+        ):
+            self.counters.add("tunnel_handshakes_total", result="shed")
+            return False
+        self.pending += 1
+        self.pending_by_address[address] = mine + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Count a handshake out, signed in or not."""
+        self.pending -= 1
+        left = self.pending_by_address[address] - 1
+        if left:
+            self.pending_by_address[address] = left
+        else:
+            del self.pending_by_address[address]
+
+    def refuse(self, user: str, address: str, fingerprint: str, reason: str) -> None:
+        """Log a refused sign-in, at most once a minute for each address and reason."""
+        self.counters.add("tunnel_handshakes_total", result="auth")
+        held = self.log.admit(address, reason)
+        if held is None:
+            return
+        logger.warning(
+            "sign-in refused: %s (user %r, key %s, from %s, %d more since the last line)",
+            reason,
+            user,
+            fingerprint or "none",
+            address,
+            held,
+        )
+        self.refused(user, address, reason)
+
+
+class ServiceListener(asyncssh.SSHListener):
+    """A named service that a session offers. It listens nowhere; closing it takes it back."""
+
+    def __init__(self, registry: Registry, session: Session, service: str) -> None:
+        super().__init__()
+        self._registry = registry
+        self._session = session
+        self._service = service
+
+    def get_port(self) -> int:
+        """Return the service's well-known port."""
+        return SERVICE_PORTS[self._service]
+
+    def close(self) -> None:
+        """Withdraw the service."""
+        self._registry.service_removed(self._session, self._service)
+
+    async def wait_closed(self) -> None:
+        """Return at once: nothing was opened."""
+
+
+class HubServer(asyncssh.SSHServer):
+    """The server side of one connection."""
+
+    def __init__(self, door: Door, *, transport: str = "tcp", address: str = "") -> None:
+        self._door = door
+        self._transport = transport
+        self._address = address  # given for a WebSocket, whose socket pair has none
+        self._connection: asyncssh.SSHServerConnection | None = None
+        self._link: Link | None = None
+        self._entered = False
+        self._user = ""
+        self._offered: tuple[str, Admission] | None = None  # fingerprint and its answer
+        self.session: Session | None = None
+
+    def use_link(self, link: Link) -> None:
+        """Take the link of a WebSocket instead of the socket's."""
+        self._link = link
+
+    # --- the connection -----------------------------------------------------------------------
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Shed the connection before any cryptography when too many are unfinished."""
+        self._connection = conn
+        if self._transport == "tcp":
+            self._address = str(conn.get_extra_info("peername", ("",))[0])
+            sock = conn.get_extra_info("socket")
+            self._link = TcpLink(sock)
+            bound_unacknowledged(sock, self._door.limits.keepalive_seconds * 3)
+        if not self._door.enter(self._address):
+            conn.abort()
+            return
+        self._entered = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the session out, or say why there never was one."""
+        if self._entered:
+            self._leave()
+            self._explain_unfinished(exc)
+        if self.session is not None:
+            self._door.registry.remove(self.session, _describe_end(exc))
+
+    def _leave(self) -> None:
+        self._entered = False
+        self._door.leave(self._address)
+
+    def _explain_unfinished(self, exc: Exception | None) -> None:
+        conn = self._connection
+        counters = self._door.counters
+        if exc is not None and "Login timeout" in str(exc):
+            counters.add("tunnel_handshakes_total", result="timeout")
+        elif isinstance(exc, asyncssh.HostKeyNotVerifiable) or (
+            # It has our key exchange answer, which carries the host key, and left without a word.
+            conn is not None and not self._user and conn.get_extra_info("send_cipher") is not None
+        ):
+            self._door.refuse(self._user, self._address, "", "the client refused our host key")
+        else:
+            counters.add("tunnel_handshakes_total", result="gone")
+
+    # --- who it is ----------------------------------------------------------------------------
+
+    def begin_auth(self, username: str) -> bool:
+        """Demand a key from everybody."""
+        self._user = clean_text(username, 100)
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        """Accept registered public keys: the only way in."""
+        return True
+
+    async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Look the key up; called with and again without a signature, so it changes nothing."""
+        fingerprint = key.get_fingerprint()
+        if self._offered is None or self._offered[0] != fingerprint:
+            self._offered = (fingerprint, await self._look_up(username, fingerprint))
+        admission = self._offered[1]
+        if not admission.allowed:
+            self._door.refuse(self._user, self._address, fingerprint, admission.reason)
+            if self._connection is not None:
+                self._connection.send_auth_banner(
+                    f"Ops Center refuses the sign-in: {admission.reason}.\n"
+                )
+        return admission.allowed
+
+    async def _look_up(self, username: str, fingerprint: str) -> Admission:
+        try:
+            cluster_id = UUID(username)
+        except ValueError:
+            return Admission(allowed=False, reason="the user name is not a cluster's id")
+        return await self._door.admit(cluster_id, fingerprint)
+
+    def auth_completed(self) -> None:
+        """Open the session: only now has the peer proved that it holds the key."""
+        conn, offered, link = self._connection, self._offered, self._link
+        if conn is None or offered is None or link is None:
+            msg = "a sign-in completed without a key"
+            raise asyncssh.PermissionDenied(msg)
+        if self._entered:
+            self._leave()
+        self._door.counters.add("tunnel_handshakes_total", result="ok")
+        version, instance = _parse_version(str(conn.get_extra_info("client_version", "")))
+        self.session = Session(
+            cluster_id=UUID(str(conn.get_extra_info("username"))),
+            fingerprint=offered[0],
+            connection=conn,
+            link=link,
+            transport=self._transport,
+            remote_address=clean_text(self._address, 60),
+            client_version=version,
+            instance=instance,
+            allowed=offered[1].services,
+        )
+        self._door.registry.add(self.session)
+
+    # --- what it may ask for ------------------------------------------------------------------
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool | ServiceListener:
+        """Accept a forward of an allowed service on its well-known port, refuse all else."""
+        session = self.session
+        limits = self._door.limits
+        if (
+            session is None
+            or session.state == "gone"
+            or listen_host not in session.allowed
+            or SERVICE_PORTS.get(listen_host) != listen_port
+            or len(session.services) >= limits.forwards
+        ):
+            self._door.counters.add("tunnel_forward_denied_total")
+            asked = clean_text(f"{listen_host}:{listen_port}", 80)
+            if self._door.log.admit(self._address, f"forward {asked}") is not None:
+                logger.warning(
+                    "cluster %s asked to forward %r, which is not allowed", self._user, asked
+                )
+            return False
+        self._door.registry.service_added(session, listen_host)
+        return ServiceListener(self._door.registry, session, listen_host)
+
+    def session_requested(self) -> bool:
+        """Refuse shells, commands and subsystems."""
+        return False
+
+    def connection_requested(self, *_: object) -> bool:
+        """Refuse to connect anywhere on a peer's behalf."""
+        return False
+
+    def unix_connection_requested(self, *_: object) -> bool:
+        """Refuse to connect to sockets of this machine."""
+        return False
+
+    def unix_server_requested(self, *_: object) -> bool:
+        """Refuse forwards on socket paths."""
+        return False
+
+    def tun_requested(self, *_: object) -> bool:
+        """Refuse network tunnels."""
+        return False
+
+    def tap_requested(self, *_: object) -> bool:
+        """Refuse network tunnels."""
+        return False
+
+
+def server_options(
+    door: Door, host_key: asyncssh.SSHKey, *, limits: Limits
+) -> asyncssh.SSHServerConnectionOptions:
+    """Return the options of every connection, over TCP and inside WebSockets alike."""
+    refused: dict[str, Any] = {
+        "password_auth": False,
+        "kbdint_auth": False,
+        "host_based_auth": False,
+        "gss_host": None,
+        "gss_kex": False,
+        "gss_auth": False,
+        "allow_pty": False,
+        "agent_forwarding": False,
+        "x11_forwarding": False,
+        "allow_scp": False,
+        "line_editor": False,
+    }
+    return asyncssh.SSHServerConnectionOptions(
+        server_factory=lambda: HubServer(door),
+        server_host_keys=[host_key],
+        server_version="OpsCenter",
+        kex_algs=KEX_ALGORITHMS,
+        encryption_algs=CIPHERS,
+        mac_algs=MACS,
+        compression_algs=["none"],
+        public_key_auth=True,
+        login_timeout=limits.login_seconds,
+        keepalive_interval=limits.keepalive_seconds,
+        keepalive_count_max=limits.keepalive_count,
+        tcp_keepalive=True,
+        **refused,
+    )
+
+
+def _parse_version(banner: str) -> tuple[str, str]:
+    """Split ``SSH-2.0-OpsCenterAgent_0.1.0 instance=<hex>`` into version and instance."""
+    text = clean_text(banner, 200).removeprefix("SSH-2.0-")
+    version, _, rest = text.partition(" ")
+    instance = ""
+    for word in rest.split():
+        if word.startswith("instance="):
+            instance = word.removeprefix("instance=")[:40]
+    return version[:100], instance
+
+
+def _describe_end(exc: Exception | None) -> str:
+    """Say in a few words why a connection ended."""
+    if exc is None:
+        return "closed by the agent"
+    text = clean_text(str(exc), 150)
+    if "not responding to keepalive" in text:
+        return "the agent did not answer keepalives"
+    if isinstance(exc, asyncssh.ConnectionLost):
+        return f"connection lost: {text}" if text else "connection lost"
+    if isinstance(exc, asyncssh.DisconnectError):
+        return f"disconnected: {text}" if text else "disconnected"
+    return f"connection lost: {text or type(exc).__name__}"

@@ -1,0 +1,265 @@
+"""The live sessions of this hub: which one serves a cluster, which drain, which are suspect.
+
+At most two sessions a cluster: the newest ready one takes new channels, an older one drains and
+is then closed, a third aborts the oldest. Clean-up compares sessions, never cluster ids alone,
+so that the end of an old session cannot remove its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+import asyncssh
+
+from clusters.tunnel.counters import Counters
+from clusters.tunnel.link import Link
+from clusters.tunnel.wire import Limits
+
+State = Literal["connecting", "ready", "suspect", "draining", "gone"]
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One signed-in tunnel. Two sessions are never equal, whatever they hold."""
+
+    cluster_id: UUID
+    fingerprint: str
+    connection: asyncssh.SSHServerConnection
+    link: Link
+    transport: str  # "tcp" or "wss"
+    remote_address: str
+    client_version: str
+    instance: str  # "" when the client does not say
+    allowed: frozenset[str]
+    id: UUID = field(default_factory=uuid.uuid4)
+    connected_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    state: State = "connecting"
+    services: set[str] = field(default_factory=set)
+    pending: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    streams: int = 0
+    end_reason: str = ""
+    replaced_at_s: float = 0.0
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    released: list[asyncio.Future[None]] = field(default_factory=list)
+    suspicion: asyncio.TimerHandle | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Return whether new channels may go here."""
+        return self.state in ("ready", "suspect")
+
+    def last_received_s(self) -> float:
+        """Return the Unix time of the last sign of life; at least the sign-in itself."""
+        heard = self.link.last_received_s()
+        if heard is None:  # no such facility: an open session is one that answers keepalives
+            return time.time()
+        return max(heard, self.connected_at.timestamp())
+
+    def is_elsewhere(self, other: Session) -> bool:
+        """Return whether the other session comes from another address or another agent."""
+        if self.instance and other.instance and self.instance != other.instance:
+            return True
+        return self.remote_address != other.remote_address
+
+    def notify_released(self) -> None:
+        """Wake callers that wait for a free slot."""
+        for waiter in self.released:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.released.clear()
+
+    async def wait_released(self) -> None:
+        """Wait until a slot was given back or the session ended."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.released.append(waiter)
+        await waiter
+
+
+class Recorder(Protocol):
+    """Who is told about sessions; the hub's recorder writes them to the database, in order."""
+
+    def opened(self, session: Session) -> None:
+        """Note a sign-in."""
+
+    def changed(self, session: Session) -> None:
+        """Note a new state or a new set of services."""
+
+    def closed(self, session: Session) -> None:
+        """Note an end and its reason."""
+
+    def conflict(self, cluster_id: UUID, detail: str) -> None:
+        """Note that one identity is used from two places."""
+
+
+class Registry:
+    """Every live session of this hub, by cluster; used only on the event loop."""
+
+    def __init__(self, limits: Limits, recorder: Recorder, counters: Counters) -> None:
+        self._limits = limits
+        self._recorder = recorder
+        self._counters = counters
+        self._sessions: dict[UUID, list[Session]] = {}  # oldest first
+        self._moves: dict[UUID, deque[float]] = {}
+        self.on_ready: list[Callable[[Session], None]] = []
+
+    def add(self, session: Session) -> None:
+        """Take a session in after its sign-in; a third one aborts the cluster's oldest."""
+        sessions = self._sessions.setdefault(session.cluster_id, [])
+        sessions.append(session)
+        self._counters.add("tunnel_sign_ins_total")
+        self._recorder.opened(session)
+        while len(live := [one for one in sessions if one.state != "gone"]) > 2:
+            self.abort(live[0], "two newer sessions of the same cluster")
+
+    def service_added(self, session: Session, service: str) -> None:
+        """Note an accepted forward: the first one makes the session ready and the newest serve."""
+        session.services.add(service)
+        if session.state == "connecting":
+            session.state = "ready"
+            live = self.of_cluster(session.cluster_id)
+            place = live.index(session)
+            for older in live[:place]:
+                self._replace(older, session)
+            for newer in live[place + 1 :]:
+                if newer.serves:  # it overtook this one
+                    self._replace(session, newer)
+                    break
+            for callback in self.on_ready:
+                callback(session)
+        self._recorder.changed(session)
+
+    def service_removed(self, session: Session, service: str) -> None:
+        """Note a cancelled forward; a session that ended says nothing more."""
+        if session.state != "gone" and service in session.services:
+            session.services.discard(service)
+            self._recorder.changed(session)
+
+    def serving(self, cluster_id: UUID) -> Session | None:
+        """Return the session that takes new channels: the newest ready one; None if none does."""
+        for session in reversed(self._sessions.get(cluster_id, [])):
+            if session.serves:
+                return session
+        return None
+
+    def sessions(self) -> list[Session]:
+        """Return every session that has not ended."""
+        return [one for many in self._sessions.values() for one in many if one.state != "gone"]
+
+    def of_cluster(self, cluster_id: UUID) -> list[Session]:
+        """Return the cluster's sessions that have not ended, oldest first."""
+        return [one for one in self._sessions.get(cluster_id, []) if one.state != "gone"]
+
+    def remove(self, session: Session, reason: str) -> None:
+        """Forget exactly this session once its connection is gone; a second call does nothing."""
+        if session.state != "gone":
+            self._end(session, reason)
+        sessions = self._sessions.get(session.cluster_id, [])
+        if session in sessions:
+            sessions.remove(session)
+        if not sessions:
+            self._sessions.pop(session.cluster_id, None)
+
+    def abort(self, session: Session, reason: str) -> None:
+        """End a session at once, with its channels."""
+        self._end(session, reason)
+        session.connection.abort()
+
+    def close(self, session: Session, reason: str) -> None:
+        """End a session politely: the peer is told, what is queued is still sent."""
+        self._end(session, reason)
+        session.connection.close()
+
+    def suspect(self, session: Session) -> None:
+        """Probe a session hard for a while after an open that timed out.
+
+        A frozen peer is cut within 4 s instead of 45; a healthy one answers and is left alone.
+        """
+        if session.state not in ("ready", "draining") or session.suspicion is not None:
+            return
+        limits = self._limits
+        session.connection.set_keepalive(
+            limits.suspect_keepalive_seconds, limits.suspect_keepalive_count
+        )
+        session.suspicion = asyncio.get_running_loop().call_later(
+            limits.suspect_seconds, self._trust_again, session
+        )
+        self._counters.add("tunnel_suspicions_total")
+        if session.state == "ready":
+            session.state = "suspect"
+            self._recorder.changed(session)
+
+    def _trust_again(self, session: Session) -> None:
+        session.suspicion = None
+        if session.state == "gone":
+            return
+        session.connection.set_keepalive(
+            self._limits.keepalive_seconds, self._limits.keepalive_count
+        )
+        if session.state == "suspect":
+            session.state = "ready"
+            self._recorder.changed(session)
+
+    def _replace(self, older: Session, newer: Session) -> None:
+        """Let an older session finish what it carries; it gets no new channels."""
+        self._counters.add("tunnel_replacements_total")
+        if older.is_elsewhere(newer):
+            self._count_move(older, newer)
+        if older.state == "draining":
+            return
+        older.state = "draining"
+        older.replaced_at_s = time.time()
+        older.timers.append(
+            asyncio.get_running_loop().call_later(
+                self._limits.replaced_drain_seconds, self._drained, older, newer
+            )
+        )
+        self._recorder.changed(older)
+
+    def _drained(self, older: Session, newer: Session) -> None:
+        """Close a replaced session; one elsewhere that still speaks is a second user of the key."""
+        if older.state == "gone":
+            return
+        if older.is_elsewhere(newer) and older.last_received_s() > older.replaced_at_s:
+            self._recorder.conflict(older.cluster_id, _describe_conflict(older, newer))
+        self.close(older, "replaced by a newer session")
+
+    def _count_move(self, older: Session, newer: Session) -> None:
+        now = time.monotonic()
+        moves = self._moves.setdefault(older.cluster_id, deque(maxlen=100))
+        moves.append(now)
+        while moves and moves[0] < now - self._limits.replacements_seconds:
+            moves.popleft()
+        if len(moves) > self._limits.replacements:
+            minutes = round(self._limits.replacements_seconds / 60)
+            detail = f"{len(moves)} changes of place in {minutes} min; "
+            self._recorder.conflict(older.cluster_id, detail + _describe_conflict(older, newer))
+
+    def _end(self, session: Session, reason: str) -> None:
+        if session.state == "gone":
+            return
+        session.state = "gone"
+        session.end_reason = reason
+        for timer in session.timers:
+            timer.cancel()
+        if session.suspicion is not None:
+            session.suspicion.cancel()
+        session.notify_released()
+        self._counters.add("tunnel_disconnects_total")
+        self._recorder.closed(session)
+
+
+def _describe_conflict(older: Session, newer: Session) -> str:
+    """Say in one line which two places use the same key."""
+    places = []
+    for session in (older, newer):
+        place = session.remote_address or "an unknown address"
+        places.append(f"{place} (agent {session.instance})" if session.instance else place)
+    return f"the same key signs in from {places[0]} and from {places[1]}"
