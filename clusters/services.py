@@ -41,6 +41,7 @@ MAX_LABELS = 32
 JOIN_TOKEN_PREFIX = "ocj_"  # noqa: S105 - says what kind of token it is
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\Z")
 _LABEL_VALUE_LENGTH = 100
+_CUSTOMER_NAME_LENGTH = 100
 _KEY_TYPE = b"ssh-ed25519"
 _KEY_BLOB_BYTES = 51  # length-prefixed type name (4 + 11) and key (4 + 32)
 
@@ -90,6 +91,25 @@ def create_cluster(
         raise InvalidInputError(f"name: a cluster named {name} exists already") from exc
     realtime.publish_on_commit(cluster.pk, "config")
     return cluster
+
+
+def customer_named(name: str, *, actor: Actor) -> Customer | None:
+    """Return the customer of this name, made if there is none yet; None for an empty name.
+
+    Raises:
+        InvalidInputError: if the name is too long or holds a control character.
+    """
+    clean = name.strip()
+    if not clean:
+        return None
+    if len(clean) > _CUSTOMER_NAME_LENGTH or not clean.isprintable():
+        msg = f"customer: use one line of at most {_CUSTOMER_NAME_LENGTH} characters"
+        raise InvalidInputError(msg)
+    with transaction.atomic():
+        customer, made = Customer.objects.get_or_create(name=clean)
+        if made:
+            audit.record("customer.create", actor=actor, detail={"name": clean})
+    return customer
 
 
 def update_cluster(

@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
-application = get_asgi_application()
+_http = get_asgi_application()  # before anything that needs the app registry
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import OriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.urls import path, re_path  # noqa: E402
+
+from opscenter import consumers  # noqa: E402
+
+websocket_routes: list[Any] = [
+    path("ws/fleet/", consumers.FleetConsumer.as_asgi()),
+    path("ws/clusters/<uuid:cluster_id>/", consumers.ClusterConsumer.as_asgi()),
+    re_path(r"", consumers.NoSuchSocket.as_asgi()),
+]
+
+# Full origins, with scheme and port: a host name alone would let any port of it in.
+application = ProtocolTypeRouter(
+    {
+        "http": _http,
+        "websocket": OriginValidator(
+            AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS
+        ),
+    }
+)

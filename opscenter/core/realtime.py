@@ -58,6 +58,21 @@ def publish(cluster_id: UUID, what: What) -> None:
             return
 
 
+def publish_user(user_id: int) -> None:
+    """Have every open page of a user check anew whether it may listen.
+
+    For sign-outs, changed grants and accounts switched off. A lost message costs at most the
+    minute until the sockets check by themselves.
+    """
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    try:
+        async_to_sync(layer.group_send)(user_group(user_id), {"type": "user.changed"})
+    except (OSError, TimeoutError, RedisError) as exc:
+        logger.warning("the pages of user %s were not told to check again: %s", user_id, exc)
+
+
 def publish_on_commit(cluster_id: UUID, what: What) -> None:
     """Send a change once the surrounding transaction has committed."""
     transaction.on_commit(lambda: publish(cluster_id, what))

@@ -1,0 +1,141 @@
+"""How far a cluster is on its way in: the steps from a join token to the first data.
+
+The page of a new cluster shows them as they happen, and what to check where one does not come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from django.conf import settings
+
+from clusters import hostkey
+from clusters.models import AuditEvent, Cluster, ClusterKey, JoinToken
+
+StepState = Literal["done", "now", "wait"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: ``now`` is the one that is waited for; ``checks`` say what to look at then."""
+
+    title: str
+    state: StepState
+    at: datetime | None = None
+    detail: str = ""
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """The way of one cluster: its steps, and the newest refusal if none of them came later."""
+
+    steps: list[Step]
+    complete: bool
+    refused_at: datetime | None
+    refused_reason: str
+    token_expires_at: datetime | None  # of the open token, None if there is none
+    token_expired: bool
+
+
+def joining(cluster: Cluster, now: datetime) -> Joining:
+    """Return how far the cluster is. Five queries.
+
+    Args:
+        cluster: with ``current`` loaded.
+        now: the moment of the page.
+    """
+    token = cluster.join_tokens.order_by("-created_at").first()
+    key = cluster.keys.filter(status=ClusterKey.Status.ACTIVE).order_by("-created_at").first()
+    session = cluster.sessions.order_by("-connected_at").first()
+    current = getattr(cluster, "current", None)
+    used_at = token.used_at if token else None
+    tunnel_up = bool(current and current.tunnel_up)
+    data_at = current.data_as_of if current else None
+    done = (
+        bool(used_at or key),
+        key is not None,
+        tunnel_up or data_at is not None,
+        data_at is not None,
+    )
+    details = (
+        _token_detail(token, key),
+        f"{key.fingerprint}" if key else "",
+        f"from {session.remote_address} by {session.transport}" if session else "",
+        f"{cluster.kind or 'cluster'}, agent {cluster.agent_version}" if data_at else "",
+    )
+    times = (
+        used_at or (key.created_at if key else None),
+        key.created_at if key else None,
+        session.connected_at if session else None,
+        data_at,
+    )
+    steps = [
+        Step(title, _state(done, index), times[index] if done[index] else None, detail, checks)
+        for index, (title, detail, checks) in enumerate(
+            zip(_TITLES, details, _checks(), strict=True)
+        )
+    ]
+    refusal = _refusal(cluster, key)
+    open_token = token if token and token.used_at is None else None
+    return Joining(
+        steps=steps,
+        complete=all(done),
+        refused_at=refusal.at if refusal else None,
+        refused_reason=str(refusal.detail.get("reason", "")) if refusal else "",
+        token_expires_at=open_token.expires_at if open_token else None,
+        token_expired=bool(open_token and open_token.expires_at <= now),
+    )
+
+
+_TITLES = ("Token used", "Key accepted", "Tunnel up", "First data")
+
+
+def _state(done: tuple[bool, ...], index: int) -> StepState:
+    if done[index]:
+        return "done"
+    return "now" if all(done[:index]) else "wait"
+
+
+def _token_detail(token: JoinToken | None, key: ClusterKey | None) -> str:
+    if token and token.used_at:
+        return f"from {token.used_from}"
+    return "a key was registered by hand" if key else ""
+
+
+def _checks() -> tuple[tuple[str, ...], ...]:
+    """Return, per step, what to look at when it does not come."""
+    return (
+        (
+            f"The machine reaches {settings.PUBLIC_URL}: try "
+            f"curl -sS {settings.PUBLIC_URL}/healthz there.",
+            "The command was copied whole, and the token was not used or replaced since.",
+            "The agent's own output names the reason of a refusal.",
+        ),
+        (
+            f"The hub key that the agent pins is {hostkey.host_key_fingerprint()}.",
+            "The agent's data directory can be written: it keeps its key there.",
+        ),
+        (
+            f"The machine reaches {settings.HUB_PUBLIC_ADDRESS} (SSH), or, through a proxy, "
+            f"{settings.HUB_PUBLIC_WS_URL} (WebSocket).",
+            "The agent runs: the first command only enrols, python -m agent run keeps the tunnel.",
+            "The hub runs: /readyz says so.",
+        ),
+        (
+            "A minute must close first: data comes one to two minutes after the tunnel.",
+            "python -m agent check on the machine says whether its collectors work.",
+            "The worker runs: /readyz says so. The tab Data and gaps names a failed pull.",
+        ),
+    )
+
+
+def _refusal(cluster: Cluster, key: ClusterKey | None) -> AuditEvent | None:
+    """Return the newest refused enrolment, if nothing was accepted after it."""
+    refused = AuditEvent.objects.filter(cluster_id=cluster.pk, action="agent.enrol", ok=False)
+    newest = refused.order_by("-id").first()
+    if newest is None or (key is not None and key.created_at > newest.at):
+        return None
+    return newest

@@ -1,0 +1,208 @@
+"""The sockets of live pages: ``/ws/fleet/`` and ``/ws/clusters/<uuid>/``.
+
+A socket says only which cluster changed and in what; the page fetches what it shows through the
+same checks as any request. The server chooses the groups. Who may listen is checked when the
+socket opens, every :data:`RECHECK_SECONDS`, and at once when the user's group is told so
+(:func:`opscenter.core.realtime.publish_user`): signed out, switched off or without the grant, the
+socket closes.
+
+Close codes: 4401 not signed in (any more), 4404 the cluster is not to be seen (any more), 4408 the
+browser reads too slowly, 1009 it sent more than a socket of ours needs, 1011 Redis is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Coroutine
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from redis.exceptions import RedisError
+
+from clusters import access
+from opscenter.core.realtime import FLEET_GROUP, cluster_group, user_group
+
+logger = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 60
+BEAT_SECONDS = 20
+COALESCE_SECONDS = 0.3
+SEND_SECONDS = 10
+MAX_FRAME_BYTES = 1024
+MAX_WAITING = 5000
+
+NOT_SIGNED_IN, NOT_VISIBLE, TOO_SLOW, TOO_BIG, BROKEN = 4401, 4404, 4408, 1009, 1011
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    """What both sockets share: check, join, coalesce, send, recheck."""
+
+    recheck_seconds: float = RECHECK_SECONDS
+    beat_seconds: float = BEAT_SECONDS
+    send_seconds: float = SEND_SECONDS
+
+    async def connect(self) -> None:
+        """Accept, and close at once with the reason where the user may not listen.
+
+        A refusal before the hand-shake would show the browser no close code.
+        """
+        self.groups_joined: set[str] = set()
+        self.waiting: dict[tuple[str, str], None] = {}
+        self.wake = asyncio.Event()
+        self.jobs: list[asyncio.Task[None]] = []
+        await self.accept()
+        if not await self._check():
+            return
+        await self._send({"type": "hello", "now": time.time()})
+        for job in (self._send_waiting(), self._beat(), self._recheck()):
+            self.jobs.append(asyncio.create_task(self._guard(job)))
+
+    async def disconnect(self, code: int) -> None:
+        """Leave every group and stop the socket's own tasks."""
+        del code
+        for job in self.jobs:
+            if job is not asyncio.current_task():
+                job.cancel()
+        for group in self.groups_joined:
+            with contextlib.suppress(OSError, RedisError):  # the group forgets us by itself
+                await self.channel_layer.group_discard(group, self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Refuse long frames; browsers have nothing to say here, so short ones are ignored."""
+        if len(text_data or "") > MAX_FRAME_BYTES or len(bytes_data or b"") > MAX_FRAME_BYTES:
+            await self.close(TOO_BIG)
+
+    async def cluster_changed(self, event: dict[str, Any]) -> None:
+        """Take a change from the channel layer; the same one again waits only once."""
+        if len(self.waiting) >= MAX_WAITING:
+            await self.close(TOO_SLOW)
+            return
+        self.waiting[event["cluster"], event["what"]] = None
+        self.wake.set()
+
+    async def user_changed(self, event: dict[str, Any]) -> None:
+        """Check the user again at once: signed out, switched off, or grants changed."""
+        del event
+        await self._check()
+
+    async def wanted_groups(self, user: AbstractBaseUser) -> set[str] | None:
+        """Return the groups that the user may listen to; None if the page is not theirs."""
+        raise NotImplementedError
+
+    async def _check(self) -> bool:
+        """Join what the user may hear now and leave the rest; close where nothing is left."""
+        user = await database_sync_to_async(session_user)(self.scope)
+        if not isinstance(user, AbstractBaseUser):
+            await self.close(NOT_SIGNED_IN)
+            return False
+        wanted = await self.wanted_groups(user)
+        if wanted is None:
+            await self.close(NOT_VISIBLE)
+            return False
+        wanted.add(user_group(cast("int", user.pk)))
+        try:
+            for group in wanted - self.groups_joined:
+                await self.channel_layer.group_add(group, self.channel_name)
+            for group in self.groups_joined - wanted:
+                await self.channel_layer.group_discard(group, self.channel_name)
+        except (OSError, RedisError) as exc:
+            logger.warning("a live page gets no updates: %s", exc)
+            await self.close(BROKEN)
+            return False
+        self.groups_joined = wanted
+        return True
+
+    async def _send_waiting(self) -> None:
+        while True:
+            await self.wake.wait()
+            await asyncio.sleep(COALESCE_SECONDS)
+            self.wake.clear()
+            changes, self.waiting = self.waiting, {}
+            for cluster, what in changes:
+                await self._send({"type": "changed", "cluster": cluster, "what": what})
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.beat_seconds)
+            await self._send({"type": "beat", "now": time.time()})
+
+    async def _recheck(self) -> None:
+        while True:
+            await asyncio.sleep(self.recheck_seconds)
+            await self._check()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await asyncio.wait_for(
+            self.send(text_data=orjson.dumps(message).decode()), self.send_seconds
+        )
+
+    async def _guard(self, job: Coroutine[Any, Any, None]) -> None:
+        """Run one of the socket's tasks; a browser that reads nothing loses the socket."""
+        try:
+            await job
+        except TimeoutError:
+            await self.close(TOO_SLOW)
+
+
+class FleetConsumer(LiveConsumer):
+    """Every cluster that the user sees: one group for those who see all, else one a cluster."""
+
+    async def wanted_groups(self, user: AbstractBaseUser) -> set[str] | None:
+        """Return the fleet's group, or those of the visible clusters (maybe none)."""
+
+        def choose() -> set[str]:
+            if access.sees_all(user):
+                return {FLEET_GROUP}
+            visible = access.visible_clusters(user).values_list("pk", flat=True)
+            return {cluster_group(pk) for pk in visible}
+
+        return await database_sync_to_async(choose)()
+
+
+class ClusterConsumer(LiveConsumer):
+    """One cluster."""
+
+    async def wanted_groups(self, user: AbstractBaseUser) -> set[str] | None:
+        """Return the cluster's group; None if the user does not see it."""
+        cluster_id: UUID = self.scope["url_route"]["kwargs"]["cluster_id"]
+
+        def choose() -> set[str] | None:
+            visible = access.visible_clusters(user).filter(pk=cluster_id).exists()
+            return {cluster_group(cluster_id)} if visible else None
+
+        return await database_sync_to_async(choose)()
+
+
+class NoSuchSocket(AsyncWebsocketConsumer):
+    """Any other path: refused in the hand-shake, without a traceback in the log."""
+
+    async def connect(self) -> None:
+        """Refuse."""
+        await self.close()
+
+
+def session_user(scope: Any) -> AbstractBaseUser | None:
+    """Return the active user of the socket's session as it is in the database now.
+
+    The session object of the hand-shake is not asked: it would answer from what it loaded then.
+    """
+    key = getattr(scope.get("session"), "session_key", None)
+    if not key:
+        return None
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    # The session's own check of the password hash ends sessions at a change of password.
+    user = get_user(cast("Any", SimpleNamespace(session=store(key))))
+    if isinstance(user, AnonymousUser) or not user.is_active:
+        return None
+    return user

@@ -1,0 +1,26 @@
+"""What every page's template gets: the moment of the page, and what its user may start."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from clusters import access
+
+
+def page(request: HttpRequest) -> dict[str, Any]:
+    """Return ``now`` (one moment for the whole page), ``version`` and ``may_create``.
+
+    ``may_create`` costs a query, and only where a template asks for it.
+    """
+    user = getattr(request, "user", None)
+    return {
+        "now": datetime.now(UTC),
+        "version": settings.VERSION,
+        "may_create": SimpleLazyObject(lambda: user is not None and access.acts_on_all(user)),
+        "stale_seconds": 2 * settings.PULL_INTERVAL_SECONDS + 60,
+    }

@@ -1,0 +1,113 @@
+"""How amounts read on pages: short, with their unit, and a dash for what is not known. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+UNKNOWN = "\N{EN DASH}"
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_DECIMAL = ("B/s", "kB/s", "MB/s", "GB/s", "TB/s")
+_GLYPHS = {
+    "critical": "✖",
+    "degraded": "▲",
+    "unknown": "?",
+    "pending": "◌",
+    "revoked": "⊘",
+    "ok": "●",
+}
+_WORDS = {"pending": "waiting"}
+
+
+def cores(millicores: float | None) -> str:
+    """Return CPU as millicores below 10 cores ("1,240 m"), as cores above ("28.0 cores")."""
+    if millicores is None:
+        return UNKNOWN
+    if abs(millicores) < 10_000:
+        return f"{millicores:,.0f} m"
+    return f"{millicores / 1000:,.1f} cores"
+
+
+def size(amount: float | None) -> str:
+    """Return bytes with a binary unit: "88.4 GiB"."""
+    return UNKNOWN if amount is None else _scaled(amount, 1024, _BINARY)
+
+
+def rate(amount: float | None) -> str:
+    """Return bytes per second with a decimal unit: "1.3 MB/s"."""
+    return UNKNOWN if amount is None else _scaled(amount, 1000, _DECIMAL)
+
+
+def count(amount: float | None) -> str:
+    """Return a number with thousands separated."""
+    return UNKNOWN if amount is None else f"{amount:,.0f}"
+
+
+def percent(ratio: float | None) -> str:
+    """Return a ratio 0..1 as whole percent, rounded down so that 99.9 % is not called full."""
+    return UNKNOWN if ratio is None else f"{int(ratio * 100 + 1e-9)} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time in its one or two largest units: "12 s", "5 min", "3 h 20 min"."""
+    if seconds is None:
+        return UNKNOWN
+    left = max(0, int(seconds))
+    if left < 120:
+        return f"{left} s"
+    minutes, hours, days = left // 60, left // 3600, left // 86400
+    if minutes < 120:
+        return f"{minutes} min"
+    if hours < 48:
+        rest = minutes - hours * 60
+        return f"{hours} h {rest} min" if rest and hours < 10 else f"{hours} h"
+    rest = hours - days * 24
+    return f"{days} d {rest} h" if rest and days < 10 else f"{days} d"
+
+
+def by_unit(unit: str, value: float | None) -> str:
+    """Return a value in the manner of a unit of :data:`metrics.catalog.Unit`."""
+    if value is None:
+        return UNKNOWN
+    readers = {
+        "millicores": cores,
+        "bytes": size,
+        "bytes/s": rate,
+        "count": count,
+        "seconds": duration,
+    }
+    if unit in readers:
+        return readers[unit](value)
+    if unit == "us":
+        return f"{value / 1000:,.1f} ms"
+    if unit == "load x1000":
+        return f"{value / 1000:.2f}"
+    return f"{value:g}"
+
+
+def glyph(state: str) -> str:
+    """Return the sign of a health state, so that it never hangs on the colour."""
+    return _GLYPHS.get(state, "?")
+
+
+def word(state: str) -> str:
+    """Return how people call a health state."""
+    return _WORDS.get(state, state)
+
+
+def moment(value: datetime | float | None) -> datetime | None:
+    """Return an aware UTC time from a time or from Unix seconds."""
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _scaled(amount: float, base: int, units: tuple[str, ...]) -> str:
+    value = float(amount)
+    for unit in units:
+        if abs(value) < base or unit == units[-1]:
+            break
+        value /= base
+    if unit == units[0] or abs(value) >= 100:
+        return f"{value:,.0f} {unit}"
+    return f"{value:.1f} {unit}"

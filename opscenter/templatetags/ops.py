@@ -1,0 +1,137 @@
+"""Amounts, times, states and small server-rendered pictures in templates.
+
+Everything that is put into HTML goes through ``format_html``; the pictures hold numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from opscenter import format as fmt
+
+register = template.Library()
+
+for _name, _function in {
+    "cores": fmt.cores,
+    "size": fmt.size,
+    "rate": fmt.rate,
+    "number": fmt.count,
+    "percent": fmt.percent,
+    "duration": fmt.duration,
+    "glyph": fmt.glyph,
+    "word": fmt.word,
+}.items():
+    register.filter(_name, _function)
+
+
+@register.filter
+def share(part: float | None, whole: float | None) -> float | None:
+    """Return ``part`` of ``whole`` as a ratio; None where either is not known."""
+    return None if part is None or not whole else part / whole
+
+
+@register.filter
+def when(value: datetime | float | None) -> SafeString:
+    """Return a moment as ``<time>``: UTC as text, which the page's script makes local."""
+    at = fmt.moment(value)
+    if at is None:
+        return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
+    at = at.astimezone(UTC)
+    iso, text = at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return format_html('<time datetime="{}" data-time title="{}">{}</time>', iso, text, text)
+
+
+@register.simple_tag(takes_context=True)
+def age(context: template.Context, value: datetime | float | None, stale_s: int = 0) -> SafeString:
+    """Return how old a moment is as a ``<time>`` that ticks; looks old beyond ``stale_s``."""
+    at = fmt.moment(value)
+    if at is None:
+        return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
+    at = at.astimezone(UTC)
+    now: datetime = context["now"]
+    seconds = (now - at).total_seconds()
+    return format_html(
+        '<time datetime="{}" data-age{}{} title="{}">{}</time>',
+        at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        format_html(' data-stale="{}"', stale_s) if stale_s else "",
+        format_html(' class="{}"', "old") if stale_s and seconds > stale_s else "",
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        fmt.duration(seconds),
+    )
+
+
+@register.simple_tag
+def state(name: str, text: str = "") -> SafeString:
+    """Return a health state as colour, glyph and word."""
+    return format_html(
+        '<span class="st {}"><i aria-hidden="true">{}</i>{}</span>',
+        name,
+        fmt.glyph(name),
+        text or fmt.word(name),
+    )
+
+
+@register.simple_tag
+def bar(ratio: float | None, kind: str = "", high: float = 0.9) -> SafeString:
+    """Return a bar of a ratio 0..1; hatched where it is not known. The number stands beside it."""
+    if ratio is None:
+        return format_html('<span class="bar none {}"></span>', kind)
+    width = min(max(ratio, 0.0), 1.0) * 100
+    tone = "high" if ratio >= high else ""
+    return format_html(
+        '<span class="bar {} {}"><s style="width:{}%"></s></span>', kind, tone, f"{width:.1f}"
+    )
+
+
+@register.simple_tag
+def sparkline(permille: Sequence[int | None], label: str) -> SafeString:
+    """Return an SVG line of at most 60 ratios in permille; missing minutes break the line."""
+    width, height = 120, 26
+    step = width / 59
+    offset = 60 - len(permille)
+    parts, pen = [], "M"
+    for index, value in enumerate(permille):
+        if value is None:
+            pen = "M"
+            continue
+        x, y = (index + offset) * step, height - 2 - min(max(value, 0), 1000) / 1000 * (height - 4)
+        parts.append(f"{pen}{x:.1f} {y:.1f}")
+        pen = "L"
+        if index + 1 == len(permille) or permille[index + 1] is None:
+            parts.append("h.01")  # so that a lone minute is seen
+    return format_html(
+        '<svg class="sp" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" '
+        'aria-label="{2}"><path d="{3}" stroke-linecap="round"/></svg>',
+        width,
+        height,
+        label,
+        "".join(parts),
+    )
+
+
+@register.simple_tag
+def heat(cells: Sequence[float | None], label: str, kind: str = "") -> SafeString:
+    """Return a strip of ratios 0..1, dark is high; a cell without data is pale and flat."""
+    width = 6
+    rects = []
+    for index, value in enumerate(cells):
+        x = index * (width + 1)
+        if value is None:
+            rects.append(f'<rect class="no" x="{x}" y="7" width="{width}" height="4"/>')
+            continue
+        opacity = 0.12 + 0.88 * min(max(value, 0.0), 1.0)
+        rects.append(f'<rect x="{x}" width="{width}" height="18" opacity="{opacity:.2f}"/>')
+    total = max(1, len(cells) * (width + 1) - 1)
+    return format_html(
+        '<svg class="heat {}" width="100%" height="18" viewBox="0 0 {} 18" '
+        'preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
+        kind,
+        total,
+        label,
+        mark_safe("".join(rects)),  # noqa: S308 - numbers only
+    )

@@ -1,0 +1,116 @@
+"""Add a cluster: three fields, then the exact command, then what happens at the other end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from clusters import access, hostkey, services
+from clusters.joining import joining
+from clusters.models import Cluster
+from opscenter.core.errors import InvalidInputError
+from opscenter.views.base import page
+from opscenter.views.forms import AddClusterForm, KeyForm
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def add(request: HttpRequest) -> HttpResponse:
+    """Ask for a name, a customer and labels; make the cluster and show how to connect it.
+
+    The answer to the form shows the join token, which nothing else ever does again: it is not
+    kept in clear. The address in the browser becomes the cluster's own.
+    """
+    access.require_create(request.user)
+    form = AddClusterForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        actor = cast("User", request.user)
+        try:
+            cluster = services.create_cluster(
+                name=form.cleaned_data["name"],
+                labels=form.cleaned_data["labels"],
+                customer=services.customer_named(form.cleaned_data["customer"], actor=actor),
+                actor=actor,
+            )
+        except InvalidInputError as exc:
+            field, _, message = str(exc).partition(": ")
+            form.add_error(field if field in form.fields else None, message or str(exc))
+        else:
+            token = services.issue_join_token(cluster, actor=actor)
+            return _join_page(request, cluster, token)
+    context = {
+        "form": form,
+        "section": "add",
+        "customers": access.visible_customers(request.user).values_list("name", flat=True),
+    }
+    status = 422 if form.errors else 200
+    return render(request, "cluster/add.html", context, status=status)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def join(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Show how far the cluster is; POST makes a new token (the old one stops to work)."""
+    cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
+    token = ""
+    if request.method == "POST":
+        token = services.issue_join_token(cluster, actor=cast("User", request.user))
+    return _join_page(request, cluster, token)
+
+
+@page
+@require_http_methods(["POST"])
+def register_key(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Accept a pasted public key, for a stock OpenSSH client."""
+    cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
+    form = KeyForm(request.POST)
+    if form.is_valid():
+        try:
+            key = form.cleaned_data["public_key"]
+            services.register_key(cluster, key, actor=cast("User", request.user))
+        except InvalidInputError as exc:
+            form.add_error("public_key", str(exc).partition(": ")[2] or str(exc))
+        else:
+            form = KeyForm()
+            cluster = access.get_cluster(request.user, cluster_id)
+    return _join_page(request, cluster, "", form)
+
+
+def _join_page(
+    request: HttpRequest, cluster: Cluster, token: str, form: KeyForm | None = None
+) -> HttpResponse:
+    """Render the page of a cluster on its way in; ``token`` is shown if there is one."""
+    context = _command_context(cluster, token) | {
+        "cluster": cluster,
+        "joining": joining(cluster, datetime.now(UTC)),
+        "key_form": form or KeyForm(),
+        "section": "add",
+    }
+    status = 422 if form and form.errors else 200
+    response = render(request, "cluster/join.html", context, status=status)
+    # A reload must not send the form again, and must not show the token again.
+    response["HX-Replace-Url"] = reverse("cluster_join", args=[cluster.pk])
+    return response
+
+
+def _command_context(cluster: Cluster, token: str) -> dict[str, Any]:
+    """Return what the commands on the page are filled with."""
+    host, _, port = settings.HUB_PUBLIC_ADDRESS.rpartition(":")
+    return {
+        "token": token,
+        "public_url": settings.PUBLIC_URL,
+        "hub_key": hostkey.host_key_fingerprint(),
+        "hub_key_line": hostkey.host_key_line(),
+        "hub_host": host,
+        "hub_port": port,
+        "version": settings.VERSION,
+        "ssh_user": str(cluster.pk),
+    }

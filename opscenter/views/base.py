@@ -1,0 +1,60 @@
+"""What every page does first: who asks, and how a refusal looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import resolve_url
+from django.views.decorators.cache import never_cache
+
+from opscenter.core.errors import ForbiddenError, NotFoundError
+
+View = Callable[..., HttpResponse]
+
+
+def page(view: View) -> View:
+    """Make a view a page: signed-in users only, never cached, refusals as 404 and 403 pages.
+
+    A request by a script whose session has ended is told to take the whole browser to the
+    sign-in page, so that a form never shows up inside a table.
+    """
+
+    @wraps(view)
+    @never_cache
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return _to_sign_in(request)
+        try:
+            return view(request, *args, **kwargs)
+        except NotFoundError as exc:
+            raise Http404 from exc
+        except ForbiddenError as exc:
+            raise PermissionDenied(str(exc)) from exc
+
+    return wrapped
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Return whether a script of ours asks for a part of the page, not a person for all of it."""
+    return request.headers.get("HX-Request") == "true" and (
+        request.headers.get("HX-Boosted") != "true"
+    )
+
+
+def _to_sign_in(request: HttpRequest) -> HttpResponse:
+    """Return a redirect to the sign-in page and back; a header instead for our scripts."""
+    target = request.get_full_path()
+    by_script = request.headers.get("HX-Request") == "true"
+    if by_script:
+        current = urlsplit(request.headers.get("HX-Current-URL", ""))
+        target = current.path + (f"?{current.query}" if current.query else "") or "/"
+    url = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': target})}"
+    if by_script:
+        return HttpResponse(status=401, headers={"HX-Redirect": url})
+    return HttpResponse(status=302, headers={"Location": url})

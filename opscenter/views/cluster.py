@@ -1,0 +1,162 @@
+"""The cluster's page and what can be done there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from clusters import access, services
+from clusters.models import AuditEvent, Cluster
+from clusters.selectors import cluster_overview, tunnel_sessions
+from opscenter.core.errors import InvalidInputError
+from opscenter.views.base import page
+from opscenter.views.forms import ConfirmForm, LabelsForm
+from opscenter.views.ranges import Range, choices, read_range
+
+SESSIONS_PAGE = 50
+AUDIT_LINES = 50
+
+
+def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dict[str, Any]:
+    """Return what every page about a cluster or a thing in it shows: health, range, rights."""
+    chosen = read_range(request.GET.dict(), now)
+    return {
+        "cluster": cluster,
+        "o": cluster_overview(cluster, now),
+        "now": now,
+        "range": chosen,
+        "ranges": choices(chosen),
+        "range_back": chosen.shifted(-1),
+        "range_on": chosen.shifted(1),
+        "range_wide": chosen.widened(),
+        "section": "fleet",
+        "may_operate": access.may(request.user, cluster, "operate_cluster"),
+    }
+
+
+@page
+def cluster_page(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Show one cluster; ``tab`` chooses which part."""
+    cluster = access.get_cluster(request.user, cluster_id)
+    now = datetime.now(UTC)
+    context = shared_context(request, cluster, now)
+    tab = request.GET.get("tab", "overview")
+    if tab not in _TABS or (tab == "settings" and not context["may_operate"]):
+        tab = "overview"
+    context |= {"tab": tab, "tabs": _tab_links(context)}
+    context |= _TABS[tab](request, cluster, context["range"])
+    return render(request, f"cluster/{tab}.html", context)
+
+
+@page
+@require_http_methods(["POST"])
+def change_labels(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Set the cluster's labels."""
+    cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
+    form = LabelsForm(request.POST)
+    if form.is_valid():
+        try:
+            labels = form.cleaned_data["labels"]
+            services.update_cluster(cluster, labels=labels, actor=cast("User", request.user))
+        except InvalidInputError as exc:
+            form.add_error("labels", str(exc).partition(": ")[2] or str(exc))
+        else:
+            messages.success(request, "The labels were saved.")
+            return _to_settings(cluster)
+    return _settings_again(request, cluster, labels_form=form)
+
+
+@page
+@require_http_methods(["POST"])
+def revoke(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Refuse the cluster's tunnel from now on."""
+    cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
+    form = ConfirmForm(request.POST, expected=cluster.name)
+    if not form.is_valid():
+        return _settings_again(request, cluster, revoke_form=form)
+    services.revoke_cluster(cluster, actor=cast("User", request.user))
+    messages.success(request, f"{cluster.name} was revoked: its key opens no tunnel any more.")
+    return _to_settings(cluster)
+
+
+@page
+@require_http_methods(["POST"])
+def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Delete the cluster and its data."""
+    cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
+    form = ConfirmForm(request.POST, expected=cluster.name)
+    if not form.is_valid():
+        return _settings_again(request, cluster, delete_form=form)
+    name = cluster.name
+    services.delete_cluster(cluster, actor=cast("User", request.user))
+    messages.success(request, f"{name} was deleted. The audit log keeps that.")
+    return redirect("fleet")
+
+
+def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    del request, cluster, chosen
+    return {"show_range": True}
+
+
+def _tunnel(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    del chosen
+    pages = Paginator(tunnel_sessions(cluster), SESSIONS_PAGE)
+    sessions = pages.get_page(request.GET.get("page"))
+    rows = [(s, ((s.ended_at or s.seen_at) - s.connected_at).total_seconds()) for s in sessions]
+    return {"sessions": sessions, "session_rows": rows}
+
+
+def _settings(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    del chosen, request
+    labels = "\n".join(f"{key}={value}" for key, value in cluster.labels.items())
+    return {
+        "labels_form": LabelsForm(initial={"labels": labels}),
+        "revoke_form": ConfirmForm(expected=cluster.name, auto_id="revoke_%s"),
+        "delete_form": ConfirmForm(expected=cluster.name, auto_id="delete_%s"),
+        "keys": cluster.keys.order_by("-created_at")[:20],
+        "audit": AuditEvent.objects.filter(cluster_id=cluster.pk).order_by("-id")[:AUDIT_LINES],
+    }
+
+
+_TABS: dict[str, Callable[[HttpRequest, Cluster, Range], dict[str, Any]]] = {
+    "overview": _overview,
+    "tunnel": _tunnel,
+    "settings": _settings,
+}
+
+
+def _tab_links(context: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (name, words) of the tabs that the user may open."""
+    o = context["o"]
+    tabs = [
+        ("overview", "Overview"),
+        ("nodes", f"Nodes {o.nodes_total}" if o.nodes_total is not None else "Nodes"),
+        ("pods", f"Pods {o.pods}" if o.pods is not None else "Pods"),
+        ("data", "Data and gaps"),
+        ("tunnel", "Tunnel"),
+    ]
+    if context["may_operate"]:
+        tabs.append(("settings", "Settings"))
+    return tabs
+
+
+def _to_settings(cluster: Cluster) -> HttpResponseRedirect:
+    return redirect(f"{reverse('cluster', args=[cluster.pk])}?tab=settings")
+
+
+def _settings_again(request: HttpRequest, cluster: Cluster, **forms: Any) -> HttpResponse:
+    """Show the settings with the form that was refused."""
+    context = shared_context(request, cluster, datetime.now(UTC))
+    context |= {"tab": "settings", "tabs": _tab_links(context)}
+    context |= _settings(request, cluster, context["range"]) | forms
+    return render(request, "cluster/settings.html", context, status=422)

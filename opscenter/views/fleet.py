@@ -1,0 +1,236 @@
+"""The fleet page: who needs somebody, and everything else, worst first.
+
+Everything that is shown hangs on the URL: ``q``, ``state``, ``customer``, ``label`` (see
+:class:`clusters.selectors.FleetFilter`), ``view`` (grid or table), ``group`` (``customer``,
+``agent`` or ``label:KEY``) and ``page``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+
+from clusters import access
+from clusters.health import WORST_FIRST
+from clusters.selectors import (
+    ClusterOverview,
+    FleetFilter,
+    cluster_overviews,
+    filter_overviews,
+    fleet_totals,
+)
+from opscenter.views.base import is_fragment, page
+
+NEEDS_SOMEBODY = ("critical", "degraded", "unknown")
+ATTENTION_ROWS = 40
+PAGE_SIZE = {"grid": 240, "table": 100}
+MAX_UPDATES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A health state with its count, and the URL that filters by it or stops to."""
+
+    state: str
+    count: int
+    url: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Clusters under one heading; ``title`` is "" where the list is not grouped."""
+
+    title: str
+    clusters: list[ClusterOverview]
+    total: int
+    reporting: int
+
+
+@page
+def fleet(request: HttpRequest) -> HttpResponse:
+    """Show the fleet; with ``part=list``, only one more page of the list of all clusters."""
+    now = datetime.now(UTC)
+    everything = cluster_overviews(access.visible_clusters(request.user), now)
+    wanted = FleetFilter.from_query(request.GET)
+    in_scope = filter_overviews(everything, replace(wanted, states=()))
+    shown = filter_overviews(in_scope, FleetFilter(states=wanted.states))
+    context = _list_context(request.GET, shown) | {"now": now, "section": "fleet"}
+    if is_fragment(request) and request.GET.get("part") == "list":
+        return render(request, "fleet/list_page.html", context)
+    context |= _summary_context(request.GET, everything, in_scope, wanted, now)
+    context |= _attention_context(shown)
+    return render(request, "fleet/fleet.html", context)
+
+
+@page
+def updates(request: HttpRequest) -> HttpResponse:
+    """Return the rows of the clusters in ``ids`` and the totals, for a swap in place.
+
+    The header names the place of each of them (its state, "" where the page's filter leaves it
+    out), so that the page can say how many changes wait instead of moving rows about.
+    """
+    now = datetime.now(UTC)
+    everything = cluster_overviews(access.visible_clusters(request.user), now)
+    wanted = FleetFilter.from_query(request.GET)
+    in_scope = filter_overviews(everything, replace(wanted, states=()))
+    shown = filter_overviews(in_scope, FleetFilter(states=wanted.states))
+    asked = set(_ids(request.GET.get("ids", "")))
+    changed = [overview for overview in shown if overview.id in asked]
+    context = _summary_context(request.GET, everything, in_scope, wanted, now) | {
+        "now": now,
+        "changed": changed,
+        "view": _view(request.GET),
+    }
+    response = render(request, "fleet/updates.html", context)
+    places = dict.fromkeys(map(str, asked), "") | {str(o.id): o.health.state for o in changed}
+    response["HX-Trigger"] = orjson.dumps({"fleet:places": places}).decode()
+    return response
+
+
+def _summary_context(
+    query: QueryDict,
+    everything: Sequence[ClusterOverview],
+    in_scope: Sequence[ClusterOverview],
+    wanted: FleetFilter,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return totals, chips and what the filter form offers."""
+    totals = fleet_totals(in_scope, now)
+    label_keys = sorted({key for overview in everything for key in overview.labels})
+    return {
+        "totals": totals,
+        "all_count": len(everything),
+        "chips": [_chip(query, wanted, state, totals.states[state]) for state in WORST_FIRST],
+        "customer_count": len({o.customer for o in in_scope if o.customer}),
+        "customers": sorted({o.customer for o in everything if o.customer}),
+        "label_keys": label_keys,
+        "label_filters": [
+            (f"{key}={value}" if value else key, _without_label(query, key, value))
+            for key, value in wanted.labels
+        ],
+        "q": wanted.q,
+        "wanted": wanted,
+        "filtered": bool(wanted.q or wanted.states or wanted.labels or wanted.customer),
+        "keep": _keep(query),
+    }
+
+
+def _attention_context(shown: Sequence[ClusterOverview]) -> dict[str, Any]:
+    """Return the clusters that need somebody, the worst of them only if they are many."""
+    attention = [overview for overview in shown if overview.health.state in NEEDS_SOMEBODY]
+    return {
+        "attention": attention[:ATTENTION_ROWS],
+        "attention_count": len(attention),
+        "attention_more": max(0, len(attention) - ATTENTION_ROWS),
+    }
+
+
+def _list_context(query: QueryDict, shown: Sequence[ClusterOverview]) -> dict[str, Any]:
+    """Return one page of the list of all clusters, grouped as asked."""
+    view, group = _view(query), query.get("group", "")
+    number = max(1, _whole(query.get("page", "")))
+    size = PAGE_SIZE[view]
+    key = _group_key(group)
+    placed = [(key(overview), overview) for overview in shown]
+    if group:
+        first_of: dict[str, int] = {}
+        for index, (title, _) in enumerate(placed):
+            first_of.setdefault(title, index)
+        placed.sort(key=lambda pair: first_of[pair[0]])  # the group with the worst cluster first
+    chunk = placed[(number - 1) * size : number * size]
+    return {
+        "view": view,
+        "group": group,
+        "groups": list(_groups(chunk, placed, named=bool(group))),
+        "shown_count": len(shown),
+        "complete": number == 1 and len(shown) <= size,
+        "next_url": _url(query, page=str(number + 1)) if number * size < len(shown) else "",
+        "views": [(name, _url(query, view=name, page=None)) for name in PAGE_SIZE],
+    }
+
+
+def _groups(
+    chunk: Iterable[tuple[str, ClusterOverview]],
+    everything: Sequence[tuple[str, ClusterOverview]],
+    *,
+    named: bool,
+) -> Iterable[Group]:
+    """Cut a page of the list where its heading changes; counts are of the whole group."""
+    totals: dict[str, list[int]] = {}
+    for title, overview in everything:
+        count = totals.setdefault(title, [0, 0])
+        count[0] += 1
+        count[1] += overview.reporting
+    for title, pairs in groupby(chunk, key=lambda pair: pair[0]):
+        total, reporting = totals[title]
+        yield Group(title if named else "", [o for _, o in pairs], total, reporting)
+
+
+def _group_key(group: str) -> Callable[[ClusterOverview], str]:
+    """Return what a cluster is grouped by; an unknown grouping is none."""
+    if group == "customer":
+        return lambda overview: overview.customer or "No customer"
+    if group == "agent":
+        return lambda overview: overview.agent_version or "No agent yet"
+    if group.startswith("label:"):
+        key = group.removeprefix("label:")
+        return lambda overview: overview.labels.get(key) or f"No {key}"
+    return lambda overview: ""  # noqa: ARG005 - one group
+
+
+def _chip(query: QueryDict, wanted: FleetFilter, state: str, count: int) -> Chip:
+    active = state in wanted.states
+    states = [s for s in wanted.states if s != state] if active else [*wanted.states, state]
+    return Chip(state, count, _url(query, state=states, page=None), active)
+
+
+def _without_label(query: QueryDict, key: str, value: str) -> str:
+    text = f"{key}={value}" if value else key
+    return _url(query, label=[label for label in query.getlist("label") if label != text])
+
+
+def _keep(query: QueryDict) -> list[tuple[str, str]]:
+    """Return the parameters that the filter form passes on as hidden fields."""
+    names = ("state", "label", "view")
+    return [(name, value) for name in names for value in query.getlist(name)]
+
+
+def _url(query: QueryDict, **changes: str | list[str] | None) -> str:
+    """Return the page's URL with some parameters changed; None and [] take one out."""
+    new = query.copy()
+    for name in ("ids", "part", *changes):
+        new.pop(name, None)
+    for name, value in changes.items():
+        if isinstance(value, list):
+            new.setlist(name, value)
+        elif value is not None:
+            new[name] = value
+    encoded = new.urlencode()
+    return f"/?{encoded}" if encoded else "/"
+
+
+def _view(query: QueryDict) -> str:
+    view = query.get("view", "")
+    return view if view in PAGE_SIZE else "grid"
+
+
+def _ids(text: str) -> Iterable[UUID]:
+    """Return the UUIDs of a comma list, leaving out what is none."""
+    for part in text.split(",")[:MAX_UPDATES]:
+        try:
+            yield UUID(part)
+        except ValueError:
+            continue
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1

@@ -1,0 +1,100 @@
+"""The time range of a page, as its URL says it: ``range=6h``, or ``start=`` and ``end=``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+LENGTHS = {
+    "1h": 3600,
+    "6h": 6 * 3600,
+    "24h": 86_400,
+    "7d": 7 * 86_400,
+    "90d": 90 * 86_400,
+    "2y": 730 * 86_400,
+}
+DEFAULT = "6h"
+SHORTEST_SECONDS = 300
+LONGEST_SECONDS = 10 * 366 * 86_400
+_WORDS = {"1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "90d": "90 d", "2y": "2 y"}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Unix seconds, end exclusive. ``name`` is "" for an absolute range."""
+
+    start: int
+    end: int
+    name: str
+    now: int
+
+    @property
+    def seconds(self) -> int:
+        """Return the length."""
+        return self.end - self.start
+
+    @property
+    def live(self) -> bool:
+        """Return whether the range moves with the clock."""
+        return bool(self.name)
+
+    @property
+    def query(self) -> str:
+        """Return the range as a query string."""
+        if self.name:
+            return urlencode({"range": self.name})
+        return urlencode({"start": self.start, "end": self.end})
+
+    @property
+    def title(self) -> str:
+        """Return how people read it."""
+        if self.name:
+            return f"last {_WORDS[self.name]}"
+        begin, end = (datetime.fromtimestamp(at, UTC) for at in (self.start, self.end))
+        return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+
+    def shifted(self, half_lengths: int) -> Range:
+        """Return the range moved by halves of its length, not beyond now."""
+        step = self.seconds * half_lengths // 2
+        end = min(self.end + step, self.now)
+        return Range(end - self.seconds, end, "", self.now)
+
+    def widened(self) -> Range:
+        """Return twice the range around the same middle, not beyond now."""
+        length = min(self.seconds * 2, LONGEST_SECONDS)
+        end = min(self.end + self.seconds // 2, self.now)
+        return Range(end - length, end, "", self.now)
+
+
+def read_range(query: Mapping[str, str], now: datetime) -> Range:
+    """Return the range that a URL asks for; what makes no sense is the default range."""
+    at = int(now.timestamp())
+    start, end = _instant(query.get("start", "")), _instant(query.get("end", ""))
+    if start is not None and end is not None:
+        end = min(end, at)
+        if SHORTEST_SECONDS <= end - start <= LONGEST_SECONDS:
+            return Range(start, end, "", at)
+    name = query.get("range", DEFAULT)
+    if name not in LENGTHS:
+        name = DEFAULT
+    return Range(at - LENGTHS[name], at, name, at)
+
+
+def choices(chosen: Range) -> list[tuple[str, str, bool]]:
+    """Return (name, words, whether it is chosen) of the ranges with a name."""
+    return [(name, _WORDS[name], name == chosen.name) for name in LENGTHS]
+
+
+def _instant(text: str) -> int | None:
+    """Return Unix seconds of Unix seconds or of an ISO time (UTC where it has no zone)."""
+    if text.isascii() and text.isdigit() and len(text) <= 11:
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0, int(at.timestamp()))

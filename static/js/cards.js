@@ -1,0 +1,19 @@
+// On phones rows become cards (base.css). Changing `display` takes a table's meaning from screen
+// readers; roles give it back.
+const narrow = matchMedia("(max-width: 700px)");
+
+function label() {
+  if (!narrow.matches) return;
+  for (const table of document.querySelectorAll("table.cards:not([role])")) {
+    table.setAttribute("role", "table");
+    for (const [selector, role] of [["thead, tbody", "rowgroup"], ["tr", "row"], ["td", "cell"], ["thead th", "columnheader"], ["tbody th", "rowheader"]]) {
+      for (const element of table.querySelectorAll(selector)) element.setAttribute("role", role);
+    }
+  }
+}
+
+export function startCards() {
+  label();
+  narrow.addEventListener("change", label);
+  document.addEventListener("htmx:afterSwap", label);
+}

@@ -1,0 +1,115 @@
+// One socket a page. It says only that something changed; the page fetches what it shows again.
+// Messages: {type: "hello" | "beat", now} and {type: "changed", cluster, what}.
+import { duration, local, now, setServerTime } from "./times.js";
+import { startFleet, fleetChanged, refreshFleet } from "./fleet.js";
+import { startParts, partsChanged, refreshParts } from "./parts.js";
+
+const BEAT_SECONDS = 20; // the server's; silence for more than twice that is a dead link
+const FIRST_WAIT = 1000, LONGEST_WAIT = 30000;
+const GRACE = 2500; // a reload of the server is not worth a banner
+
+let socket = null, attempts = 0, timer = 0, lostAt = 0, heardAt = 0, retryAt = 0, asOf = now();
+let leaving = false, wasOpen = false;
+
+const sign = () => document.querySelector(".live");
+const banner = () => document.getElementById("lost");
+
+function show(state) {
+  const element = sign();
+  if (element && element.dataset.state !== state) {
+    element.dataset.state = state;
+    element.textContent = { on: "live", wait: "connecting", off: "not live" }[state];
+  }
+}
+
+function tick() {
+  if (!lostAt) {
+    if (socket?.readyState === WebSocket.OPEN && Date.now() - heardAt > (2 * BEAT_SECONDS + 5) * 1000) {
+      socket.close();
+      lost();
+    }
+    return;
+  }
+  const box = banner();
+  if (Date.now() - lostAt < GRACE) return;
+  show("off");
+  box.hidden = false;
+  const gone = now() - (Date.now() - lostAt);
+  box.querySelector("[data-lost-since]").textContent = local(new Date(gone));
+  box.querySelector("[data-lost-asof]").textContent =
+    `the state of ${local(new Date(asOf))}, ${duration((now() - asOf) / 1000)} old,`;
+  const wait = Math.ceil((retryAt - Date.now()) / 1000);
+  box.querySelector("[data-lost-next]").textContent = wait > 0 ? `Next try in ${wait} s.` : "Trying now.";
+}
+
+function lost() {
+  if (leaving) return;
+  lostAt ||= Date.now();
+  show("wait");
+  clearTimeout(timer);
+  const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempts) * (0.5 + Math.random() / 2);
+  attempts += 1;
+  retryAt = Date.now() + wait;
+  timer = setTimeout(connect, wait);
+}
+
+function opened() {
+  const again = wasOpen || attempts > 0;
+  attempts = 0;
+  lostAt = 0;
+  wasOpen = true;
+  asOf = now();
+  show("on");
+  banner().hidden = true;
+  if (again) refreshAll(); // what was missed meanwhile
+}
+
+function refreshAll() {
+  refreshFleet();
+  refreshParts();
+}
+
+function heard(event) {
+  heardAt = Date.now();
+  const message = JSON.parse(event.data);
+  if (message.now) setServerTime(message.now);
+  asOf = now();
+  if (message.type === "hello") opened();
+  if (message.type === "changed") {
+    fleetChanged(message);
+    partsChanged(message);
+  }
+}
+
+function connect() {
+  clearTimeout(timer);
+  const path = document.body.dataset.live;
+  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
+  const mine = socket;
+  heardAt = Date.now();
+  mine.addEventListener("message", heard);
+  mine.addEventListener("close", (event) => {
+    if (mine !== socket) return;
+    // Signed out, or the right to see this is gone: the next request says which.
+    if (event.code === 4401 || event.code === 4404) location.reload();
+    else lost();
+  });
+}
+
+export function startLive() {
+  if (!document.body.dataset.live) return;
+  startFleet();
+  startParts();
+  setInterval(tick, 1000);
+  addEventListener("pagehide", () => (leaving = true));
+  addEventListener("pageshow", (event) => {
+    leaving = false;
+    if (event.persisted) location.reload();
+  });
+  addEventListener("online", () => lostAt && connect());
+  banner().querySelector("[data-lost-retry]").addEventListener("click", () => {
+    attempts = 0;
+    connect();
+  });
+  connect();
+}

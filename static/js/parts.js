@@ -1,0 +1,58 @@
+// Pages about one thing: elements with [data-part] are fetched again when their cluster changes.
+// A part under the pointer, or with the focus in it, waits until it is left.
+import { refreshTimes } from "./times.js";
+
+const SOON = 600, DATA_PAUSE = 3000;
+let timer = 0, due = Infinity, held = false;
+
+const parts = () => [...document.querySelectorAll("[data-part]")];
+const inUse = (part) => part.dataset.part === "calm" && (part.matches(":hover") || part.contains(document.activeElement));
+
+export function partsChanged(message) {
+  if (!parts().length) return;
+  const delay = message.what === "data" ? DATA_PAUSE : SOON;
+  const at = Date.now() + delay;
+  if (at >= due) return;
+  due = at;
+  clearTimeout(timer);
+  timer = setTimeout(refreshParts, delay);
+}
+
+export async function refreshParts() {
+  due = Infinity;
+  if (!parts().length) return;
+  const answer = await fetch(location.pathname + location.search, {
+    headers: { "HX-Request": "true", "HX-Boosted": "true", "HX-Current-URL": location.href },
+  }).catch(() => null);
+  if (!answer) return; // the socket's banner tells that the centre is away
+  if (answer.status === 401 || answer.status === 404) {
+    location.reload();
+    return;
+  }
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  held = false;
+  for (const part of parts()) {
+    const next = fresh.getElementById(part.id);
+    if (!next) continue;
+    if (inUse(part)) held = true;
+    else if (next.innerHTML !== part.innerHTML) replace(part, next);
+  }
+  document.dispatchEvent(new CustomEvent("ops:refreshed"));
+}
+
+function replace(part, next) {
+  const open = [...part.querySelectorAll("details[open][id]")].map((element) => element.id);
+  const copy = document.importNode(next, true);
+  part.replaceWith(copy);
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  htmx.process(copy);
+  refreshTimes(copy);
+}
+
+export function startParts() {
+  document.addEventListener("pointerout", (event) => {
+    const part = event.target.closest?.("[data-part=calm]");
+    if (held && part && !part.contains(event.relatedTarget)) refreshParts();
+  });
+}
