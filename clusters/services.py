@@ -34,12 +34,16 @@ from clusters.models import (
 )
 from clusters.status import refresh_health
 from opscenter.core import realtime
-from opscenter.core.errors import EnrolmentRefusedError, InvalidInputError
+from opscenter.core.errors import ConflictError, EnrolmentRefusedError, InvalidInputError
 from opscenter.core.text import one_line
 
 MAX_LABELS = 32
 JOIN_TOKEN_PREFIX = "ocj_"  # noqa: S105 - says what kind of token it is
-_LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?\Z")
+LABEL_KEY = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
+# No control characters, line separators, zero-width or bidirectional marks, lone surrogates.
+LABEL_VALUE = (
+    r"^[^\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]*$"
+)
 _LABEL_VALUE_LENGTH = 100
 _CUSTOMER_NAME_LENGTH = 100
 _KEY_TYPE = b"ssh-ed25519"
@@ -66,7 +70,8 @@ def create_cluster(
     """Register a cluster that waits for its agent.
 
     Raises:
-        InvalidInputError: if the name is taken or not well-formed, or a label is not.
+        InvalidInputError: if the name or a label is not well-formed.
+        ConflictError: if the name is taken.
     """
     try:
         CLUSTER_NAME(name)
@@ -88,7 +93,7 @@ def create_cluster(
                 detail={"name": name, "customer": str(customer or ""), "labels": clean},
             )
     except IntegrityError as exc:
-        raise InvalidInputError(f"name: a cluster named {name} exists already") from exc
+        raise ConflictError(f"name: a cluster named {name} exists already") from exc
     realtime.publish_on_commit(cluster.pk, "config")
     return cluster
 
@@ -122,7 +127,7 @@ def update_cluster(
     """Rename or relabel a cluster; None leaves a part as it is.
 
     Raises:
-        InvalidInputError: as :func:`create_cluster`.
+        InvalidInputError, ConflictError: as :func:`create_cluster`.
     """
     before = {"name": cluster.name, "labels": cluster.labels}
     if name is not None:
@@ -143,7 +148,7 @@ def update_cluster(
             audit.record("cluster.update", actor=actor, cluster_id=cluster.pk, detail=detail)
     except IntegrityError as exc:
         cluster.name = before["name"]
-        raise InvalidInputError(f"name: a cluster named {name} exists already") from exc
+        raise ConflictError(f"name: a cluster named {name} exists already") from exc
     realtime.publish_on_commit(cluster.pk, "config")
     return cluster
 
@@ -160,7 +165,7 @@ def validate_labels(labels: Mapping[str, Any]) -> dict[str, str]:
     if len(labels) > MAX_LABELS:
         raise InvalidInputError(f"labels: {len(labels)} are too many, at most {MAX_LABELS}")
     for key, value in labels.items():
-        if not isinstance(key, str) or not _LABEL_KEY.match(key):
+        if not isinstance(key, str) or not re.fullmatch(LABEL_KEY[1:-1], key):
             shown = one_line(str(key), 70)
             msg = f"labels: the key {shown!r} must be 1 to 63 letters, digits, '.', '_', '-', '/'"
             raise InvalidInputError(msg)
@@ -169,7 +174,7 @@ def validate_labels(labels: Mapping[str, Any]) -> dict[str, str]:
         if len(value) > _LABEL_VALUE_LENGTH:
             msg = f"labels: the value of {key} is longer than {_LABEL_VALUE_LENGTH} characters"
             raise InvalidInputError(msg)
-        if not value.isprintable():
+        if not re.fullmatch(LABEL_VALUE[1:-1], value):
             raise InvalidInputError(f"labels: the value of {key} holds a control character")
     return {key: labels[key] for key in sorted(labels)}
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
+from clusters.api.urls import urlpatterns as clusters_api
+from metrics.api.urls import urlpatterns as metrics_api
 from opscenter.views import add, cluster, fleet, health
+
+api_patterns = [*clusters_api, *metrics_api]
+
+# The admin's own form knows neither the second factor nor the lock-out of the sign-in page.
+admin.autodiscover()
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("", fleet.fleet, name="fleet"),
@@ -21,4 +30,10 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("api/v1/", include((api_patterns, "api"))),
 ]
+
+handler400 = "opscenter.views.errors.bad_request"
+handler403 = "opscenter.views.errors.permission_denied"
+handler404 = "opscenter.views.errors.not_found"
+handler500 = "opscenter.views.errors.server_error"

@@ -6,11 +6,15 @@ the offending input fields and is empty where there are none.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from io import BytesIO
+from typing import IO, Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, pagination, status
+from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
@@ -23,9 +27,12 @@ _CODES = {
     status.HTTP_404_NOT_FOUND: "not_found",
     status.HTTP_405_METHOD_NOT_ALLOWED: "method_not_allowed",
     status.HTTP_406_NOT_ACCEPTABLE: "not_acceptable",
+    status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: "too_large",
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
     status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
 }
+
+MAX_BODY_BYTES = 256 * 1024
 
 
 def error_body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -55,10 +62,50 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return response
 
 
-def json_not_found(request: HttpRequest) -> JsonResponse:
+def is_api(request: HttpRequest) -> bool:
+    """Return whether the request is answered in the API's shape, not as a page."""
+    return request.path.startswith("/api/")
+
+
+def error_response(http_status: int, message: str, code: str = "") -> HttpResponse:
+    """Return the one error shape outside a REST view, to the byte as one would answer."""
+    body = error_body(code or _CODES.get(http_status, "error"), message)
+    content = JSONRenderer().render(body)
+    return HttpResponse(content, status=http_status, content_type="application/json")
+
+
+def json_not_found(request: HttpRequest) -> HttpResponse:
     """Answer 404 in the one error shape for a path below /api/ that does not exist."""
     del request
-    return JsonResponse(error_body("not_found", "Not found."), status=404)
+    return error_response(404, "Not found.")
+
+
+class BoundedJSONParser(JSONParser):
+    """JSON of at most :data:`MAX_BODY_BYTES`; Django's own limit does not reach DRF's parsers."""
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the decoded body.
+
+        Raises:
+            BodyTooLarge: if there is more of it.
+            ParseError: if it is not JSON, or holds NaN or an infinity.
+        """
+        content = stream.read(MAX_BODY_BYTES + 1)
+        if len(content) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return super().parse(BytesIO(content), media_type, parser_context)
+
+
+class BodyTooLarge(exceptions.APIException):
+    """The body is larger than any request needs."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = f"The body is larger than {MAX_BODY_BYTES} bytes."
 
 
 class PageNumberPagination(pagination.PageNumberPagination):

@@ -35,6 +35,13 @@ class InvalidInputError(OpsCenterError):
     http_status = 400
 
 
+class ConflictError(InvalidInputError):
+    """The value is well-formed but taken already; the message names the field."""
+
+    code = "conflict"
+    http_status = 409
+
+
 class EnrolmentRefusedError(OpsCenterError):
     """A join token is wrong, expired, used or revoked, or the key is not acceptable."""
 

@@ -1,0 +1,66 @@
+"""API tokens: who calls, when the token was last used, and what a read-only one may do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Q
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.auth import TokenAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+from clusters.models import ApiToken
+
+LAST_USED_STEP = timedelta(minutes=1)
+
+
+class ApiTokenAuthentication(TokenAuthentication):  # type: ignore[misc]
+    """``Authorization: Token opc_...``; an expired, unknown or switched-off user's one is 401."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
+        """Return the token's user and the token; note its use at most once a minute.
+
+        Raises:
+            AuthenticationFailed: if the token is not good.
+        """
+        if not token.isascii():
+            raise AuthenticationFailed("Invalid token.")
+        user, found = super().authenticate_credentials(token)
+        now = datetime.now(UTC)
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_STEP)
+        if found.last_used_at is None or found.last_used_at < now - LAST_USED_STEP:
+            ApiToken.objects.filter(stale, pk=found.pk).update(last_used_at=now)
+        return user, found
+
+
+class ReadOnlyTokensOnlyRead(BasePermission):
+    """A read-only token may GET and HEAD; sessions and other tokens are not touched by this."""
+
+    message = "This token is read-only."
+
+    def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ARG002
+        """Return False for a writing method with a read-only token."""
+        token = request.auth
+        if not isinstance(token, ApiToken) or not token.read_only:
+            return True
+        return request.method in SAFE_METHODS
+
+
+class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the schema describes the tokens."""
+
+    target_class = ApiTokenAuthentication
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:  # noqa: ARG002
+        """Return the OpenAPI security scheme."""
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Token opc_...`, made by `manage.py create_token NAME --user USER`.",
+        }

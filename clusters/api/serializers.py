@@ -1,0 +1,212 @@
+"""What the API takes and gives about clusters. Times are ISO 8601 UTC; units are in the names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from clusters.health import WORST_FIRST
+from clusters.models import Cluster, ClusterKey, TunnelSession
+from clusters.services import LABEL_KEY, LABEL_VALUE, MAX_LABELS
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "maxProperties": MAX_LABELS,
+        "propertyNames": {"pattern": LABEL_KEY, "maxLength": 63},
+        "additionalProperties": {"type": "string", "pattern": LABEL_VALUE, "maxLength": 100},
+        "example": {"region": "eu-central", "tier": "gold"},
+    }
+)
+class LabelsField(serializers.DictField):
+    """Free key-value pairs; :func:`clusters.services.validate_labels` judges them."""
+
+
+@extend_schema_field({"type": "string", "pattern": NAME_PATTERN, "example": "berlin-1"})
+class NameField(serializers.CharField):
+    """A cluster's name; white space is refused, not cut."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """The judgement of now, by the same function as every page."""
+
+    state = serializers.ChoiceField(choices=WORST_FIRST)
+    since = serializers.DateTimeField(allow_null=True)
+    was = serializers.CharField(help_text="The state before unknown; empty otherwise.")
+    reason = serializers.CharField(help_text="What is wrong, how much of it and where.")
+
+
+class TunnelSerializer(serializers.Serializer[Any]):
+    """The tunnel as the hub last saw it."""
+
+    up = serializers.BooleanField(source="tunnel_up")
+    since = serializers.DateTimeField(
+        source="tunnel_since", allow_null=True, help_text="When it came up or went down."
+    )
+    seen_at = serializers.DateTimeField(source="tunnel_seen_at", allow_null=True)
+    rtt_ms = serializers.FloatField(source="tunnel_rtt_ms", allow_null=True)
+    reason = serializers.CharField(source="tunnel_reason", help_text="Why it went down.")
+
+
+class ClusterSerializer(serializers.Serializer[Any]):
+    """One cluster as lists show it. Null means not known, never 0."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    labels = serializers.DictField(child=serializers.CharField())
+    customer = serializers.CharField(help_text="The customer's name; empty for none.")
+    customer_id = serializers.UUIDField(allow_null=True)
+    simulated = serializers.BooleanField(help_text="Made by the fleet simulator.")
+    kind = serializers.CharField(help_text="host, kubernetes, or empty while not known.")
+    agent_version = serializers.CharField()
+    health = HealthSerializer()
+    data_as_of = serializers.DateTimeField(
+        allow_null=True, help_text="End of the newest minute of data; the numbers are of then."
+    )
+    data_age_seconds = serializers.FloatField(allow_null=True)
+    nodes_ready = serializers.IntegerField(allow_null=True)
+    nodes_total = serializers.IntegerField(allow_null=True)
+    pods = serializers.IntegerField(allow_null=True)
+    cpu_used_millicores = serializers.IntegerField(source="cpu_mc", allow_null=True)
+    cpu_capacity_millicores = serializers.IntegerField(source="cpu_cap_mc", allow_null=True)
+    memory_used_bytes = serializers.IntegerField(source="mem_ws", allow_null=True)
+    memory_capacity_bytes = serializers.IntegerField(source="mem_cap", allow_null=True)
+    filesystem_worst_ratio = serializers.FloatField(
+        source="fs_worst_ratio", allow_null=True, help_text="0..1, of the fullest filesystem."
+    )
+    filesystem_worst_name = serializers.CharField(source="fs_worst_name")
+    inodes_worst_ratio = serializers.FloatField(allow_null=True, help_text="0..1")
+    inodes_worst_name = serializers.CharField()
+    tunnel = TunnelSerializer(source="*")
+
+
+class KeySerializer(serializers.ModelSerializer[ClusterKey]):
+    """A key that the cluster signs in or signed in with."""
+
+    class Meta:
+        model = ClusterKey
+        fields = ["fingerprint", "status", "created_at", "last_used_at"]
+
+
+class PullSerializer(serializers.Serializer[Any]):
+    """The newest pull from the cluster."""
+
+    last_at = serializers.DateTimeField(source="last_pull_at", allow_null=True)
+    last_ok_at = serializers.DateTimeField(source="last_pull_ok_at", allow_null=True)
+    error_code = serializers.CharField(source="pull_error_code")
+    error = serializers.CharField(source="pull_error")
+    failures = serializers.IntegerField(
+        source="pull_failures", help_text="In a row, since the last good one."
+    )
+    clock_skew_ms = serializers.IntegerField(
+        allow_null=True, help_text="The cluster's clock minus ours."
+    )
+
+
+class ConflictSerializer(serializers.Serializer[Any]):
+    """One identity used from two places."""
+
+    at = serializers.DateTimeField(source="conflict_at", allow_null=True)
+    detail = serializers.CharField(source="conflict_detail")
+
+
+class ClusterDetailSerializer(ClusterSerializer):
+    """Everything known of one cluster."""
+
+    enrolment = serializers.ChoiceField(source="status", choices=Cluster.Status.choices)
+    created_at = serializers.DateTimeField()
+    enrolled_at = serializers.DateTimeField(allow_null=True)
+    nodes_not_ready = serializers.ListField(
+        child=serializers.CharField(), help_text="Names, at most 10."
+    )
+    pull = PullSerializer(source="*")
+    conflict = ConflictSerializer(source="*")
+    services = serializers.SerializerMethodField(help_text="What may be reached in the cluster.")
+    keys = serializers.SerializerMethodField()
+
+    def get_services(self, overview: Any) -> list[str]:  # noqa: ARG002
+        """Return the allowed services of the cluster in the context."""
+        cluster: Cluster = self.context["cluster"]
+        return cluster.allowed_services
+
+    @extend_schema_field(KeySerializer(many=True))
+    def get_keys(self, overview: Any) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Return the keys of the cluster in the context, newest first."""
+        cluster: Cluster = self.context["cluster"]
+        return list(KeySerializer(cluster.keys.order_by("-created_at", "pk"), many=True).data)
+
+
+class ClusterCreateSerializer(serializers.Serializer[Any]):
+    """A cluster to add."""
+
+    name = NameField()
+    labels = LabelsField(required=False, default=dict)
+    customer_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+
+
+class ClusterUpdateSerializer(serializers.Serializer[Any]):
+    """What may be changed; labels are replaced as a whole."""
+
+    name = NameField(required=False)
+    labels = LabelsField(required=False)
+
+
+class JoinTokenSerializer(serializers.Serializer[Any]):
+    """A single-use right to enrol, shown once."""
+
+    token = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+    hub_key_fingerprint = serializers.CharField()
+    command = serializers.CharField(help_text="What to run at the other end.")
+
+
+class SessionSerializer(serializers.ModelSerializer[TunnelSession]):
+    """One tunnel of the cluster, from sign-in to its end."""
+
+    services = serializers.ListField(child=serializers.CharField())
+
+    class Meta:
+        model = TunnelSession
+        fields = [
+            "id", "hub", "state", "transport", "remote_address", "client_version", "services",
+            "connected_at", "seen_at", "rtt_ms", "ended_at", "end_reason",
+        ]  # fmt: skip
+
+
+class EnrolmentSerializer(serializers.Serializer[Any]):
+    """What an agent sends to enrol."""
+
+    token = serializers.CharField(max_length=200)
+    public_key = serializers.CharField(
+        max_length=500, help_text="One line: ssh-ed25519, the key in base64, maybe a comment."
+    )
+    agent_version = serializers.CharField(max_length=200, required=False, default="")
+    kind = serializers.CharField(
+        max_length=200, required=False, default="", help_text="host or kubernetes."
+    )
+
+
+class HubSerializer(serializers.Serializer[Any]):
+    """Where to dial, and the host keys to pin."""
+
+    addresses = serializers.ListField(child=serializers.CharField())
+    ws_urls = serializers.ListField(child=serializers.CharField())
+    known_hosts = serializers.ListField(child=serializers.CharField())
+
+
+class EnrolmentReplySerializer(serializers.Serializer[Any]):
+    """Who the agent is from now on, and where its hub is."""
+
+    cluster_id = serializers.UUIDField()
+    cluster_name = serializers.CharField()
+    hub = HubSerializer()
+    services = serializers.ListField(child=serializers.CharField())
+    keepalive_seconds = serializers.IntegerField()

@@ -1,0 +1,61 @@
+"""The OpenAPI schema's common part: every operation may answer with the one error shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+_ERROR: dict[str, Any] = {
+    "type": "object",
+    "description": "The one error shape.",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "fields"],
+            "properties": {
+                "code": {"type": "string", "description": "Stable, for programs."},
+                "message": {"type": "string", "description": "For people."},
+                "fields": {
+                    "type": "object",
+                    "additionalProperties": True,
+                    "description": "The input fields that do not fit, each with the reasons.",
+                },
+            },
+        }
+    },
+}
+_TEXTS = {
+    "400": "The input does not fit; `fields` names what.",
+    "401": "Not signed in, or the token is not good.",
+    "403": "Visible, but not allowed; or a read-only token.",
+    "404": "There is none, or you may not see it: the two look the same.",
+    "409": "The name is taken.",
+    "4XX": "Another refusal: method, media type, size, rate.",
+}
+
+
+def add_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the error answers to every operation that answers with JSON."""
+    result.setdefault("components", {}).setdefault("schemas", {})["Error"] = _ERROR
+    for path, operations in result["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _add(operations[method], has_id="{" in path, method=method)
+    return result
+
+
+def _add(operation: dict[str, Any], *, has_id: bool, method: str) -> None:
+    wanted = {"403", "4XX"}
+    if operation.get("security") or operation.get("security") is None:
+        wanted.add("401")
+    if operation.get("parameters") or operation.get("requestBody"):
+        wanted.add("400")
+    if has_id or operation.get("parameters"):
+        wanted.add("404")
+    if method in ("post", "patch") and operation.get("requestBody"):
+        wanted.add("409")
+    for status in sorted(wanted):
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        answer = {"description": _TEXTS[status], "content": content}
+        operation["responses"].setdefault(status, answer)

@@ -1,0 +1,37 @@
+"""Error answers outside views: the API's one shape below /api/, pages elsewhere."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.views import defaults
+
+from opscenter.core.api import error_response, is_api, json_not_found
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer 400."""
+    if is_api(request):
+        return error_response(400, "The request is malformed.")
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer 403."""
+    if is_api(request):
+        return error_response(403, "You may not do this.")
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer 404."""
+    if is_api(request):
+        return json_not_found(request)
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500; the log has the reason, the answer has not."""
+    if is_api(request):
+        return error_response(500, "Something went wrong here; the log says what.")
+    return defaults.server_error(request)

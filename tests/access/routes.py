@@ -1,0 +1,121 @@
+"""Who gets what from every route: the table of ``test_matrix.py``. A missing route fails there.
+
+One line a route: its pattern as :func:`tests.access.test_matrix.all_routes` writes it, then for
+each method what anonymous, stranger, viewer and operator get. ``{cluster}`` and its kin are
+filled with the viewer's cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+LOGIN = 302
+"""Sent to the sign-in page."""
+
+
+@dataclass(frozen=True)
+class Expect:
+    """What each of the cast gets for one method of one address.
+
+    Attributes:
+        url: address to ask; ``{cluster}`` is the viewer's cluster.
+        anonymous, stranger, viewer, operator: expected status.
+        body: JSON to send; None for no body.
+        method: HTTP method.
+        form: data to send as a form instead of JSON.
+    """
+
+    url: str
+    anonymous: int
+    stranger: int
+    viewer: int
+    operator: int
+    method: str = "GET"
+    body: Any = None
+    form: dict[str, str] | None = None
+
+
+def get(url: str, anonymous: int, stranger: int, viewer: int, operator: int) -> Expect:
+    """Return the expectation of a GET."""
+    return Expect(url, anonymous, stranger, viewer, operator)
+
+
+def act(method: str, url: str, statuses: tuple[int, int, int, int], body: Any = None) -> Expect:
+    """Return the expectation of a method that changes something."""
+    return Expect(url, *statuses, method=method, body=body)
+
+
+def form(
+    url: str, anonymous: int, stranger: int, viewer: int, operator: int, **data: str
+) -> Expect:
+    """Return the expectation of a posted form."""
+    return Expect(url, anonymous, stranger, viewer, operator, method="POST", form=data)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Routes of a library that are tested there, and here only by who may come near.
+
+    Attributes:
+        prefix: how their patterns start.
+        reason: why they are not listed one by one.
+        anonymous_ok: whether a visitor may see pages below it; otherwise every one answers
+            visitors and viewers with a redirect, 403 or 404.
+    """
+
+    prefix: str
+    reason: str
+    anonymous_ok: bool = field(default=False)
+
+
+API = "/api/v1/"
+C = "/api/v1/clusters/{cluster}"
+P = "/clusters/{cluster}"
+ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
+
+ROUTES: dict[str, list[Expect]] = {
+    "healthz": [get("/healthz", 200, 200, 200, 200)],
+    # Pages: a visitor is sent to sign in.
+    "": [get("/", LOGIN, 200, 200, 200)],
+    "fleet/updates/": [get("/fleet/updates/", LOGIN, 200, 200, 200)],
+    "pods/": [get("/pods/", LOGIN, 200, 200, 200)],
+    "clusters/add/": [get("/clusters/add/", LOGIN, 403, 403, 200)],
+    "clusters/<uuid:cluster_id>/": [get(f"{P}/", LOGIN, 404, 200, 200)],
+    "clusters/<uuid:cluster_id>/join/": [get(f"{P}/join/", LOGIN, 404, 403, 200)],
+    "clusters/<uuid:cluster_id>/key/": [form(f"{P}/key/", LOGIN, 404, 403, 422)],
+    "clusters/<uuid:cluster_id>/labels/": [form(f"{P}/labels/", LOGIN, 404, 403, 302)],
+    "clusters/<uuid:cluster_id>/revoke/": [form(f"{P}/revoke/", LOGIN, 404, 403, 302)],
+    "clusters/<uuid:cluster_id>/delete/": [form(f"{P}/delete/", LOGIN, 404, 403, 302)],
+    "api/v1/^$": [get(API, 401, 200, 200, 200)],
+    "api/v1/^schema/?$": [get(f"{API}schema/", 200, 200, 200, 200)],
+    "api/v1/^docs/?$": [get(f"{API}docs/", 200, 200, 200, 200)],
+    "api/v1/^agents/enrol/?$": [
+        act("POST", f"{API}agents/enrol", (403, 403, 403, 403), ENROL),
+        get(f"{API}agents/enrol", 405, 405, 405, 405),
+    ],
+    "api/v1/^clusters/?$": [
+        get(f"{API}clusters/", 401, 200, 200, 200),
+        act("POST", f"{API}clusters/", (401, 403, 403, 201), {"name": "brand-new"}),
+    ],
+    "api/v1/^clusters/{id}/?$": [
+        get(f"{C}/", 401, 404, 200, 200),
+        act("PATCH", f"{C}/", (401, 404, 403, 200), {"labels": {"a": "b"}}),
+        act("PUT", f"{C}/", (401, 405, 405, 405), {}),
+        act("DELETE", f"{C}/", (401, 404, 403, 204)),
+    ],
+    "api/v1/^clusters/{id}/join-token/?$": [
+        act("POST", f"{C}/join-token/", (401, 404, 403, 201)),
+        get(f"{C}/join-token/", 401, 405, 405, 405),
+    ],
+    "api/v1/^clusters/{id}/revoke/?$": [act("POST", f"{C}/revoke/", (401, 404, 403, 200))],
+    "api/v1/^clusters/{id}/sessions/?$": [get(f"{C}/sessions/", 401, 404, 200, 200)],
+}
+
+GROUPS = [
+    Group("admin/", "Django's admin: staff only; its own permissions are tested by Django"),
+    Group("accounts/", "allauth: sign-in, password and MFA of oneself only", anonymous_ok=True),
+]
+
+SOCKETS: dict[str, dict[str, bool]] = {}
+"""Pattern of a socket -> who may connect: anonymous, stranger, viewer, operator."""

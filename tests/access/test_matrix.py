@@ -1,0 +1,99 @@
+"""Every route and every socket, asked by everybody: a route without a line in the table fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from clusters.api.base import CLUSTER_PATH
+from tests.access.routes import GROUPS, LOGIN, ROUTES, SOCKETS, Expect
+
+pytestmark = pytest.mark.django_db
+CAST = ("anonymous", "stranger", "viewer", "operator")
+LINES = [(pattern, expect) for pattern, lines in ROUTES.items() for expect in lines]
+
+
+def all_routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
+    """Yield the whole pattern of every route, with ``{id}`` for a cluster's path."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        pattern = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from all_routes(entry, pattern)
+        elif isinstance(entry, URLPattern):
+            yield pattern.replace(CLUSTER_PATH, "clusters/{id}")
+
+
+def socket_routes() -> list[str]:
+    """Return the pattern of every socket that the ASGI application serves."""
+    module = import_module(settings.ASGI_APPLICATION.rpartition(".")[0])
+    return [str(route.pattern) for route in getattr(module, "websocket_urlpatterns", [])]
+
+
+def test_every_route_is_in_the_table_or_in_a_group_with_a_reason():
+    known = set(ROUTES)
+    missing = [
+        route
+        for route in all_routes()
+        if route not in known and not route.startswith(tuple(group.prefix for group in GROUPS))
+    ]
+    assert missing == [], "add these routes to tests/access/routes.py"
+
+
+def test_the_table_holds_no_route_that_is_gone():
+    assert set(ROUTES) - set(all_routes()) == set()
+
+
+def test_every_socket_is_in_the_table_and_none_that_is_gone():
+    assert set(SOCKETS) == set(socket_routes())
+
+
+@pytest.mark.parametrize("who", CAST)
+@pytest.mark.parametrize(
+    ("pattern", "expect"), LINES, ids=[f"{line.method} {line.url}" for _, line in LINES]
+)
+def test_each_of_the_cast_gets_what_the_table_says(
+    pattern: str, expect: Expect, who: str, request: pytest.FixtureRequest, cluster, stranger
+):
+    client = Client(raise_request_exception=False)
+    if who != "anonymous":
+        client.force_login(
+            request.getfixturevalue(who), backend="django.contrib.auth.backends.ModelBackend"
+        )
+    url = expect.url.format(cluster=cluster.pk)
+    if expect.form is not None:
+        response = client.post(url, expect.form)
+    else:
+        response = client.generic(
+            expect.method, url, *_json(expect.body), headers={"accept": "*/*"}
+        )
+    assert response.status_code == getattr(expect, who), response.content[:300]
+    if response.status_code == LOGIN and who == "anonymous":
+        assert urlsplit(response["location"]).path == "/accounts/login/"
+    assert response["cache-control"] == "private, no-store"
+
+
+def _json(body: object) -> tuple[bytes, str]:
+    import orjson
+
+    return (b"" if body is None else orjson.dumps(body), "application/json")
+
+
+@pytest.mark.parametrize("who", ["anonymous", "viewer"])
+def test_routes_of_libraries_let_nobody_near_who_should_not(who, request, cluster):
+    client = Client(raise_request_exception=False)
+    if who != "anonymous":
+        client.force_login(
+            request.getfixturevalue(who), backend="django.contrib.auth.backends.ModelBackend"
+        )
+    for route in all_routes():
+        group = next((g for g in GROUPS if route.startswith(g.prefix)), None)
+        if group is None or group.anonymous_ok or "<" in route or "(" in route:
+            continue
+        response = client.get("/" + route)
+        assert response.status_code in (301, 302, 403, 404), route
