@@ -50,6 +50,12 @@ def _channel_layer_in_memory(settings) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings) -> None:
+    """Hash passwords by a method that is quick; the real one takes 0.3 s."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def admin(db: None) -> User:
     return UserFactory(username="admin", is_superuser=True, is_staff=True)

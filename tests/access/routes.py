@@ -49,8 +49,8 @@ def act(method: str, url: str, statuses: tuple[int, int, int, int], body: Any = 
 def form(
     url: str, anonymous: int, stranger: int, viewer: int, operator: int, **data: str
 ) -> Expect:
-    """Return the expectation of a posted form."""
-    return Expect(url, anonymous, stranger, viewer, operator, method="POST", form=data)
+    """Return the expectation of an empty form that is posted."""
+    return Expect(url, anonymous, stranger, viewer, operator, method="POST", form={})
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ ROUTES: dict[str, list[Expect]] = {
     "clusters/<uuid:cluster_id>/join/": [get(f"{P}/join/", LOGIN, 404, 403, 200)],
     "clusters/<uuid:cluster_id>/key/": [form(f"{P}/key/", LOGIN, 404, 403, 422)],
     "clusters/<uuid:cluster_id>/labels/": [form(f"{P}/labels/", LOGIN, 404, 403, 302)],
-    "clusters/<uuid:cluster_id>/revoke/": [form(f"{P}/revoke/", LOGIN, 404, 403, 302)],
-    "clusters/<uuid:cluster_id>/delete/": [form(f"{P}/delete/", LOGIN, 404, 403, 302)],
+    "clusters/<uuid:cluster_id>/revoke/": [form(f"{P}/revoke/", LOGIN, 404, 403, 422)],
+    "clusters/<uuid:cluster_id>/delete/": [form(f"{P}/delete/", LOGIN, 404, 403, 422)],
     "api/v1/^$": [get(API, 401, 200, 200, 200)],
     "api/v1/^schema/?$": [get(f"{API}schema/", 200, 200, 200, 200)],
     "api/v1/^docs/?$": [get(f"{API}docs/", 200, 200, 200, 200)],
