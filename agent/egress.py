@@ -1,0 +1,176 @@
+"""Getting out of a customer's network: TCP, directly or through an HTTP CONNECT proxy.
+
+``https_proxy``, ``http_proxy`` and ``no_proxy`` (either case) are honoured as curl does, save that
+loopback addresses are never sent to a proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import os
+import socket
+import urllib.request
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+CONNECT_SECONDS = 10.0
+_HEAD_BYTES = 8192
+
+
+class EgressError(Exception):
+    """No connection could be made; the message says where it ended and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy and what signs us in there."""
+
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)  # value of Proxy-Authorization; "" none
+    tls: bool = False  # reached by TLS itself
+
+    @property
+    def url(self) -> str:
+        """Return the proxy's address without credentials."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+def proxy_for(host: str, port: int, *, scheme: str = "https") -> Proxy | None:
+    """Return the proxy that the environment names for a target; None to go directly.
+
+    Args:
+        host: of the target, a name or an address.
+        port: of the target; ``no_proxy`` entries may name one.
+        scheme: whose variable counts: ``https`` (also for plain SSH) or ``http``.
+
+    Raises:
+        EgressError: if the variable is no http or https address.
+    """
+    if _is_loopback(host):
+        return None
+    proxies = urllib.request.getproxies_environment()
+    bypassed = urllib.request.proxy_bypass(f"{host}:{port}")
+    address = proxies.get(scheme) or proxies.get("all")
+    if not address or bypassed:
+        return None
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        port_or_none = parts.port
+    except ValueError as exc:
+        raise EgressError(f"{scheme}_proxy holds no address: {exc}") from exc
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise EgressError(f"{scheme}_proxy must be an http:// or https:// address")
+    authorization = ""
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+    default = 443 if parts.scheme == "https" else 80
+    return Proxy(
+        parts.hostname, port_or_none or default, authorization, tls=parts.scheme == "https"
+    )
+
+
+async def open_socket(host: str, port: int) -> socket.socket:
+    """Return a connected, non-blocking socket to a target, through a proxy where one is set.
+
+    Raises:
+        EgressError: if the target or the proxy cannot be reached within 10 s, or the proxy says no.
+    """
+    proxy = proxy_for(host, port)
+    if proxy is not None and proxy.tls:
+        msg = f"the proxy {proxy.url} is reached by TLS, which SSH over TCP cannot use; set "
+        raise EgressError(msg + "OPSCENTER_AGENT_TRANSPORT=ws")
+    where = f"{host}:{port}" if proxy is None else f"the proxy {proxy.url}"
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            if proxy is None:
+                return await _connect(host, port)
+            sock = await _connect(proxy.host, proxy.port)
+            try:
+                await _ask_proxy(sock, proxy, host, port)
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+    except TimeoutError as exc:
+        raise EgressError(f"{where} did not answer within {CONNECT_SECONDS:.0f} s") from exc
+    except OSError as exc:
+        raise EgressError(f"{where}: {_reason(exc)}") from exc
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return (host, port) of ``host:port`` or ``[v6]:port``.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    usable = colon and host and host.isprintable() and " " not in host and "/" not in host
+    if not usable or not (port.isascii() and port.isdigit()) or not 0 < int(port[:6]) <= 65535:
+        raise ValueError(f"{address[:80]!r} is not host:port")
+    return host, int(port)
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """Return a socket to the first of the host's addresses that accepts."""
+    loop = asyncio.get_running_loop()
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in infos:
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)  # noqa: FBT003 - positional-only
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as exc:
+            sock.close()
+            failure = exc
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return sock
+    raise failure
+
+
+async def _ask_proxy(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    """Send CONNECT and read the answer's head, and not one byte of what follows it."""
+    loop = asyncio.get_running_loop()
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    await loop.sock_sendall(sock, ("\r\n".join(lines) + "\r\n\r\n").encode())
+    head = bytearray()
+    while not head.endswith(b"\r\n\r\n"):
+        # A byte at a time: the hub's banner may already follow, and it belongs to SSH.
+        byte = await loop.sock_recv(sock, 1)
+        if not byte or len(head) >= _HEAD_BYTES:
+            raise EgressError(f"the proxy {proxy.url} closed or gave no HTTP answer")
+        head += byte
+    status = head.split(b"\r\n", 1)[0].decode("latin-1")
+    words = status.split(" ", 2)
+    if not words[0].startswith("HTTP/1.") or len(words) < 2 or words[1] != "200":
+        shown = "".join(character for character in status[:120] if character.isprintable())
+        raise EgressError(f"the proxy {proxy.url} refused {target}: {shown}")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(exc: OSError) -> str:
+    """Return "Connection refused" where asyncio's text is the call and the address."""
+    if isinstance(exc, socket.gaierror) or exc.errno is None:
+        return exc.strerror or str(exc)
+    return os.strerror(exc.errno)

@@ -1,0 +1,111 @@
+"""SSH inside a WebSocket, for networks that let nothing but HTTPS out.
+
+Binary messages carry the SSH stream as it is; message borders mean nothing. asyncssh is handed
+one half of a socket pair, this module pumps between the other half and the WebSocket. SSH keeps
+its own keys end to end, so a proxy that opens the TLS sees ciphertext only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from agent.egress import CONNECT_SECONDS, EgressError, proxy_for
+from agent.enrol import proxy_arguments
+
+PROTOCOL = "opscenter-ssh-v1"
+_CHUNK_BYTES = 64 * 1024
+_MAX_MESSAGE_BYTES = 1024 * 1024
+
+
+@contextlib.asynccontextmanager
+async def carried_by_websocket(url: str) -> AsyncIterator[socket.socket]:
+    """Yield a socket whose bytes travel in a WebSocket to ``url`` for as long as the block runs.
+
+    The socket reads end-of-file when the WebSocket is gone.
+
+    Raises:
+        EgressError: if no WebSocket can be opened within 10 s.
+    """
+    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+    try:
+        channel = await _open(session, url)
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)  # noqa: FBT003 - positional-only
+            theirs.setblocking(False)  # noqa: FBT003 - positional-only
+            pump = asyncio.create_task(_pump(channel, ours))
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        try:
+            yield theirs
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+            ours.close()  # theirs belongs to whoever was handed it, and now reads end-of-file
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await channel.close()
+    finally:
+        await session.close()
+
+
+async def _open(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    parts = urlsplit(url)
+    scheme, default = ("https", 443) if parts.scheme == "wss" else ("http", 80)
+    try:
+        proxy = proxy_for(parts.hostname or "", parts.port or default, scheme=scheme)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            channel: aiohttp.ClientWebSocketResponse = await session.ws_connect(
+                url,
+                protocols=(PROTOCOL,),
+                compress=0,
+                max_msg_size=_MAX_MESSAGE_BYTES,
+                autoping=True,
+                **proxy_arguments(proxy),
+            )
+    except TimeoutError as exc:
+        raise EgressError(f"{url} did not answer within {CONNECT_SECONDS:.0f} s") from exc
+    except (aiohttp.ClientError, OSError, ValueError) as exc:
+        raise EgressError(f"{url}: {str(exc) or type(exc).__name__}") from exc
+    if channel.protocol != PROTOCOL:
+        await channel.close()
+        raise EgressError(f"{url} is a WebSocket, but not of an Ops Center hub")
+    return channel
+
+
+async def _pump(channel: aiohttp.ClientWebSocketResponse, sock: socket.socket) -> None:
+    """Relay both ways until either side ends; then end the other, so that nobody waits."""
+    directions = [
+        asyncio.create_task(_outwards(channel, sock)),
+        asyncio.create_task(_inwards(channel, sock)),
+    ]
+    try:
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for direction in directions:
+            direction.cancel()
+        await asyncio.gather(*directions, return_exceptions=True)
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+async def _outwards(channel: aiohttp.ClientWebSocketResponse, sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while chunk := await loop.sock_recv(sock, _CHUNK_BYTES):
+        await channel.send_bytes(chunk)  # waits while the network is slower than SSH
+
+
+async def _inwards(channel: aiohttp.ClientWebSocketResponse, sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    async for message in channel:
+        if message.type is not aiohttp.WSMsgType.BINARY:
+            return
+        await loop.sock_sendall(sock, message.data)
