@@ -1,0 +1,10 @@
+"""The agent ships without the server: what both must say the same is compared here."""
+
+from agent.catalog import FIELDS, KINDS
+from metrics.catalog import FIELD_NAMES
+
+
+def test_agent_and_server_agree_on_kinds_and_fields():
+    assert set(FIELD_NAMES) == {*KINDS, "cluster"}
+    for kind in KINDS:
+        assert FIELDS[kind] == FIELD_NAMES[kind]
