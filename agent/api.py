@@ -1,0 +1,197 @@
+"""The agent's own HTTP API, the service ``agent`` behind the tunnel: ranges of the spool.
+
+Read-only and small: two paths, GET only, no bodies, few requests at a time. It trusts nobody:
+whatever is asked, an answer costs a bounded amount of memory and never blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from agent import __version__
+from agent.answers import range_answer
+from agent.catalog import KINDS, Kind
+from agent.sampler import CollectorStatus
+from agent.spool import Spool
+
+MAX_CONCURRENT = 4
+"""Requests answered at a time; more are told to come again."""
+MAX_TIME = 2**40
+_GZIP_FROM_BYTES = 1024
+
+
+@dataclass(slots=True)
+class AgentFacts:
+    """What the agent says about itself.
+
+    Attributes:
+        instance: tells two agents with the same identity apart.
+        kind: ``host`` or ``kubernetes``.
+        collectors: gives each collector's status; called at every request.
+        services: names of the services that the agent's allow-list offers.
+    """
+
+    kind: str
+    hostname: str
+    instance: str = ""
+    version: str = __version__
+    sample_seconds: int = 15
+    collectors: Callable[[], Mapping[str, CollectorStatus]] = dict
+    services: Sequence[str] = field(default_factory=lambda: ["agent"])
+
+    def as_json(self) -> dict[str, str]:
+        """Return the ``agent`` object of every answer."""
+        return {
+            "version": self.version,
+            "instance": self.instance,
+            "kind": self.kind,
+            "hostname": self.hostname,
+        }
+
+
+class _BadRequestError(Exception):
+    """The request cannot be answered; the message says what is wrong with it."""
+
+
+def make_app(
+    spool: Spool, facts: AgentFacts, *, now: Callable[[], float] = time.time
+) -> web.Application:
+    """Return the application that serves ``/v1/range`` and ``/v1/info``."""
+    app = web.Application(middlewares=[_guard(MAX_CONCURRENT)], client_max_size=1)
+    api = _Api(spool, facts, now)
+    app.router.add_get("/v1/range", api.get_range, allow_head=False)
+    app.router.add_get("/v1/info", api.get_info, allow_head=False)
+    return app
+
+
+class _Api:
+    def __init__(self, spool: Spool, facts: AgentFacts, now: Callable[[], float]) -> None:
+        self._spool = spool
+        self._facts = facts
+        self._now = now
+
+    async def get_range(self, request: web.Request) -> web.Response:
+        """Answer closed minutes of ``start <= t < end``; the answer's ``end`` may be earlier."""
+        start, end, kinds = _range_parameters(request)
+        now = self._now()
+        agent = self._facts.as_json()
+        body = await self._spool.call(
+            lambda file: range_answer(file, start=start, end=end, kinds=kinds, now=now, agent=agent)
+        )
+        return await _json_response(request, body)
+
+    async def get_info(self, request: web.Request) -> web.Response:
+        """Answer who the agent is and how it is."""
+        if request.query:
+            raise _BadRequestError("/v1/info takes no parameters")
+        now = self._now()
+        state = await self._spool.state(now)
+        body = {
+            "agent": self._facts.as_json(),
+            "now": now,
+            "oldest": state.oldest,
+            "newest_end": state.newest_end,
+            "spool_bytes": state.size_bytes,
+            "spool_error": state.error,
+            "sample_seconds": self._facts.sample_seconds,
+            "collectors": {
+                name: {"ok": status.ok, "error": status.error, "last_at": status.last_at}
+                for name, status in self._facts.collectors().items()
+            },
+            "services": list(self._facts.services),
+        }
+        return await _json_response(request, orjson.dumps(body))
+
+
+def _range_parameters(request: web.Request) -> tuple[int, int, list[Kind]]:
+    query = request.query
+    for name in query:
+        if name not in {"start", "end", "kinds"}:
+            msg = f"unknown parameter {name[:64]!r}"
+            raise _BadRequestError(msg)
+        if len(query.getall(name)) > 1:
+            msg = f"{name} is given more than once"
+            raise _BadRequestError(msg)
+    start, end = _minute_parameter(query, "start"), _minute_parameter(query, "end")
+    if start >= end:
+        raise _BadRequestError("start must be before end")
+    if "kinds" not in query:
+        return start, end, list(KINDS)
+    asked = query["kinds"].split(",")
+    kinds = [kind for kind in KINDS if kind in asked]
+    if len(asked) != len(kinds):
+        msg = f"kinds must be different ones of {', '.join(KINDS)}"
+        raise _BadRequestError(msg)
+    return start, end, kinds
+
+
+def _minute_parameter(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name)
+    if text is None:
+        msg = f"{name} is missing"
+        raise _BadRequestError(msg)
+    if not (text.isascii() and text.isdigit() and len(text) <= 13):
+        msg = f"{name} must be a Unix time in whole seconds"
+        raise _BadRequestError(msg)
+    value = int(text)
+    if value % 60 or value > MAX_TIME:
+        msg = f"{name} must be the start of a minute"
+        raise _BadRequestError(msg)
+    return value
+
+
+async def _json_response(request: web.Request, body: bytes) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    if len(body) >= _GZIP_FROM_BYTES and _accepts_gzip(request):
+        body = await asyncio.to_thread(gzip.compress, body, 5, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def _accepts_gzip(request: web.Request) -> bool:
+    for part in request.headers.get("Accept-Encoding", "").lower().split(","):
+        coding, _, quality = part.partition(";")
+        if coding.strip() in {"gzip", "*"}:
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _error(status: int, code: str, message: str, **headers: str) -> web.Response:
+    body = orjson.dumps({"error": {"code": code, "message": message}})
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _guard(limit: int) -> Middleware:
+    """Return the middleware that refuses bodies and crowds, and words errors as JSON."""
+    running = 0
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal running
+        if request.body_exists:
+            response = _error(413, "body_refused", "this API takes no request body")
+            response.force_close()
+            return response
+        if running >= limit:
+            return _error(503, "busy", "too many requests at a time", **{"Retry-After": "1"})
+        running += 1
+        try:
+            return await handler(request)
+        except _BadRequestError as exc:
+            return _error(400, "bad_request", str(exc))
+        except web.HTTPMethodNotAllowed as exc:
+            return _error(405, "method_not_allowed", "GET only", Allow=exc.headers["Allow"])
+        except web.HTTPNotFound:
+            return _error(404, "not_found", "paths: /v1/range, /v1/info")
+        finally:
+            running -= 1
+
+    return guard

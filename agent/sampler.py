@@ -1,0 +1,141 @@
+"""Every 15 seconds, aligned to the wall clock: collect, fold into the spool, go on.
+
+Whatever a collector does (raises, hangs, takes longer than the interval), the next sample is
+taken at its time. A minute without any row means to the hub that the agent was not running; so
+when a collector fails, the nodes that it last saw are written without values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.clock import Clock, SystemClock
+from agent.collectors.base import Collected, Collector, CollectorError
+from agent.samples import Sample, make_sample
+from agent.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_INTERVAL_SECONDS = 15
+_REPEATED_TICK_SECONDS = 60.0
+"""A clock that steps back by less than this is waited out; by more, it is the new truth."""
+
+
+@dataclass(slots=True)
+class CollectorStatus:
+    """How the last collection went; ``last_at`` is the last good one's time, None before it."""
+
+    ok: bool = False
+    error: str = "no sample yet"
+    last_at: float | None = None
+
+
+class Sampler:
+    """Runs one collector for as long as the agent runs.
+
+    Args:
+        interval_seconds: time between samples; divides a minute.
+        node_name: the node to report while the collector never succeeded; "" for none.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        spool: Spool,
+        clock: Clock | None = None,
+        *,
+        interval_seconds: int = DEFAULT_INTERVAL_SECONDS,
+        node_name: str = "",
+    ) -> None:
+        self._collector = collector
+        self._spool = spool
+        self._clock = clock or SystemClock()
+        self._interval = interval_seconds
+        self._last_tick = 0.0
+        self._nodes: list[Sample] = [make_sample("node", node_name, {})] if node_name else []
+        self._problems: Sequence[str] = ()
+        self.status = CollectorStatus()
+
+    @property
+    def collector_name(self) -> str:
+        """The collector's name, for ``/v1/info``."""
+        return self._collector.name
+
+    @property
+    def interval_seconds(self) -> int:
+        """Seconds between two samples."""
+        return self._interval
+
+    async def run(self) -> None:
+        """Sample now, then at every tick, until cancelled; then close the collector."""
+        try:
+            await self.sample()
+            while True:
+                await self.wait_for_tick()
+                await self.sample()
+        finally:
+            await self._collector.close()
+
+    async def wait_for_tick(self) -> None:
+        """Sleep until the next multiple of the interval on the wall clock.
+
+        If the clock steps back by less than a minute, ticks that were already sampled are not
+        sampled again.
+        """
+        now = self._clock.time()
+        tick = (now // self._interval + 1) * self._interval
+        if 0 <= self._last_tick - tick < _REPEATED_TICK_SECONDS:
+            tick = self._last_tick + self._interval
+        # Never asleep for long: a step of the clock is noticed within an interval.
+        while 0 < (left := tick - self._clock.time()) <= _REPEATED_TICK_SECONDS + self._interval:
+            await self._clock.sleep(min(left, self._interval))
+        self._last_tick = tick
+
+    async def sample(self) -> None:
+        """Collect once and write it. Failures are recorded and logged, never raised."""
+        at = self._clock.time()
+        samples = await self._collect(at)
+        try:
+            # Under its own time: a reading that took long may have left the minute behind.
+            await self._spool.add(at, samples)
+        except Exception:  # the daemon's outermost loop
+            logger.exception("the sample of %.0f could not be written", at)
+
+    async def _collect(self, at: float) -> Sequence[Sample]:
+        try:
+            # Ends within the interval, so that collections do not pile up and the last one of a
+            # minute is in before the minute is served.
+            async with asyncio.timeout(self._interval - 1):
+                collected = await self._collector.collect(at)
+        except TimeoutError:
+            self._failed(f"took longer than {self._interval - 1} s")
+        except CollectorError as exc:
+            self._failed(str(exc))
+        except Exception as exc:
+            logger.exception("collector %s failed", self._collector.name)
+            self._failed(f"{type(exc).__name__}: {exc}")
+        else:
+            return self._succeeded(at, collected)
+        return self._nodes
+
+    def _succeeded(self, at: float, collected: Collected) -> Sequence[Sample]:
+        if not self.status.ok:
+            logger.info("collector %s works", self._collector.name)
+        if collected.problems and list(collected.problems) != list(self._problems):
+            logger.warning("collector %s: %s", self._collector.name, "; ".join(collected.problems))
+        self._problems = collected.problems
+        self.status = CollectorStatus(ok=True, error="; ".join(collected.problems), last_at=at)
+        self._nodes = [
+            make_sample("node", sample.name, {}, attrs=sample.attrs)
+            for sample in collected.samples
+            if sample.kind == "node"
+        ] or self._nodes
+        return collected.samples
+
+    def _failed(self, error: str) -> None:
+        if self.status.ok or self.status.error != error:
+            logger.error("collector %s: %s", self._collector.name, error)
+        self.status = CollectorStatus(ok=False, error=error, last_at=self.status.last_at)
