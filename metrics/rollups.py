@@ -42,7 +42,7 @@ def minute(cell: Cell | None) -> Cell | None:
     """
     if cell is None:
         return None
-    n, total, low, high = cell.n, cell.total, cell.low, cell.high
+    n, total, low, high = cell
     if not (type(n) is int and type(total) is int and type(low) is int and type(high) is int):
         return None
     if not 1 <= n <= MAX_SAMPLES:

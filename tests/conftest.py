@@ -7,12 +7,15 @@ clusters of ``customer``), ``stranger`` (sees nothing). ``cluster`` is the viewe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 
 from clusters.access import AUDITORS, OPERATORS
 from clusters.models import Cluster, Customer
+from metrics.stores import close_stores
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
 
@@ -96,3 +99,11 @@ def cluster(customer: Customer) -> Cluster:
 @pytest.fixture
 def foreign_cluster(db: None) -> Cluster:
     return ClusterFactory(name="south-1", customer=CustomerFactory(name="Southbank"), **healthy())
+
+
+@pytest.fixture(autouse=True)
+def _own_metric_store(settings, tmp_path) -> Iterator[None]:
+    """Give each test an empty metric store of its own, made when something asks for it."""
+    settings.METRICS_SQLITE_PATH = tmp_path / "metrics.sqlite3"
+    yield
+    close_stores()

@@ -201,11 +201,19 @@ class MetricStore(Protocol):
         """Return the newest minute of one series; None if it was never seen."""
 
     def find(
-        self, clusters: Iterable[UUID], kind: Kind, text: str, *, since: int = 0, limit: int = 100
+        self,
+        clusters: Iterable[UUID],
+        kind: Kind,
+        text: str,
+        *,
+        since: int = 0,
+        limit: int = 100,
+        order: str = "",
     ) -> list[tuple[UUID, LastRow]]:
-        """Return series of several clusters whose ns or name contains ``text``, newest first.
+        """Return series of several clusters whose ns or name contains ``text``.
 
         The case of ASCII letters does not matter; "" finds every series with ``ts >= since``.
+        ``order`` is a field, largest first; "" puts the newest first, then goes by name.
         """
 
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:

@@ -89,12 +89,21 @@ class SqliteStore:
             return sqlite_read.last_one(connection, cluster, key)
 
     def find(
-        self, clusters: Iterable[UUID], kind: Kind, text: str, *, since: int = 0, limit: int = 100
+        self,
+        clusters: Iterable[UUID],
+        kind: Kind,
+        text: str,
+        *,
+        since: int = 0,
+        limit: int = 100,
+        order: str = "",
     ) -> list[tuple[UUID, LastRow]]:
         """Return series of several clusters by a part of their name; reads all last values."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.find(connection, clusters, kind, text, since=since, limit=limit)
+            return sqlite_read.find(
+                connection, clusters, kind, text, since=since, limit=limit, order=order
+            )
 
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
         """Return the first minute of a series ever stored; None if it was never seen."""

@@ -168,8 +168,12 @@ def find(
     *,
     since: int,
     limit: int,
+    order: str,
 ) -> list[tuple[UUID, LastRow]]:
     """See :meth:`metrics.stores.base.MetricStore.find`."""
+    if order and order not in FIELD_NAMES[kind]:
+        msg = f"no {kind} field {order}"
+        raise StoreError(msg)
     wanted = {str(cluster) for cluster in clusters}
     numbers = {
         number: UUID(uuid)
@@ -180,7 +184,8 @@ def find(
         f"{_last_select(kind)} WHERE l.ts >= :since AND s.cluster IN"  # noqa: S608
         " (SELECT value FROM json_each(:clusters)) AND"
         " (instr(lower(s.name), :text) OR instr(lower(s.ns), :text))"
-        " ORDER BY l.ts DESC, s.ns, s.name, s.cluster LIMIT :limit",
+        f" ORDER BY {f'l.{order}' if order else 'l.ts'} DESC, s.ns, s.name, s.cluster"
+        " LIMIT :limit",
         {
             "since": since,
             "clusters": orjson.dumps(list(numbers)).decode(),

@@ -19,7 +19,7 @@ def minute_values(row: MinuteRow, sid: int) -> tuple[list[int | None], int]:
         if cell is None:
             values += (None, None, None)
             continue
-        n, total, low, high = cell.n, cell.total, cell.low, cell.high
+        n, total, low, high = cell
         if (
             type(n) is int
             and type(total) is int

@@ -1,0 +1,172 @@
+"""What :mod:`metrics.query` answers. Times are Unix seconds; ``as_of`` is the end of a minute.
+
+None always means "not measured" or "never", not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from clusters.models import Cluster
+from metrics.catalog import Unit
+from metrics.stores.base import Reason, SeriesKey, WindowState
+
+SegmentState = Literal["done", "gap", "lost", "pending", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch without data and why; clipped to the asked range."""
+
+    start: int
+    end: int
+    state: WindowState
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RangeAnswer:
+    """One field over time: equally long columns, one entry a bucket that has data.
+
+    ``coverage`` is minutes present per minutes expected, 0..1; the open newest bucket counts what
+    can be there so far. ``start`` and ``end`` are the asked range rounded out to whole buckets.
+    """
+
+    t: list[int]
+    mean: list[float]
+    min: list[int]
+    max: list[int]
+    coverage: list[float]
+    tier: str
+    step: int  # seconds; wider than the tier where buckets were merged for the answer
+    unit: Unit
+    start: int
+    end: int
+    gaps: tuple[Gap, ...]
+    as_of: int | None  # end of the cluster's newest data
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesNow:
+    """One node, filesystem or pod as last measured."""
+
+    key: SeriesKey
+    as_of: int
+    present: bool  # False: gone, not in the cluster's newest minutes
+    node: str  # of a pod; "" for others
+    attrs: Mapping[str, str]
+    values: Mapping[str, int | None]  # every field of the kind
+
+    @property
+    def name(self) -> str:
+        """Return the name: of a filesystem its mount point."""
+        return self.key.name
+
+    @property
+    def ns(self) -> str:
+        """Return a pod's namespace, a filesystem's node, "" for a node."""
+        return self.key.ns
+
+    def ratio(self, part: str, whole: str) -> float | None:
+        """Return one field as a share of another, 0..1 (above 1 if it is more)."""
+        amount, total = self.values[part], self.values[whole]
+        return None if amount is None or not total else amount / total
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """Return a node's CPU use as a share of its capacity."""
+        return self.ratio("cpu_mc", "cpu_cap_mc")
+
+    @property
+    def memory_ratio(self) -> float | None:
+        """Return a node's memory working set as a share of its capacity."""
+        return self.ratio("mem_ws", "mem_cap")
+
+    @property
+    def used_ratio(self) -> float | None:
+        """Return how full a filesystem is."""
+        return self.ratio("used", "cap")
+
+    @property
+    def inodes_ratio(self) -> float | None:
+        """Return which share of a node's or filesystem's inodes is in use."""
+        total, free = self.values["inodes_total"], self.values["inodes_free"]
+        return None if free is None or not total else (total - free) / total
+
+    @property
+    def ready(self) -> bool | None:
+        """Return whether a node said that it is ready; None if it did not say."""
+        ready = self.values["ready"]
+        return None if ready is None else ready > 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesList:
+    """Series of one kind of one cluster.
+
+    ``total`` counts what fits the search, ``items`` holds at most the asked number of it.
+    """
+
+    as_of: int | None  # end of the cluster's newest data; None before the first
+    total: int
+    items: tuple[SeriesNow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesDetail:
+    """One node or pod with its past: ``first_seen`` is its first minute ever stored."""
+
+    now: SeriesNow
+    first_seen: int
+    cluster_as_of: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """One hit of a search over clusters."""
+
+    cluster: Cluster
+    now: SeriesNow
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """One series' cells, as long as the answer's ``t``; None where there is no data."""
+
+    key: SeriesKey
+    mean: tuple[float | None, ...]
+    max: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeatAnswer:
+    """One field of all series of a kind on a common grid of cells; rows by ns and name."""
+
+    t: tuple[int, ...]
+    step: int
+    tier: str
+    unit: Unit
+    start: int
+    end: int
+    rows: tuple[HeatRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the coverage strip; neighbours differ in state, reason or ``filled``.
+
+    ``none`` is before the cluster's first window, ``pending`` after its newest data. A ``done``
+    segment that was ``filled`` later keeps its reason.
+    """
+
+    start: int
+    end: int
+    state: SegmentState
+    reason: Reason
+    detail: str
+    got: int  # minutes
+    expected: int
+    filled: bool

@@ -1,0 +1,100 @@
+"""From ledger lines to what people see: gaps on a chart, segments of the coverage strip. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from metrics.answers import Gap, Segment
+from metrics.stores.base import Window
+
+
+def gaps(
+    lines: Iterable[Window], start: int, end: int, *, head: int | None, until: int
+) -> list[Gap]:
+    """Return the gaps within ``[start, end)``, neighbours of one reason joined.
+
+    Args:
+        lines: ledger lines of state gap or lost, ascending.
+        start: Unix time.
+        end: Unix time; not after now.
+        head: end of the newest data; None if there is none.
+        until: end of what can be there. Between ``head`` and it nobody has asked yet.
+    """
+    found: list[Gap] = []
+    for line in lines:
+        gap = Gap(max(line.start, start), min(line.end, end), line.state, line.reason, line.detail)
+        before = found[-1] if found else None
+        if gap.start >= gap.end:
+            continue
+        if (
+            before
+            and before.end >= gap.start
+            and (before.state, before.reason) == (gap.state, gap.reason)
+        ):
+            found[-1] = Gap(before.start, gap.end, gap.state, gap.reason, gap.detail)
+        else:
+            found.append(gap)
+    known = max([start, *([head] if head is not None else []), *(gap.end for gap in found)])
+    if head is not None and known < min(end, until):
+        found.append(Gap(known, min(end, until), "gap", "pending", ""))
+    return found
+
+
+def segments(
+    lines: Sequence[Window], start: int, end: int, *, head: int | None
+) -> tuple[Segment, ...]:
+    """Return segments that cover ``[start, end)`` without holes or overlaps.
+
+    Args:
+        lines: all ledger lines that overlap the range, ascending.
+        start: Unix time.
+        end: Unix time; not after now.
+        head: end of the newest data; None if there is none.
+    """
+    found: list[Segment] = []
+    at = start
+    for line in lines:
+        stop = min(line.end, end)
+        if line.start > at:
+            _append(found, _unknown(at, min(line.start, end), head))
+            at = max(at, min(line.start, end))
+        if stop > at:
+            _append(found, _of_line(line, at, stop))
+            at = stop
+    if at < end:
+        _append(found, _unknown(at, end, head))
+    return tuple(found)
+
+
+def _unknown(start: int, end: int, head: int | None) -> Segment:
+    """Return a stretch that no line tells of: not asked for yet, or before the first window."""
+    asked = head is not None and start >= head
+    return Segment(
+        start, end, "pending" if asked else "none", "pending" if asked else "", "", 0,
+        (end - start) // 60 if asked else 0, filled=False,
+    )  # fmt: skip
+
+
+def _of_line(line: Window, start: int, end: int) -> Segment:
+    """Return a line's part within the range; its minutes are shared out evenly."""
+    share = (end - start) / (line.end - line.start)
+    return Segment(
+        start, end, line.state, line.reason, line.detail, round(line.got * share),
+        round(line.expected * share), filled=line.filled_at is not None,
+    )  # fmt: skip
+
+
+def _append(found: list[Segment], new: Segment) -> None:
+    """Append a segment, or lengthen the one before if it tells the same."""
+    if new.start >= new.end:
+        return
+    if found:
+        last = found[-1]
+        same = (last.state, last.reason, last.filled) == (new.state, new.reason, new.filled)
+        if same and last.end == new.start:
+            found[-1] = Segment(
+                last.start, new.end, last.state, last.reason, new.detail or last.detail,
+                last.got + new.got, last.expected + new.expected, filled=last.filled,
+            )  # fmt: skip
+            return
+    found.append(new)

@@ -1,0 +1,375 @@
+"""The door to the numbers: ranges, lists, heat strips and the ledger of clusters.
+
+Other apps read metrics here and nowhere else. Every function takes a :class:`Cluster` that the
+caller was allowed to see, never an id, and ``now`` as Unix time. Nothing here goes to a cluster:
+what is known stays readable while the cluster is away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from clusters.models import Cluster
+from metrics import coverage as strip
+from metrics.answers import (
+    FoundSeries,
+    Gap,
+    HeatAnswer,
+    HeatRow,
+    RangeAnswer,
+    Segment,
+    SeriesDetail,
+    SeriesList,
+    SeriesNow,
+)
+from metrics.catalog import FIELD_NAMES, Kind, Unit, field_of
+from metrics.retention import retention_of
+from metrics.rollups import rebucket
+from metrics.selection import MAX_POINTS, coverages, select
+from metrics.stores import get_store
+from metrics.stores.base import Columns, LastRow, Position, SeriesKey, StoreError, Window
+from opscenter.core.errors import InvalidInputError, OpsCenterError
+
+__all__ = [
+    "STREAM", "FoundSeries", "Gap", "HeatAnswer", "HeatRow", "MetricsUnavailableError",
+    "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList", "SeriesNow", "Window",
+    "cluster_now", "coverage", "filesystems", "heat", "node", "nodes", "pod", "pods", "position",
+    "range_query", "search_pods", "windows",
+]  # fmt: skip
+
+STREAM = "agent"
+PRESENT_SECONDS = 300
+"""A series without data in the cluster's newest five minutes is gone."""
+
+GONE_NODE_SECONDS = 86_400
+"""A node that is gone stays in the list for a day."""
+
+_LONGEST_RANGE = 10 * 366 * 86_400
+_LATEST = 2**40
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class MetricsUnavailableError(OpsCenterError):
+    """The metric store cannot be read; the log says why."""
+
+    code = "metrics_unavailable"
+    http_status = 503
+
+
+def _reads_store(function: Callable[P, T]) -> Callable[P, T]:
+    """Turn a store's error, which names files, into one that any user may read."""
+
+    @wraps(function)
+    def translated(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except StoreError as exc:
+            log.error("metric store: %s", exc)
+            msg = "The metric store cannot be read at the moment; Ops Center's log says why."
+            raise MetricsUnavailableError(msg) from exc
+
+    return translated
+
+
+@_reads_store
+def range_query(
+    cluster: Cluster,
+    key: SeriesKey,
+    field: str,
+    start: int,
+    end: int,
+    points: int = MAX_POINTS,
+    *,
+    now: int,
+) -> RangeAnswer:
+    """Return one field of one series over time, in at most ``points`` buckets.
+
+    Takes the finest tier that still holds the range and fits, so a narrower range is finer. A
+    series that does not exist gives an empty answer. Two database queries for the retention.
+
+    Args:
+        cluster: visible to the asker.
+        key: which series.
+        field: of :data:`metrics.catalog.CATALOG`.
+        start: Unix time, included.
+        end: Unix time, excluded; may lie in the future.
+        points: 2 to 1,440; beyond that it is taken as the nearest of the two.
+        now: Unix time.
+
+    Raises:
+        InvalidInputError: an empty or absurd range, or an unknown field.
+        MetricsUnavailableError: the store cannot be read.
+    """
+    unit = _check(key.kind, field, start, end)
+    store = get_store()
+    chosen = select(start, end, points=points, now=now, kept=retention_of(cluster).seconds)
+    columns = store.read(cluster.id, key, field, chosen.tier, chosen.start, chosen.end)
+    columns = rebucket(columns, chosen.step)
+    head = store.position(cluster.id, STREAM).head
+    until = _elapsed(head, now)
+    return RangeAnswer(
+        t=columns.t,
+        mean=[total / n for total, n in zip(columns.total, columns.n, strict=True)],
+        min=columns.low,
+        max=columns.high,
+        coverage=coverages(
+            columns, chosen.step, born=store.first_seen(cluster.id, key), until=until
+        ),
+        tier=chosen.tier,
+        step=chosen.step,
+        unit=unit,
+        start=chosen.start,
+        end=chosen.end,
+        gaps=tuple(_gaps(cluster, chosen.start, chosen.end, head, now)),
+        as_of=head,
+    )
+
+
+@_reads_store
+def cluster_now(cluster: Cluster) -> SeriesNow | None:
+    """Return the cluster's own newest minute, summed over its nodes; None before the first."""
+    last = get_store().last_one(cluster.id, SeriesKey("cluster", "", ""))
+    return None if last is None else _now(last, last.ts)
+
+
+@_reads_store
+def nodes(cluster: Cluster, now: int) -> SeriesList:
+    """Return the nodes by name, with those that went within a day before the newest data.
+
+    ``now`` is taken for evenness; the list is relative to the cluster's newest data, so that it
+    reads the same while the cluster is away.
+    """
+    del now
+    newest = _newest(cluster)
+    rows = get_store().last(cluster.id, "node", since=newest - GONE_NODE_SECONDS)
+    items = sorted((_now(row, newest) for row in rows), key=lambda item: item.name)
+    return SeriesList(_as_of(newest), len(items), tuple(items))
+
+
+@_reads_store
+def filesystems(cluster: Cluster, now: int, node: str | None = None) -> SeriesList:
+    """Return the present filesystems, of one node or all, the fullest first."""
+    del now
+    newest = _newest(cluster)
+    rows = get_store().last(cluster.id, "filesystem", since=newest - PRESENT_SECONDS)
+    items = [_now(row, newest) for row in rows if node is None or row.key.ns == node]
+    items.sort(key=lambda item: (-(item.used_ratio or 0), item.ns, item.name))
+    return SeriesList(_as_of(newest), len(items), tuple(items))
+
+
+@_reads_store
+def pods(
+    cluster: Cluster,
+    now: int,
+    order: str = "cpu_mc",
+    limit: int = 100,
+    search: str = "",
+    node: str | None = None,
+) -> SeriesList:
+    """Return the pods that are present, of one node or all.
+
+    Args:
+        cluster: visible to the asker.
+        now: Unix time.
+        order: a field, largest first and not measured last; or "name".
+        limit: at most so many items; 0 for all.
+        search: a part of the namespace, the name or the node, in any case; "" for all.
+        node: only pods that run on this node; None for all.
+
+    Raises:
+        InvalidInputError: an unknown order.
+        MetricsUnavailableError: the store cannot be read.
+    """
+    del now
+    if order != "name" and order not in FIELD_NAMES["pod"]:
+        msg = f"order: {order!r} is no field of a pod"
+        raise InvalidInputError(msg)
+    newest = _newest(cluster)
+    text = search.strip().lower()
+    rows = [
+        row
+        for row in get_store().last(cluster.id, "pod", since=newest - PRESENT_SECONDS)
+        if (node is None or row.node == node)
+        and (not text or text in f"{row.key.ns}/{row.key.name} {row.node}".lower())
+    ]
+    rows.sort(key=lambda row: (row.key.ns, row.key.name))
+    if order != "name":
+        at = FIELD_NAMES["pod"].index(order)
+        rows.sort(key=lambda row: _descending(row.values[at]))
+    shown = rows[:limit] if limit else rows
+    return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in shown))
+
+
+@_reads_store
+def node(cluster: Cluster, name: str) -> SeriesDetail | None:
+    """Return one node, present or gone; None if it was never seen."""
+    return _detail(cluster, SeriesKey("node", "", name))
+
+
+@_reads_store
+def pod(cluster: Cluster, ns: str, name: str) -> SeriesDetail | None:
+    """Return one pod, present or gone; None if it was never seen or is forgotten."""
+    return _detail(cluster, SeriesKey("pod", ns, name))
+
+
+@_reads_store
+def search_pods(
+    clusters: Iterable[Cluster],
+    text: str,
+    *,
+    now: int,
+    order: str = "",
+    limit: int = 100,
+    within_seconds: int = 7 * 86_400,
+) -> list[FoundSeries]:
+    """Return pods of several clusters whose namespace or name contains ``text``.
+
+    Args:
+        clusters: visible to the asker; nothing else is looked at.
+        text: in any case (of ASCII letters); "" finds every pod.
+        now: Unix time.
+        order: a field, largest first; "" for the newest first, then by name.
+        limit: at most so many.
+        within_seconds: how old the newest minute of a pod may be.
+
+    Raises:
+        InvalidInputError: an unknown order.
+        MetricsUnavailableError: the store cannot be read.
+    """
+    if order and order not in FIELD_NAMES["pod"]:
+        msg = f"order: {order!r} is no field of a pod"
+        raise InvalidInputError(msg)
+    by_id = {cluster.id: cluster for cluster in clusters}
+    store = get_store()
+    found = store.find(
+        by_id, "pod", text.strip(), since=now - within_seconds, limit=limit, order=order
+    )
+    newest = {cluster: _newest(by_id[cluster]) for cluster in {cluster for cluster, _ in found}}
+    return [FoundSeries(by_id[cluster], _now(row, newest[cluster])) for cluster, row in found]
+
+
+@_reads_store
+def heat(
+    cluster: Cluster,
+    kind: Kind,
+    field: str,
+    start: int,
+    end: int,
+    cells: int,
+    *,
+    now: int,
+) -> HeatAnswer:
+    """Return one field of every series of a kind on a grid of at most ``cells`` columns.
+
+    Raises:
+        InvalidInputError: an empty or absurd range, or an unknown field.
+        MetricsUnavailableError: the store cannot be read.
+    """
+    unit = _check(kind, field, start, end)
+    chosen = select(start, end, points=cells, now=now, kept=retention_of(cluster).seconds)
+    grid = tuple(range(chosen.start, chosen.end, chosen.step))
+    found = get_store().read_many(cluster.id, kind, field, chosen.tier, chosen.start, chosen.end)
+    rows = [_heat_row(key, rebucket(columns, chosen.step), grid) for key, columns in found.items()]
+    rows.sort(key=lambda row: (row.key.ns, row.key.name))
+    return HeatAnswer(grid, chosen.step, chosen.tier, unit, chosen.start, chosen.end, tuple(rows))
+
+
+@_reads_store
+def windows(cluster: Cluster, start: int, end: int, states: Sequence[str] = ()) -> list[Window]:
+    """Return the ledger's lines that overlap the range, ascending; of ``states`` if given."""
+    return get_store().windows(cluster.id, STREAM, start, end, states=states)
+
+
+@_reads_store
+def position(cluster: Cluster) -> Position:
+    """Return how far the cluster's data is contiguous, and how far it reaches."""
+    return get_store().position(cluster.id, STREAM)
+
+
+@_reads_store
+def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segment, ...]:
+    """Return what became of every moment of the range, for the coverage strip.
+
+    The segments follow one another without holes from ``start`` to ``end`` or to now.
+    """
+    store = get_store()
+    lines = store.windows(cluster.id, STREAM, start, end)
+    head = store.position(cluster.id, STREAM).head
+    return strip.segments(lines, start, min(end, now), head=head)
+
+
+def _check(kind: Kind, field: str, start: int, end: int) -> Unit:
+    """Return the field's unit; refuse what cannot be answered."""
+    try:
+        unit = field_of(kind, field).unit
+    except KeyError as exc:
+        msg = f"field: {kind} has no field {field!r}"
+        raise InvalidInputError(msg) from exc
+    if start >= end:
+        msg = "end: the range is empty; end must be after start"
+        raise InvalidInputError(msg)
+    if start < 0 or end > _LATEST or end - start > _LONGEST_RANGE:
+        msg = "start: the range is longer than ten years or outside of time"
+        raise InvalidInputError(msg)
+    return unit
+
+
+def _elapsed(head: int | None, now: int) -> int:
+    """Return the end of the data that can be there: the head if it is fresh, else now."""
+    now -= now % 60
+    return head if head is not None and 0 <= now - head <= PRESENT_SECONDS else now
+
+
+def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:
+    lines = get_store().windows(cluster.id, STREAM, start, end, states=("gap", "lost"))
+    return strip.gaps(lines, start, min(end, now), head=head, until=_elapsed(head, now))
+
+
+def _newest(cluster: Cluster) -> int:
+    """Return the start of the cluster's newest minute; 0 before the first."""
+    last = get_store().last_one(cluster.id, SeriesKey("cluster", "", ""))
+    return 0 if last is None else last.ts
+
+
+def _as_of(newest: int) -> int | None:
+    return newest + 60 if newest else None
+
+
+def _now(row: LastRow, newest: int) -> SeriesNow:
+    return SeriesNow(
+        key=row.key,
+        as_of=row.ts + 60,
+        present=row.ts >= newest - PRESENT_SECONDS,
+        node=row.node,
+        attrs=row.attrs,
+        values=dict(zip(FIELD_NAMES[row.key.kind], row.values, strict=True)),
+    )
+
+
+def _detail(cluster: Cluster, key: SeriesKey) -> SeriesDetail | None:
+    store = get_store()
+    last = store.last_one(cluster.id, key)
+    first = store.first_seen(cluster.id, key)
+    if last is None or first is None:
+        return None
+    newest = _newest(cluster)
+    return SeriesDetail(_now(last, newest), first, _as_of(newest))
+
+
+def _descending(value: int | None) -> tuple[bool, int]:
+    return (value is None, -(value or 0))
+
+
+def _heat_row(key: SeriesKey, columns: Columns, grid: tuple[int, ...]) -> HeatRow:
+    entries = zip(columns.t, columns.total, columns.n, columns.high, strict=True)
+    cells = {t: (total / n, high) for t, total, n, high in entries}
+    nothing: tuple[None, None] = (None, None)
+    row = [cells.get(t, nothing) for t in grid]
+    return HeatRow(key, tuple(mean for mean, _ in row), tuple(high for _, high in row))

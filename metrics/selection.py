@@ -1,0 +1,85 @@
+"""Which tier answers a range, and in which buckets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metrics.catalog import TIERS
+from metrics.rollups import bucket_start
+from metrics.stores.base import Columns
+
+MAX_POINTS = 1_440
+MIN_POINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Buckets of ``step`` seconds from ``start`` to ``end``, made from the buckets of ``tier``."""
+
+    tier: str
+    step: int  # a whole multiple of the tier's width
+    start: int  # the asked start, rounded down to a bucket
+    end: int  # the asked end, rounded up to a bucket
+
+    @property
+    def count(self) -> int:
+        """Return how many buckets there are."""
+        return (self.end - self.start) // self.step
+
+
+def select(start: int, end: int, *, points: int, now: int, kept: Mapping[str, int]) -> Selection:
+    """Choose the finest tier that still holds the whole range in at most ``points`` buckets.
+
+    Where no tier is coarse enough, the coarsest that holds the range is merged into wider
+    buckets. A range that reaches back further than anything is kept gets the longest-kept tier.
+
+    Args:
+        start: Unix time.
+        end: after ``start``.
+        points: at most so many buckets; taken as 2 to 1,440.
+        now: Unix time, from which retention counts.
+        kept: tier name -> how long it is kept, in seconds.
+
+    Raises:
+        ValueError: if the range is empty.
+    """
+    if start >= end:
+        msg = "start must be before end"
+        raise ValueError(msg)
+    points = max(MIN_POINTS, min(points, MAX_POINTS))
+    tiers = [tier for tier in TIERS if start >= now - kept[tier]]
+    if not tiers:
+        # max() takes the first of equals: the finest of the longest-kept.
+        tiers = [max(TIERS, key=lambda tier: kept[tier])]
+    for tier in tiers:
+        selection = _aligned(tier, TIERS[tier], start, end)
+        if selection.count <= points:
+            return selection
+    tier = tiers[-1]
+    width = TIERS[tier]
+    times = max(1, (end - start) // width // points)
+    while (selection := _aligned(tier, width * times, start, end)).count > points:
+        times += 1
+    return selection
+
+
+def _aligned(tier: str, step: int, start: int, end: int) -> Selection:
+    return Selection(tier, step, bucket_start(start, step), bucket_start(end + step - 1, step))
+
+
+def coverages(columns: Columns, step: int, *, born: int | None, until: int) -> list[float]:
+    """Return each bucket's minutes present per minutes expected, 0..1.
+
+    Args:
+        columns: buckets of ``step`` seconds.
+        step: in seconds.
+        born: first minute of the series: earlier ones are not expected; None = not known.
+        until: end of what can be there; the open bucket is expected up to here.
+    """
+    found = []
+    for t, n in zip(columns.t, columns.n, strict=True):
+        since = max(t, born) if born is not None else t
+        expected = max(1, (min(t + step, until) - since) // 60)
+        found.append(min(1.0, n / expected))
+    return found

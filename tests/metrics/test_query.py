@@ -1,0 +1,274 @@
+"""What pages and the API read, by value."""
+
+from __future__ import annotations
+
+import pytest
+
+from metrics import query
+from metrics.answers import Gap, Segment
+from metrics.models import CustomerRetention, RetentionClass
+from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
+from metrics.stores import close_stores, get_store
+from metrics.stores.base import Batch, Cell, SeriesInfo
+from opscenter.core.errors import InvalidInputError
+from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, row, window
+
+pytestmark = pytest.mark.django_db
+
+DAY = 86_400
+NOW = T0 + 7200
+
+
+def write(cluster, rows=(), **batch):
+    get_store().write(cluster.id, STREAM, Batch(rows=rows, **batch))
+
+
+def minutes(key, start, count, **fields):
+    return [row(key, start + 60 * m, **fields) for m in range(count)]
+
+
+def test_a_short_range_is_answered_from_minutes(cluster):
+    write(
+        cluster,
+        [row(POD, T0, cpu_mc=Cell(4, 10, 1, 5)), row(POD, T0 + 120, cpu_mc=7)],
+        head=NOW,
+    )
+    answer = query.range_query(cluster, POD, "cpu_mc", T0, T0 + 3600, now=NOW)
+    assert (answer.t, answer.mean, answer.min, answer.max) == (
+        [T0, T0 + 120],
+        [3, 7],
+        [1, 7],
+        [5, 7],
+    )
+    assert (answer.tier, answer.step, answer.unit) == ("1m", 60, "millicores")
+    assert answer.coverage == [1, 1]
+    assert (answer.start, answer.end, answer.gaps, answer.as_of) == (T0, T0 + 3600, (), NOW)
+
+
+def test_a_wide_range_is_answered_from_wide_buckets_with_true_means(cluster):
+    write(cluster, [row(POD, T0 + 60 * m, cpu_mc=m) for m in range(0, 60, 2)], head=NOW)
+    answer = query.range_query(cluster, POD, "cpu_mc", T0, T0 + 3600, 12, now=NOW)
+    assert (answer.tier, answer.step) == ("10m", 600)
+    assert answer.mean == [4, 14, 24, 34, 44, 54]
+    assert answer.coverage == [0.5] * 6
+    answer = query.range_query(cluster, POD, "cpu_mc", T0 - 30 * DAY, T0 + 3600, 100, now=NOW)
+    assert (answer.tier, answer.step) == ("1h", 8 * 3600)
+    assert answer.t == [T0 - T0 % (8 * 3600)]
+    assert (answer.mean, answer.min, answer.max) == ([29], [0], [58])
+
+
+def test_the_open_bucket_counts_only_what_can_be_there(cluster):
+    write(cluster, minutes(NODE, T0, 65, cpu_mc=1), head=T0 + 3900)
+    answer = query.range_query(cluster, NODE, "cpu_mc", T0, T0 + 7200, 2, now=T0 + 3990)
+    assert (answer.tier, answer.coverage, answer.gaps) == ("1h", [1, 1], ())
+
+
+def test_a_pod_born_within_a_bucket_is_not_blamed_for_the_time_before(cluster):
+    write(cluster, minutes(POD, T0 + 1800, 30, cpu_mc=1), head=NOW)
+    answer = query.range_query(cluster, POD, "cpu_mc", T0, T0 + 3600, 2, now=NOW)
+    assert answer.coverage == [1]
+
+
+def test_retention_of_the_customer_decides_which_tier_still_holds_a_range(cluster):
+    start = NOW - 20 * DAY
+    assert query.range_query(cluster, POD, "cpu_mc", start, start + 3600, now=NOW).tier == "10m"
+    long = RetentionClass.objects.create(name="Bank", days_1m=30)
+    CustomerRetention.objects.create(customer=cluster.customer, retention_class=long)
+    assert query.range_query(cluster, POD, "cpu_mc", start, start + 3600, now=NOW).tier == "1m"
+
+
+def test_gaps_are_clipped_joined_and_named(cluster):
+    write(
+        cluster,
+        minutes(NODE, T0, 10, cpu_mc=1),
+        windows=[
+            window(T0, T0 + 600),
+            window(T0 + 600, T0 + 1200, "gap"),
+            window(T0 + 1200, T0 + 1800, "gap", detail="no session"),
+            window(T0 + 1800, T0 + 2400, "lost", reason="agent_stopped"),
+        ],
+        head=T0 + 600,
+    )
+    answer = query.range_query(cluster, NODE, "cpu_mc", T0, T0 + 3600, now=T0 + 3000)
+    assert answer.gaps == (
+        Gap(T0 + 600, T0 + 1800, "gap", "tunnel_down", "no session"),
+        Gap(T0 + 1800, T0 + 2400, "lost", "agent_stopped", ""),
+        Gap(T0 + 2400, T0 + 3000, "gap", "pending", ""),
+    )
+    answer = query.range_query(cluster, NODE, "cpu_mc", T0 + 900, T0 + 960, now=T0 + 3000)
+    assert answer.gaps == (Gap(T0 + 900, T0 + 960, "gap", "tunnel_down", ""),)
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "start", "end", "says"),
+    [
+        (POD, "load1_m", T0, T0 + 60, "field"),
+        (POD, "cpu_mc", T0, T0, "end"),
+        (POD, "cpu_mc", -60, T0, "start"),
+        (POD, "cpu_mc", 0, T0, "start"),
+        (POD, "cpu_mc", T0, 2**70, "start"),
+        (SeriesKey("disk", "", ""), "cpu_mc", T0, T0 + 60, "field"),
+    ],
+)
+def test_a_range_that_cannot_be_answered_is_refused_with_the_input_named(
+    cluster, key, field, start, end, says
+):
+    with pytest.raises(InvalidInputError, match=f"^{says}: "):
+        query.range_query(cluster, key, field, start, end, now=NOW)
+
+
+def test_a_cluster_without_data_answers_empty(cluster):
+    answer = query.range_query(cluster, CLUSTER, "cpu_mc", T0, T0 + 60, now=NOW)
+    assert (answer.t, answer.gaps, answer.as_of) == ([], (), None)
+    assert query.nodes(cluster, NOW).as_of is None
+    assert query.pods(cluster, NOW).items == ()
+    assert query.cluster_now(cluster) is None
+    assert query.node(cluster, "n1") is None
+    assert query.heat(cluster, "node", "cpu_mc", T0, NOW, 12, now=NOW).rows == ()
+    assert query.coverage(cluster, T0, NOW, now=NOW) == (
+        Segment(T0, NOW, "none", "", "", 0, 0, filled=False),
+    )
+
+
+def test_nodes_carry_ratios_readiness_and_whether_they_are_there(cluster):
+    gone, old = SeriesKey("node", "", "n0"), SeriesKey("node", "", "n9")
+    newest = T0 + 2 * DAY
+    write(
+        cluster,
+        [
+            row(old, T0, cpu_mc=1),
+            row(gone, newest - 3600, cpu_mc=1),
+            row(NODE, newest, cpu_mc=500, cpu_cap_mc=2000, mem_ws=3, ready=1),
+        ],
+        infos=[SeriesInfo(NODE, attrs={"role": "worker"})],
+    )
+    answer = query.nodes(cluster, NOW)
+    assert (answer.as_of, answer.total) == (newest + 60, 2)
+    away, here = answer.items
+    assert (away.name, away.present, away.ready, away.cpu_ratio) == ("n0", False, None, None)
+    assert (here.name, here.present, here.ready, here.cpu_ratio) == ("n1", True, True, 0.25)
+    assert (here.memory_ratio, here.attrs, here.as_of) == (None, {"role": "worker"}, newest + 60)
+    assert query.cluster_now(cluster).values["nodes_total"] == 1
+
+
+def test_filesystems_come_fullest_first(cluster):
+    def disk(node, mount, used):
+        return row(
+            SeriesKey("filesystem", node, mount), T0, used=used, cap=100, inodes_total=10,
+            inodes_free=4,
+        )  # fmt: skip
+
+    write(
+        cluster, [row(NODE, T0, cpu_mc=1), disk("n1", "/", 50), disk("n2", "/", 90),
+                  disk("n1", "/data", 70)],
+    )  # fmt: skip
+    items = query.filesystems(cluster, NOW).items
+    assert [(i.ns, i.name, i.used_ratio) for i in items] == [
+        ("n2", "/", 0.9), ("n1", "/data", 0.7), ("n1", "/", 0.5)
+    ]  # fmt: skip
+    assert items[0].inodes_ratio == 0.6
+    assert [i.name for i in query.filesystems(cluster, NOW, node="n1").items] == ["/data", "/"]
+
+
+def test_pods_are_ordered_searched_limited_and_counted(cluster):
+    def key(name, ns="default"):
+        return SeriesKey("pod", ns, name)
+
+    write(
+        cluster,
+        [
+            row(NODE, T0 + 600, cpu_mc=1),
+            row(key("gone"), T0, cpu_mc=9999),
+            row(key("b"), T0 + 600, cpu_mc=5, mem_ws=1),
+            row(key("a"), T0 + 600, cpu_mc=5),
+            row(key("silent"), T0 + 600, mem_ws=7),
+            row(key("Web", "shop"), T0 + 600, cpu_mc=80),
+        ],
+        infos=[SeriesInfo(key("b"), "n7")],
+    )
+
+    def names(**how):
+        return [pod.name for pod in query.pods(cluster, NOW, **how).items]
+
+    assert names() == ["Web", "a", "b", "silent"]
+    assert names(order="mem_ws") == ["silent", "b", "a", "Web"]
+    assert names(order="name") == ["a", "b", "silent", "Web"]
+    assert names(search="SHOP/w") == ["Web"]
+    assert names(search="n7") == ["b"]
+    assert names(node="n7") == ["b"]
+    answer = query.pods(cluster, NOW, limit=1)
+    assert (answer.total, len(answer.items), answer.as_of) == (4, 1, T0 + 660)
+    assert len(query.pods(cluster, NOW, limit=0).items) == 4
+    with pytest.raises(InvalidInputError, match=r"^order: "):
+        query.pods(cluster, NOW, order="1; DROP TABLE")
+
+
+def test_a_pod_is_still_known_after_its_end(cluster):
+    write(cluster, [row(POD, T0, cpu_mc=1), row(NODE, T0 + 3600, cpu_mc=1)])
+    found = query.pod(cluster, "default", "web-1")
+    assert (found.first_seen, found.now.present, found.now.as_of) == (T0, False, T0 + 60)
+    assert found.cluster_as_of == T0 + 3660
+    assert query.pod(cluster, "default", "web-2") is None
+    assert query.node(cluster, "n1").now.present
+
+
+def test_a_search_looks_at_the_given_clusters_only(cluster, foreign_cluster):
+    for each in (cluster, foreign_cluster):
+        write(each, [row(POD, T0, cpu_mc=5), row(SeriesKey("pod", "x", "api"), T0, cpu_mc=9)])
+    found = query.search_pods([cluster], "WEB", now=NOW)
+    assert [(hit.cluster, hit.now.key) for hit in found] == [(cluster, POD)]
+    both = query.search_pods([cluster, foreign_cluster], "", now=NOW, order="cpu_mc", limit=3)
+    assert [hit.now.values["cpu_mc"] for hit in both] == [9, 9, 5]
+    assert query.search_pods([cluster], "web", now=T0 + 8 * DAY) == []
+    with pytest.raises(InvalidInputError):
+        query.search_pods([cluster], "", now=NOW, order="name")
+
+
+def test_a_heat_strip_has_one_grid_for_all_series(cluster):
+    other = SeriesKey("node", "", "n0")
+    write(
+        cluster,
+        [*minutes(NODE, T0, 20, cpu_mc=10), *minutes(other, T0 + 600, 5, cpu_mc=Cell(2, 8, 3, 5))],
+    )
+    answer = query.heat(cluster, "node", "cpu_mc", T0, T0 + 1800, 3, now=NOW)
+    assert (answer.t, answer.step, answer.unit) == ((T0, T0 + 600, T0 + 1200), 600, "millicores")
+    assert [(r.key.name, r.mean, r.max) for r in answer.rows] == [
+        ("n0", (None, 4, None), (None, 5, None)),
+        ("n1", (10, 10, None), (10, 10, None)),
+    ]
+
+
+def test_coverage_tells_of_every_moment(cluster):
+    write(
+        cluster,
+        windows=[
+            window(T0, T0 + 600),
+            window(T0 + 600, T0 + 1200),
+            window(T0 + 1200, T0 + 1800, filled_at=T0 + 9000, reason="tunnel_down"),
+            window(T0 + 2400, T0 + 3000, "lost", reason="spool_expired", got=4),
+        ],
+        head=T0 + 3000,
+    )
+    found = query.coverage(cluster, T0 - 600, T0 + 9999, now=T0 + 3600)
+    assert [(s.start - T0, s.end - T0, s.state, s.reason) for s in found] == [
+        (-600, 0, "none", ""),
+        (0, 1200, "done", ""),
+        (1200, 1800, "done", "tunnel_down"),
+        (1800, 2400, "none", ""),
+        (2400, 3000, "lost", "spool_expired"),
+        (3000, 3600, "pending", "pending"),
+    ]
+    assert [(s.got, s.expected, s.filled) for s in found[1:3]] == [(20, 20, False), (10, 10, True)]
+    clipped = query.coverage(cluster, T0 + 2700, T0 + 2760, now=T0 + 3600)
+    assert [(s.got, s.expected) for s in clipped] == [(0, 1)]
+    assert [w.start for w in query.windows(cluster, T0, T0 + 3600, states=["lost"])] == [T0 + 2400]
+    assert query.position(cluster).head == T0 + 3000
+
+
+def test_a_broken_store_is_told_without_naming_files(cluster, settings, caplog):
+    settings.METRICS_SQLITE_PATH.write_bytes(b"no database at all" * 100)
+    with pytest.raises(MetricsUnavailableError) as caught:
+        query.nodes(cluster, NOW)
+    assert str(settings.METRICS_SQLITE_PATH) not in str(caught.value)
+    assert str(settings.METRICS_SQLITE_PATH) in caplog.text
+    close_stores()

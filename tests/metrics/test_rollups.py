@@ -1,0 +1,121 @@
+"""The arithmetic of rollups."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics import rollups
+from metrics.catalog import FIELD_NAMES
+from metrics.stores.base import Cell, Columns
+
+CELLS = st.none() | st.lists(st.integers(-(2**57), 2**57), min_size=1, max_size=5).map(
+    lambda values: Cell(len(values), sum(values), min(values), max(values))
+)
+
+
+@pytest.mark.parametrize(
+    ("total", "n", "mean"), [(10, 4, 3), (9, 4, 2), (-10, 4, -2), (0, 3, 0), (7, 1, 7), (-1, 2, 0)]
+)
+def test_a_mean_is_rounded_halves_up(total, n, mean):
+    assert rollups.rounded_mean(total, n) == mean
+
+
+def test_a_minute_is_its_mean_with_the_extremes():
+    assert rollups.minute(Cell(4, 10, 1, 5)) == Cell(1, 3, 1, 5)
+    assert rollups.minute(None) is None
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(0, 0, 0, 0),
+        Cell(-1, -5, 5, 5),
+        Cell(1, 5, 6, 7),
+        Cell(1, 5, 3, 4),
+        Cell(1, 2**57 + 1, 0, 2**57 + 1),
+        Cell(10**9, 10**9, 1, 1),
+        Cell(1, 1.5, 1, 2),
+        Cell(1, True, 1, 1),
+        Cell(1, float("nan"), 0, 0),
+    ],
+)
+def test_nonsense_is_refused(cell):
+    assert rollups.minute(cell) is None
+
+
+@given(cells=st.lists(CELLS, max_size=12), cuts=st.lists(st.integers(0, 12), max_size=4))
+def test_merging_in_any_grouping_and_order_gives_the_same(cells, cuts):
+    bounds = [0, *sorted(cuts), len(cells)]
+    grouped = [rollups.merge(cells[a:b]) for a, b in pairwise(bounds) if a <= b]
+    assert rollups.merge(reversed(grouped)) == rollups.merge(cells)
+
+
+@given(cells=st.lists(CELLS, min_size=60, max_size=60))
+def test_an_hour_from_ten_minutes_equals_an_hour_from_minutes(cells):
+    minutes = [rollups.minute(cell) for cell in cells]
+    tens = [rollups.merge(minutes[at : at + 10]) for at in range(0, 60, 10)]
+    hour = rollups.merge(minutes)
+    assert rollups.merge(tens) == hour
+    if hour:
+        assert hour.n == sum(cell is not None for cell in cells)
+        assert hour.low * hour.n <= hour.total <= hour.high * hour.n
+        assert abs(hour.total) < 2**63
+
+
+def test_rows_merge_field_by_field():
+    one, two = Cell(1, 5, 5, 5), Cell(1, 7, 6, 9)
+    assert rollups.merge_rows([(one, None), (two, two)]) == (Cell(2, 12, 5, 9), two)
+    assert rollups.merge_rows([]) == ()
+
+
+def test_a_cluster_is_summed_over_the_nodes_that_measured():
+    def node(**fields):
+        return tuple(fields.get(name) for name in FIELD_NAMES["node"])
+
+    cells = dict(
+        zip(
+            FIELD_NAMES["cluster"],
+            rollups.cluster_minute(
+                [
+                    node(
+                        cpu_mc=Cell(1, 10, 5, 20),
+                        uptime_s=Cell(1, 90, 60, 120),
+                        etcd_fsync_us=Cell(1, 4, 3, 9),
+                        ready=Cell(1, 1, 1, 1),
+                    ),
+                    node(
+                        cpu_mc=Cell(1, 30, 30, 31),
+                        uptime_s=Cell(1, 80, 70, 100),
+                        etcd_fsync_us=Cell(1, 6, 1, 7),
+                        ready=Cell(1, 0, 0, 0),
+                    ),
+                    node(mem_ws=Cell(1, 7, 7, 7)),
+                ]
+            ),
+            strict=True,
+        )
+    )
+    assert cells["cpu_mc"] == Cell(1, 40, 40, 40)
+    assert cells["mem_ws"] == Cell(1, 7, 7, 7)
+    assert cells["uptime_s"] == Cell(1, 80, 60, 100)
+    assert cells["etcd_fsync_us"] == Cell(1, 6, 3, 9)
+    assert cells["nodes_ready"] == Cell(1, 1, 1, 1)
+    assert cells["nodes_total"] == Cell(1, 3, 3, 3)
+    assert cells["fs_used"] is None
+
+
+def test_a_cluster_whose_nodes_say_nothing_of_ready_has_no_ready_count():
+    cells = rollups.cluster_minute([(None,) * len(FIELD_NAMES["node"])])
+    assert cells[FIELD_NAMES["cluster"].index("nodes_ready")] is None
+
+
+def test_columns_merge_into_wider_buckets():
+    columns = Columns([600, 1200, 1800], [10, 5, 1], [100, 10, 3], [9, 1, 3], [11, 4, 3])
+    assert rollups.rebucket(columns, 1200) == Columns(
+        [0, 1200], [10, 6], [100, 13], [9, 1], [11, 4]
+    )
+    assert rollups.rebucket(columns, 600) == columns
