@@ -44,7 +44,11 @@ def agent_command() -> Command | None:
     if cluster is not None and cluster.status == Cluster.Status.REVOKED:
         logger.warning("the cluster %s is revoked: the local agent is not started", NAME)
         return None
-    environment = {"OPSCENTER_AGENT_DATA_DIR": str(agent_directory())}
+    environment = {
+        "OPSCENTER_AGENT_DATA_DIR": str(agent_directory()),
+        # Spreading the first connects of a fleet makes no sense for one agent beside its hub.
+        "OPSCENTER_AGENT_FIRST_CONNECT_SECONDS": "0",
+    }
     if not _is_enrolled():
         environment |= _enrolment(cluster)
     return Command((sys.executable, "-m", "agent", "run"), environment)
