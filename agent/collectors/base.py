@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,14 @@ from agent.samples import Sample
 
 RATE_MAX_SECONDS = 120.0
 """Two readings further apart say nothing about "now": the machine or the agent stood still."""
+
+_VIRTUAL_INTERFACES = re.compile(
+    # Loopback, containers' and overlays' ends, bridges, tunnels, and what is stacked on a real
+    # interface (bonds, VLANs): their traffic is counted where it leaves the machine.
+    r"(lo|veth.*|docker.*|br\d+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
+    r"vxlan.*|tun\d.*|tap.*|wg\d.*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit\d.*|gre.*|"
+    r"ip6tnl.*|tunl.*|bond\d+|team\d+|podman.*|vmnet.*|ovs-.*|weave.*|antrea.*|.*\.\d+)$"
+)
 
 T = TypeVar("T")
 
@@ -48,6 +57,11 @@ class Collector(Protocol):
 
     async def close(self) -> None:
         """Give sockets and threads back."""
+
+
+def is_virtual_interface(name: str) -> bool:
+    """Tell by its name whether an interface's traffic is counted elsewhere or stays inside."""
+    return _VIRTUAL_INTERFACES.match(name) is not None
 
 
 class Rates:

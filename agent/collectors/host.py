@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.collectors.base import Collected, CollectorError, DaemonCall, Rates
+from agent.collectors.base import Collected, CollectorError, DaemonCall, Rates, is_virtual_interface
 from agent.collectors.cgroups import CgroupUnits, find_layout
 from agent.collectors.filesystems import Filesystems
 from agent.collectors.processes import ProcessGroups
@@ -29,13 +29,6 @@ from agent.samples import make_sample
 
 READ_SECONDS = 10.0
 
-_VIRTUAL_INTERFACES = re.compile(
-    # Loopback, containers' and overlays' ends, bridges, tunnels, and what is stacked on a real
-    # interface (bonds, VLANs): their traffic is counted where it leaves the machine.
-    r"(lo|veth.*|docker.*|br\d+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
-    r"vxlan.*|tun\d.*|tap.*|wg\d.*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit\d.*|gre.*|"
-    r"ip6tnl.*|tunl.*|bond\d+|team\d+|podman.*|vmnet.*|ovs-.*|weave.*|antrea.*|.*\.\d+)$"
-)
 _STEAL = 8  # user nice system idle iowait irq softirq steal guest guest_nice
 _BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)
 
@@ -180,7 +173,7 @@ class HostCollector:
         for line in _read_lines(self._proc / "net" / "dev"):
             interface, colon, rest = line.rpartition(":")
             columns = rest.split()
-            if not colon or len(columns) < 9 or _VIRTUAL_INTERFACES.match(interface.strip()):
+            if not colon or len(columns) < 9 or is_virtual_interface(interface.strip()):
                 continue
             for field, column in (("net_rx_bps", 0), ("net_tx_bps", 8)):
                 key = f"{interface.strip()} {field}"

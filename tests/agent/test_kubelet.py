@@ -1,0 +1,413 @@
+import datetime
+import ipaddress
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.catalog import FIELDS
+from agent.collectors.base import CollectorError
+from agent.collectors.kubeapi import KubeAccess
+from agent.collectors.kubelet import KubeletCollector
+from agent.collectors.kubeobjects import parse_node, parse_pod, quantity, timestamp
+from tests.agent.kubernetes import GIB, FakeKubernetes, node, pod, pod_stats, summary
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+async def kubernetes():
+    server = FakeKubernetes(NOW)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def collector(kubernetes, tmp_path):
+    url = await kubernetes.start()
+    token = tmp_path / "token"
+    token.write_text(kubernetes.token + "\n")
+    collector = KubeletCollector(KubeAccess(url, token, None), list_seconds=2, summary_seconds=1)
+    yield collector
+    await collector.close()
+
+
+def rows(collected, kind):
+    return {
+        (sample.ns, sample.name): dict(zip(FIELDS[kind], sample.values, strict=True))
+        for sample in collected.samples
+        if sample.kind == kind
+    }
+
+
+def attrs(collected, kind, name):
+    return next(s.attrs for s in collected.samples if s.kind == kind and s.name == name)
+
+
+async def test_nodes_pods_and_filesystems_have_exact_numbers(kubernetes, collector):
+    await collector.collect(NOW)
+    kubernetes.summaries["n1"] = summary("n1", kubernetes.pods, at=NOW + 15, rx=10**9 + 30_000)
+    collected = await collector.collect(NOW + 15)
+    assert collected.problems == []
+    assert rows(collected, "node")["", "n1"] == {
+        "cpu_mc": 1250,
+        "cpu_cap_mc": 4000,
+        "mem_ws": 5 * GIB,
+        "mem_cap": 16_393_164 * 1024,
+        "fs_used": 35 * GIB,
+        "fs_cap": 100 * GIB,
+        "inodes_total": 6_258_720,
+        "inodes_free": 6_120_096,
+        "net_rx_bps": 2000,
+        "net_tx_bps": 1000,
+        "load1_m": None,
+        "uptime_s": 86_400,
+        "pods": 1,
+        "ready": 1,
+        "etcd_fsync_us": None,
+    }
+    assert attrs(collected, "node", "n1") == {
+        "roles": "control-plane",
+        "kubelet": "v1.29.3",
+        "os": "Debian GNU/Linux 12 (bookworm)",
+        "kernel": "6.1.0-18-amd64",
+        "arch": "amd64",
+        "runtime": "containerd://1.7.13",
+        "conditions": "DiskPressure",
+    }
+    assert rows(collected, "pod") == {
+        ("shop", "web-6d4cf56db6-x2x9k"): {
+            "cpu_mc": 152,
+            "mem_ws": 100 * 2**20,
+            "mem_rss": 80 * 2**20,
+            "fs_used": 123_904,
+            "net_rx_bps": 200,
+            "net_tx_bps": 400,
+            "restarts": 4,
+        }
+    }
+    assert attrs(collected, "pod", "web-6d4cf56db6-x2x9k") == {
+        "phase": "Running",
+        "reason": "CrashLoopBackOff",
+        "owner": "Deployment/web",
+        "image": "registry.example/web:1.4 +1",
+        "last_termination": "OOMKilled",
+    }
+    disks = rows(collected, "filesystem")
+    assert disks["n1", "nodefs"] == {
+        "used": 35 * GIB,
+        "cap": 100 * GIB,
+        "inodes_total": 6_258_720,
+        "inodes_free": 6_120_096,
+    }
+    assert disks["n1", "imagefs"]["used"] == 8 * GIB
+    assert attrs(collected, "filesystem", "imagefs") == {"shares": "nodefs"}
+
+
+async def test_an_image_filesystem_of_its_own_adds_to_the_node(kubernetes, collector):
+    image = kubernetes.summaries["n1"]["node"]["runtime"]["imageFs"]
+    image |= {"capacityBytes": 50 * GIB, "availableBytes": 42 * GIB}
+    collected = await collector.collect(NOW)
+    values = rows(collected, "node")["", "n1"]
+    assert (values["fs_used"], values["fs_cap"]) == (43 * GIB, 150 * GIB)
+    assert attrs(collected, "filesystem", "imagefs") == {}
+
+
+async def test_lists_are_fetched_page_by_page_and_begun_anew_when_they_expire(
+    kubernetes, collector
+):
+    kubernetes.page_limit = 7
+    kubernetes.pods = [pod("shop", f"web-{n}", "n2") for n in range(40)]
+    kubernetes.expire_continue_once = True
+    collected = await collector.collect(NOW)
+    assert len(rows(collected, "pod")) == 40
+    assert rows(collected, "node")["", "n2"]["pods"] == 40
+    assert sum("pods?limit=500" in path for path in kubernetes.requests) == 1 + 1 + 6
+
+
+async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes, collector):
+    kubernetes.nodes[0] = node("n1", ready="Unknown", role="control-plane")
+    kubernetes.summaries["n1"] = None
+    kubernetes.nodes.append(node("n3"))
+    kubernetes.silent.add("n3")
+    collected = await collector.collect(NOW)
+    values = rows(collected, "node")
+    assert values["", "n1"]["ready"] == 0
+    assert values["", "n1"]["cpu_cap_mc"] == 4000
+    assert values["", "n1"]["pods"] == 1
+    assert {values["", "n1"][f] for f in ("cpu_mc", "mem_ws", "fs_used", "uptime_s")} == {None}
+    assert values["", "n3"]["ready"] == 1
+    assert values["", "n3"]["mem_ws"] is None
+    assert values["", "n2"]["mem_ws"] == 5 * GIB
+    problems = "\n".join(collected.problems)
+    assert "node n1: /api/v1/nodes/n1/proxy/stats/summary: HTTP 503" in problems
+    assert "node n3: " in problems
+    assert "no answer within 1 s" in problems
+    # Its pods are still there, with what the API server knows.
+    assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["restarts"] == 4
+    assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["cpu_mc"] is None
+
+
+async def test_summaries_are_asked_for_at_the_same_time(kubernetes, collector):
+    kubernetes.nodes = [node(f"n{n}") for n in range(30)]
+    kubernetes.summaries = {f"n{n}": summary(f"n{n}", [], at=NOW) for n in range(30)}
+    collected = await collector.collect(NOW)
+    assert collected.problems == []
+    assert kubernetes.most_concurrent > 5
+
+
+async def test_an_empty_summary_is_no_numbers_not_zeros(kubernetes, collector):
+    for empty in ({}, {"node": {}, "pods": []}, {"node": None, "pods": None}):
+        kubernetes.summaries["n2"] = empty
+        values = rows(await collector.collect(NOW), "node")["", "n2"]
+        known = {field for field, value in values.items() if value is not None}
+        assert known == {"cpu_cap_mc", "mem_cap", "pods", "ready"}
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"<html>", b"[]", b'{"node": NaN}', b'{"node": 5, "pods": {"a": 1}}', b"null"]
+)
+async def test_a_kubelet_that_answers_nonsense_costs_only_its_own_numbers(
+    kubernetes, collector, answer
+):
+    kubernetes.summaries["n2"] = answer
+    collected = await collector.collect(NOW)
+    values = rows(collected, "node")
+    assert values["", "n1"]["cpu_mc"] == 1250
+    assert values["", "n2"]["cpu_mc"] is None
+
+
+async def test_an_old_kubelet_tells_cpu_memory_and_disk_by_container(kubernetes, collector):
+    [stats] = kubernetes.summaries["n1"]["pods"]
+    for field in ("cpu", "memory", "ephemeral-storage"):
+        del stats[field]
+    values = rows(await collector.collect(NOW), "pod")["shop", "web-6d4cf56db6-x2x9k"]
+    assert values["cpu_mc"] == 150
+    assert values["mem_ws"] == 90 * 2**20
+    assert values["fs_used"] == 61_440 + 28_672
+
+
+async def test_cpu_comes_from_the_counter_where_there_is_no_rate(kubernetes, collector):
+    def with_counter(at, counter):
+        answer = summary("n2", [], at=at)
+        del answer["node"]["cpu"]["usageNanoCores"]
+        answer["node"]["cpu"]["usageCoreNanoSeconds"] = counter
+        return answer
+
+    kubernetes.summaries["n2"] = with_counter(NOW, 10**12)
+    assert rows(await collector.collect(NOW), "node")["", "n2"]["cpu_mc"] is None
+    kubernetes.summaries["n2"] = with_counter(NOW + 10, 10**12 + 5 * 10**9)
+    assert rows(await collector.collect(NOW + 15), "node")["", "n2"]["cpu_mc"] == 500
+
+
+async def test_counters_that_reset_or_rest_long_are_none_never_a_spike(kubernetes, collector):
+    async def rx(at, counter):
+        kubernetes.summaries["n2"] = summary("n2", [], at=at, rx=counter)
+        return rows(await collector.collect(at), "node")["", "n2"]["net_rx_bps"]
+
+    assert await rx(NOW, 5_000_000) is None
+    assert await rx(NOW + 15, 5_015_000) == 1000
+    assert await rx(NOW + 30, 2_000) is None  # the node restarted
+    assert await rx(NOW + 45, 32_000) == 2000
+    assert await rx(NOW + 3600, 10**12) is None
+    assert await rx(NOW + 3615, 10**12 + 15_000) == 1000
+
+
+async def test_a_pod_made_anew_under_its_name_starts_its_rates_anew(kubernetes, collector):
+    await collector.collect(NOW)
+    kubernetes.pods[0]["metadata"]["uid"] = "another"
+    kubernetes.summaries["n1"] = summary("n1", kubernetes.pods, at=NOW + 15, rx=9 * 10**9)
+    values = rows(await collector.collect(NOW + 15), "pod")
+    assert values["shop", "web-6d4cf56db6-x2x9k"]["net_rx_bps"] is None
+
+
+async def test_a_pod_on_the_hosts_network_does_not_show_the_nodes_traffic(kubernetes, collector):
+    kubernetes.pods[0]["spec"]["hostNetwork"] = True
+    await collector.collect(NOW)
+    kubernetes.summaries["n1"] = summary("n1", kubernetes.pods, at=NOW + 15, rx=2 * 10**9)
+    values = rows(await collector.collect(NOW + 15), "pod")
+    assert values["shop", "web-6d4cf56db6-x2x9k"]["net_rx_bps"] is None
+
+
+async def test_deleted_and_done_pods_vanish(kubernetes, collector):
+    kubernetes.pods.append(pod("shop", "job-1", "n2", phase="Succeeded"))
+    kubernetes.pods.append(pod("shop", "evicted", "n2", phase="Failed"))
+    collected = await collector.collect(NOW)
+    assert ("shop", "job-1") not in rows(collected, "pod")
+    assert ("shop", "evicted") in rows(collected, "pod")
+    assert rows(collected, "node")["", "n2"]["pods"] == 0
+    del kubernetes.pods[:]
+    # The kubelet still shows it for a while.
+    kubernetes.summaries["n1"]["pods"] = [pod_stats(pod("shop", "x", "n1"), at=NOW, rx=1)]
+    assert rows(await collector.collect(NOW + 15), "pod") == {}
+
+
+async def test_without_the_right_to_list_pods_the_kubelets_still_name_them(kubernetes, collector):
+    kubernetes.refuse["/api/v1/pods"] = 403
+    collected = await collector.collect(NOW)
+    values = rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]
+    assert (values["cpu_mc"], values["restarts"]) == (152, None)
+    assert any("HTTP 403: /api/v1/pods is forbidden" in text for text in collected.problems)
+
+
+async def test_without_the_right_to_list_nodes_there_is_one_clear_error(kubernetes, collector):
+    kubernetes.refuse["/api/v1/nodes"] = 403
+    with pytest.raises(CollectorError, match="HTTP 403: /api/v1/nodes is forbidden"):
+        await collector.collect(NOW)
+
+
+async def test_a_rotated_token_is_read_again(kubernetes, collector, tmp_path):
+    await collector.collect(NOW)
+    kubernetes.token = "second-token"
+    with pytest.raises(CollectorError, match="HTTP 401"):
+        await collector.collect(NOW + 15)
+    (tmp_path / "token").write_text("second-token")
+    assert (await collector.collect(NOW + 30)).problems == []
+
+
+async def test_a_redirect_is_not_followed(kubernetes, collector):
+    kubernetes.redirect = "http://127.0.0.1:1/steal"
+    with pytest.raises(CollectorError, match="HTTP 302"):
+        await collector.collect(NOW)
+
+
+async def test_hostile_names_are_cleaned(kubernetes, collector):
+    kubernetes.nodes.append(node("n3\x1b[2J" + "x" * 999))
+    kubernetes.pods[0]["spec"]["containers"][0]["image"] = "evil\u202e\n" + "i" * 9999
+    collected = await collector.collect(NOW)
+    for sample in collected.samples:
+        for value in (sample.ns, sample.name, sample.node, *sample.attrs.values()):
+            assert value.isprintable()
+            assert len(value) <= 256
+
+
+def certificate(directory: Path, host: str) -> tuple[Path, Path]:
+    """Write a self-signed certificate, its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    directory.mkdir(exist_ok=True)
+    crt, pem = directory / "ca.crt", directory / "key.pem"
+    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return crt, pem
+
+
+async def test_only_the_clusters_own_authority_is_trusted(kubernetes, tmp_path):
+    crt, key = certificate(tmp_path / "cluster", "localhost")
+    other, _ = certificate(tmp_path / "other", "localhost")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(crt, key)
+    url = await kubernetes.start(tls)
+    token = tmp_path / "token"
+    token.write_text(kubernetes.token)
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(other.read_bytes())
+    collector = KubeletCollector(KubeAccess(url, token, ca))
+    with pytest.raises(CollectorError, match=r"(?i)certificate"):
+        await collector.collect(NOW)
+    assert kubernetes.requests == []
+    # The authority is read again when it is rotated.
+    ca.unlink()
+    ca.write_bytes(crt.read_bytes())
+    assert (await collector.collect(NOW)).problems == []
+    await collector.close()
+
+
+async def test_an_api_server_that_is_away_is_one_clear_error(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("x")
+    collector = KubeletCollector(KubeAccess("http://127.0.0.1:1", token, None))
+    with pytest.raises(CollectorError, match="/api/v1/nodes: ClientConnectorError"):
+        await collector.collect(NOW)
+    await collector.close()
+
+
+def test_the_access_of_a_pod_is_found_where_kubernetes_puts_it(tmp_path):
+    environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert KubeAccess.in_cluster(environ, tmp_path) is None
+    (tmp_path / "token").write_text("t")
+    assert KubeAccess.in_cluster({}, tmp_path) is None
+    access = KubeAccess.in_cluster(environ, tmp_path)
+    assert access == KubeAccess("https://[fd00::1]:443", tmp_path / "token", tmp_path / "ca.crt")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2", 2), ("1500m", 1.5), ("3948464Ki", 3_948_464 * 1024), ("1.5Gi", 1.5 * 2**30),
+        ("1e3", 1000), ("129E6", 129e6), ("16G", 16e9), ("5E", 5e18), (4, 4), ("", None),
+        ("abc", None), ("1Zi", None), ("1mi", None), (None, None), (True, None), ("NaN", None),
+        ("1 G", None),
+    ],
+)  # fmt: skip
+def test_quantities(text, value):
+    assert quantity(text) == pytest.approx(value)
+
+
+def test_times_of_go_have_nanoseconds():
+    assert timestamp("2017-04-20T08:06:41.123456789Z") == pytest.approx(1492675601.123456)
+    assert timestamp("2017-04-20T10:06:41+02:00") == 1492675601
+    assert timestamp("yesterday") is None
+    assert timestamp("2017-04-20T08:06:41") is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["metadata", "name", "namespace", "status", "spec", "labels", "conditions", "type",
+             "containers", "containerStatuses", "lastState", "terminated", "ownerReferences"]
+        ),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "status", "spec"]), JSON), st.text(min_size=1))
+def test_no_object_of_any_shape_is_an_error(item, name):
+    metadata = item.get("metadata")
+    if isinstance(metadata, dict):
+        item["metadata"] = {**metadata, "name": name, "namespace": "ns"}
+    parse_node(item)
+    parse_pod(item)
+
+
+def test_labels_and_counts_of_absurd_types_are_no_error():
+    assert parse_node({"metadata": {"name": "n", "labels": 5}}).attrs["roles"] == ""
+    huge = [{"restartCount": 1e308}] * 2
+    item = {"metadata": {"name": "p", "namespace": "n"}, "status": {"containerStatuses": huge}}
+    assert parse_pod(item).restarts == float("inf")
