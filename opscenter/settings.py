@@ -205,6 +205,8 @@ def _database() -> dict[str, Any]:
 
 
 DATABASES = {"default": _database()}
+# knox's own token table stands unused beside ours; on PostgreSQL it also blocks a flush.
+MIGRATION_MODULES = {"knox": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis: queue, locks, live updates ---------------------------------------------------------
