@@ -41,9 +41,10 @@ PUBLIC_URL = env_str("OPSCENTER_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}").rst
 if urlsplit(PUBLIC_URL).scheme not in ("http", "https") or not urlsplit(PUBLIC_URL).hostname:
     _msg = f"OPSCENTER_PUBLIC_URL={PUBLIC_URL!r} is not an http or https address"
     raise ImproperlyConfigured(_msg)
+PUBLIC_HOST = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
 ALLOWED_HOSTS = [
     *env_list("OPSCENTER_ALLOWED_HOSTS"),
-    urlsplit(PUBLIC_URL).hostname or "127.0.0.1",
+    PUBLIC_HOST,
     WEB_HOST,
     "127.0.0.1",
     "localhost",

@@ -28,6 +28,8 @@ urlpatterns = [
     path("clusters/<uuid:cluster_id>/revoke/", cluster.revoke, name="cluster_revoke"),
     path("clusters/<uuid:cluster_id>/delete/", cluster.delete, name="cluster_delete"),
     path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.MetricsView.as_view(), name="metrics"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("api/v1/", include((api_patterns, "api"))),

@@ -1,0 +1,63 @@
+"""What has to work for Ops Center to be ready, and what of it does not."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from redis.exceptions import RedisError
+
+from metrics.stores import get_store
+from metrics.stores.base import StoreError
+from opscenter.core.heartbeats import read_heartbeats
+
+HEARTBEATS = ("worker", "beat", "hub")
+_NOBODY = UUID(int=0)
+
+
+def heartbeat_ages(now: float) -> dict[str, float | None]:
+    """Return the seconds since each process's last sign of life; None where there is none.
+
+    Raises:
+        redis.exceptions.RedisError: if Redis does not answer.
+    """
+    return {
+        name: None if at is None else max(0.0, now - at)
+        for name, at in read_heartbeats(HEARTBEATS).items()
+    }
+
+
+def missing_parts(now: float | None = None) -> dict[str, str]:
+    """Return what is not working, each with the reason; empty when everything does.
+
+    Costs one round trip to Redis, one to the database and one read of the metric store. The
+    reasons name no address and no secret: anybody may read them.
+    """
+    missing = {}
+    try:
+        ages = heartbeat_ages(time.time() if now is None else now)
+    except (RedisError, OSError):
+        missing["redis"] = "does not answer"
+        missing |= dict.fromkeys(HEARTBEATS, "not known without Redis")
+    else:
+        missing |= {name: reason for name, age in ages.items() if (reason := _overdue(age))}
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        missing["database"] = "does not answer"
+    try:
+        get_store().position(_NOBODY, "agent")
+    except (StoreError, OSError):
+        missing["metric store"] = "cannot be read"
+    return missing
+
+
+def _overdue(age_seconds: float | None) -> str:
+    if age_seconds is None:
+        return "no heartbeat yet"
+    if age_seconds > settings.HEARTBEAT_LIMIT_SECONDS:
+        return f"no heartbeat for {age_seconds:.0f} s"
+    return ""
