@@ -22,6 +22,7 @@ from opscenter.child import Command
 from opscenter.preflight import reachable_host
 
 NAME = "this-machine"
+_ACTOR = "manage.py up"  # as the audit log names it
 logger = logging.getLogger(__name__)
 
 
@@ -40,25 +41,27 @@ def agent_command() -> Command | None:
         django.db.DatabaseError: if the database cannot be used.
         OSError: if the old enrolment cannot be removed.
     """
-    cluster = Cluster.objects.filter(name=NAME).first()
+    enrolled = _enrolled_cluster()
+    cluster = enrolled or Cluster.objects.filter(name=NAME).first()
     if cluster is not None and cluster.status == Cluster.Status.REVOKED:
-        logger.warning("the cluster %s is revoked: the local agent is not started", NAME)
+        logger.warning("the cluster %s is revoked: the local agent is not started", cluster.name)
         return None
     environment = {
         "OPSCENTER_AGENT_DATA_DIR": str(agent_directory()),
         # Spreading the first connects of a fleet makes no sense for one agent beside its hub.
         "OPSCENTER_AGENT_FIRST_CONNECT_SECONDS": "0",
     }
-    if not _is_enrolled():
+    if enrolled is None:
         environment |= _enrolment(cluster)
     return Command((sys.executable, "-m", "agent", "run"), environment)
 
 
 def _enrolment(cluster: Cluster | None) -> dict[str, str]:
     """Return the variables that let the agent enrol; creates the cluster where it is missing."""
+    (agent_directory() / "enrolment.json").unlink(missing_ok=True)
     if cluster is None:
-        cluster = services.create_cluster(name=NAME, labels={}, customer=None, actor=None)
-    token = services.issue_join_token(cluster, actor=None, now=timezone.now())
+        cluster = services.create_cluster(name=NAME, actor=_ACTOR)
+    token = services.issue_join_token(cluster, actor=_ACTOR, now=timezone.now())
     return {
         "OPSCENTER_AGENT_URL": _web_url(),
         "OPSCENTER_AGENT_TOKEN": token,
@@ -72,19 +75,17 @@ def _web_url() -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.WEB_PORT}"
 
 
-def _is_enrolled() -> bool:
-    """Return whether the kept enrolment is for a cluster that exists; drop it if it is not."""
+def _enrolled_cluster() -> Cluster | None:
+    """Return the cluster of the kept enrolment; None if there is none or its cluster is gone."""
     path = agent_directory() / "enrolment.json"
     try:
         cluster_id = UUID(json.loads(path.read_text(encoding="utf-8"))["cluster_id"])
     except FileNotFoundError:
-        return False
+        return None
     except (ValueError, KeyError, TypeError) as exc:
         logger.warning("%s cannot be read (%r): the local agent enrols again", path, exc)
-        path.unlink()
-        return False
-    if Cluster.objects.filter(pk=cluster_id, status=Cluster.Status.ACTIVE).exists():
-        return True
-    logger.warning("the cluster %s is gone: the local agent enrols again", cluster_id)
-    path.unlink()
-    return False
+        return None
+    cluster = Cluster.objects.filter(pk=cluster_id).first()
+    if cluster is None:
+        logger.warning("the cluster %s is gone: the local agent enrols again", cluster_id)
+    return cluster

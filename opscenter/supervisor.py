@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import DatabaseError, close_old_connections
+from django.db import close_old_connections
 from kombu.exceptions import KombuError
 
 from opscenter.celery import app
@@ -139,7 +139,8 @@ class Supervisor:
         """Run the process until it ends; return what happened, in words."""
         try:
             command = await asyncio.to_thread(_ask, slot.process)
-        except (DatabaseError, OSError) as exc:
+        except Exception as exc:  # whatever it is, the other processes go on
+            logger.exception("%s cannot be prepared", slot.process.name)
             return f"cannot be prepared ({exc})"
         if command is None:
             self._say(f"{slot.process.name} is not started")
