@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# A look that comes this many times later than planned says that we ourselves stood still
-# (suspended machine, stopped terminal, clock set): everything gets a fresh start.
-_LATE_FACTOR = 4
+# A look that comes so much later than planned says that we ourselves stood still (suspended
+# machine, stopped terminal, clock set): everything gets a fresh start. It is more than a look at
+# a Redis that does not answer takes.
+LATE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Liveness:
     """
 
     limit_seconds: float
+    first_sign_seconds: float  # how long a start may take before its first sign of life
     look_seconds: float
     through: Mapping[str, str] = field(default_factory=dict)  # name -> name that carries its sign
     _last_look: float | None = None
@@ -42,7 +44,9 @@ class Liveness:
 
         A process in ``through`` that is not in ``signs`` is not ours and counts as well.
         """
-        if self._last_look is None or abs(now - self._last_look) > self.look_seconds * _LATE_FACTOR:
+        if self._last_look is None or not (
+            0 <= now - self._last_look <= self.look_seconds + LATE_SECONDS
+        ):
             self._fresh_start = now
             self._well_since.clear()
         self._last_look = now
@@ -57,14 +61,16 @@ class Liveness:
                 self._well_since.pop(name, None)
                 return False
             since = max(since, self._well_since[carrier])
-        silent_seconds = now - max(since, sign.seen_at or 0.0)
+        seen_at = sign.seen_at or 0.0
         # Well is stricter than not hung: a carrier that is late already excuses the others.
-        fresh = sign.seen_at is not None and now - sign.seen_at <= self.limit_seconds / 2
-        if fresh and sign.seen_at is not None and sign.seen_at >= sign.started_at:
+        if seen_at >= sign.started_at and now - seen_at <= self.limit_seconds / 2:
             self._well_since.setdefault(name, now)
         else:
             self._well_since.pop(name, None)
-        return silent_seconds > self.limit_seconds
+        limit = self.limit_seconds
+        if seen_at < sign.started_at:
+            limit = max(limit, self.first_sign_seconds)
+        return now - max(since, seen_at) > limit
 
     def _depth(self, name: str) -> int:
         depth = 0

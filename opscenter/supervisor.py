@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _STABLE_SECONDS = 60.0  # a run of this length resets the back-off
+_FIRST_SIGN_SECONDS = 60.0
 _NEEDS_PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 # Together below the five seconds that a stop may take.
@@ -83,6 +84,7 @@ class Supervisor:
         self._write_line = write_line
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
+        self._busy_pid: int | None = None  # the worker that was said to be busy
 
     async def run(self) -> None:
         """Start everything and return when everything has stopped."""
@@ -182,6 +184,7 @@ class Supervisor:
     async def _watch(self) -> None:
         liveness = Liveness(
             limit_seconds=self._timing.limit_seconds,
+            first_sign_seconds=_FIRST_SIGN_SECONDS,
             look_seconds=self._timing.look_seconds,
             through=SIGN_THROUGH,
         )
@@ -213,7 +216,9 @@ class Supervisor:
             and silent < self._timing.limit_seconds * _BUSY_LIMITS
             and await asyncio.to_thread(_worker_answers)
         ):
-            self._say(f"worker is busy: no heartbeat for {silent:.0f} s, but it answers")
+            if slot.child.pid != self._busy_pid:
+                self._say(f"worker is busy: no heartbeat for {silent:.0f} s, but it answers")
+            self._busy_pid = slot.child.pid
             return
         self._say(f"{name} hangs: no sign of life for {silent:.0f} s, killing it")
         slot.child.send(signal.SIGKILL)
