@@ -76,6 +76,10 @@ ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
 
 ROUTES: dict[str, list[Expect]] = {
     "healthz": [get("/healthz", 200, 200, 200, 200)],
+    # 503 because nothing else runs beside this test.
+    "readyz": [get("/readyz", 503, 503, 503, 503)],
+    # A visitor from this very machine may scrape; whoever signs in is judged by who it is.
+    "metrics": [get("/metrics", 200, 403, 403, 200)],
     # Pages: a visitor is sent to sign in.
     "": [get("/", LOGIN, 200, 200, 200)],
     "fleet/updates/": [get("/fleet/updates/", LOGIN, 200, 200, 200)],

@@ -1,0 +1,87 @@
+"""Refusals before the start, and which Redis is taken."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from opscenter import redis_binary
+from opscenter.preflight import Listener, check_listeners, is_loopback, only_one, reachable_host
+
+
+def make_program(directory: Path, name: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    path = directory / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_free_ports_are_given_back():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    item = Listener("OPSCENTER_PORT", "127.0.0.1", port, "OPSCENTER_HOST")
+    check_listeners([item])
+    check_listeners([item])
+
+
+def test_an_address_of_another_machine_names_the_variable():
+    with pytest.raises(ImproperlyConfigured, match=r"OPSCENTER_HOST='192\.0\.2\.1': cannot listen"):
+        check_listeners([Listener("OPSCENTER_PORT", "192.0.2.1", 8000, "OPSCENTER_HOST")])
+
+
+def test_the_second_holder_of_a_lock_learns_who_is_the_first(tmp_path):
+    with (
+        only_one(tmp_path / "up.lock"),
+        pytest.raises(ImproperlyConfigured, match=r"in use by another .* \(process \d+\)"),
+        only_one(tmp_path / "up.lock"),
+    ):
+        pytest.fail("held twice")
+    with only_one(tmp_path / "up.lock"):
+        assert (tmp_path / "up.lock").read_text().strip().isdigit()
+
+
+@pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+def test_a_server_on_the_path_is_taken_without_a_warning(tmp_path, monkeypatch, name):
+    path = make_program(tmp_path / "bin", name)
+    monkeypatch.setenv("PATH", str(path.parent))
+    assert redis_binary.find_redis() == redis_binary.RedisBinary(str(path), "")
+
+
+def test_the_bundled_server_comes_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(redis_binary, "_bundled_redis", lambda: "/bundled/redis-server")
+    found = redis_binary.find_redis()
+    assert found.path == "/bundled/redis-server"
+    assert "no security fixes" in found.warning.replace("gets no", "no")
+
+
+def test_no_server_at_all_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(redis_binary, "_bundled_redis", lambda: None)
+    with pytest.raises(ImproperlyConfigured, match="REDIS_URL is not set and there is no redis"):
+        redis_binary.find_redis()
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True),
+        ("0.0.0.0", False), ("192.0.2.1", False), ("ops.example.org", False), ("", False),
+        ("127.0.0.1.example.org", False),
+    ],
+)  # fmt: skip
+def test_loopback_is_this_machine_alone(host, loopback):
+    assert is_loopback(host) is loopback
+
+
+def test_a_wildcard_is_reached_by_loopback():
+    assert [reachable_host(host) for host in ("0.0.0.0", "::", "ops")] == [
+        "127.0.0.1",
+        "::1",
+        "ops",
+    ]
