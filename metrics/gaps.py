@@ -191,6 +191,7 @@ def answered(
     coverage: Coverage,
     *,
     first: int | None,
+    head: int | None,
     stored: Set[int],
     now: float,
     live: bool,
@@ -201,6 +202,8 @@ def answered(
         lines: ledger lines that overlap the slots of the range.
         coverage: what the source answered for.
         first: the stream's first minute if this is its first answer, else None.
+        head: the stream's head before the answer; a slot before it without a line lies before
+            the stream's first minute, which a live pull's overlap may reach, and stays without.
         stored: starts of all minutes of the range's slots that are stored, this answer included.
         now: the time.
         live: whether the range ends at the head; then the last line ends with the answer, and
@@ -214,6 +217,8 @@ def answered(
         if old is not None:
             end = slot_end if live and old.state == "gap" else max(slot_end, old.end)
             put.append(_settle(old, end, coverage, stored, now))
+            continue
+        if head is not None and slot_start < head:
             continue
         start = slot_start if first is not None else floor_slot(slot_start)
         blank = Window(start, start, "done", 0, 0, 0, "", "", None)
@@ -311,10 +316,10 @@ def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: fl
 
 def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple[Reason, str]:
     """Return what the source's answer says about minutes that it does not have."""
-    forgotten = sum(1 for minute in absent if oldest is None or minute < oldest)
-    if forgotten * 2 > len(absent):
-        begins = "holds nothing" if oldest is None else f"begins at {_clock_text(oldest)}"
-        return "spool_expired", f"{forgotten} of {expected} minutes: the agent's spool {begins}"
+    forgotten = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
+    if oldest is not None and forgotten * 2 > len(absent):
+        begins = f"the agent's spool begins at {_clock_text(oldest)}"
+        return "spool_expired", f"{forgotten} of {expected} minutes: {begins}"
     return "agent_stopped", f"the agent recorded nothing in {len(absent)} of {expected} minutes"
 
 

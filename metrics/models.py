@@ -15,18 +15,21 @@ class PullSchedule(models.Model):
     """When a cluster's stream is pulled next. One row per cluster and stream.
 
     ``failures`` drives the back-off; ``last_attempt_at`` lets a gap's reason tell a tunnel that
-    was down from a centre that did not ask.
+    was down from a centre that did not ask. ``dispatched_at`` is when a pull was last put into the
+    queue: a tunnel that came up after it makes the stream due at once.
     """
 
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="+")
     stream = models.CharField(max_length=20, default="agent")
     due_at = models.DateTimeField()
+    dispatched_at = models.DateTimeField(null=True)
     last_attempt_at = models.DateTimeField(null=True)
     last_ok_at = models.DateTimeField(null=True)
     failures = models.PositiveIntegerField(default=0)
     error_code = models.CharField(max_length=30, blank=True, default="")
     duration_ms = models.FloatField(null=True)  # of the last pull, start to commit
     backfill_due_at = models.DateTimeField(null=True)  # NULL: no gap is open
+    backfill_failures = models.PositiveIntegerField(default=0)  # runs in a row without progress
 
     class Meta:
         constraints = [

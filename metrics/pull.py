@@ -1,1 +1,243 @@
-"""One cluster, one window: fetch, roll up, store, move the watermark."""
+"""One cluster, now: ask its agent for the newest minutes, store them, say what was learnt.
+
+A live pull covers from shortly before the head to the last closed minute. What an outage left
+between is put into the ledger as gaps in the same transaction, and :mod:`metrics.backfill` asks
+for it apart, so that the live view never waits for the past. ``now`` is Unix seconds and may be
+given by tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from django.conf import settings
+
+from clusters.models import Cluster, ClusterStatus
+from clusters.status import record_pull, record_pull_failure
+from clusters.tunnel.client import ClusterClient
+from metrics import gaps, lease, ledger
+from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
+from metrics.models import PullSchedule
+from metrics.sources.agent import AgentSource
+from metrics.sources.base import JsonClient, SourceAnswer
+from metrics.stores import get_store
+from metrics.stores.base import Columns, StoreError
+from opscenter.core import realtime
+from opscenter.core.errors import ClusterError, ClusterUnreachableError, ServiceUnavailableError
+
+logger = logging.getLogger(__name__)
+
+STREAM = "agent"
+LEASE_MARGIN_SECONDS = 10
+MAX_BACK_OFF_SECONDS = 600
+
+Connect = Callable[[Cluster], AbstractAsyncContextManager[JsonClient]]
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """How a pull went.
+
+    ``skipped`` means that nothing was tried: another worker holds the lease, or the cluster is
+    not to be pulled. ``code`` and ``message`` are the error's, or why it was skipped.
+    """
+
+    outcome: Literal["ok", "failed", "skipped"]
+    code: str = ""
+    message: str = ""
+    rows: int = 0
+    start: int = 0
+    end: int = 0
+    gaps_open: bool = False
+
+
+def by_tunnel(cluster: Cluster) -> AbstractAsyncContextManager[JsonClient]:
+    """Return the client that asks a cluster's agent through the hub's gateway."""
+    return ClusterClient(
+        cluster.pk,
+        "agent",
+        deadline_seconds=settings.PULL_DEADLINE_SECONDS,
+        max_bytes=settings.PULL_MAX_BYTES,
+        cluster_name=cluster.name,
+    )
+
+
+def pull_cluster(
+    cluster_id: UUID, now: float | None = None, *, connect: Connect = by_tunnel
+) -> PullResult:
+    """Pull one cluster once, unless another worker is at it.
+
+    A failure of the cluster is recorded, not raised. While the hub says that the tunnel is down,
+    the outage is recorded without a try.
+
+    Args:
+        cluster_id: which cluster.
+        now: Unix seconds; the clock if None.
+        connect: opens the way to the agent.
+
+    Raises:
+        redis.RedisError: if Redis cannot be asked for the lease; nothing was tried.
+    """
+    ttl = settings.PULL_DEADLINE_SECONDS + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
+    with lease.hold(f"pull:{cluster_id}:{STREAM}", ttl) as held:
+        if not held:
+            return PullResult("skipped", "busy", "another worker pulls this cluster")
+        cluster = to_pull(cluster_id)
+        if cluster is None:
+            return PullResult("skipped", "not_active", "the cluster is not enrolled, or gone")
+        schedule, _ = PullSchedule.objects.get_or_create(
+            cluster=cluster, stream=STREAM, defaults={"due_at": _utc(now or time.time())}
+        )
+        return _Pull(cluster, schedule, time.time() if now is None else now, connect).run()
+
+
+def to_pull(cluster_id: UUID) -> Cluster | None:
+    """Return an enrolled cluster with its status; None for pending, revoked and deleted ones."""
+    return (
+        Cluster.objects.select_related("current")
+        .filter(pk=cluster_id, status=Cluster.Status.ACTIVE, current__isnull=False)
+        .first()
+    )
+
+
+def fetch(cluster: Cluster, start: int, end: int, now: float, connect: Connect) -> SourceAnswer:
+    """Ask a cluster's agent for ``[start, end)`` within the pull's deadline, from any thread.
+
+    Raises:
+        ClusterError: nothing can be said of the window.
+    """
+    deadline = settings.PULL_DEADLINE_SECONDS
+    source = AgentSource(budget_seconds=deadline / 2)
+
+    async def ask() -> SourceAnswer:
+        try:
+            async with asyncio.timeout(deadline), connect(cluster) as client:
+                return await source.fetch(client, start, end, now=now)
+        except TimeoutError as exc:
+            msg = f"agent of {cluster.name}: no complete answer within {deadline} s"
+            raise ServiceUnavailableError(msg) from exc
+
+    return asyncio.run(ask())
+
+
+def back_off_seconds(failures: int, interval_seconds: float) -> float:
+    """Return how long to wait after so many failures in a row: doubling, at most ten minutes."""
+    if failures <= 0:
+        return interval_seconds
+    return min(MAX_BACK_OFF_SECONDS, interval_seconds * (1 << min(failures - 1, 16)))
+
+
+@dataclass(slots=True)
+class _Pull:
+    """The steps of one live pull."""
+
+    cluster: Cluster
+    schedule: PullSchedule
+    now: float
+    connect: Connect
+
+    def run(self) -> PullResult:
+        """Fetch, store and record; a failure of the cluster or the store becomes a result."""
+        stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
+        # self.schedule keeps the attempt before this one: the ledger's reasons need it.
+        PullSchedule.objects.filter(pk=self.schedule.pk).update(last_attempt_at=_utc(self.now))
+        started = time.monotonic()
+        try:
+            self._check_tunnel()
+            start, end = gaps.live_range(stream.position().head, self.now)
+            answer = fetch(self.cluster, start, end, self.now, self.connect)
+            skew_ms = round(1000 * (answer.now - self.now - (time.monotonic() - started)))
+            gaps_open = ledger.store_live(
+                stream, answer, self.now,
+                lambda since, until: ledger.outage_of(self.cluster, self.schedule, since, until),
+            )  # fmt: skip
+        except ClusterError as exc:
+            return self._failed(stream, exc)
+        except (StoreError, lease.LeaseTimeoutError) as exc:
+            # Ours, not the cluster's: the next pull writes the same again.
+            logger.exception("cluster %s: the pull was not stored", self.cluster)
+            return self._record_failure("store_error", f"Ops Center could not store it: {exc}")
+        self._succeeded(stream, answer, skew_ms, started, gaps_open=gaps_open)
+        return PullResult(
+            "ok", rows=len(answer.rows), start=answer.start, end=answer.end, gaps_open=gaps_open
+        )
+
+    def _check_tunnel(self) -> None:
+        current: ClusterStatus = self.cluster.current
+        if not current.tunnel_up:
+            reason = f": {current.tunnel_reason}" if current.tunnel_reason else ""
+            msg = f"the tunnel of {self.cluster.name} is down{reason}"
+            raise ClusterUnreachableError(msg)
+
+    def _succeeded(
+        self,
+        stream: ledger.Stream,
+        answer: SourceAnswer,
+        skew_ms: int,
+        started: float,
+        *,
+        gaps_open: bool,
+    ) -> None:
+        newest = newest_minute(answer.rows)
+        history = [] if newest is None else _history(stream, newest + gaps.MINUTE)
+        skew = max(-(1 << 31), min((1 << 31) - 1, skew_ms))
+        now = _utc(self.now)
+        record_pull(self.cluster.pk, pull_facts(answer, history, skew), now=now)
+        changes: dict[str, object] = {
+            "last_ok_at": now,
+            "failures": 0,
+            "error_code": "",
+            "duration_ms": 1000 * (time.monotonic() - started),
+        }
+        if gaps_open and (self.schedule.backfill_due_at is None or self.schedule.error_code):
+            changes |= {"backfill_due_at": now, "backfill_failures": 0}
+        PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
+        realtime.publish(self.cluster.pk, "data")
+
+    def _failed(self, stream: ledger.Stream, error: ClusterError) -> PullResult:
+        head = stream.position().head
+        if head is not None:
+            outage = ledger.outage_of(self.cluster, self.schedule, head, int(self.now))
+            try:
+                ledger.store_missed(stream, error, self.now, outage)
+            except (StoreError, lease.LeaseTimeoutError):
+                # The next pull puts the same lines; the error itself is recorded below.
+                logger.exception("cluster %s: the outage was not recorded", self.cluster)
+        return self._record_failure(error.code, str(error))
+
+    def _record_failure(self, code: str, message: str) -> PullResult:
+        now = _utc(self.now)
+        record_pull_failure(self.cluster.pk, code=code, message=message, now=now)
+        rows = PullSchedule.objects.filter(pk=self.schedule.pk)
+        if code == ClusterUnreachableError.code:
+            # The tunnel's return makes the pull due at once, so there is nothing to back off.
+            rows.update(error_code=code, failures=0)
+        else:
+            failures = self.schedule.failures + 1
+            wait = back_off_seconds(failures, settings.PULL_INTERVAL_SECONDS)
+            due_at = max(self.schedule.due_at, now + timedelta(seconds=wait))
+            rows.update(error_code=code, failures=failures, due_at=due_at)
+        realtime.publish(self.cluster.pk, "data")
+        return PullResult("failed", code, message)
+
+
+def _history(stream: ledger.Stream, end: int) -> list[int | None]:
+    """Return the last hour's CPU use for the sparkline; two reads of the store."""
+
+    def minutes(field: str) -> Columns:
+        start = end - HISTORY_MINUTES * gaps.MINUTE
+        return stream.store.read(stream.cluster, ledger.CLUSTER_KEY, field, "1m", start, end)
+
+    return cpu_history(minutes("cpu_mc"), minutes("cpu_cap_mc"), end)
+
+
+def _utc(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

@@ -1,1 +1,78 @@
-"""Celery entry points of pulls and retention."""
+"""Celery entry points of pulls and retention: thin, acknowledged early, expiring.
+
+A pull that is lost with its worker is not run again by the queue: the next tick does better.
+Threads have no time limits in Celery; the deadlines are inside.
+"""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from celery import shared_task
+from django.conf import settings
+from django.db import close_old_connections
+
+from metrics import backfill, lease, pull, retention, schedule
+
+EXPIRE_LEASE_SECONDS = 3600
+
+
+@shared_task(name="metrics.dispatch_due", ignore_result=True)
+def dispatch_due() -> int:
+    """Put every due pull and backfill into the queue; beat sends this every 5 s."""
+    try:
+        return schedule.dispatch(time.time(), _send_pull, _send_backfill)
+    finally:
+        close_old_connections()
+
+
+@shared_task(name="metrics.pull_cluster", ignore_result=True)
+def pull_cluster(cluster_id: str) -> str:
+    """Pull one cluster; return how it went, for the worker's log."""
+    try:
+        result = pull.pull_cluster(UUID(cluster_id))
+    finally:
+        close_old_connections()
+    return f"{result.outcome} {result.code or result.rows}"
+
+
+@shared_task(name="metrics.backfill_cluster", ignore_result=True)
+def backfill_cluster(cluster_id: str) -> str:
+    """Fill gaps of one cluster; return how it went, for the worker's log."""
+    try:
+        result = backfill.backfill_cluster(UUID(cluster_id))
+    finally:
+        close_old_connections()
+    return f"filled {result.filled}, lost {result.lost}, open {result.open} {result.error}".strip()
+
+
+def _send_pull(cluster_id: UUID) -> None:
+    pull_cluster.apply_async(
+        args=(str(cluster_id),),
+        queue="pull",
+        priority=0,
+        expires=settings.PULL_INTERVAL_SECONDS,
+    )
+
+
+def _send_backfill(cluster_id: UUID) -> None:
+    backfill_cluster.apply_async(
+        args=(str(cluster_id),),
+        queue="backfill",
+        priority=6,
+        expires=2 * settings.PULL_DEADLINE_SECONDS,
+    )
+
+
+@shared_task(name="metrics.expire", ignore_result=True)
+def expire() -> str:
+    """Delete what is older than its retention; return what went, for the worker's log."""
+    try:
+        with lease.hold("expire", EXPIRE_LEASE_SECONDS) as held:
+            if not held:
+                return "another worker is at it"
+            expiry = retention.expire_due(int(time.time()))
+    finally:
+        close_old_connections()
+    return f"{expiry.total} buckets, {expiry.series} series, {len(expiry.erased)} clusters"

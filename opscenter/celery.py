@@ -23,6 +23,11 @@ app.conf.beat_schedule = {
         "schedule": 5.0,
         "options": {"expires": 5, "queue": "pull", "priority": 0},
     },
+    "delete what is older than its retention": {
+        "task": "metrics.expire",
+        "schedule": 3600.0,
+        "options": {"expires": 3000, "queue": "slow", "priority": 9},
+    },
     "record health changes by time alone": {
         "task": "clusters.judge_all",
         "schedule": 15.0,

@@ -7,9 +7,15 @@ clusters of ``customer``), ``stranger`` (sees nothing). ``cluster`` is the viewe
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.core.cache import cache
 
@@ -57,6 +63,42 @@ def _channel_layer_in_memory(settings) -> None:
 def _quick_passwords(settings) -> None:
     """Hash passwords by a method that is quick; the real one takes 0.3 s."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session")
+def _redis_process() -> Iterator[str]:
+    """Run one Redis for the session, on a unix socket in a short private directory."""
+    binary = shutil.which("redis-server")
+    assert binary, "redis-server is missing: install Debian's redis-server package"
+    directory = Path(tempfile.mkdtemp(prefix="oc"))
+    path = directory / "redis.sock"
+    command = [binary, "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700",
+               "--save", "", "--appendonly", "no", "--dir", str(directory)]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            client = redis.Redis(unix_socket_path=str(path))
+            give_up_at = time.monotonic() + 30
+            while True:
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    assert process.poll() is None, "redis-server ended at once"
+                    assert time.monotonic() < give_up_at, "redis-server does not answer"
+                    time.sleep(0.02)
+            yield f"unix://{path}"
+        finally:
+            process.terminate()
+            process.wait(30)
+            shutil.rmtree(directory)
+
+
+@pytest.fixture
+def redis_server(_redis_process: str, settings) -> str:
+    """Return the address of a real, empty Redis; ``REDIS_URL`` points to it."""
+    settings.REDIS_URL = _redis_process
+    redis.Redis.from_url(_redis_process).flushall()
+    return _redis_process
 
 
 @pytest.fixture

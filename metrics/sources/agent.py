@@ -7,7 +7,10 @@ fleet's answers hold some 800,000 numbers a minute.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
+import unicodedata
 from collections.abc import Iterable
 from itertools import repeat
 from operator import le, mul
@@ -16,7 +19,13 @@ from typing import Any, cast
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import JsonClient, SourceAnswer
 from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
-from opscenter.core.errors import BadResponseError
+from opscenter.core.errors import (
+    BadResponseError,
+    ClusterUnreachableError,
+    ServiceUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
 
 MINUTE = 60
 MAX_SERIES = 20_000  # of one answer, all kinds together
@@ -24,44 +33,59 @@ MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
 MAX_PIECES = 64  # answers of one fetch
 MAX_NAME = 253  # as Kubernetes; of raw text, before control characters go
 MAX_ATTRS = 16
-MAX_ATTR = 200
+MAX_ATTR = 256
 MAX_SAMPLES = 600  # of one minute: ten a second
-# 2^53 is the largest whole number that JSON readers and charts hold exactly (9 petabytes). Sums
-# over all series of a minute stay below 2^57, so that sums over an hour still fit 64 bits.
-MAX_VALUE = 1 << 53
-MAX_SUM = 1 << 57
+MAX_VALUE = (1 << 63) - 1
 MAX_AHEAD_SECONDS = 300  # data from the future beyond this is refused
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _INT = {int}
-_INT_OR_NULL = {int, type(None)}
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 class AgentSource:
-    """Asks an agent for a window, in pieces where one answer does not hold it."""
+    """Asks an agent for a window, in pieces where one answer does not hold it.
+
+    Args:
+        budget_seconds: no further piece is asked for once this much time has gone, so that what
+            is in gets stored before the caller's deadline.
+    """
+
+    def __init__(self, *, budget_seconds: float = 10.0) -> None:
+        self._budget_seconds = budget_seconds
 
     async def fetch(self, client: JsonClient, start: int, end: int, *, now: float) -> SourceAnswer:
         """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
 
         Asks again from where an answer ended, until the window is covered, the agent makes no
-        progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in.
+        progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in. When the way to
+        the agent breaks after the first piece, the pieces so far are the answer.
 
         Raises:
-            ClusterError: a request failed.
+            ClusterError: the first request failed.
             BadResponseError: an answer is not what the agent's API promises.
         """
+        clock = asyncio.get_running_loop().time
+        stop_at = clock() + self._budget_seconds
         rows: list[MinuteRow] = []
         infos: dict[SeriesKey, SeriesInfo] = {}
         alive: set[int] = set()
         ignored, reached = 0, start
         for _ in range(MAX_PIECES):
-            raw = await client.get_json("/v1/range", {"start": str(reached), "end": str(end)})
+            try:
+                raw = await client.get_json("/v1/range", {"start": str(reached), "end": str(end)})
+            except (ClusterUnreachableError, ServiceUnavailableError) as exc:
+                if reached == start:
+                    raise
+                logger.info("the range was cut at %s: %s", reached, exc)
+                break
             piece = parse_answer(raw, reached, end, now=now)
             rows += piece.rows
             infos.update((info.key, info) for info in piece.infos)
             alive |= piece.minutes_alive
             ignored += piece.ignored
             stuck, reached = piece.end == reached, piece.end
-            if stuck or reached >= end or len(rows) >= MAX_ROWS or len(infos) >= MAX_SERIES:
+            full = len(rows) >= MAX_ROWS or len(infos) >= MAX_SERIES
+            if stuck or full or reached >= end or clock() >= stop_at:
                 break
         return SourceAnswer(
             rows=rows,
@@ -221,12 +245,10 @@ class _Table:
             raise BadResponseError(msg)
         if present == len(count):
             self._check_numbers(where, count, total, low, high)
-            self._check_sums(where, total, count)
             return map(Cell._make, zip(count, total, low, high, strict=True))
         packed = [cell for cell in zip(count, total, low, high, strict=True) if cell[0] is not None]
         if packed:
             self._check_numbers(where, *map(list, zip(*packed, strict=True)))
-            self._check_sums(where, total, count)
         cells = map(Cell._make, packed)
         return [None if number is None else next(cells) for number in count]
 
@@ -251,24 +273,13 @@ class _Table:
             msg = f"{where}: a mean is not between its lowest and highest value"
             raise BadResponseError(msg)
 
-    def _check_sums(self, where: str, total: list[int | None], count: list[int | None]) -> None:
-        """Refuse nodes whose values add up to what may not fit 64 bits in an hour's bucket."""
-        if self.kind != "node" or sum(abs(number) for number in total if number) <= MAX_SUM:
-            return
-        sums: dict[int, int] = {}
-        for time, sample_sum, samples in zip(self.times, total, count, strict=True):
-            if sample_sum is not None and samples is not None:
-                sums[time] = sums.get(time, 0) + abs(sample_sum) // samples
-        if sums and max(sums.values()) > MAX_SUM:
-            msg = f"{where}: the nodes' values add up to more than {MAX_SUM}"
-            raise BadResponseError(msg)
-
 
 def clean_text(value: object, where: str, longest: int) -> str:
     """Return text from a cluster without anything that does not print.
 
-    Line breaks, control characters, direction marks and unassigned code points go. Markup stays:
-    it is escaped where it is shown.
+    Line breaks, control characters, direction marks and private code points go, the same that
+    the agent takes out itself, so that two of its names never become one here. Markup stays: it
+    is escaped where it is shown.
 
     Raises:
         BadResponseError: if it is no text or longer than ``longest`` characters.
@@ -281,7 +292,7 @@ def clean_text(value: object, where: str, longest: int) -> str:
         raise BadResponseError(msg)
     if value.isprintable():
         return value
-    return "".join(character for character in value if character.isprintable())
+    return "".join(c for c in value if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
 
 
 def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:

@@ -31,6 +31,10 @@ def minutes(start: int, end: int) -> set[int]:
     return set(range(at(start), at(end), MINUTE))
 
 
+def answered(lines: list[Window], coverage: Coverage, **more) -> list[Window]:
+    return gaps.answered(lines, coverage, first=None, head=None, **more)
+
+
 def test_a_live_pull_overlaps_the_head():
     assert gaps.live_range(at(25), at(26) + 12.5) == (at(23), at(26))
 
@@ -51,8 +55,8 @@ def test_slots_are_aligned_and_clipped_at_both_ends():
 
 
 def test_a_window_that_came_whole_is_done():
-    [got] = gaps.answered(
-        [], Coverage(at(0), at(10), at(-900)), first=None, stored=minutes(0, 10), now=at(11),
+    [got] = answered(
+        [], Coverage(at(0), at(10), at(-900)), stored=minutes(0, 10), now=at(11),
         live=True,
     )  # fmt: skip
     assert (got.state, got.got, got.expected, got.reason, got.filled_at) == (
@@ -62,16 +66,16 @@ def test_a_window_that_came_whole_is_done():
 
 def test_the_running_slot_grows_with_every_pull():
     before = line(0, 4, "done")
-    [got] = gaps.answered(
-        [before], Coverage(at(2), at(5), at(-9)), first=None, stored=minutes(0, 5), now=at(5),
+    [got] = answered(
+        [before], Coverage(at(2), at(5), at(-9)), stored=minutes(0, 5), now=at(5),
         live=True,
     )  # fmt: skip
     assert (got.start, got.end, got.state, got.got, got.attempts) == (at(0), at(5), "done", 5, 2)
 
 
 def test_minutes_that_the_source_covered_without_having_them_are_lost_to_a_stopped_agent():
-    [got] = gaps.answered(
-        [], Coverage(at(0), at(10), at(-900)), first=None, stored=minutes(0, 7), now=at(11),
+    [got] = answered(
+        [], Coverage(at(0), at(10), at(-900)), stored=minutes(0, 7), now=at(11),
         live=True,
     )  # fmt: skip
     assert (got.state, got.got, got.expected, got.reason) == ("lost", 7, 10, "agent_stopped")
@@ -80,8 +84,12 @@ def test_minutes_that_the_source_covered_without_having_them_are_lost_to_a_stopp
 
 def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
     gap = line(0, 10, "gap", 0, reason="tunnel_down", detail="the tunnel was down")
-    [got] = gaps.answered(
-        [gap], Coverage(at(0), at(10), at(500)), first=None, stored=set(), now=at(600), live=False
+    [got] = answered(
+        [gap],
+        Coverage(at(0), at(10), at(500)),
+        stored=set(),
+        now=at(600),
+        live=False,
     )
     assert (got.state, got.reason) == ("lost", "spool_expired")
     assert got.detail.endswith("; before: the tunnel was down")
@@ -89,8 +97,8 @@ def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
 
 def test_a_filled_gap_keeps_its_reason_and_says_when_it_was_filled():
     gap = line(0, 10, "gap", 4, reason="tunnel_down", detail="the tunnel was down")
-    [got] = gaps.answered(
-        [gap], Coverage(at(0), at(10), at(-9)), first=None, stored=minutes(0, 10), now=at(40),
+    [got] = answered(
+        [gap], Coverage(at(0), at(10), at(-9)), stored=minutes(0, 10), now=at(40),
         live=False,
     )  # fmt: skip
     assert (got.state, got.got, got.reason, got.filled_at) == ("done", 10, "tunnel_down", at(40))
@@ -102,8 +110,8 @@ def test_a_short_failure_is_mended_by_the_next_live_pull_alone():
         [done], at(4), at(6), stored=minutes(0, 4), reason="service_down", detail="refused"
     )
     assert (gap.start, gap.end, gap.state, gap.got, gap.expected) == (at(0), at(6), "gap", 4, 6)
-    [got] = gaps.answered(
-        [gap], Coverage(at(2), at(7), at(-9)), first=None, stored=minutes(0, 7), now=at(7),
+    [got] = answered(
+        [gap], Coverage(at(2), at(7), at(-9)), stored=minutes(0, 7), now=at(7),
         live=True,
     )  # fmt: skip
     assert (got.state, got.end, got.reason) == ("done", at(7), "service_down")
@@ -111,8 +119,8 @@ def test_a_short_failure_is_mended_by_the_next_live_pull_alone():
 
 def test_an_answer_for_a_part_of_a_gap_leaves_it_open():
     gap = line(0, 10, "gap", 0, reason="tunnel_down")
-    [got] = gaps.answered(
-        [gap], Coverage(at(0), at(4), at(-9)), first=None, stored=minutes(0, 4), now=at(40),
+    [got] = answered(
+        [gap], Coverage(at(0), at(4), at(-9)), stored=minutes(0, 4), now=at(40),
         live=False,
     )  # fmt: skip
     assert (got.state, got.got, got.reason) == ("gap", 4, "tunnel_down")
@@ -239,7 +247,8 @@ class Stream:
             gaps.holes(self.some(begin, start), begin, start, stored=self.stored, outage=outage)
         )
         self.put(
-            gaps.answered(self.some(start, end), coverage, first=initial, stored=self.stored,
+            gaps.answered(self.some(start, end), coverage, first=initial, head=self.head,
+                          stored=self.stored,
                           now=self.now, live=True)
         )  # fmt: skip
         self.head = max(self.head or 0, end)
@@ -260,7 +269,7 @@ class Stream:
                 continue
             start, end = batch[0].start, batch[-1].end
             self.put(
-                gaps.answered(self.some(start, end), self.fetch(start, end), first=None,
+                gaps.answered(self.some(start, end), self.fetch(start, end), first=None, head=None,
                               stored=self.stored, now=self.now, live=False)
             )  # fmt: skip
             self.settle()
@@ -291,6 +300,7 @@ class Stream:
                 had = minute in self.stored
                 assert had or seen[minute].state == "lost"
         assert self.first <= self.watermark
+        assert self.first <= min(self.lines)
 
 
 EVENTS = st.lists(

@@ -160,7 +160,6 @@ def many_series(count: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-HUGE = 1 << 62
 BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no agent": (drop("agent"), "agent: not an object"),
     "kinds is a list": (put("kinds", []), "kinds: not an object"),
@@ -187,7 +186,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "attrs is a list": (put("kinds.node.series.0.attrs", []), "attrs: not an object"),
     "too many attrs": (put("kinds.node.series.0.attrs", {str(n): "" for n in range(17)}), "17"),
     "attr is a number": (put("kinds.node.series.0.attrs", {"a": 1}), "attrs: not a text"),
-    "attr is long": (put("kinds.node.series.0.attrs", {"a": "b" * 201}), "attrs: 201"),
+    "attr is long": (put("kinds.node.series.0.attrs", {"a": "b" * 257}), "attrs: 257"),
     "times are text": (put("kinds.node.t.0", str(START)), "node.t: str"),
     "time is a float": (put("kinds.node.t.0", float(START)), "node.t: float"),
     "time is true": (put("kinds.node.t.0", True), "node.t: bool"),
@@ -216,8 +215,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "mean below the lowest": (set_cell("s", 100), "a mean is not between"),
     "mean above the highest": (set_cell("s", 1000), "a mean is not between"),
     "beyond 64 bits": (set_cell("h", 1 << 70), "cpu_mc: a value is beyond"),
-    "beyond what charts hold": (set_cell("h", HUGE), "cpu_mc: a value is beyond"),
-    "far below zero": (set_cell("l", -HUGE), "cpu_mc: a value is beyond"),
+    "far below zero": (set_cell("l", -(1 << 64)), "cpu_mc: a value is beyond"),
     "a million series": (many_series(1_000_000), "pod.series: more than 20000"),
 }  # fmt: skip
 
@@ -243,17 +241,6 @@ def test_data_from_the_future_is_refused():
     raw = answer()
     with pytest.raises(BadResponseError, match="in the future"):
         parse_answer(raw, START, END, now=START - 241)
-
-
-def test_nodes_whose_sum_would_not_fit_are_refused():
-    raw = answer()
-    count = 40
-    node_of(raw)["series"] = [{"ns": "", "name": f"n{n}"} for n in range(count)]
-    node_of(raw)["t"], node_of(raw)["i"] = [START] * count, list(range(count))
-    value = agent.MAX_VALUE
-    node_of(raw)["fields"] = {"mem_ws": cell_lists(*[(4, 4 * value, value, value)] * count)}
-    with pytest.raises(BadResponseError, match="add up to more"):
-        parse(raw)
 
 
 JSON = st.recursive(

@@ -1,0 +1,127 @@
+"""What one good pull says about a cluster now: the sums and names that lists show.
+
+No network and no database: what comes in is checked already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from clusters.status import MAX_NODES_NAMED, PullFacts
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.rollups import rounded_mean
+from metrics.sources.base import SourceAnswer
+from metrics.stores.base import Columns, MinuteRow
+
+MINUTE = 60
+HISTORY_MINUTES = 60
+_AT = {kind: {name: at for at, name in enumerate(names)} for kind, names in FIELD_NAMES.items()}
+
+
+def newest_minute(rows: Iterable[MinuteRow]) -> int | None:
+    """Return the start of the newest minute in which any node reported; None without one."""
+    return max((row.ts for row in rows if row.key.kind == "node"), default=None)
+
+
+def pull_facts(
+    answer: SourceAnswer, history: Sequence[int | None], clock_skew_ms: int | None
+) -> PullFacts:
+    """Return the facts of the newest minute of an answer.
+
+    A node that does not say whether it is ready counts as ready: it reports. A filesystem without
+    capacity, or without inodes, is not judged.
+
+    Args:
+        answer: of the source; without a node's row only the agent's own facts are returned.
+        history: of :func:`cpu_history`, ending with that minute.
+        clock_skew_ms: the agent's clock minus ours; None if it is not known.
+    """
+    at = newest_minute(answer.rows)
+    if at is None:
+        return PullFacts(
+            agent_version=answer.agent_version, kind=answer.kind, clock_skew_ms=clock_skew_ms
+        )
+    rows = [row for row in answer.rows if row.ts == at]
+    nodes = [row for row in rows if row.key.kind == "node"]
+    filesystems = [row for row in rows if row.key.kind == "filesystem"]
+    not_ready = sorted(row.key.name for row in nodes if _mean(row, "ready") == 0)
+    fs_ratio, fs_name = _fullest(filesystems, _bytes_ratio)
+    inodes_ratio, inodes_name = _fullest(filesystems, _inodes_ratio)
+    return PullFacts(
+        data_as_of=datetime.fromtimestamp(at + MINUTE, UTC),
+        agent_version=answer.agent_version,
+        kind=answer.kind,
+        clock_skew_ms=clock_skew_ms,
+        nodes_ready=len(nodes) - len(not_ready),
+        nodes_total=len(nodes),
+        nodes_not_ready=not_ready[:MAX_NODES_NAMED],
+        pods=sum(1 for row in rows if row.key.kind == "pod"),
+        cpu_mc=_sum(nodes, "cpu_mc"),
+        cpu_cap_mc=_sum(nodes, "cpu_cap_mc"),
+        mem_ws=_sum(nodes, "mem_ws"),
+        mem_cap=_sum(nodes, "mem_cap"),
+        fs_worst_ratio=fs_ratio,
+        fs_worst_name=fs_name,
+        inodes_worst_ratio=inodes_ratio,
+        inodes_worst_name=inodes_name,
+        cpu_history=history,
+    )
+
+
+def cpu_history(used: Columns, capacity: Columns, end: int) -> list[int | None]:
+    """Return the cluster's CPU use in permille of its capacity for the hour before ``end``.
+
+    Args:
+        used: minutes of ``cpu_mc``.
+        capacity: minutes of ``cpu_cap_mc``.
+        end: Unix seconds, minute aligned.
+
+    Returns:
+        :data:`HISTORY_MINUTES` entries; None where a minute or its capacity is missing.
+    """
+    have = dict(zip(used.t, used.total, strict=True))
+    caps = dict(zip(capacity.t, capacity.total, strict=True))
+    history: list[int | None] = []
+    for minute in range(end - HISTORY_MINUTES * MINUTE, end, MINUTE):
+        cpu, cap = have.get(minute), caps.get(minute)
+        history.append(None if cpu is None or not cap or cap < 0 else round(1000 * cpu / cap))
+    return history
+
+
+def _mean(row: MinuteRow, field: str) -> int | None:
+    cell = row.cells[_AT[_kind(row)][field]]
+    return None if cell is None else rounded_mean(cell.total, cell.n)
+
+
+def _kind(row: MinuteRow) -> Kind:
+    return row.key.kind
+
+
+def _sum(rows: Iterable[MinuteRow], field: str) -> int | None:
+    """Return the sum over the rows that have the field; None if none has, or it is too large."""
+    values = [value for row in rows if (value := _mean(row, field)) is not None]
+    total = sum(values)
+    return total if values and -(1 << 63) <= total < 1 << 63 else None
+
+
+def _bytes_ratio(row: MinuteRow) -> float | None:
+    used, cap = _mean(row, "used"), _mean(row, "cap")
+    return None if used is None or not cap or cap < 0 else min(1.0, max(0.0, used / cap))
+
+
+def _inodes_ratio(row: MinuteRow) -> float | None:
+    free, total = _mean(row, "inodes_free"), _mean(row, "inodes_total")
+    if free is None or not total or total < 0:
+        return None
+    return min(1.0, max(0.0, 1 - free / total))
+
+
+def _fullest(
+    rows: Iterable[MinuteRow], ratio: Callable[[MinuteRow], float | None]
+) -> tuple[float | None, str]:
+    """Return the highest ratio and the "node mount" that has it; (None, "") if none has one."""
+    known = [
+        (value, f"{row.key.ns} {row.key.name}") for row in rows if (value := ratio(row)) is not None
+    ]
+    return max(known, default=(None, ""))

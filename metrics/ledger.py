@@ -1,0 +1,276 @@
+"""Put answers and failures of a stream into the store: rows, ledger lines and watermark at once.
+
+The rules are :mod:`metrics.gaps`; this module reads what they need and writes what they say. Live
+pulls and the filling of gaps both change a stream's ledger, so each change is read and written
+under one short lease. Even without it nothing would be lost: a line that was put from old
+knowledge is a gap too many, which is asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db.models import Q
+
+from clusters.models import Cluster, TunnelSession
+from metrics import gaps, lease
+from metrics.models import PullSchedule
+from metrics.sources.base import SourceAnswer
+from metrics.stores.base import Batch, MetricStore, Position, Reason, SeriesKey, Window
+from opscenter.core.errors import ClusterError
+from opscenter.core.text import one_line
+
+logger = logging.getLogger(__name__)
+
+CLUSTER_KEY = SeriesKey("cluster", "", "")
+LOCK_SECONDS = 60
+LOCK_WAIT_SECONDS = 20
+MAX_DETAIL = 300
+_REASONS: dict[str, Reason] = {
+    "tunnel_down": "tunnel_down",
+    "service_down": "service_down",
+    "bad_response": "bad_response",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of one cluster, in the store."""
+
+    store: MetricStore
+    cluster: UUID
+    name: str
+
+    def position(self) -> Position:
+        """Return how far it is."""
+        return self.store.position(self.cluster, self.name)
+
+    def lines(self, start: int, end: int, *states: str) -> list[Window]:
+        """Return the ledger's lines that overlap ``[start, end)``; only of ``states`` if given."""
+        if end <= start:
+            return []
+        return self.store.windows(self.cluster, self.name, start, end, states=states)
+
+    def open_gaps(self) -> list[Window]:
+        """Return every line in state gap between the watermark and the head, ascending."""
+        position = self.position()
+        if position.watermark is None or position.head is None:
+            return []
+        return self.lines(position.watermark, position.head, "gap")
+
+    def stored(self, start: int, end: int) -> set[int]:
+        """Return the starts of the minutes of ``[start, end)`` that are stored."""
+        columns = self.store.read(self.cluster, CLUSTER_KEY, "nodes_total", "1m", start, end)
+        return set(columns.t)
+
+
+def store_live(
+    stream: Stream, answer: SourceAnswer, now: float, outage: Callable[[int, int], gaps.Outage]
+) -> bool:
+    """Write the answer to a live pull; return whether gaps are open behind the head.
+
+    Args:
+        stream: of the cluster.
+        answer: of the source.
+        now: our clock.
+        outage: gives the facts about a range that nobody asked for.
+
+    Raises:
+        StoreError: nothing was written.
+        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+    """
+    with _locked(stream):
+        position = stream.position()
+        first = _first_minute(position, answer, now)
+        begin = position.head if first is None else first
+        if begin is None or answer.end <= max(answer.start, first or 0):
+            return _behind(position.watermark, position.head)
+        low, high = gaps.floor_slot(min(begin, answer.start)), answer.end + gaps.SLOT
+        stored = stream.stored(low, high) | answer.minutes_alive
+        known = stream.lines(low, high)
+        put: list[Window] = []
+        if begin < answer.start:
+            facts = outage(begin, answer.start)
+            put += gaps.holes(known, begin, answer.start, stored=stored, outage=facts)
+        coverage = gaps.Coverage(answer.start, answer.end, answer.oldest)
+        put += gaps.answered(
+            known, coverage, first=first, head=position.head, stored=stored, now=now, live=True
+        )
+        head = max(answer.end, position.head or 0)
+        watermark = position.watermark if first is None else first
+        return _behind(_write(stream, answer, put, watermark, head), head)
+
+
+def store_filled(
+    stream: Stream, batch: Sequence[Window], answer: SourceAnswer, now: float
+) -> list[Window]:
+    """Write the answer for gaps; return the lines that were put.
+
+    Args:
+        stream: of the cluster.
+        batch: the adjoining gaps that were asked for.
+        answer: of the source.
+        now: our clock.
+
+    Raises:
+        StoreError: nothing was written.
+        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+    """
+    with _locked(stream):
+        start, end = gaps.floor_slot(answer.start), batch[-1].end
+        stored = stream.stored(start, end + gaps.SLOT) | answer.minutes_alive
+        coverage = gaps.Coverage(answer.start, answer.end, answer.oldest)
+        known = stream.lines(start, end)
+        position = stream.position()
+        put = gaps.answered(
+            known, coverage, first=None, head=position.head, stored=stored, now=now, live=False
+        )
+        _write(stream, answer, put, position.watermark, None)
+        return put
+
+
+def store_missed(stream: Stream, error: ClusterError, now: float, outage: gaps.Outage) -> None:
+    """Put the minutes since the head as a gap, because a live pull failed.
+
+    Before the first good pull there is nothing to miss yet.
+
+    Raises:
+        StoreError: nothing was written.
+        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+    """
+    with _locked(stream):
+        head = stream.position().head
+        end = gaps.floor_minute(now)
+        if head is None or end <= head:
+            return
+        # Slots that are over had their lines put by earlier attempts; if not, nobody asked.
+        recent = max(head, gaps.floor_slot(end - gaps.SLOT))
+        low, high = gaps.floor_slot(head), end + gaps.SLOT
+        known, stored = stream.lines(low, high), stream.stored(low, high)
+        put = gaps.holes(known, head, recent, stored=stored, outage=outage)
+        put += gaps.missed(
+            known, recent, end, stored=stored,
+            reason=reason_of(error), detail=one_line(str(error), MAX_DETAIL),
+        )  # fmt: skip
+        if put:
+            stream.store.write(stream.cluster, stream.name, Batch(windows=_bounded(put)))
+
+
+def store_refused(
+    stream: Stream, batch: Sequence[Window], now: float, *, error: ClusterError | None
+) -> list[Window]:
+    """Count an attempt to fill gaps that brought nothing; return the lines that were put.
+
+    Args:
+        stream: of the cluster.
+        batch: the gaps that were asked for.
+        now: our clock.
+        error: what it failed with; None if the source answered, but not for this range.
+
+    Raises:
+        StoreError: nothing was written.
+        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+    """
+    reason = None if error is None else reason_of(error)
+    detail = "the agent did not answer for this range" if error is None else str(error)
+    starts = {line.start for line in batch}
+    with _locked(stream):
+        lines = stream.lines(batch[0].start, batch[-1].end, "gap")
+        put = [
+            gaps.refused(line, now, reason=reason, detail=one_line(detail, MAX_DETAIL))
+            for line in lines
+            if line.start in starts
+        ]
+        watermark = stream.position().watermark
+        if watermark is not None and any(line.state != "gap" for line in put):
+            watermark = _advanced(stream, put, watermark, batch[-1].end)
+        windows = _bounded(put)
+        stream.store.write(stream.cluster, stream.name, Batch(windows=windows, watermark=watermark))
+        return put
+
+
+def outage_of(cluster: Cluster, schedule: PullSchedule | None, start: int, end: int) -> gaps.Outage:
+    """Return what is known about a range without good pulls; one query."""
+    sessions = (
+        TunnelSession.objects.filter(cluster=cluster, connected_at__lt=_utc(end))
+        .filter(Q(ended_at=None) | Q(ended_at__gt=_utc(start)))
+        .values_list("connected_at", "ended_at")
+    )
+    attempt = schedule.last_attempt_at if schedule is not None else None
+    return gaps.Outage(
+        last_attempt_at=attempt.timestamp() if attempt is not None else None,
+        error_code=schedule.error_code if schedule is not None else "",
+        tunnel_up=[
+            (since.timestamp(), until.timestamp() if until is not None else None)
+            for since, until in sessions
+        ],
+        enrolled_at=cluster.enrolled_at.timestamp() if cluster.enrolled_at is not None else None,
+    )
+
+
+def reason_of(error: ClusterError) -> Reason:
+    """Return the ledger's word for an error of a pull."""
+    return _REASONS.get(error.code, "service_down")
+
+
+def _first_minute(position: Position, answer: SourceAnswer, now: float) -> int | None:
+    """Return the stream's first minute if this answer begins it; else None."""
+    if position.head is not None:
+        return None
+    candidates = [row.ts for row in answer.rows[:1]]
+    if answer.oldest is not None:
+        candidates.append(answer.oldest)
+    oldest = min(candidates, default=answer.end)
+    if oldest >= answer.end:
+        return None
+    return max(oldest, gaps.floor_minute(now - gaps.FIRST_REACH))
+
+
+def _behind(watermark: int | None, head: int | None) -> bool:
+    return watermark is not None and head is not None and watermark < head
+
+
+def _locked(stream: Stream) -> AbstractContextManager[None]:
+    """Return the lease under which a stream's ledger is read and written."""
+    name = f"ledger:{stream.cluster}:{stream.name}"
+    return lease.wait_for(name, LOCK_SECONDS, timeout_seconds=LOCK_WAIT_SECONDS)
+
+
+def _write(
+    stream: Stream,
+    answer: SourceAnswer,
+    put: Sequence[Window],
+    watermark: int | None,
+    head: int | None,
+) -> int | None:
+    """Write an answer and its lines at once; return the new watermark."""
+    if watermark is not None:
+        newest = max(answer.end, watermark, *(line.end for line in put))
+        watermark = _advanced(stream, put, watermark, max(newest, stream.position().head or 0))
+    batch = Batch(
+        rows=answer.rows, infos=answer.infos, windows=_bounded(put), watermark=watermark, head=head
+    )
+    result = stream.store.write(stream.cluster, stream.name, batch)
+    if result.detail:
+        logger.warning("cluster %s: not everything was stored: %s", stream.cluster, result.detail)
+    return watermark
+
+
+def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -> int:
+    """Return the watermark behind the lines of the ledger and those about to be put."""
+    lines = {line.start: line for line in stream.lines(watermark, end + gaps.SLOT)}
+    lines.update((line.start, line) for line in put)
+    return gaps.advance(lines.values(), watermark)
+
+
+def _bounded(lines: Sequence[Window]) -> list[Window]:
+    return [replace(line, detail=line.detail[:MAX_DETAIL]) for line in lines]
+
+
+def _utc(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

@@ -1,0 +1,112 @@
+"""Which cluster is pulled when: data in :class:`~metrics.models.PullSchedule`, read by beat's tick.
+
+Every cluster has its own second within the interval, so that a fleet's pulls spread evenly and
+stay spread over restarts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Exists, F, OuterRef, Q
+
+from clusters.models import Cluster
+from metrics.models import PullSchedule
+
+logger = logging.getLogger(__name__)
+
+STREAM = "agent"
+MAX_AT_ONCE = 1000  # of one tick; the rest is due in the next
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What one tick has to put into the queue, as cluster ids."""
+
+    pulls: list[UUID]
+    backfills: list[UUID]
+
+
+def phase_seconds(cluster_id: UUID, interval_seconds: int) -> int:
+    """Return the cluster's own second within the interval: 0 to interval - 1."""
+    digest = hashlib.blake2s(cluster_id.bytes, digest_size=8).digest()
+    return int.from_bytes(digest) % interval_seconds
+
+
+def next_due(cluster_id: UUID, now: float, interval_seconds: int) -> float:
+    """Return the first moment after ``now`` that is the cluster's own second; Unix seconds."""
+    phase = phase_seconds(cluster_id, interval_seconds)
+    return (int(now - phase) // interval_seconds + 1) * interval_seconds + phase
+
+
+def claim_due(now: float) -> Due:
+    """Return what is due now and move it to its next turn, so that no tick sends it twice.
+
+    A pull is due at its second of the interval (later while it backs off), and at once when a
+    tunnel came up since it was last sent. Gaps are filled only while the tunnel is up.
+    One query for new clusters, one for what is due, and one update each if there is any.
+    """
+    at = datetime.fromtimestamp(now, UTC)
+    _add_new(at)
+    came_up = Q(cluster__current__tunnel_up=True) & (
+        Q(dispatched_at=None) | Q(cluster__current__tunnel_since__gt=F("dispatched_at"))
+    )
+    to_fill = Q(backfill_due_at__lte=at, cluster__current__tunnel_up=True)
+    due = list(
+        PullSchedule.objects.select_related("cluster__current")
+        .filter(stream=STREAM, cluster__status=Cluster.Status.ACTIVE)
+        .filter(Q(due_at__lte=at) | came_up | to_fill)
+        .order_by("due_at")[:MAX_AT_ONCE]
+    )
+    pulls = [row for row in due if _pull_is_due(row, at)]
+    backfills = [row for row in due if row.backfill_due_at and row.backfill_due_at <= at]
+    for row in pulls:
+        following = next_due(row.cluster_id, now, settings.PULL_INTERVAL_SECONDS)
+        row.due_at, row.dispatched_at = datetime.fromtimestamp(following, UTC), at
+    PullSchedule.objects.bulk_update(pulls, ["due_at", "dispatched_at"], batch_size=200)
+    if backfills:
+        # The run says itself when the next one is due; this is in case it never does.
+        later = at + timedelta(seconds=3 * settings.PULL_DEADLINE_SECONDS)
+        PullSchedule.objects.filter(pk__in=[row.pk for row in backfills]).update(
+            backfill_due_at=later
+        )
+    return Due([row.cluster_id for row in pulls], [row.cluster_id for row in backfills])
+
+
+def dispatch(
+    now: float, send_pull: Callable[[UUID], None], send_fill: Callable[[UUID], None]
+) -> int:
+    """Send what is due; return how many tasks were sent."""
+    due = claim_due(now)
+    for cluster_id in due.pulls:
+        send_pull(cluster_id)
+    for cluster_id in due.backfills:
+        send_fill(cluster_id)
+    return len(due.pulls) + len(due.backfills)
+
+
+def _pull_is_due(schedule: PullSchedule, at: datetime) -> bool:
+    if schedule.due_at <= at:
+        return True
+    current = schedule.cluster.current
+    if not current.tunnel_up or current.tunnel_since is None:
+        return False
+    return schedule.dispatched_at is None or current.tunnel_since > schedule.dispatched_at
+
+
+def _add_new(at: datetime) -> None:
+    """Make the schedule of clusters that have none: due now."""
+    known = PullSchedule.objects.filter(cluster=OuterRef("pk"), stream=STREAM)
+    new = Cluster.objects.filter(~Exists(known), status=Cluster.Status.ACTIVE)
+    rows = [
+        PullSchedule(cluster_id=pk, stream=STREAM, due_at=at)
+        for pk in new.values_list("pk", flat=True)
+    ]
+    if rows:
+        PullSchedule.objects.bulk_create(rows, ignore_conflicts=True)
