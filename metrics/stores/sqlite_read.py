@@ -89,7 +89,7 @@ def read(
     rows = connection.execute(
         f"{_WALK} SELECT ts, {values} FROM walk CROSS JOIN {key.kind}_{tier}"  # noqa: S608
         f" ON ts = t AND sid = :sid WHERE {_present(field, tier)}",
-        {**_steps(tier, start, end), "sid": sid},
+        {**_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
     ).fetchall()
     if rows:
         for column, part in zip(
@@ -120,7 +120,7 @@ def read_many(
     for sid, ts, n, total, lowest, highest in connection.execute(
         f"{_WALK} SELECT sid, ts, {values} FROM walk CROSS JOIN {kind}_{tier}"  # noqa: S608
         f" ON ts = t AND sid BETWEEN :low AND :high WHERE {_present(field, tier)}",
-        {**_steps(tier, start, end), "low": low, "high": high},
+        {**_steps(connection, f"{kind}_{tier}", tier, start, end), "low": low, "high": high},
     ):
         columns = found.get(sid)
         if columns is None:
@@ -208,10 +208,19 @@ def _lower_ascii(text: str) -> str:
     return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
 
 
-def _steps(tier: str, start: int, end: int) -> dict[str, int]:
-    """Return the walk over all bucket starts within ``[start, end)``."""
+def _steps(
+    connection: sqlite3.Connection, table: str, tier: str, start: int, end: int
+) -> dict[str, int]:
+    """Return the walk over all bucket starts within ``[start, end)`` that the table can have."""
     step = TIERS[tier]
-    return {"first": bucket_start(start + step - 1, step), "end": end, "step": step}
+    oldest, newest = connection.execute(
+        f"SELECT (SELECT min(ts) FROM {table}), (SELECT max(ts) FROM {table})"  # noqa: S608
+    ).fetchone()
+    return {
+        "first": max(bucket_start(start + step - 1, step), oldest or 0),
+        "end": min(end, (newest or 0) + step),
+        "step": step,
+    }
 
 
 def _values(kind: Kind, field: str, tier: str) -> str:
