@@ -1,0 +1,74 @@
+"""``make bench``: every figure beside its baseline, in one run.
+
+Works on a data directory of its own, thrown away afterwards. Names of areas as arguments run only
+those: ``make bench BENCH_FLAGS="tunnel pages"``. The table goes to standard output, the JSON to
+``var/bench.json`` or where ``--json`` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.openssh import free_port
+from tests.bench.report import Report
+
+AREAS = ("store", "pull", "tunnel", "pages")
+
+
+def main() -> None:
+    """Run the areas that were asked for, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("areas", nargs="*", metavar="area", help=", ".join(AREAS))
+    parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
+    arguments = parser.parse_args()
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="opscenter-bench-") as directory:
+        _prepare(directory)
+        with _redis():
+            for area in arguments.areas or AREAS:
+                importlib.import_module(f"tests.bench.{area}").run(report)
+    report.write(arguments.json)
+    print(f"\n{report.table()}\n\n{arguments.json}")
+
+
+def _prepare(directory: str) -> None:
+    """Point the settings at an empty installation and migrate it."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "opscenter.settings"
+    os.environ["OPSCENTER_DATA_DIR"] = directory
+    os.environ["OPSCENTER_LOG_LEVEL"] = "ERROR"
+    os.environ["OPSCENTER_HUB_PORT"] = str(free_port())
+    os.environ["OPSCENTER_HUB_WS_PORT"] = str(free_port())
+    for name in ("DATABASE_URL", "REDIS_URL", "OPSCENTER_GATEWAY_URL"):
+        os.environ.pop(name, None)
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+@contextlib.contextmanager
+def _redis() -> Iterator[None]:
+    """Run the private Redis of the installation until the block ends."""
+    from django.conf import settings
+
+    from opscenter.redis_binary import find_redis, redis_arguments
+
+    socket = Path(settings.REDIS_URL.removeprefix("unix://"))
+    process = subprocess.Popen(redis_arguments(find_redis(), socket))
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()
