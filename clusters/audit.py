@@ -24,8 +24,8 @@ from django.db import connection, transaction
 
 from clusters.models import AuditEvent
 
-Actor = AbstractBaseUser | AnonymousUser | str
-"""Who did it: a signed-in user, or a name such as ``system`` or ``agent 192.0.2.7``."""
+Actor = AbstractBaseUser | AnonymousUser | str | None
+"""Who did it: a signed-in user, a name such as ``agent 192.0.2.7``, or None for the system."""
 
 _POSTGRES_LOCK = 0x6F70_6361_7564  # any constant; "opcaud"
 
@@ -78,6 +78,8 @@ def record(
 
 def actor_name(actor: Actor) -> str:
     """Return the name that the log keeps for who did it."""
+    if actor is None:
+        return "system"
     if isinstance(actor, str):
         return actor
     return actor.get_username() or "anonymous"

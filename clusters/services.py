@@ -40,10 +40,10 @@ from opscenter.core.text import one_line
 MAX_LABELS = 32
 JOIN_TOKEN_PREFIX = "ocj_"  # noqa: S105 - says what kind of token it is
 LABEL_KEY = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
-# No control characters, line separators, zero-width or bidirectional marks, lone surrogates.
-LABEL_VALUE = (
-    r"^[^\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]*$"
-)
+# No control characters, line separators, zero-width or bidirectional marks. As a JSON schema says
+# it; lone surrogates, which no JSON schema can name, are refused as well.
+LABEL_VALUE = r"^[^\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LABEL_VALUE_LENGTH = 100
 _CUSTOMER_NAME_LENGTH = 100
 _KEY_TYPE = b"ssh-ed25519"
@@ -174,7 +174,7 @@ def validate_labels(labels: Mapping[str, Any]) -> dict[str, str]:
         if len(value) > _LABEL_VALUE_LENGTH:
             msg = f"labels: the value of {key} is longer than {_LABEL_VALUE_LENGTH} characters"
             raise InvalidInputError(msg)
-        if not re.fullmatch(LABEL_VALUE[1:-1], value):
+        if not re.fullmatch(LABEL_VALUE[1:-1], value) or _SURROGATE.search(value):
             raise InvalidInputError(f"labels: the value of {key} holds a control character")
     return {key: labels[key] for key in sorted(labels)}
 

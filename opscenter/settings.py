@@ -330,7 +330,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["opscenter.core.api.BoundedJSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["clusters.api.filters.StrictFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "opscenter.core.api.PageNumberPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "opscenter.core.api.exception_handler",
@@ -359,6 +359,8 @@ SPECTACULAR_SETTINGS = {
         "EnrolmentStatus": "clusters.models.Cluster.Status",
         "KeyStatus": "clusters.models.ClusterKey.Status",
         "SessionState": "clusters.models.TunnelSession.State",
+        "WindowState": "metrics.api.parameters.WINDOW_STATES",
+        "SeriesKind": "metrics.api.parameters.KINDS",
     },
 }
 

@@ -57,6 +57,11 @@ class ClusterScopedView(APIView):
             caller(request), kwargs["cluster_id"], self.rights[method]
         )
 
+    @property
+    def unix_now(self) -> int:
+        """Return the moment of the request in Unix seconds."""
+        return int(self.now.timestamp())
+
 
 def paged(
     view: GenericAPIView[Any], items: Sequence[Any], serializer: type[serializers.Serializer[Any]]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters
-from drf_spectacular.utils import OpenApiParameter
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
+from rest_framework.request import Request
 
 from clusters.health import WORST_FIRST
 from clusters.models import TunnelSession
@@ -33,12 +35,39 @@ def fleet_filter(query: Any) -> FleetFilter:
     return wanted
 
 
+class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]
+    """django-filter, refusing an empty value that it would ignore."""
+
+    def get_filterset_kwargs(self, request: Request, queryset: Any, view: Any) -> dict[str, Any]:
+        """Return what the filter set is made from.
+
+        Raises:
+            ValidationError: naming each filter without a value.
+        """
+        names = self.get_filterset_class(view, queryset).base_filters
+        empty = [name for name in names if request.query_params.get(name) == ""]
+        if empty:
+            raise serializers.ValidationError({name: ["Give a value."] for name in empty})
+        return dict(super().get_filterset_kwargs(request, queryset, view))
+
+
+@extend_schema_field(bool)
+class StrictBooleanFilter(django_filters.TypedChoiceFilter):  # type: ignore[misc]
+    """``true`` or ``false``; anything else is refused instead of ignored."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        choices = (("true", "yes"), ("false", "no"))
+        super().__init__(choices=choices, coerce="true".__eq__, **kwargs)
+
+
 class SessionFilterSet(django_filters.FilterSet):  # type: ignore[misc]
     """Tunnels by state, transport, and time."""
 
     connected_after = django_filters.IsoDateTimeFilter("connected_at", "gte")
     connected_before = django_filters.IsoDateTimeFilter("connected_at", "lt")
-    open = django_filters.BooleanFilter("ended_at", "isnull", label="Still connected.")
+    open = StrictBooleanFilter(
+        field_name="ended_at", lookup_expr="isnull", label="Still connected."
+    )
 
     class Meta:
         model = TunnelSession

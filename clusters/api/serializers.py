@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -10,7 +12,9 @@ from rest_framework import serializers
 from clusters.health import WORST_FIRST
 from clusters.models import Cluster, ClusterKey, TunnelSession
 from clusters.services import LABEL_KEY, LABEL_VALUE, MAX_LABELS
+from opscenter.core.api import StrictCharField
 
+UUID_PATTERN = r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 
 
@@ -27,8 +31,26 @@ class LabelsField(serializers.DictField):
     """Free key-value pairs; :func:`clusters.services.validate_labels` judges them."""
 
 
+@extend_schema_field({"type": "string", "format": "uuid", "pattern": UUID_PATTERN})
+class OptionalIdField(serializers.UUIDField):
+    """An id in the usual form with dashes, or null."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, default=None, **kwargs)
+
+    def to_internal_value(self, data: Any) -> UUID:
+        """Return the id.
+
+        Raises:
+            ValidationError: for other forms too: numbers, urn:, braces.
+        """
+        if not isinstance(data, str) or not re.fullmatch(UUID_PATTERN[1:-1], data):
+            self.fail("invalid", value=data)
+        return UUID(data)
+
+
 @extend_schema_field({"type": "string", "pattern": NAME_PATTERN, "example": "berlin-1"})
-class NameField(serializers.CharField):
+class NameField(StrictCharField):
     """A cluster's name; white space is refused, not cut."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -149,7 +171,7 @@ class ClusterCreateSerializer(serializers.Serializer[Any]):
 
     name = NameField()
     labels = LabelsField(required=False, default=dict)
-    customer_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    customer_id = OptionalIdField()
 
 
 class ClusterUpdateSerializer(serializers.Serializer[Any]):
@@ -184,13 +206,23 @@ class SessionSerializer(serializers.ModelSerializer[TunnelSession]):
 class EnrolmentSerializer(serializers.Serializer[Any]):
     """What an agent sends to enrol."""
 
-    token = serializers.CharField(max_length=200)
-    public_key = serializers.CharField(
-        max_length=500, help_text="One line: ssh-ed25519, the key in base64, maybe a comment."
+    token = StrictCharField(min_length=1, max_length=200, trim_whitespace=False)
+    public_key = StrictCharField(
+        min_length=1,
+        max_length=500,
+        trim_whitespace=False,
+        help_text="One line: ssh-ed25519, the key in base64, maybe a comment.",
     )
-    agent_version = serializers.CharField(max_length=200, required=False, default="")
-    kind = serializers.CharField(
-        max_length=200, required=False, default="", help_text="host or kubernetes."
+    agent_version = StrictCharField(
+        max_length=200, required=False, allow_blank=True, default="", trim_whitespace=False
+    )
+    kind = StrictCharField(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        default="",
+        trim_whitespace=False,
+        help_text="host or kubernetes.",
     )
 
 

@@ -6,15 +6,17 @@ the offending input fields and is empty where there are none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from io import BytesIO
 from typing import IO, Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from rest_framework import exceptions, pagination, status
+from rest_framework import exceptions, pagination, serializers, status
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
@@ -33,6 +35,7 @@ _CODES = {
 }
 
 MAX_BODY_BYTES = 256 * 1024
+_LAST_PAGE = 1_000_000
 
 
 def error_body(code: str, message: str, fields: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -109,8 +112,59 @@ class BodyTooLarge(exceptions.APIException):
 
 
 class PageNumberPagination(pagination.PageNumberPagination):
-    """Pages of 50 by default, ``?page_size=`` up to 500: count, next, previous, results."""
+    """Pages of 50 by default, ``?page_size=`` up to 500: count, next, previous, results.
+
+    A number that does not fit is refused, not replaced by another one in silence.
+    """
 
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 500
+
+    def get_page_size(self, request: Request) -> int:
+        """Return how many items a page has.
+
+        Raises:
+            ValidationError: if ``page_size`` or ``page`` is no number in its range.
+        """
+        whole_number(request, "page", 1, low=1, high=_LAST_PAGE)
+        return whole_number(request, "page_size", self.page_size, low=1, high=self.max_page_size)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Return the two parameters with their ranges."""
+        ranges = {
+            "page": {"minimum": 1, "maximum": _LAST_PAGE},
+            "page_size": {"minimum": 1, "maximum": self.max_page_size},
+        }
+        parameters = super().get_schema_operation_parameters(view)  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            parameter["schema"] |= ranges[parameter["name"]]
+        return list(parameters)
+
+
+def whole_number(request: Request, name: str, default: int, *, low: int, high: int) -> int:
+    """Return a query parameter as a whole number; ``default`` if it is not given.
+
+    Raises:
+        ValidationError: if it is given and is no whole number in ``low..high``.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"-?[0-9]{1,18}", text) or not low <= int(text) <= high:
+        raise exceptions.ValidationError({name: [f"Use a whole number in {low}..{high}."]})
+    return int(text)
+
+
+class StrictCharField(serializers.CharField):
+    """Text; a number or a boolean is refused instead of turned into text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text.
+
+        Raises:
+            ValidationError: if it is not a JSON string.
+        """
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)

@@ -31,6 +31,7 @@ _TEXTS = {
     "403": "Visible, but not allowed; or a read-only token.",
     "404": "There is none, or you may not see it: the two look the same.",
     "409": "The name is taken.",
+    "5XX": "Something went wrong here, or the metric store is away.",
     "4XX": "Another refusal: method, media type, size, rate.",
 }
 
@@ -46,7 +47,7 @@ def add_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _add(operation: dict[str, Any], *, has_id: bool, method: str) -> None:
-    wanted = {"403", "4XX"}
+    wanted = {"403", "4XX", "5XX"}
     if operation.get("security") or operation.get("security") is None:
         wanted.add("401")
     if operation.get("parameters") or operation.get("requestBody"):

@@ -113,6 +113,14 @@ ROUTES: dict[str, list[Expect]] = {
         get(f"{C}/join-token/", 401, 405, 405, 405),
     ],
     "api/v1/^clusters/{id}/revoke/?$": [act("POST", f"{C}/revoke/", (401, 404, 403, 200))],
+    "api/v1/^clusters/{id}/nodes/?$": [get(f"{C}/nodes/", 401, 404, 200, 200)],
+    "api/v1/^clusters/{id}/pods/?$": [get(f"{C}/pods/", 401, 404, 200, 200)],
+    "api/v1/^clusters/{id}/filesystems/?$": [get(f"{C}/filesystems/", 401, 404, 200, 200)],
+    "api/v1/^clusters/{id}/windows/?$": [get(f"{C}/windows", 401, 404, 200, 200)],
+    "api/v1/^clusters/{id}/range/?$": [
+        get(f"{C}/range?kind=cluster&field=cpu_mc", 401, 404, 200, 200),
+        get(f"{C}/range", 401, 404, 400, 400),
+    ],
     "api/v1/^clusters/{id}/sessions/?$": [get(f"{C}/sessions/", 401, 404, 200, 200)],
 }
 
@@ -121,5 +129,9 @@ GROUPS = [
     Group("accounts/", "allauth: sign-in, password and MFA of oneself only", anonymous_ok=True),
 ]
 
-SOCKETS: dict[str, dict[str, bool]] = {}
-"""Pattern of a socket -> who may connect: anonymous, stranger, viewer, operator."""
+SOCKETS: dict[str, tuple[str, tuple[bool, bool, bool, bool]]] = {
+    "ws/fleet/": ("/ws/fleet/", (False, True, True, True)),
+    "ws/clusters/<uuid:cluster_id>/": ("/ws/clusters/{cluster}/", (False, False, True, True)),
+    "": ("/ws/nothing/", (False, False, False, False)),
+}
+"""Pattern of a socket -> an address, and whether anonymous, stranger, viewer, operator get in."""

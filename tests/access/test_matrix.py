@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from urllib.parse import urlsplit
 
 import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from clusters.api.base import CLUSTER_PATH
+from opscenter import asgi
 from tests.access.routes import GROUPS, LOGIN, ROUTES, SOCKETS, Expect
 
 pytestmark = pytest.mark.django_db
@@ -29,10 +31,8 @@ def all_routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterato
             yield pattern.replace(CLUSTER_PATH, "clusters/{id}")
 
 
-def socket_routes() -> list[str]:
-    """Return the pattern of every socket that the ASGI application serves."""
-    module = import_module(settings.ASGI_APPLICATION.rpartition(".")[0])
-    return [str(route.pattern) for route in getattr(module, "websocket_urlpatterns", [])]
+def test_every_socket_is_in_the_table_and_none_that_is_gone():
+    assert set(SOCKETS) == {str(route.pattern) for route in asgi.websocket_routes}
 
 
 def test_every_route_is_in_the_table_or_in_a_group_with_a_reason():
@@ -47,10 +47,6 @@ def test_every_route_is_in_the_table_or_in_a_group_with_a_reason():
 
 def test_the_table_holds_no_route_that_is_gone():
     assert set(ROUTES) - set(all_routes()) == set()
-
-
-def test_every_socket_is_in_the_table_and_none_that_is_gone():
-    assert set(SOCKETS) == set(socket_routes())
 
 
 @pytest.mark.parametrize("who", CAST)
@@ -82,6 +78,29 @@ def _json(body: object) -> tuple[bytes, str]:
     import orjson
 
     return (b"" if body is None else orjson.dumps(body), "application/json")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("who", CAST)
+@pytest.mark.parametrize("pattern", SOCKETS)
+async def test_each_of_the_cast_gets_into_the_sockets_of_the_table(
+    pattern: str, who: str, request: pytest.FixtureRequest, cluster, stranger, viewer, operator
+):
+    url, allowed = SOCKETS[pattern]
+    headers = [(b"origin", settings.TRUSTED_ORIGINS[0].encode())]
+    if who != "anonymous":
+        client = Client()
+        await sync_to_async(client.force_login)(
+            request.getfixturevalue(who), backend="django.contrib.auth.backends.ModelBackend"
+        )
+        cookie = (
+            f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+        )
+        headers.append((b"cookie", cookie.encode()))
+    socket = WebsocketCommunicator(asgi.application, url.format(cluster=cluster.pk), headers)
+    connected, _ = await socket.connect(timeout=5)
+    await socket.disconnect()
+    assert connected == allowed[CAST.index(who)]
 
 
 @pytest.mark.parametrize("who", ["anonymous", "viewer"])

@@ -69,6 +69,7 @@ def test_a_line_is_neither_saved_again_nor_deleted():
 
 def test_nobody_is_called_anonymous():
     assert audit.actor_name(AnonymousUser()) == "anonymous"
+    assert audit.actor_name(None) == "system"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -66,6 +66,20 @@ def test_pages_are_counted_and_linked(api):
 
 
 @pytest.mark.parametrize(
+    "query", ["page=0", "page=x", "page_size=0", "page_size=501", "page_size=null", "page=1.5"]
+)
+def test_a_page_that_makes_no_sense_is_refused(api, query):
+    response = api.get(f"{URL}?{query}")
+    assert (response.status_code, list(response.json()["error"]["fields"])) == (
+        400, [query.partition("=")[0]],
+    )  # fmt: skip
+
+
+def test_a_page_after_the_last_is_not_found(api):
+    assert api.get(f"{URL}?page=2").status_code == 404
+
+
+@pytest.mark.parametrize(
     ("query", "count"),
     [("q=north", 1), ("q=NORTH+eu", 1), ("state=unknown", 2), ("state=ok", 0), ("label=region", 1),
      ("label=region=us", 0), ("customer=Southbank", 1)],

@@ -1,0 +1,148 @@
+"""The query parameters of the endpoints about numbers, read strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.query import SeriesKey
+from opscenter.core.api import whole_number
+
+KINDS: tuple[Kind, ...] = tuple(FIELD_NAMES)
+WINDOW_STATES = ("done", "gap", "lost")
+MAX_POINTS = 1440
+_FIELDS = sorted({field for names in FIELD_NAMES.values() for field in names})
+_LATEST = 2**40
+_NAME_LENGTH = 300
+_UNIX = {"type": "integer", "minimum": 0, "maximum": _LATEST}
+_NAME = {"type": "string", "maxLength": _NAME_LENGTH}
+
+START = OpenApiParameter("start", _UNIX, description="Unix seconds, included.")
+END = OpenApiParameter("end", _UNIX, description="Unix seconds, excluded; default: now.")
+RANGE_PARAMETERS = [
+    OpenApiParameter("kind", str, required=True, enum=KINDS),
+    OpenApiParameter(
+        "name", _NAME, description="Node, pod or mount point; not given for kind=cluster."
+    ),
+    OpenApiParameter("ns", _NAME, description="A pod's namespace, a filesystem's node."),
+    OpenApiParameter(
+        "field",
+        str,
+        required=True,
+        enum=_FIELDS,
+    ),
+    START,
+    END,
+    OpenApiParameter(
+        "points",
+        {"type": "integer", "minimum": 2, "maximum": MAX_POINTS, "default": MAX_POINTS},
+        description="At most so many buckets; the finest tier that fits is taken.",
+    ),
+]
+POD_PARAMETERS = [
+    OpenApiParameter("q", _NAME, description="A part of the namespace, the name or the node."),
+    OpenApiParameter("node", _NAME, description="Only pods that run on this node."),
+    OpenApiParameter(
+        "order",
+        str,
+        enum=("name", *FIELD_NAMES["pod"]),
+        default="cpu_mc",
+        description="A field, largest first, or the name.",
+    ),
+]
+WINDOW_PARAMETERS = [
+    START,
+    END,
+    OpenApiParameter(
+        "state", str, many=True, enum=WINDOW_STATES, description="Any of these; default: all."
+    ),
+]
+FILESYSTEM_PARAMETERS = [OpenApiParameter("node", OpenApiTypes.STR, description="Of this node.")]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeQuery:
+    """A range of one field of one series, as asked."""
+
+    key: SeriesKey
+    field: str
+    start: int
+    end: int
+    points: int
+
+
+def range_query_of(request: Request, now: int) -> RangeQuery:
+    """Read the parameters of a range; the last hour if no time is given.
+
+    Raises:
+        ValidationError: naming the parameter that does not fit.
+    """
+    kind = cast("Kind", choice(request, "kind", KINDS))
+    key = SeriesKey(kind, text(request, "ns"), text(request, "name"))
+    if (kind == "cluster") == bool(key.name):
+        raise ValidationError({"name": ["Give it for every kind but cluster."]})
+    if (kind in ("pod", "filesystem")) != bool(key.ns):
+        raise ValidationError({"ns": ["Give it for kind=pod and kind=filesystem, only."]})
+    start, end = time_range(request, now, 3600)
+    return RangeQuery(
+        key=key,
+        field=choice(request, "field", FIELD_NAMES[kind]),
+        start=start,
+        end=end,
+        points=whole_number(request, "points", MAX_POINTS, low=2, high=MAX_POINTS),
+    )
+
+
+def time_range(request: Request, now: int, span_seconds: int) -> tuple[int, int]:
+    """Return ``start`` and ``end``; without them the last ``span_seconds``.
+
+    Raises:
+        ValidationError: if one is no Unix time, or the range is empty.
+    """
+    end = whole_number(request, "end", now, low=0, high=_LATEST)
+    start = whole_number(request, "start", max(0, end - span_seconds), low=0, high=_LATEST)
+    if start >= end:
+        raise ValidationError({"end": ["It must be after start."]})
+    return start, end
+
+
+def choice(request: Request, name: str, choices: tuple[str, ...], default: str = "") -> str:
+    """Return a parameter that is one of ``choices``; ``default`` if it is not given.
+
+    Raises:
+        ValidationError: otherwise, also for one that is missing and has no default.
+    """
+    value = request.query_params.get(name, default)
+    if value not in choices:
+        raise ValidationError({name: [f"Use {', '.join(choices)}."]})
+    return value
+
+
+def text(request: Request, name: str) -> str:
+    """Return a parameter as text, "" if it is not given.
+
+    Raises:
+        ValidationError: if it is longer than any name.
+    """
+    value = request.query_params.get(name, "")
+    if len(value) > _NAME_LENGTH:
+        raise ValidationError({name: [f"Use at most {_NAME_LENGTH} characters."]})
+    return value
+
+
+def window_states(request: Request) -> list[str]:
+    """Return the asked states of the ledger, [] for all.
+
+    Raises:
+        ValidationError: if one does not exist.
+    """
+    states = request.query_params.getlist("state")
+    if not set(states) <= set(WINDOW_STATES):
+        raise ValidationError({"state": [f"Use {', '.join(WINDOW_STATES)}."]})
+    return states

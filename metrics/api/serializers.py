@@ -1,0 +1,99 @@
+"""What the API gives about numbers.
+
+In resources times are ISO 8601 UTC; in ranges and windows, where there are many, they are Unix
+seconds. Values are keyed by the catalogue's field names, with their units beside them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from metrics.api.parameters import KINDS, WINDOW_STATES
+
+NUMBERS = {"type": "object", "additionalProperties": {"type": ["integer", "null"]}}
+
+
+@extend_schema_field({"type": "string", "format": "date-time"})
+class MomentField(serializers.Field[int, Any, str, Any]):
+    """Unix seconds, given as ISO 8601 UTC."""
+
+    def to_representation(self, value: int) -> str:
+        """Return the moment as text."""
+        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
+
+
+class SeriesSerializer(serializers.Serializer[Any]):
+    """A node, filesystem or pod as last measured."""
+
+    ns = serializers.CharField(help_text="A pod's namespace, a filesystem's node, else empty.")
+    name = serializers.CharField()
+    node = serializers.CharField(help_text="The node that a pod runs on, else empty.")
+    present = serializers.BooleanField(help_text="False: gone from the cluster's newest minutes.")
+    as_of = MomentField(help_text="End of its newest minute.")
+    attributes = serializers.DictField(source="attrs", child=serializers.CharField())
+    values = serializers.SerializerMethodField(
+        help_text="By field, in the units of `units`; null means not measured."
+    )
+
+    @extend_schema_field(NUMBERS)
+    def get_values(self, series: Any) -> dict[str, int | None]:
+        """Return every field of the kind."""
+        return dict(series.values)
+
+
+class GapSerializer(serializers.Serializer[Any]):
+    """A stretch without data and why. Unix seconds."""
+
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    state = serializers.CharField()
+    reason = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class RangeSerializer(serializers.Serializer[Any]):
+    """One field over time, as columns of the same length: one entry a bucket that has data.
+
+    All times are Unix seconds, UTC. A bucket covers ``[t, t + step)``.
+    """
+
+    kind = serializers.ChoiceField(choices=KINDS)
+    ns = serializers.CharField()
+    name = serializers.CharField()
+    field = serializers.CharField()
+    unit = serializers.CharField(help_text="Of mean, min and max.")
+    tier = serializers.CharField(help_text="1m, 10m or 1h: what the answer was made from.")
+    step = serializers.IntegerField(help_text="Width of a bucket in seconds.")
+    start = serializers.IntegerField(help_text="The asked range, rounded out to whole buckets.")
+    end = serializers.IntegerField()
+    as_of = serializers.IntegerField(
+        allow_null=True, help_text="End of the cluster's newest data; null before the first."
+    )
+    t = serializers.ListField(child=serializers.IntegerField(), help_text="Start of each bucket.")
+    mean = serializers.ListField(child=serializers.FloatField())
+    min = serializers.ListField(child=serializers.IntegerField())
+    max = serializers.ListField(child=serializers.IntegerField())
+    coverage = serializers.ListField(
+        child=serializers.FloatField(), help_text="Minutes present per minutes expected, 0..1."
+    )
+    gaps = GapSerializer(many=True)
+
+
+class WindowSerializer(serializers.Serializer[Any]):
+    """One line of the gap ledger. Times are Unix seconds."""
+
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=WINDOW_STATES)
+    got_minutes = serializers.IntegerField(source="got")
+    expected_minutes = serializers.IntegerField(source="expected")
+    attempts = serializers.IntegerField(help_text="Pulls that included the window.")
+    reason = serializers.CharField(help_text="Why something is missing; empty if nothing is.")
+    detail = serializers.CharField()
+    filled_at = serializers.IntegerField(
+        allow_null=True, help_text="When a former gap was filled, else null."
+    )

@@ -1,0 +1,86 @@
+"""The OpenAPI schema: complete, without warnings, and kept by every endpoint (schemathesis)."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+import schemathesis
+from django.core.cache import cache
+from django.core.management import call_command
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from django.urls import get_resolver
+from hypothesis import HealthCheck, settings
+
+from tests.access.test_matrix import all_routes
+from tests.factories import ClusterFactory, TunnelSessionFactory, api_token, healthy
+
+pytestmark = pytest.mark.django_db
+URL = "/api/v1/schema/"
+
+
+# Made when the tests are collected: schemathesis makes one test of each operation.
+schema = schemathesis.openapi.from_wsgi(URL, get_wsgi_application())
+
+
+@pytest.fixture(autouse=True)
+def _keep_the_connection():
+    """Keep the test's database connection over requests, as Django's test client does."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+def test_the_schema_is_made_without_a_warning():
+    out, err = StringIO(), StringIO()
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=out, stderr=err)
+    assert err.getvalue() == ""
+
+
+def test_every_route_of_the_api_is_in_the_schema(client):
+    paths = client.get(URL).json()["paths"]
+    described = {path.replace("{cluster_id}", "{id}") for path in paths}
+    routed = {
+        "/" + route.replace("^", "").replace("/?$", "/").replace("$", "")
+        for route in all_routes(get_resolver())
+        if route.startswith("api/")
+    }
+    assert routed - described == {"/api/v1/schema/", "/api/v1/docs/"}
+
+
+def test_every_operation_says_what_it_is_and_how_it_fails(client):
+    for path, operations in client.get(URL).json()["paths"].items():
+        for method in set(operations) & {"get", "post", "patch", "delete"}:
+            operation = operations[method]
+            assert operation["summary"], (method, path)
+            assert "4XX" in operation["responses"], (method, path)
+            assert operation["operationId"], (method, path)
+
+
+few = settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@schema.parametrize()
+@few
+def test_every_endpoint_keeps_the_schema(case, operator):
+    cache.clear()  # the throttle of enrolments
+    case.call_and_validate(headers={"Authorization": f"Token {api_token(operator)}"})
+
+
+@schema.include(path_regex="cluster_id").parametrize()
+@few
+def test_every_endpoint_of_a_real_cluster_keeps_the_schema(case, operator):
+    cluster = ClusterFactory(labels={"region": "eu"}, **healthy())
+    TunnelSessionFactory(cluster=cluster)
+    case.path_parameters["cluster_id"] = str(cluster.pk)
+    case.call_and_validate(headers={"Authorization": f"Token {api_token(operator)}"})
