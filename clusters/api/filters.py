@@ -65,10 +65,11 @@ class SessionFilterSet(django_filters.FilterSet):  # type: ignore[misc]
 
     connected_after = django_filters.IsoDateTimeFilter("connected_at", "gte")
     connected_before = django_filters.IsoDateTimeFilter("connected_at", "lt")
+    transport = django_filters.ChoiceFilter(choices=(("tcp", "SSH"), ("wss", "WebSocket")))
     open = StrictBooleanFilter(
         field_name="ended_at", lookup_expr="isnull", label="Still connected."
     )
 
     class Meta:
         model = TunnelSession
-        fields = ["state", "transport"]
+        fields = ["state"]

@@ -136,7 +136,7 @@ class PageNumberPagination(pagination.PageNumberPagination):
             "page": {"minimum": 1, "maximum": _LAST_PAGE},
             "page_size": {"minimum": 1, "maximum": self.max_page_size},
         }
-        parameters = super().get_schema_operation_parameters(view)  # type: ignore[no-untyped-call]
+        parameters = super().get_schema_operation_parameters(view)
         for parameter in parameters:
             parameter["schema"] |= ranges[parameter["name"]]
         return list(parameters)

@@ -1,14 +1,19 @@
 """Who gets what from every route: the table of ``test_matrix.py``. A missing route fails there.
 
-One line a route: its pattern as :func:`tests.access.test_matrix.all_routes` writes it, then for
+One line a route: its pattern as :func:`all_routes` writes it, then for
 each method what anonymous, stranger, viewer and operator get. ``{cluster}`` and its kin are
 filled with the viewer's cluster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from clusters.api.base import CLUSTER_PATH
 
 LOGIN = 302
 """Sent to the sign-in page."""
@@ -135,3 +140,13 @@ SOCKETS: dict[str, tuple[str, tuple[bool, bool, bool, bool]]] = {
     "": ("/ws/nothing/", (False, False, False, False)),
 }
 """Pattern of a socket -> an address, and whether anonymous, stranger, viewer, operator get in."""
+
+
+def all_routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
+    """Yield the whole pattern of every route, with ``{id}`` for a cluster's path."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        pattern = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from all_routes(entry, pattern)
+        elif isinstance(entry, URLPattern):
+            yield pattern.replace(CLUSTER_PATH, "clusters/{id}")

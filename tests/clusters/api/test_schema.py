@@ -13,8 +13,9 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from django.urls import get_resolver
 from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.access.test_matrix import all_routes
+from tests.access.routes import all_routes
 from tests.factories import ClusterFactory, TunnelSessionFactory, api_token, healthy
 
 pytestmark = pytest.mark.django_db
@@ -70,11 +71,22 @@ few = settings(
 )
 
 
+def check(case, user) -> None:
+    """Send the case and hold the answer against the schema."""
+    # Parameters that fit one by one but not together (a range that ends before it starts, a
+    # field of another kind) are 400, which no schema can say.
+    together = case.operation.path.endswith(("/range/", "/windows/"))
+    case.call_and_validate(
+        headers={"Authorization": f"Token {api_token(user)}"},
+        excluded_checks=[positive_data_acceptance] if together else [],
+    )
+
+
 @schema.parametrize()
 @few
 def test_every_endpoint_keeps_the_schema(case, operator):
     cache.clear()  # the throttle of enrolments
-    case.call_and_validate(headers={"Authorization": f"Token {api_token(operator)}"})
+    check(case, operator)
 
 
 @schema.include(path_regex="cluster_id").parametrize()
@@ -83,4 +95,4 @@ def test_every_endpoint_of_a_real_cluster_keeps_the_schema(case, operator):
     cluster = ClusterFactory(labels={"region": "eu"}, **healthy())
     TunnelSessionFactory(cluster=cluster)
     case.path_parameters["cluster_id"] = str(cluster.pk)
-    case.call_and_validate(headers={"Authorization": f"Token {api_token(operator)}"})
+    check(case, operator)
