@@ -13,7 +13,7 @@ import orjson
 
 from agent.catalog import FIELDS, Kind
 from agent.minutes import MinuteFormatError, row_count, unpack_columns
-from agent.spool import SpoolFile, closed_end
+from agent.spoolfile import SpoolFile, closed_end
 
 MAX_CELLS = 110_000
 """Cells in an answer; a cell takes up to about 35 bytes of JSON."""

@@ -43,18 +43,24 @@ Summaries = dict[str, dict[str, Any]]
 
 
 class KubeletCollector:
-    """Collects the cluster that the agent runs in."""
+    """Collects the cluster that the agent runs in.
+
+    Args:
+        access: how to reach the API server; None takes what Kubernetes gives to every pod.
+        list_seconds: how long the API server may take to list all nodes and pods.
+        summary_seconds: how long all kubelets together may take.
+    """
 
     name = "kubelet"
 
     def __init__(
         self,
-        access: KubeAccess,
+        access: KubeAccess | None = None,
         *,
         list_seconds: float = LIST_SECONDS,
         summary_seconds: float = SUMMARY_SECONDS,
     ) -> None:
-        self._api = KubeApi(access)
+        self._api = None if access is None else KubeApi(access)
         self._list_seconds = list_seconds
         self._summary_seconds = summary_seconds
         self._rates = Rates()
@@ -63,7 +69,8 @@ class KubeletCollector:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._api.close()
+        if self._api is not None:
+            await self._api.close()
 
     async def collect(self, now: float) -> Collected:
         """Return the cluster's nodes, their filesystems, and its pods.
@@ -103,6 +110,14 @@ class KubeletCollector:
             self._rates.keep_only(self._used_keys)
         return Collected(samples, problems)
 
+    def _ready_api(self) -> KubeApi:
+        if self._api is None:
+            access = KubeAccess.in_cluster()
+            if access is None:
+                raise CollectorError("this is no Kubernetes pod: there is no service account")
+            self._api = KubeApi(access)
+        return self._api
+
     async def _lists(self) -> tuple[list[KubeNode], list[KubePod] | None, list[str]]:
         """Return nodes, pods (None if they cannot be listed) and problems."""
         self._used_keys = set()
@@ -123,7 +138,7 @@ class KubeletCollector:
     async def _list(self, path: str) -> list[dict[str, Any]] | str:
         """Return the objects, or why there are none."""
         try:
-            return await self._api.list_all(path, deadline_seconds=self._list_seconds)
+            return await self._ready_api().list_all(path, deadline_seconds=self._list_seconds)
         except CollectorError as exc:
             return str(exc)
         except TimeoutError:
@@ -138,7 +153,9 @@ class KubeletCollector:
             path = f"/api/v1/nodes/{quote(node, safe='')}/proxy/stats/summary"
             async with gate:
                 try:
-                    answer = await self._api.get(path, deadline_seconds=self._summary_seconds)
+                    answer = await self._ready_api().get(
+                        path, deadline_seconds=self._summary_seconds
+                    )
                 except CollectorError as exc:
                     found[node] = str(exc)
                     return

@@ -353,6 +353,14 @@ async def test_an_api_server_that_is_away_is_one_clear_error(tmp_path):
     await collector.close()
 
 
+async def test_outside_a_pod_there_is_one_clear_error(monkeypatch):
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    collector = KubeletCollector()
+    with pytest.raises(CollectorError, match="no Kubernetes pod"):
+        await collector.collect(NOW)
+    await collector.close()
+
+
 def test_the_access_of_a_pod_is_found_where_kubernetes_puts_it(tmp_path):
     environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
     assert KubeAccess.in_cluster(environ, tmp_path) is None

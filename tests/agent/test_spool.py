@@ -261,7 +261,7 @@ def test_minutes_and_series_older_than_the_limit_go(path):
         spool.add(T0 + 60 * minute, [node(1)])
     kept = cells(spool)
     assert min(kept) == T0 + 60 * (399 - 60)
-    assert [series.name for series in spool._by_sid.values()] == ["n1"]
+    assert [series.name for series in spool._series._by_sid.values()] == ["n1"]
 
 
 def test_a_clock_far_in_the_future_for_a_moment_does_not_empty_the_spool(path):
