@@ -21,7 +21,8 @@ from django.core.cache import cache
 
 from clusters.access import AUDITORS, OPERATORS
 from clusters.models import Cluster, Customer
-from metrics.stores import close_stores
+from metrics.stores import close_stores, get_store
+from metrics.stores.base import MetricStore
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
 
@@ -99,6 +100,14 @@ def redis_server(_redis_process: str, settings) -> str:
     settings.REDIS_URL = _redis_process
     redis.Redis.from_url(_redis_process).flushall()
     return _redis_process
+
+
+@pytest.fixture
+def store(settings, tmp_path) -> Iterator[MetricStore]:
+    """An empty metric store of this test."""
+    settings.METRICS_SQLITE_PATH = tmp_path / "metrics.sqlite3"
+    yield get_store()
+    close_stores()
 
 
 @pytest.fixture

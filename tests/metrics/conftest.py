@@ -19,8 +19,8 @@ from aiohttp import web
 
 from clusters.models import Cluster, ClusterStatus
 from metrics.pull import STREAM
-from metrics.stores import close_stores, get_store
-from metrics.stores.base import MetricStore, Window
+from metrics.stores import get_store
+from metrics.stores.base import Window
 from tests.factories import ClusterFactory
 
 T = TypeVar("T")
@@ -123,13 +123,6 @@ def stand(settings, tmp_path_factory) -> Iterator[Stand]:
     finally:
         one.close()
         shutil.rmtree(directory)
-
-
-@pytest.fixture
-def store(settings, tmp_path) -> Iterator[MetricStore]:
-    settings.METRICS_SQLITE_PATH = tmp_path / "metrics.sqlite3"
-    yield get_store()
-    close_stores()
 
 
 @pytest.fixture
