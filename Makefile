@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run demo test test-sqlite test-postgresql lint bench clean requirements check-python
+.PHONY: help run demo test test-sqlite test-postgresql lint bench clean requirements secrets check-python
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,14 @@ requirements: $(VENV)/dev.stamp ## Pin again what pyproject.toml asks for
 	for target in agent: "server:--extra server" "dev:--extra server --extra dev"; do \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
 			$${target#*:} pyproject.toml -o requirements/$${target%%:*}.txt; done
+
+SECRETS_DIR := secrets
+secrets: check-python ## Make the secrets that docker-compose.yml mounts, where they are missing
+	@mkdir -p -m 0700 $(SECRETS_DIR)
+	@for name in secret_key database_password admin_password; do \
+		[ -s $(SECRETS_DIR)/$$name ] || $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(36))' > $(SECRETS_DIR)/$$name; \
+		chmod 0644 $(SECRETS_DIR)/$$name; done # the directory keeps others out; the containers' users must read the files
+	@echo "admin's password is in $(SECRETS_DIR)/admin_password"
 
 clean: ## Remove the environment and caches; the data in var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

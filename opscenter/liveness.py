@@ -42,7 +42,7 @@ class Liveness:
     def hung(self, signs: Mapping[str, Sign], now: float) -> list[str]:
         """Return the names that have been silent for longer than the limit, carriers first.
 
-        A process in ``through`` that is not in ``signs`` is not ours and counts as well.
+        Every carrier should be in ``signs``, also one that somebody else runs.
         """
         if self._last_look is None or not (
             0 <= now - self._last_look <= self.look_seconds + LATE_SECONDS

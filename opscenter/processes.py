@@ -166,6 +166,11 @@ async def _is_hub_ready() -> bool:
     return True
 
 
+async def carrier_sign(name: str) -> float | None:
+    """Return the last sign of life of a process that others run; None if there is none."""
+    return await (_probe_sign(is_redis_ready) if name == "redis" else _key_sign(name))()
+
+
 def _probe_sign(probe: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[float | None]]:
     """Return a sign of life that is now if the probe succeeds."""
 

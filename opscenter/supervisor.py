@@ -22,7 +22,7 @@ from kombu.exceptions import KombuError
 from opscenter.celery import app
 from opscenter.child import Child, Command, describe_status
 from opscenter.liveness import Liveness, Sign
-from opscenter.processes import SIGN_THROUGH, STOPS_LAST, Process
+from opscenter.processes import SIGN_THROUGH, STOPS_LAST, Process, carrier_sign
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +191,8 @@ class Supervisor:
         while True:
             signs = await self._signs()
             for name in liveness.hung(signs, time.time()):
+                if name not in self._slots:
+                    continue
                 await self._end_hung(name, signs[name])
             await asyncio.sleep(self._timing.look_seconds)
 
@@ -198,11 +200,15 @@ class Supervisor:
         """Return the signs of life of all running processes that give one."""
         slots = [slot for slot in self._slots.values() if slot.process.last_sign is not None]
         await asyncio.gather(*(self._look_at(slot) for slot in slots))
-        return {
+        ours = {
             slot.process.name: Sign(slot.child.started_at, slot.last_sign)
             for slot in slots
             if slot.child.started_at is not None
         }
+        # What others run is not ours to restart, but its silence excuses ours.
+        others = sorted(set(SIGN_THROUGH.values()) - set(self._slots))
+        seen = await asyncio.gather(*(carrier_sign(name) for name in others))
+        return ours | {name: Sign(0.0, at) for name, at in zip(others, seen, strict=True)}
 
     async def _look_at(self, slot: _Slot) -> None:
         if slot.process.last_sign is not None and slot.child.pid is not None:

@@ -1,0 +1,103 @@
+"""docs/configuration.md lists every environment variable that is read, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import config as agent_config
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("opscenter", "clusters", "metrics", "agent")
+DOCUMENT = ROOT / "docs" / "configuration.md"
+READERS = {"env_str", "env_bool", "env_int", "env_float", "env_choice", "env_list", "env_secret"}
+NAME = re.compile(r"[A-Z][A-Z0-9_]{2,}\Z")
+
+
+def is_environment(node: ast.expr) -> bool:
+    """Return whether an expression is ``os.environ`` or a variable of that name."""
+    return (isinstance(node, ast.Attribute) and node.attr == "environ") or (
+        isinstance(node, ast.Name) and node.id in ("environ", "environment")
+    )
+
+
+def text(node: ast.expr) -> str | None:
+    """Return a literal that can be the name of a variable."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.match(node.value):
+        return node.value
+    return None
+
+
+def names_read_by(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that a module asks the environment for; a secret also with ``_FILE``."""
+    for node in ast.walk(tree):
+        name: str | None = None
+        if isinstance(node, ast.Call) and node.args:
+            called = node.func
+            if isinstance(called, ast.Name) and called.id in READERS:
+                name = text(node.args[0])
+                if name and called.id == "env_secret":
+                    yield f"{name}_FILE"
+            elif isinstance(called, ast.Attribute) and (
+                (called.attr in ("get", "pop") and is_environment(called.value))
+                or called.attr == "getenv"
+            ):
+                name = text(node.args[0])
+        elif isinstance(node, ast.Subscript) and is_environment(node.value):
+            if isinstance(node.ctx, ast.Load):
+                name = text(node.slice)
+        elif isinstance(node, ast.Compare) and any(map(is_environment, node.comparators)):
+            name = text(node.left)
+        if name:
+            yield name
+
+
+def variables_read() -> set[str]:
+    """Return every variable that the code reads."""
+    found = {
+        name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for name in names_read_by(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    prefix = agent_config.PREFIX
+    found |= {prefix + key.upper() for key in agent_config._READERS} | {f"{prefix}CONFIG"}
+    return found | {f"{prefix}{key.upper()}_FILE" for key in agent_config._SECRETS}
+
+
+def documented() -> list[str]:
+    """Return the variables in the first column of every table of the document."""
+    rows = re.findall(r"^\| (`[A-Z][^|]*) \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)]
+
+
+def test_every_variable_that_is_read_is_documented():
+    assert sorted(variables_read() - set(documented())) == []
+
+
+def test_every_documented_variable_is_read():
+    assert sorted(set(documented()) - variables_read()) == []
+
+
+def test_no_variable_is_documented_twice():
+    assert len(documented()) == len(set(documented()))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ('env_int("OPS_A", 1, low=0, high=2)', {"OPS_A"}),
+        ('env_secret("OPS_B")', {"OPS_B", "OPS_B_FILE"}),
+        ('os.environ.get("OPS_C", "")', {"OPS_C"}),
+        ('os.environ["OPS_D"]', {"OPS_D"}),
+        ('"OPS_E" in os.environ', {"OPS_E"}),
+        ('os.environ["OPS_F"] = "1"', set()),
+        ('os.getenv("OPS_G")', {"OPS_G"}),
+    ],
+)
+def test_the_collector_sees_every_way_to_read_one(source, names):
+    assert set(names_read_by(ast.parse(source))) == names
