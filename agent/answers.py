@@ -1,7 +1,7 @@
 """A range of the spool as the JSON that the hub pulls: columns, one entry a row and field.
 
 Runs in the spool's thread. An answer is cut at a minute's end once it holds
-:data:`MAX_CELLS`, which keeps it near 4 MB of JSON; ``end`` says how far it got.
+:data:`MAX_BYTES`; ``end`` says how far it got.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 
 from agent.catalog import FIELDS, Kind
-from agent.minutes import MinuteFormatError, row_count, unpack_columns
+from agent.minutes import MinuteFormatError, unpack_columns
 from agent.spoolfile import SpoolFile, closed_end
 
-MAX_CELLS = 110_000
-"""Cells in an answer; a cell takes up to about 35 bytes of JSON."""
-_CELLS_A_SERIES = 8  # what naming a series weighs, in cells
+MAX_BYTES = 4 * 2**20
+"""JSON in an answer, exceeded by less than a minute's."""
+_ROW_BYTES = 17  # a row's "t" and "i"
 
 
 def range_answer(
@@ -28,7 +28,7 @@ def range_answer(
     kinds: Sequence[Kind],
     now: float,
     agent: dict[str, str],
-    max_cells: int = MAX_CELLS,
+    max_bytes: int = MAX_BYTES,
 ) -> bytes:
     """Return the answer to ``GET /v1/range`` as JSON.
 
@@ -37,16 +37,15 @@ def range_answer(
     """
     covered = max(start, min(end, closed_end(now)))
     tables = {kind: _Table(kind, spool) for kind in kinds}
-    cells = 0
+    size = 0
     minute = start
     for at, kind, data in spool.minutes(start, covered, kinds):
         if at != minute:
-            if cells >= max_cells:
+            if size >= max_bytes:
                 covered = at
                 break
             minute = at
-        cells += row_count(data) * len(FIELDS[kind])
-        cells += tables[kind].extend(at, data) * _CELLS_A_SERIES
+        size += tables[kind].extend(at, data)
     state = spool.state(now)
     answer = {
         "agent": agent,
@@ -68,17 +67,18 @@ class _Table:
         self._kind = kind
         self._index: dict[int, int] = {}  # sid -> position in the answer; -1 = unknown
         self._series: list[dict[str, Any]] = []
+        self._size = 0
         self._t: list[int] = []
         self._i: list[int] = []
         self._columns: list[list[int | None]] = [[] for _ in range(4 * len(FIELDS[kind]))]
 
     def extend(self, at: int, data: bytes) -> int:
-        """Add a packed minute; return how many series were new. An unreadable one adds nothing."""
+        """Add a packed minute; return the bytes that it takes. An unreadable one adds nothing."""
         try:
             sids, columns = unpack_columns(self._kind, data)
         except MinuteFormatError:
             return 0
-        before = len(self._series)
+        self._size = _ROW_BYTES * len(sids)
         rows = [self._index.get(sid) for sid in sids]
         if None in rows or -1 in rows:
             rows = [self._position(sid) for sid in sids]
@@ -90,7 +90,7 @@ class _Table:
         self._t.extend([at] * len(rows))
         for start in range(0, len(columns), 4):
             self._add_field(start, columns[start : start + 4])
-        return len(self._series) - before
+        return self._size
 
     def as_json(self) -> dict[str, Any]:
         names = FIELDS[self._kind]
@@ -104,10 +104,11 @@ class _Table:
         n = parts[0]
         for offset, part in enumerate(parts):
             column = self._columns[start + offset]
+            shown: Sequence[int | None] = part
             if 0 in n:
-                column.extend(x if k else None for x, k in zip(part, n, strict=True))
-            else:
-                column.extend(part)
+                shown = [x if k else None for x, k in zip(part, n, strict=True)]
+            column.extend(shown)
+            self._size += len(orjson.dumps(shown))
 
     def _position(self, sid: int) -> int:
         position = self._index.get(sid)
@@ -115,6 +116,7 @@ class _Table:
             series = self._spool.series(sid)
             position = -1 if series is None else len(self._series)
             if series is not None:
+                self._size += len(series.attrs) + len(series.name.encode()) + 64
                 self._series.append(
                     {
                         "ns": series.ns,

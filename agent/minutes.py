@@ -83,15 +83,6 @@ class Minute:
         return minute
 
 
-def row_count(data: bytes) -> int:
-    """Return how many rows a packed minute says it has, without unpacking it; 0 if unreadable."""
-    try:
-        _, _, count = _HEADER.unpack_from(data)
-    except struct.error:
-        return 0
-    return min(int(count), MAX_ROWS)
-
-
 def unpack_columns(kind: Kind, data: bytes) -> tuple[list[int], list[list[int]]]:
     """Return series ids and the columns n, sum, min, max of each field in turn.
 

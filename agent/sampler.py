@@ -38,7 +38,8 @@ class Sampler:
 
     Args:
         interval_seconds: time between samples; divides a minute.
-        node_name: the node to report while the collector never succeeded; "" for none.
+        node_name: the machine to report while its collector never succeeded; "" for none. A
+            collector of a whole cluster has no machine of its own and reports none.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Sampler:
         self._clock = clock or SystemClock()
         self._interval = interval_seconds
         self._last_tick = 0.0
-        self._nodes: list[Sample] = [make_sample("node", node_name, {})] if node_name else []
+        self._nodes: list[Sample] = []
+        if node_name and collector.name == "host":
+            self._nodes.append(make_sample("node", node_name, {}))
         self._problems: Sequence[str] = ()
         self.status = CollectorStatus()
 

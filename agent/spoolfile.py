@@ -198,6 +198,11 @@ class SpoolFile:
 
     def _open(self) -> sqlite3.Connection:
         try:
+            # Made by us, so that the log beside it, which takes over its mode, is private too.
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as exc:
+            raise SpoolError(_explain(self._path, exc)) from exc
+        try:
             db = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=2
             )
@@ -228,7 +233,6 @@ class SpoolFile:
         # The last guard of the bound, should trimming ever fall behind.
         pages = self._max_bytes // db.execute("PRAGMA page_size").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
-        os.chmod(self._path, 0o600)  # noqa: PTH101 - one call for str and Path alike
 
     def _replace(self, reason: sqlite3.DatabaseError) -> sqlite3.Connection:
         """Move the damaged file aside, keeping one such file, and start a new one."""

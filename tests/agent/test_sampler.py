@@ -161,6 +161,19 @@ async def test_a_defect_in_a_collector_does_not_stop_the_agent(spool):
     assert await counts(spool) == {T0: 0}
 
 
+async def test_a_cluster_that_was_never_seen_has_no_invented_node(spool):
+    clock, collector = FakeClock(T0), Collector()
+    collector.name = "kubelet"
+    sampler = Sampler(collector, spool, clock, node_name="agents-own-pod")
+
+    async def fail():
+        raise CollectorError("no way in")
+
+    collector.behaviour = fail
+    await ticks(sampler, 2)
+    assert await counts(spool) == {}
+
+
 async def test_a_collection_that_hangs_is_cut_before_the_next_tick(spool):
     collector = Collector()
     sampler = Sampler(collector, spool, FakeClock(T0), interval_seconds=2)

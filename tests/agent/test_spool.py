@@ -152,6 +152,13 @@ def test_two_agents_do_not_share_a_spool(path):
     spool.close()
 
 
+def test_nobody_else_may_read_the_spool(path):
+    spool = open_spool(path)
+    spool.add(T0, [node(1)])
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    spool.close()
+
+
 def test_a_directory_that_is_not_there_is_one_clear_error(tmp_path):
     with pytest.raises(SpoolError, match="no-such"):
         open_spool(tmp_path / "no-such" / "spool.sqlite3")
