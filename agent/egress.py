@@ -11,6 +11,7 @@ import base64
 import ipaddress
 import os
 import socket
+import ssl
 import urllib.request
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -100,6 +101,11 @@ async def open_socket(host: str, port: int) -> socket.socket:
         raise EgressError(f"{where} did not answer within {CONNECT_SECONDS:.0f} s") from exc
     except OSError as exc:
         raise EgressError(f"{where}: {_reason(exc)}") from exc
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return what verifies servers: the system's authorities, or those of SSL_CERT_FILE."""
+    return ssl.create_default_context()
 
 
 def split_address(address: str) -> tuple[str, int]:

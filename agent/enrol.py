@@ -24,7 +24,7 @@ import orjson
 from agent import __version__
 from agent.backoff import retry_delay_seconds
 from agent.config import Config
-from agent.egress import EgressError, Proxy, proxy_for, split_address
+from agent.egress import EgressError, Proxy, proxy_for, split_address, tls_context
 from agent.state import Enrolment, ensure_key, public_line, save_enrolment
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,12 @@ async def _post(url: str, body: bytes) -> Any:
         async with (
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
             session.post(
-                url, data=body, headers=headers, allow_redirects=False, **proxy_arguments(proxy)
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                ssl=tls_context(),
+                **proxy_arguments(proxy),
             ) as response,
         ):
             content = await _read_capped(response)

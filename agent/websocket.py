@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agent.egress import CONNECT_SECONDS, EgressError, proxy_for
+from agent.egress import CONNECT_SECONDS, EgressError, proxy_for, tls_context
 from agent.enrol import proxy_arguments
 
 PROTOCOL = "opscenter-ssh-v1"
@@ -68,7 +68,7 @@ async def _open(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSo
                 protocols=(PROTOCOL,),
                 compress=0,
                 max_msg_size=_MAX_MESSAGE_BYTES,
-                autoping=True,
+                ssl=tls_context(),
                 **proxy_arguments(proxy),
             )
     except TimeoutError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,14 +130,16 @@ class _Listener(asyncssh.SSHListener):
 
 
 @contextlib.asynccontextmanager
-async def running_hub(hub: FakeHub | None = None) -> AsyncIterator[FakeHub]:
+async def running_hub(
+    hub: FakeHub | None = None, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[FakeHub]:
     """Run the hub on TCP and WebSocket; a second run keeps its ports and its key."""
     hub = hub or FakeHub()
     acceptor = await asyncssh.listen("127.0.0.1", hub.port, **hub.options())
     hub.port = acceptor.get_port()
     runner = web.AppRunner(_websocket_app(hub))
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", hub.ws_port, shutdown_timeout=0.1)
+    site = web.TCPSite(runner, "127.0.0.1", hub.ws_port, shutdown_timeout=0.1, ssl_context=tls)
     await site.start()
     hub.ws_port = runner.addresses[0][1]
     try:
