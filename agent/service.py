@@ -21,6 +21,7 @@ from aiohttp import web
 from agent.api import AgentFacts, make_app
 from agent.collectors.base import Collector
 from agent.collectors.host import HostCollector
+from agent.collectors.kubelet import KubeletCollector
 from agent.config import Config, ListenAddress
 from agent.enrol import enrol_with_retries, token_digest
 from agent.proxy import AGENT, Target, TcpTarget, UnixTarget
@@ -55,8 +56,6 @@ def cluster_kind(config: Config) -> str:
 def make_collector(config: Config) -> Collector:
     """Return the configured collector; nothing is read yet."""
     if collector_kind(config) == "kubelet":
-        from agent.collectors.kubelet import KubeletCollector
-
         return KubeletCollector()
     return HostCollector(node_name=config.node_name)
 
