@@ -181,9 +181,10 @@ def find(
         if uuid in wanted
     }
     rows = connection.execute(
-        f"{_last_select(kind)} WHERE l.ts >= :since AND s.cluster IN"  # noqa: S608
-        " (SELECT value FROM json_each(:clusters)) AND"
-        " (instr(lower(s.name), :text) OR instr(lower(s.ns), :text))"
+        f"{_last_select(kind, 'json_each(:clusters) c CROSS JOIN ')}"
+        f" WHERE l.sid BETWEEN c.value << {schema.SID_BITS}"
+        f" AND (c.value << {schema.SID_BITS}) | {(1 << schema.SID_BITS) - 1}"
+        " AND l.ts >= :since AND (instr(lower(s.name), :text) OR instr(lower(s.ns), :text))"
         f" ORDER BY {f'l.{order}' if order else 'l.ts'} DESC, s.ns, s.name, s.cluster"
         " LIMIT :limit",
         {
@@ -245,11 +246,12 @@ def _present(field: str, tier: str) -> str:
     return f"{field if tier == '1m' else field + '_s'} IS NOT NULL AND t < :end"
 
 
-def _last_select(kind: Kind) -> str:
+def _last_select(kind: Kind, outer: str = "") -> str:
     columns = ", ".join(f"l.{name}" for name in FIELD_NAMES[kind])
     return (
         f"SELECT l.sid, l.ts, s.ns, s.name, s.node, s.attrs, {columns}"  # noqa: S608
-        f" FROM {kind}_last l CROSS JOIN series s ON s.sid = l.sid"
+        f" FROM {outer}{kind}_last l CROSS JOIN series s"
+        " ON s.sid = l.sid"
     )
 
 

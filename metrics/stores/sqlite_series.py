@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from metrics.stores import sqlite_schema as schema
@@ -36,11 +37,11 @@ class SeriesIndex:
 
     def begin(self, connection: sqlite3.Connection, cluster: UUID) -> Series:
         """Return the cluster's series for one transaction; make the cluster if it is new."""
-        connection.execute("INSERT OR IGNORE INTO cluster(uuid) VALUES(?)", (str(cluster),))
-        row = connection.execute(
-            "SELECT id, generation, next_number, new_day, new_count FROM cluster WHERE uuid = ?",
-            (str(cluster),),
-        ).fetchone()
+        row = _cluster_row(connection, cluster)
+        if row is None:
+            # Not INSERT OR IGNORE each time: it would use up a number even when it ignores.
+            connection.execute("INSERT INTO cluster(uuid) VALUES(?)", (str(cluster),))
+            row = _cluster_row(connection, cluster)
         known = self._known.get(cluster)
         if known is None or (known.cluster, known.generation) != row[:2]:
             known = _Known(*row[:2])
@@ -139,6 +140,13 @@ class Series:
         self._new_count += 1
         self._made += 1
         return sid, ts
+
+
+def _cluster_row(connection: sqlite3.Connection, cluster: UUID) -> Any:
+    return connection.execute(
+        "SELECT id, generation, next_number, new_day, new_count FROM cluster WHERE uuid = ?",
+        (str(cluster),),
+    ).fetchone()
 
 
 def sid_range(cluster: int) -> tuple[int, int]:

@@ -121,6 +121,25 @@ def test_four_writing_processes_and_a_reader_never_meet_a_locked_file(path, stor
     assert store.check() == "ok"
 
 
+def test_the_same_batches_again_in_any_order_leave_every_table_as_it_was(path, store):
+    def everything():
+        connection = sqlite3.connect(path)
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        query = "SELECT * FROM {} ORDER BY 1, 2"
+        rows = {name: connection.execute(query.format(name)).fetchall() for (name,) in names}
+        connection.close()
+        return rows
+
+    cluster = uuid4()
+    batches = [writer.batch(writer.START + 60 * minute) for minute in range(15)]
+    for batch in batches:
+        store.write(cluster, STREAM, batch)
+    before = everything()
+    for batch in reversed(batches):
+        store.write(cluster, STREAM, batch)
+    assert everything() == before
+
+
 def test_threads_of_one_process_share_a_store(store):
     clusters = [uuid4() for _ in range(8)]
     failures = []
