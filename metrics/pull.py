@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 STREAM = "agent"
 LEASE_MARGIN_SECONDS = 10
 MAX_BACK_OFF_SECONDS = 600
+FIRST_MINUTE_GRACE_SECONDS = 4  # after its end; agents serve a minute 2 s after it
 
 Connect = Callable[[Cluster], AbstractAsyncContextManager[JsonClient]]
 
@@ -197,6 +198,10 @@ class _Pull:
             "error_code": "",
             "duration_ms": 1000 * (time.monotonic() - started),
         }
+        if newest is None and stream.position().head is None:
+            # A new agent's first minute is on its way: do not wait for the interval.
+            first_minute_end = gaps.floor_minute(self.now) + gaps.MINUTE
+            changes["due_at"] = _utc(first_minute_end + FIRST_MINUTE_GRACE_SECONDS)
         if gaps_open and (self.schedule.backfill_due_at is None or self.schedule.error_code):
             changes |= {"backfill_due_at": now, "backfill_failures": 0}
         PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)

@@ -252,6 +252,7 @@ def test_an_agent_without_data_yet_is_well_and_leaves_no_ledger(agent, pullable,
     assert pull(agent, pullable, 5.1).outcome == "ok"
     assert story(pullable, T0) == []
     assert store.position(pullable.pk, STREAM).head is None
+    assert PullSchedule.objects.get().due_at == datetime.fromtimestamp(at(6) + 4, UTC)
     assert status_of(pullable).pull_error_code == ""
 
 

@@ -1,0 +1,127 @@
+"""Which clusters are due when, and what the tick does to the schedule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.test.utils import CaptureQueriesContext
+
+from clusters.models import Cluster, ClusterStatus
+from metrics import schedule, tasks
+from metrics.models import PullSchedule
+from tests.factories import ClusterFactory
+
+NOW = 1_800_000_000.0
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(NOW + seconds, UTC)
+
+
+def scheduled(**columns) -> PullSchedule:
+    status = {"current__tunnel_up": True, "current__tunnel_since": moment(-3600)}
+    status |= {k: columns.pop(k) for k in list(columns) if k.startswith("current__")}
+    defaults = {"due_at": moment(30), "dispatched_at": moment(-30)}
+    return PullSchedule.objects.create(cluster=ClusterFactory(**status), **defaults | columns)
+
+
+def test_a_clusters_second_is_its_own_and_stays():
+    for cluster_id in [uuid4() for _ in range(50)]:
+        due = schedule.next_due(cluster_id, NOW, 60)
+        assert NOW < due <= NOW + 60
+        assert schedule.next_due(cluster_id, due, 60) == due + 60
+        assert schedule.next_due(cluster_id, due - 0.001, 60) == due
+
+
+def test_a_fleet_is_spread_over_the_interval():
+    phases = [schedule.phase_seconds(UUID(int=n), 60) for n in range(6000)]
+    counts = [phases.count(second) for second in range(60)]
+    assert min(counts) > 50
+    assert max(counts) < 160
+
+
+def test_a_new_cluster_is_due_at_once(db):
+    cluster = ClusterFactory()
+    assert schedule.claim_due(NOW).pulls == [cluster.pk]
+    assert schedule.claim_due(NOW + 1).pulls == []
+
+
+def test_what_is_due_is_sent_once_and_gets_its_next_turn(db):
+    due = scheduled(due_at=moment(-1))
+    scheduled(due_at=moment(1))
+    assert schedule.claim_due(NOW).pulls == [due.cluster_id]
+    assert schedule.claim_due(NOW).pulls == []
+    due.refresh_from_db()
+    assert due.due_at.timestamp() == schedule.next_due(due.cluster_id, NOW, 60)
+    assert due.dispatched_at == moment(0)
+
+
+def test_a_tunnel_that_came_up_makes_the_pull_due_at_once(db):
+    row = scheduled(due_at=moment(600), current__tunnel_since=moment(-2))
+    assert schedule.claim_due(NOW).pulls == [row.cluster_id]
+    assert schedule.claim_due(NOW + 5).pulls == []
+
+
+@pytest.mark.parametrize("status", [Cluster.Status.PENDING, Cluster.Status.REVOKED])
+def test_clusters_that_are_not_enrolled_are_never_due(db, status):
+    row = scheduled(due_at=moment(-100), backfill_due_at=moment(-100))
+    Cluster.objects.filter(pk=row.cluster_id).update(status=status)
+    assert schedule.claim_due(NOW) == schedule.Due([], [])
+
+
+def test_gaps_are_filled_only_while_the_tunnel_is_up(db):
+    row = scheduled(backfill_due_at=moment(-1))
+    down = scheduled(backfill_due_at=moment(-1), current__tunnel_up=False)
+    assert schedule.claim_due(NOW).backfills == [row.cluster_id]
+    assert schedule.claim_due(NOW).backfills == []
+    ClusterStatus.objects.filter(cluster_id=down.cluster_id).update(tunnel_up=True)
+    assert schedule.claim_due(NOW).backfills == [down.cluster_id]
+
+
+def test_a_cluster_whose_tunnel_is_down_is_still_looked_at_every_interval(db):
+    row = scheduled(due_at=moment(-1), current__tunnel_up=False)
+    assert schedule.claim_due(NOW).pulls == [row.cluster_id]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_fleet(db):
+    from django.db import connection
+
+    def queries(count: int) -> int:
+        for _ in range(count):
+            scheduled(due_at=moment(-1), backfill_due_at=moment(-1))
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            schedule.claim_due(NOW)
+        PullSchedule.objects.update(due_at=moment(3600), backfill_due_at=None)
+        return len(captured)
+
+    assert queries(2) == queries(40)
+
+
+def test_a_tick_puts_expiring_tasks_into_their_queues(db, monkeypatch):
+    sent = []
+    for task in (tasks.pull_cluster, tasks.backfill_cluster):
+        monkeypatch.setattr(
+            task, "apply_async", lambda task=task, **options: sent.append((task.name, options))
+        )
+    row = scheduled(due_at=moment(-1), backfill_due_at=moment(-1))
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    PullSchedule.objects.update(due_at=past, backfill_due_at=past)
+    assert tasks.dispatch_due() == 2
+    key = (str(row.cluster_id),)
+    assert sent == [
+        ("metrics.pull_cluster", {"args": key, "queue": "pull", "priority": 0, "expires": 60}),
+        ("metrics.backfill_cluster",
+         {"args": key, "queue": "backfill", "priority": 6, "expires": 60}),
+    ]  # fmt: skip
+
+
+def test_the_beat_schedule_names_tasks_that_exist():
+    from opscenter.celery import app
+
+    app.loader.import_default_modules()
+    names = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert {"metrics.dispatch_due", "metrics.expire"} <= names <= set(app.tasks)
