@@ -33,6 +33,7 @@ from clusters.models import (
     JoinToken,
 )
 from clusters.status import refresh_health
+from clusters.tunnel.control import order_on_commit
 from opscenter.core import realtime
 from opscenter.core.errors import ConflictError, EnrolmentRefusedError, InvalidInputError
 from opscenter.core.text import one_line
@@ -285,6 +286,7 @@ def revoke_cluster(cluster: Cluster, *, actor: Actor, now: datetime | None = Non
         )
         JoinToken.objects.filter(cluster=cluster, used_at=None).delete()
         audit.record("cluster.revoke", actor=actor, cluster_id=cluster.pk, now=now)
+        order_on_commit("revoke", cluster.pk)
     refresh_health(cluster.pk, now)
     realtime.publish_on_commit(cluster.pk, "config")
 
@@ -298,6 +300,7 @@ def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
     with transaction.atomic():
         audit.record("cluster.delete", actor=actor, cluster_id=cluster_id, detail={"name": name})
         cluster.delete()
+        order_on_commit("revoke", cluster_id)
     realtime.publish_on_commit(cluster_id, "config")
 
 
@@ -366,6 +369,7 @@ def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:
     cluster.keys.filter(status=ClusterKey.Status.ACTIVE).exclude(fingerprint=fingerprint).update(
         status=ClusterKey.Status.RETIRED
     )
+    order_on_commit("recheck", cluster.pk)
     if known is not None:
         known.status = ClusterKey.Status.ACTIVE
         known.save(update_fields=["status"])

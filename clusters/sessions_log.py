@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from clusters import audit
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
+from clusters.status import refresh_health
 from opscenter.core import realtime
 
 _OPEN_STATES = ("ready", "suspect")
@@ -126,7 +127,9 @@ def session_changed(facts: SessionFacts) -> None:
         TunnelSession.objects.filter(id=facts.id, ended_at=None).update(
             state=facts.state, services=list(facts.services), seen_at=facts.seen_at
         )
-        _refresh_status(facts.cluster_id, at=facts.seen_at, reason="")
+        turned = _refresh_status(facts.cluster_id, at=facts.seen_at, reason="")
+    if turned:
+        refresh_health(facts.cluster_id)
     realtime.publish(facts.cluster_id, "tunnel")
 
 
@@ -144,7 +147,9 @@ def session_closed(facts: SessionFacts, *, at: datetime, reason: str) -> None:
             ended_at=at,
             end_reason=reason[:200],
         )
-        _refresh_status(facts.cluster_id, at=at, reason=reason)
+        turned = _refresh_status(facts.cluster_id, at=at, reason=reason)
+    if turned:
+        refresh_health(facts.cluster_id)
     realtime.publish(facts.cluster_id, "tunnel")
 
 
@@ -185,7 +190,9 @@ def close_sessions(ids: Iterable[UUID], *, reason: str) -> int:
             TunnelSession.objects.filter(id=row.id).update(
                 state=TunnelSession.State.GONE, ended_at=row.seen_at, end_reason=reason
             )
-            _refresh_status(row.cluster_id, at=row.seen_at, reason=reason)
+            turned = _refresh_status(row.cluster_id, at=row.seen_at, reason=reason)
+        if turned:
+            refresh_health(row.cluster_id)
         realtime.publish(row.cluster_id, "tunnel")
     return len(rows)
 
@@ -218,20 +225,24 @@ def flag_conflict(cluster_id: UUID, *, detail: str, at: datetime | None = None) 
     Cluster.objects.filter(id=cluster_id).update(
         conflict_at=at or timezone.now(), conflict_detail=detail[:500]
     )
+    refresh_health(cluster_id)
     realtime.publish(cluster_id, "tunnel")
 
 
-def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> None:
+def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> bool:
     """Bring the cluster's tunnel columns in line with its open sessions.
 
     ``tunnel_since`` moves only when up turns into down or back, so that a replaced session is
     not an outage.
+
+    Returns:
+        Whether the tunnel has just turned from up to down or back.
     """
     up = TunnelSession.objects.filter(
         cluster_id=cluster_id, ended_at=None, state__in=_OPEN_STATES
     ).exists()
     if not Cluster.objects.filter(id=cluster_id).exists():
-        return
+        return False
     status, _ = ClusterStatus.objects.select_for_update().get_or_create(cluster_id=cluster_id)
     changed = status.tunnel_up != up
     if changed:
@@ -252,6 +263,7 @@ def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> None:
             "tunnel_rtt_ms",
         ]
     )
+    return changed
 
 
 def _write_seen(

@@ -24,13 +24,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from clusters.tunnel.tokens import issue_token
-from clusters.tunnel.wire import SERVICE_PORTS, clean_text
+from clusters.tunnel.wire import SERVICE_PORTS
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
     ClusterUnreachableError,
     ServiceUnavailableError,
 )
+from opscenter.core.text import one_line
 
 _NO_PARAMS: Mapping[str, str] = {}
 _CHUNK = 64 * 1024
@@ -105,11 +106,11 @@ class ClusterClient:
         body, content_type = await self._get(path, params, accept="application/json")
         kind = content_type.partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
-            raise self._bad(f"answered {clean_text(kind, 60) or 'no Content-Type'}, not JSON")
+            raise self._bad(f"answered {one_line(kind, 60) or 'no Content-Type'}, not JSON")
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as exc:
-            raise self._bad(f"sent what is not JSON: {clean_text(str(exc), 120)}") from exc
+            raise self._bad(f"sent what is not JSON: {one_line(str(exc), 120)}") from exc
 
     async def get_bytes(self, path: str, params: Mapping[str, str] = _NO_PARAMS) -> bytes:
         """Return the decoded body of ``GET path``.
@@ -163,7 +164,7 @@ class ClusterClient:
         """Read and inflate the body, never holding more than the cap."""
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip", "deflate"):
-            raise self._bad(f"used the encoding {clean_text(encoding, 20)!r}, which was not asked")
+            raise self._bad(f"used the encoding {one_line(encoding, 20)!r}, which was not asked")
         length = response.content_length
         if length is not None and length > self._max_bytes:
             raise self._bad(f"announced {length} bytes, more than the cap of {self._max_bytes}")
@@ -320,4 +321,4 @@ def _read_answer(head: bytes) -> _GatewayRefusedError | None:
 
 
 def _first_line(exc: BaseException) -> str:
-    return clean_text(str(exc) or type(exc).__name__, 160)
+    return one_line(str(exc) or type(exc).__name__, 160)

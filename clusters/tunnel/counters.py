@@ -15,7 +15,6 @@ import orjson
 from redis import Redis
 
 HEARTBEAT_KEY = "opscenter:heartbeat:hub"
-CONTROL_CHANNEL = "opscenter:hub"  # {"revoke": "<cluster uuid>"} cuts a cluster's sessions
 _METRICS_PREFIX = "opscenter:hub:metrics:"
 METRICS_TTL_SECONDS = 60
 

@@ -24,7 +24,8 @@ from clusters.tunnel.channels import Channel, Opener, OpenError
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.sessions import Session
 from clusters.tunnel.tokens import check_token
-from clusters.tunnel.wire import SERVICE_PORTS, Limits, clean_text
+from clusters.tunnel.wire import SERVICE_PORTS, Limits
+from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +144,9 @@ class Caller(SSHForwarder):
         self._cancel_head_timer()
         if self._task is not None:
             self._task.cancel()
+        if self.channel is not None:
+            # Not close(): that waits for a target that stopped reading to take the rest.
+            self.channel.abort()
         super().connection_lost(exc)
         self._release()
 
@@ -187,6 +191,13 @@ class Caller(SSHForwarder):
     def _start(self, head: bytes) -> None:
         self._cancel_head_timer()
         self._task = asyncio.get_running_loop().create_task(self._serve(head))
+        self._task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        """Never leave a caller without an answer, whatever went wrong."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a request to the gateway failed", exc_info=error)
+            self.abort()
 
     async def _serve(self, head: bytes) -> None:
         try:
@@ -237,7 +248,7 @@ class Caller(SSHForwarder):
         headers = [
             f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
             f"X-Tunnel-Error: {code}",
-            f"X-Tunnel-Reason: {clean_text(reason, 200).encode('ascii', 'replace').decode()}",
+            f"X-Tunnel-Reason: {one_line(reason, 200).encode('ascii', 'replace').decode()}",
             "Content-Length: 0",
             "Connection: close",
         ]

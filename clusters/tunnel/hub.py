@@ -28,8 +28,8 @@ from redis.exceptions import RedisError
 
 from clusters import sessions_log
 from clusters.tunnel.channels import Opener
+from clusters.tunnel.control import CHANNEL
 from clusters.tunnel.counters import (
-    CONTROL_CHANNEL,
     HEARTBEAT_KEY,
     METRICS_TTL_SECONDS,
     Counters,
@@ -76,7 +76,7 @@ class Hub:
         self.counters = Counters()
         self._log_database = DatabaseThread("hub-log")
         self._lookup_database = DatabaseThread("hub-lookup")
-        self.recorder = DatabaseRecorder(config.hub_id, self._log_database)
+        self.recorder = DatabaseRecorder(config.hub_id, self._log_database, self._lookup_database)
         self.registry = Registry(config.limits, self.recorder, self.counters)
         self.opener = Opener(self.registry, config.limits, self.counters)
         self.gateway = Gateway(self.opener, config.limits, self.counters, self._cluster_exists)
@@ -92,6 +92,7 @@ class Hub:
         )
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._runner: web.AppRunner | None = None
+        self._entry: WebSocketEntry
         self._gateway_server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.port = config.port
@@ -112,9 +113,9 @@ class Hub:
             raise ImproperlyConfigured(msg)
         options = server_options(self.door, self.config.host_key, limits=self.config.limits)
         try:
-            await self._listen_gateway()
             await self._listen_ssh(options)
             await self._listen_websocket(options)
+            await self._listen_gateway()
             stale = await self._log_database.run(
                 sessions_log.close_stale_sessions, self.config.hub_id
             )
@@ -183,8 +184,11 @@ class Hub:
 
     async def _listen_websocket(self, options: asyncssh.SSHServerConnectionOptions) -> None:
         sock = _bind(self.config.host, self.config.ws_port, "OPSCENTER_HUB_WS_PORT")
-        entry = WebSocketEntry(self.door, options, trusted_proxies=self.config.trusted_proxies)
-        self._runner = web.AppRunner(entry.application(), access_log=None, shutdown_timeout=1)
+        self._entry = WebSocketEntry(
+            self.door, options, trusted_proxies=self.config.trusted_proxies
+        )
+        app = self._entry.application()
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
         self.ws_port = sock.getsockname()[1]
@@ -249,6 +253,9 @@ class Hub:
                 if not broken:
                     logger.error("%s failed and is tried again: %s", step.__name__.strip("_"), exc)
                 broken = True
+            except Exception:
+                logger.exception("%s failed", step.__name__.strip("_"))
+                broken = True
             await asyncio.sleep(seconds)
 
     async def _heartbeat(self) -> None:
@@ -267,6 +274,8 @@ class Hub:
 
     async def _sweep(self) -> None:
         self.gateway.sweep()
+        if self._runner is not None and self._runner.server is not None:
+            self._entry.sweep(self._runner.server.connections)
 
     async def _recheck(self) -> None:
         """Cut sessions whose key or cluster lost its right without this hub being told."""
@@ -289,24 +298,27 @@ class Hub:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(CONTROL_CHANNEL)
+                    await pubsub.subscribe(CHANNEL)
                     await self._recheck()  # what was published while nobody listened
                     while True:
                         message = await pubsub.get_message(
                             ignore_subscribe_messages=True, timeout=1.0
                         )
                         if message is not None:
-                            self._control(message["data"])
+                            await self._obey(message["data"])
             except (RedisError, DatabaseError, OSError, TimeoutError) as exc:
                 logger.warning("revocations arrive late until Redis is back: %s", exc)
                 await asyncio.sleep(2)
 
-    def _control(self, data: Any) -> None:
+    async def _obey(self, data: Any) -> None:
         try:
-            message = orjson.loads(data)
-            cluster_id = UUID(message["revoke"])
-        except (ValueError, KeyError, TypeError):
-            logger.warning("a message on %s was not understood: %.100r", CONTROL_CHANNEL, data)
+            [(order, cluster)] = orjson.loads(data).items()
+            cluster_id = UUID(cluster)
+        except (ValueError, AttributeError):
+            logger.warning("a message on %s was not understood: %.100r", CHANNEL, data)
+            return
+        if order != "revoke":
+            await self._recheck()
             return
         for session in self.registry.of_cluster(cluster_id):
             self.registry.abort(session, "revoked")

@@ -65,9 +65,11 @@ class DatabaseThread:
 class DatabaseRecorder:
     """Writes sessions down for one hub. The methods return at once and never raise."""
 
-    def __init__(self, hub: str, database: DatabaseThread) -> None:
+    def __init__(self, hub: str, database: DatabaseThread, refreshing: DatabaseThread) -> None:
         self._hub = hub
         self._database = database
+        # Refreshes do not wait behind events, whose live updates may wait for Redis.
+        self._refreshing = refreshing
         self._queue: deque[Callable[[], object]] = deque()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -113,17 +115,19 @@ class DatabaseRecorder:
         Raises:
             django.db.DatabaseError: if the database is away; the next call writes the same.
         """
-        await self.flushed()
+        behind = not self._idle.is_set()
         sessions = sorted(live(), key=lambda one: one.serves)
         seen = {one.id: (one.cluster_id, _seen_at(one), one.link.rtt_ms()) for one in sessions}
-        in_database = await self._database.run(sessions_log.sessions_seen, self._hub, seen)
+        in_database = await self._refreshing.run(sessions_log.sessions_seen, self._hub, seen)
+        if behind or not self._idle.is_set():
+            return  # what differs now is still being written
         for session in sessions:
             if session.id not in in_database and session.state != "gone":
                 self.opened(session)
                 self.changed(session)
         lost = in_database - set(seen) - {one.id for one in live()}
         if lost:
-            await self._database.run(
+            await self._refreshing.run(
                 sessions_log.close_sessions, lost, reason="the hub lost track of it"
             )
 
@@ -157,6 +161,9 @@ class DatabaseRecorder:
             self.failures += 1
             logger.error("the database does not take tunnel events (%s); trying again", exc)
             return False
+        except Exception:
+            self.failures += 1
+            logger.exception("a tunnel event could not be written and is dropped")
         return True
 
     def _put(self, event: Callable[[], object]) -> None:

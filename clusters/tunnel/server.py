@@ -26,8 +26,8 @@ from clusters.tunnel.wire import (
     MACS,
     SERVICE_PORTS,
     Limits,
-    clean_text,
 )
+from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class HubServer(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         """Demand a key from everybody."""
-        self._user = clean_text(username, 100)
+        self._user = one_line(username, 100)
         return True
 
     def public_key_auth_supported(self) -> bool:
@@ -238,7 +238,7 @@ class HubServer(asyncssh.SSHServer):
             connection=conn,
             link=link,
             transport=self._transport,
-            remote_address=clean_text(self._address, 60),
+            remote_address=one_line(self._address, 60),
             client_version=version,
             instance=instance,
             allowed=offered[1].services,
@@ -259,7 +259,7 @@ class HubServer(asyncssh.SSHServer):
             or len(session.services) >= limits.forwards
         ):
             self._door.counters.add("tunnel_forward_denied_total")
-            asked = clean_text(f"{listen_host}:{listen_port}", 80)
+            asked = one_line(f"{listen_host}:{listen_port}", 80)
             if self._door.log.admit(self._address, f"forward {asked}") is not None:
                 logger.warning(
                     "cluster %s asked to forward %r, which is not allowed", self._user, asked
@@ -329,7 +329,7 @@ def server_options(
 
 def _parse_version(banner: str) -> tuple[str, str]:
     """Split ``SSH-2.0-OpsCenterAgent_0.1.0 instance=<hex>`` into version and instance."""
-    text = clean_text(banner, 200).removeprefix("SSH-2.0-")
+    text = one_line(banner, 200).removeprefix("SSH-2.0-")
     version, _, rest = text.partition(" ")
     instance = ""
     for word in rest.split():
@@ -342,7 +342,7 @@ def _describe_end(exc: Exception | None) -> str:
     """Say in a few words why a connection ended."""
     if exc is None:
         return "closed by the agent"
-    text = clean_text(str(exc), 150)
+    text = one_line(str(exc), 150)
     if "not responding to keepalive" in text:
         return "the agent did not answer keepalives"
     if isinstance(exc, asyncssh.ConnectionLost):

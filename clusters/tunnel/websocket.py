@@ -10,12 +10,15 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import cast
+from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 import asyncssh
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from clusters.tunnel.link import WebSocketLink, bound_unacknowledged
 from clusters.tunnel.server import Door, HubServer
@@ -40,7 +43,9 @@ class WebSocketEntry:
         self._door = door
         self._options = options
         self._trusted = [ipaddress.ip_network(one, strict=False) for one in trusted_proxies]
-        self._tasks: set[asyncio.Task[object]] = set()
+        # Connections that sent a request; the others are counted from when they were first met.
+        self._asked: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._silent: WeakKeyDictionary[asyncio.BaseTransport, float] = WeakKeyDictionary()
 
     def application(self) -> web.Application:
         """Return the web application with its one route."""
@@ -48,7 +53,19 @@ class WebSocketEntry:
         app.router.add_get(WEBSOCKET_PATH, self._handle)
         return app
 
+    def sweep(self, connections: Iterable[RequestHandler]) -> None:
+        """Close connections that sent no complete request for as long as a login may take."""
+        now = time.monotonic()
+        for handler in connections:
+            transport = handler.transport
+            if transport is None or transport in self._asked:
+                continue
+            if now - self._silent.setdefault(transport, now) > self._door.limits.login_seconds:
+                transport.abort()
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            self._asked.add(request.transport)
         ws = web.WebSocketResponse(
             protocols=(WEBSOCKET_PROTOCOL,), compress=False, max_msg_size=_MAX_MESSAGE
         )

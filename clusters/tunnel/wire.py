@@ -7,7 +7,6 @@ that a stock ``ssh -R agent:9099:127.0.0.1:9099`` is a complete agent (``docs/tu
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 SERVICE_PORTS = {
@@ -28,8 +27,6 @@ MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
 
 WEBSOCKET_PROTOCOL = "opscenter-ssh-v1"
 WEBSOCKET_PATH = "/tunnel"
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,3 @@ class Limits:
     seen_seconds: float = 15  # how often live sessions are written to the database
     recheck_seconds: float = 30  # how often their keys are looked up again
     shutdown_seconds: float = 3  # channels may finish for this long after SIGTERM
-
-
-def clean_text(value: str, limit: int) -> str:
-    """Return text from outside as one printable line of at most ``limit`` characters."""
-    return _CONTROL.sub(" ", value).strip()[:limit]

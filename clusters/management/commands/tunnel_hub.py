@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 from typing import Any
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM or SIGINT."""
+        raise_open_files()
         try:
             asyncio.run(serve(config_from_settings()))
         except (PortInUseError, ImproperlyConfigured) as exc:
@@ -36,6 +38,9 @@ def config_from_settings() -> HubConfig:
     Raises:
         ImproperlyConfigured: if the host key cannot be used.
     """
+    if not 1 <= len(settings.HUB_ID) <= 40:
+        msg = f"OPSCENTER_HUB_ID={settings.HUB_ID!r} must have 1 to 40 characters"
+        raise ImproperlyConfigured(msg)
     return HubConfig(
         hub_id=settings.HUB_ID,
         host=settings.HUB_HOST,
@@ -52,6 +57,13 @@ def config_from_settings() -> HubConfig:
             shutdown_seconds=settings.HUB_DRAIN_SECONDS,
         ),
     )
+
+
+def raise_open_files() -> None:
+    """Raise the limit of open files to what the system allows: one a tunnel, one a stream."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def serve(config: HubConfig) -> None:
