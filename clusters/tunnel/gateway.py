@@ -133,10 +133,12 @@ class Caller(SSHForwarder):
             self._answer(400, "bad_request", "the request's head is too long")
 
     def eof_received(self) -> bool:
-        """Half-close a pipe; before the pipe stands, a caller that ends has gone."""
-        if self._peer is None:
-            return False
-        return super().eof_received()
+        """End the pipe: HTTP clients do not half-close, so a caller that ends has gone.
+
+        Waiting for the service to end as well would let callers that gave up on a slow service
+        use up the tunnel's streams.
+        """
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Abandon an open that is under way and give the channel back."""

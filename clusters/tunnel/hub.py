@@ -90,6 +90,7 @@ class Hub:
         self._redis = Redis.from_url(
             config.redis_url, socket_timeout=5, socket_connect_timeout=5, health_check_interval=10
         )
+        self._stopped = False
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._runner: web.AppRunner | None = None
         self._entry: WebSocketEntry
@@ -143,7 +144,13 @@ class Hub:
         )
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
-        """Drain: accept nothing new, let channels finish, end the tunnels, write it all down."""
+        """Drain: accept nothing new, let channels finish, end the tunnels, write it all down.
+
+        A second call does nothing.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
         seconds = self.config.limits.shutdown_seconds if drain_seconds is None else drain_seconds
         self.door.accepting = False
         self.gateway.draining = True
@@ -295,11 +302,13 @@ class Hub:
 
     async def _listen_control(self) -> None:
         """Cut a cluster's sessions the moment the web process revokes it."""
+        broken = False
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
                     await pubsub.subscribe(CHANNEL)
                     await self._recheck()  # what was published while nobody listened
+                    broken = False
                     while True:
                         message = await pubsub.get_message(
                             ignore_subscribe_messages=True, timeout=1.0
@@ -307,7 +316,9 @@ class Hub:
                         if message is not None:
                             await self._obey(message["data"])
             except (RedisError, DatabaseError, OSError, TimeoutError) as exc:
-                logger.warning("revocations arrive late until Redis is back: %s", exc)
+                if not broken:
+                    logger.warning("revocations arrive late until Redis is back: %s", exc)
+                broken = True
                 await asyncio.sleep(2)
 
     async def _obey(self, data: Any) -> None:

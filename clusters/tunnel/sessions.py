@@ -124,6 +124,8 @@ class Registry:
         session.services.add(service)
         if session.state == "connecting":
             session.state = "ready"
+            # Written before the older one drains: the tunnel was up all the time.
+            self._recorder.changed(session)
             live = self.of_cluster(session.cluster_id)
             place = live.index(session)
             for older in live[:place]:
@@ -134,7 +136,8 @@ class Registry:
                     break
             for callback in self.on_ready:
                 callback(session)
-        self._recorder.changed(session)
+        else:
+            self._recorder.changed(session)
 
     def service_removed(self, session: Session, service: str) -> None:
         """Note a cancelled forward; a session that ended says nothing more."""

@@ -332,6 +332,13 @@ async def get_json(identity, path="/hello", **options):
         return await one.get_json(path)
 
 
+def free_port():
+    """Return a TCP port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
 def open_files():
     """Return what this process has open, by name: what leaks shows."""
     names = []

@@ -1,0 +1,364 @@
+"""What a hostile answer costs: at most the deadline and the cap, and it is told by its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.tokens import issue_token
+from opscenter.core.errors import (
+    BadResponseError,
+    ClusterUnreachableError,
+    ServiceUnavailableError,
+)
+from tests.clusters.tunnel.conftest import (
+    LIMITS,
+    Target,
+    asyncssh_agent,
+    client,
+    free_port,
+    get_json,
+    make_identity,
+    running_hub,
+    serving,
+    until,
+)
+
+
+@pytest.fixture
+async def tunnel(hub, identity, target):
+    async with asyncssh_agent(hub, identity, target) as connection:
+        await serving(hub, identity)
+        yield connection
+
+
+JSON = "Content-Type: application/json"
+GZIP = "Content-Encoding: gzip"
+
+
+async def test_a_compressed_answer_is_inflated(tunnel, identity, target):
+    target.set("/gzip", gzip.compress(b'{"n": 1}'), headers=[JSON, GZIP])
+    target.set("/deflate", zlib.compress(b'{"n": 2}'), headers=[JSON, "Content-Encoding: deflate"])
+    assert await get_json(identity, "/gzip") == {"n": 1}
+    assert await get_json(identity, "/deflate") == {"n": 2}
+
+
+async def test_parameters_reach_the_service(tunnel, identity, target):
+    async with client(identity) as one:
+        await one.get_json("/hello", {"start": "60", "kinds": "node,pod"})
+    assert target.requests[-1] in (
+        "/hello?start=60&kinds=node,pod",
+        "/hello?start=60&kinds=node%2Cpod",
+    )
+
+
+async def test_requests_of_one_client_share_a_stream(hub, tunnel, identity, target):
+    async with client(identity) as one:
+        for _ in range(5):
+            assert await one.get_json("/hello") == {"hello": "world"}
+    assert hub.counters.get("tunnel_opens_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said"),
+    [
+        (b"x" * 200_000, [JSON], "announced 200000 bytes, more than the cap of 100000"),
+        (b"<html></html>", ["Content-Type: text/html"], "answered text/html, not JSON"),
+        (b"{}", [], "answered no Content-Type, not JSON"),
+        (b"{", [JSON], "not JSON"),
+        (b'{"cpu": NaN}', [JSON], "not JSON"),
+        (b'{"cpu": Infinity}', [JSON], "not JSON"),
+        (b'"\xff"', [JSON], "not JSON"),
+        (b"[" * 50_000, [JSON], "not JSON"),
+        (b"not gzip", [JSON, GZIP], "cannot be inflated"),
+        (gzip.compress(b"[1]" * 100)[:-9], [JSON, GZIP], "breaks off"),
+        (gzip.compress(b"1") + b"more", [JSON, GZIP], "after the end"),
+        (gzip.compress(bytes(50_000_000)), [JSON, GZIP], "more than the cap of 100000 bytes"),
+        (b"{}", [JSON, "Content-Encoding: br"], "the encoding 'br', which was not asked"),
+    ],
+)
+async def test_a_bad_body_is_refused_with_its_reason(tunnel, identity, target, body, headers, said):
+    target.set("/bad", body, headers=headers)
+    with pytest.raises(BadResponseError) as caught:
+        await get_json(identity, "/bad")
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("agent of north-1: ")
+    assert caught.value.code == "bad_response"
+
+
+async def test_a_gzip_bomb_never_grows_past_the_cap(tunnel, identity, target, monkeypatch):
+    """Inflation itself is bounded: no intermediate buffer holds what the bomb expands to."""
+    largest = 0
+
+    class Watched(bytearray):
+        def __iadd__(self, other):
+            nonlocal largest
+            largest = max(largest, len(self) + len(other))
+            return super().__iadd__(other)
+
+    monkeypatch.setattr("clusters.tunnel.client.bytearray", Watched, raising=False)
+    target.set("/bomb", gzip.compress(bytes(100_000_000)), headers=[JSON, GZIP])
+    with pytest.raises(BadResponseError, match="more than the cap"):
+        await get_json(identity, "/bomb")
+    assert largest == 100_001
+
+
+async def test_an_endless_body_stops_at_the_cap(hub, tunnel, identity, target):
+    async def endless(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while True:
+            writer.write(b"1" * 65536)
+            await writer.drain()
+
+    target.answers["/endless"] = endless
+    with pytest.raises(BadResponseError, match="more than the cap of 100000 bytes"):
+        await get_json(identity, "/endless")
+    await until(lambda: hub.opener.channels == 0)
+
+
+async def test_an_endless_head_is_refused(tunnel, identity, target):
+    async def endless(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    target.answers["/endless"] = endless
+    with pytest.raises(BadResponseError):
+        await get_json(identity, "/endless")
+
+
+async def test_a_slow_answer_ends_at_the_deadline(hub, tunnel, identity, target):
+    async def dripping(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while True:
+            writer.write(b"1")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    target.answers["/slow"] = dripping
+    with pytest.raises(ServiceUnavailableError, match=r"no complete answer within 0\.5 s"):
+        await get_json(identity, "/slow", deadline_seconds=0.5)
+    await until(lambda: hub.opener.channels == 0)
+
+
+async def test_a_service_that_never_answers_ends_at_the_deadline(tunnel, identity, target):
+    async def silent(writer):
+        await asyncio.sleep(10)
+
+    target.answers["/silent"] = silent
+    with pytest.raises(ServiceUnavailableError, match="no complete answer"):
+        await get_json(identity, "/silent", deadline_seconds=0.3)
+
+
+async def test_a_redirect_is_not_followed(tunnel, identity, target):
+    target.set("/away", b"", status="302 Found", headers=["Location: http://169.254.169.254/"])
+    with pytest.raises(BadResponseError, match=r"a redirect \(302\), which is not followed"):
+        await get_json(identity, "/away")
+    assert target.requests == ["/away"]
+
+
+async def test_statuses_tell_whose_fault_it_is(tunnel, identity, target):
+    target.set("/broken", b"", status="500 Internal Server Error")
+    with pytest.raises(ServiceUnavailableError, match="answered with status 500"):
+        await get_json(identity, "/broken")
+    with pytest.raises(BadResponseError, match="answered with status 404"):
+        await get_json(identity, "/missing")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json"
+        b"\r\n\r\nzz\r\n",
+        b"HTTP/1.1 99999 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000 + b"\r\n",
+    ],
+)
+async def test_what_is_not_http_is_refused(tunnel, identity, target, answer):
+    async def garbage(writer):
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    target.answers["/garbage"] = garbage
+    with pytest.raises((BadResponseError, ServiceUnavailableError)) as caught:
+        await get_json(identity, "/garbage", deadline_seconds=5)
+    assert "north-1" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_cookies_and_the_environment_are_ignored(tunnel, identity, target, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    target.set("/cookie", b"1", headers=[JSON, "Set-Cookie: a=b"])
+    async with client(identity) as one:
+        await one.get_json("/cookie")
+        assert not list(one._session.cookie_jar)
+        assert await one.get_json("/hello") == {"hello": "world"}
+
+
+async def test_a_bad_cluster_does_not_touch_another(hub, tunnel, identity, target, tmp_path):
+    other_target = Target()
+    other_target.set_json("/hello", "2")
+    server = await asyncio.start_server(other_target.serve, "127.0.0.1", 0)
+    other_target.port = server.sockets[0].getsockname()[1]
+    other = await make_identity(tmp_path, "south-1")
+    target.set("/bad", b"x" * 200_000, headers=[JSON])
+    async with server, asyncssh_agent(hub, other, other_target):
+        await serving(hub, other)
+        answers = await asyncio.gather(
+            *(get_json(identity, "/bad") for _ in range(5)),
+            *(get_json(other) for _ in range(5)),
+            return_exceptions=True,
+        )
+    assert [type(one) for one in answers[:5]] == [BadResponseError] * 5
+    assert answers[5:] == [2] * 5
+
+
+async def test_a_hub_that_is_away_makes_clusters_unreachable(settings, tmp_path):
+    for url in (f"unix://{tmp_path}/nothing.sock", "tcp://127.0.0.1:1"):
+        settings.GATEWAY_URL = url
+        async with ClusterClient(uuid4(), "agent", deadline_seconds=5, max_bytes=1000) as one:
+            with pytest.raises(ClusterUnreachableError, match="gateway cannot be reached"):
+                await one.get_json("/hello")
+
+
+async def test_a_gateway_on_tcp_works_too(
+    settings, short_directory, tmp_path, transactional_db, target
+):
+    async with running_hub(
+        settings, short_directory, LIMITS, gateway_url="tcp://127.0.0.1:0"
+    ) as hub:
+        identity = await make_identity(tmp_path, "north-1")
+        async with asyncssh_agent(hub, identity, target):
+            await serving(hub, identity)
+            assert await get_json(identity) == {"hello": "world"}
+
+
+# --- the gateway's own answers ----------------------------------------------------------------
+
+
+async def _ask(settings, request):
+    """Send raw bytes to the gateway; its status and its code."""
+    reader, writer = await asyncio.open_unix_connection(
+        settings.GATEWAY_URL.removeprefix("unix://")
+    )
+    writer.write(request)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    writer.close()
+    lines = head.decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+    return int(lines[0].split()[1]), fields.get("x-tunnel-error")
+
+
+def _connect(target, token=None):
+    line = f"Proxy-Authorization: Bearer {token}\r\n" if token else ""
+    return f"CONNECT {target} HTTP/1.1\r\n{line}\r\n".encode()
+
+
+async def test_the_gateway_answers_by_its_table(hub, identity, tunnel, settings):
+    me = identity.cluster.id
+    host = f"agent.{me}:9099"
+    good = issue_token(me, "agent")
+    other = "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
+    table = {
+        b"GET /hello HTTP/1.1\r\n\r\n": (400, "bad_request"),
+        b"\xff\xfe\r\n\r\n": (400, "bad_request"),
+        b"CONNECT " + b"x" * 20_000: (400, "bad_request"),
+        _connect("127.0.0.1:22", good): (400, "bad_request"),
+        _connect(f"agent.{me}:22", good): (400, "bad_request"),
+        _connect(f"mysql.{me}:3306", good): (400, "bad_request"),
+        _connect(host): (407, "token"),
+        _connect(host, "forged"): (407, "token"),
+        _connect(host, good[:-1] + ("A" if good[-1] != "A" else "B")): (407, "token"),
+        _connect(host, issue_token(me, "influxdb")): (403, "not_allowed"),
+        _connect(host, issue_token(UUID(other), "agent")): (403, "not_allowed"),
+        _connect(f"influxdb.{me}:8086", issue_token(me, "influxdb")): (403, "not_allowed"),
+        _connect(f"agent.{other}:9099", issue_token(UUID(other), "agent")): (
+            404,
+            "unknown_cluster",
+        ),
+        _connect(host, good): (200, None),
+    }
+    for request, answer in table.items():
+        assert await _ask(settings, request) == answer, request[:100]
+
+
+async def test_a_token_expires(hub, identity, tunnel, settings, time_machine):
+    token = issue_token(identity.cluster.id, "agent")
+    time_machine.move_to(datetime.now(UTC) + timedelta(minutes=6))
+    request = _connect(f"agent.{identity.cluster.id}:9099", token)
+    assert await _ask(settings, request) == (407, "token")
+
+
+async def test_a_caller_that_says_nothing_is_hung_up_on(
+    settings, short_directory, transactional_db
+):
+    limits = replace(LIMITS, head_seconds=0.2)
+    async with running_hub(settings, short_directory, limits):
+        assert await _ask(settings, b"CONNECT ") == (400, "bad_request")
+
+
+async def test_more_streams_than_allowed_are_refused_after_a_moment(hub, identity, tunnel, target):
+    async def waiting(writer):
+        await asyncio.sleep(5)
+
+    target.answers["/waiting"] = waiting
+    tasks = [asyncio.create_task(get_json(identity, "/waiting")) for _ in range(8)]
+    await until(lambda: hub.opener.channels == 8)
+    with pytest.raises(ServiceUnavailableError, match="8 streams are open on this tunnel"):
+        await get_json(identity)
+    tasks[0].cancel()
+    assert await get_json(identity) == {"hello": "world"}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await until(lambda: hub.opener.channels == 0)
+
+
+async def test_a_service_that_failed_again_and_again_is_left_alone_for_a_while(
+    hub, identity, target
+):
+    port, target.port = target.port, 1
+    async with asyncssh_agent(hub, identity, target):
+        await serving(hub, identity)
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailableError, match="refused"):
+                await get_json(identity)
+        with pytest.raises(ServiceUnavailableError, match="failed 3 times in a row"):
+            await get_json(identity)
+    target.port = port
+    async with asyncssh_agent(hub, identity, target):  # a new tunnel starts afresh
+        await serving(hub, identity)
+        assert await get_json(identity) == {"hello": "world"}
+
+
+async def test_after_a_while_one_try_is_let_through(hub, identity, target):
+    port, target.port = target.port, free_port()
+    async with asyncssh_agent(hub, identity, target):
+        await serving(hub, identity)
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailableError, match="refused"):
+                await get_json(identity)
+        server = await asyncio.start_server(target.serve, "127.0.0.1", target.port)
+        async with server:  # the service is back on the same tunnel
+
+            async def answered():
+                try:
+                    return await get_json(identity)
+                except ServiceUnavailableError:
+                    return None
+
+            assert await until(answered) == {"hello": "world"}
+            assert await get_json(identity) == {"hello": "world"}
+    assert port != target.port
