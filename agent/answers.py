@@ -17,6 +17,8 @@ from agent.spoolfile import SpoolFile, closed_end
 
 MAX_BYTES = 4 * 2**20
 """JSON in an answer, exceeded by less than a minute's."""
+MAX_SERIES = 16_000
+"""Series in an answer, exceeded by less than those new in a minute; the hub takes 20,000."""
 _ROW_BYTES = 17  # a row's "t" and "i"
 
 
@@ -41,7 +43,7 @@ def range_answer(
     minute = start
     for at, kind, data in spool.minutes(start, covered, kinds):
         if at != minute:
-            if size >= max_bytes:
+            if size >= max_bytes or sum(map(len, tables.values())) >= MAX_SERIES:
                 covered = at
                 break
             minute = at
@@ -91,6 +93,10 @@ class _Table:
         for start in range(0, len(columns), 4):
             self._add_field(start, columns[start : start + 4])
         return self._size
+
+    def __len__(self) -> int:
+        """Return the number of series."""
+        return len(self._series)
 
     def as_json(self) -> dict[str, Any]:
         names = FIELDS[self._kind]

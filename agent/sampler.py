@@ -102,19 +102,19 @@ class Sampler:
         at = self._clock.time()
         samples = await self._collect(at)
         try:
-            # Under its own time: a reading that took long may have left the minute behind.
             await self._spool.add(at, samples)
         except Exception:  # the daemon's outermost loop
             logger.exception("the sample of %.0f could not be written", at)
 
     async def _collect(self, at: float) -> Sequence[Sample]:
+        limit = self._interval * 0.9
         try:
             # Ends within the interval, so that collections do not pile up and the last one of a
             # minute is in before the minute is served.
-            async with asyncio.timeout(self._interval - 1):
+            async with asyncio.timeout(limit):
                 collected = await self._collector.collect(at)
         except TimeoutError:
-            self._failed(f"took longer than {self._interval - 1} s")
+            self._failed(f"took longer than {limit:g} s")
         except CollectorError as exc:
             self._failed(str(exc))
         except Exception as exc:

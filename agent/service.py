@@ -63,7 +63,7 @@ def make_collector(config: Config) -> Collector:
 @contextlib.asynccontextmanager
 async def local_api(
     config: Config,
-) -> AsyncIterator[tuple[Target, list[Coroutine[Any, Any, None]]]]:
+) -> AsyncIterator[tuple[Target, Sampler]]:
     """Open the spool and serve it; yield where, and what must run for it to be fed.
 
     Raises:

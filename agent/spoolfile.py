@@ -126,11 +126,16 @@ class SpoolFile:
         if start != self._open_start:
             self._change_minute(start)
         kinds = self._open_minute
+        counted: set[int] = set()
         for sample in samples:
             minute = kinds.get(sample.kind)
             if minute is None:
                 minute = kinds[sample.kind] = Minute(sample.kind)
-            minute.fold(self._series.sid(sample, start), sample.values)
+            sid = self._series.sid(sample, start)
+            # Two names that are the same once cleaned are one series: the first one's.
+            if sid not in counted:
+                counted.add(sid)
+                minute.fold(sid, sample.values)
         self._flush()
         if start != self._trimmed_at and not self.error:
             self._trimmed_at = start

@@ -37,7 +37,7 @@ SUMMARY_SECONDS = 6.0
 """Both together stay below the sampling interval."""
 MAX_CONCURRENT = 64
 MAX_NODES = 2_000
-MAX_PODS = 20_000
+MAX_PODS = 10_000
 
 Summaries = dict[str, dict[str, Any]]
 

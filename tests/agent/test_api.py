@@ -15,6 +15,8 @@ from agent.catalog import FIELDS
 from agent.sampler import CollectorStatus
 from agent.samples import make_sample
 from agent.spool import Spool, SpoolFile
+from metrics.sources.agent import parse_answer
+from metrics.stores.base import Cell
 
 T0 = 1_800_000_000 // 60 * 60
 NOW = T0 + 600
@@ -244,6 +246,23 @@ def test_asking_again_from_the_end_gets_every_minute_once(tmp_path_factory, minu
     times = [T0 + 60 * minute for minute in range(minutes)]
     assert got["node"] == [(t, "n1") for t in times]
     assert sorted(got["pod"]) == sorted((t, f"p{n}") for t in times for n in range(pods))
+
+
+async def test_the_hub_takes_what_the_agent_answers(spool, url):
+    for second, value in ((0, 100), (15, 50), (60, 7)):
+        await spool.add(T0 + second, [node(value), pod(value * 2, "web-0")])
+    await spool.add(T0 + 120, [make_sample("node", "n1", {})])
+    raw = await get(url, f"/v1/range?start={T0}&end={T0 + 240}")
+    answer = parse_answer(raw, T0, T0 + 240, now=NOW)
+    rows = sorted(answer.rows, key=lambda row: (row.ts, row.key.kind))
+    assert sorted(answer.minutes_alive) == [T0, T0 + 60, T0 + 120]
+    assert [(row.ts, row.key.kind, row.cells[0]) for row in rows] == [
+        (T0, "node", Cell(2, 150, 50, 100)),
+        (T0, "pod", Cell(2, 300, 100, 200)),
+        (T0 + 60, "node", Cell(1, 7, 7, 7)),
+        (T0 + 60, "pod", Cell(1, 14, 14, 14)),
+        (T0 + 120, "node", None),
+    ]
 
 
 def test_a_full_answer_stays_near_four_megabytes(tmp_path):

@@ -51,6 +51,12 @@ def test_samples_of_a_minute_become_one_cell(path):
     assert cells(spool) == {T0: {"n1": (4, 240, 20, 100)}, T0 + 60: {"n1": (1, 5, 5, 5)}}
 
 
+def test_a_name_twice_in_one_sample_counts_once(path):
+    spool = open_spool(path)
+    spool.add(T0, [node(1), node(1000)])
+    assert cells(spool) == {T0: {"n1": (1, 1, 1, 1)}}
+
+
 def test_a_restart_goes_on_in_the_open_minute(path):
     spool = open_spool(path)
     spool.add(T0, [node(100)])
