@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -50,7 +51,7 @@ class Running:
 async def running(
     *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> AsyncIterator[Running]:
-    """Run a command; kill it at the end if it is still there."""
+    """Run a command; end it with its children at the end if it is still there."""
     process = await asyncio.create_subprocess_exec(
         *arguments,
         cwd=cwd,
@@ -58,13 +59,15 @@ async def running(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
+    started = Running(process)
     try:
-        yield Running(process)
+        yield started
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        with contextlib.suppress(ProcessLookupError):  # it and all of its children ended
+            os.killpg(process.pid, signal.SIGKILL)
+        await started.end()
 
 
 def agent(*arguments: str, **variables: str) -> contextlib.AbstractAsyncContextManager[Running]:
