@@ -102,6 +102,19 @@ def slots(start: int, end: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if a < b]
 
 
+def unaccounted(lines: Iterable[Window], start: int, end: int) -> int:
+    """Return where the first slot's part of ``[start, end)`` begins that no line covers whole.
+
+    Returns ``end`` if lines cover all of it.
+    """
+    known = _by_slot(lines)
+    for slot_start, slot_end in slots(start, end):
+        line = known.get(floor_slot(slot_start))
+        if line is None or line.end < slot_end:
+            return slot_start
+    return end
+
+
 def missed(
     lines: Iterable[Window],
     start: int,

@@ -148,11 +148,14 @@ def store_missed(stream: Stream, error: ClusterError, now: float, outage: gaps.O
         end = gaps.floor_minute(now)
         if head is None or end <= head:
             return
+        known = stream.lines(gaps.floor_slot(head), end + gaps.SLOT)
+        begin = gaps.unaccounted(known, head, end)
+        if begin >= end:
+            return
         # Slots that are over had their lines put by earlier attempts; if not, nobody asked.
-        recent = max(head, gaps.floor_slot(end - gaps.SLOT))
-        low, high = gaps.floor_slot(head), end + gaps.SLOT
-        known, stored = stream.lines(low, high), stream.stored(low, high)
-        put = gaps.holes(known, head, recent, stored=stored, outage=outage)
+        recent = max(begin, gaps.floor_slot(end - gaps.SLOT))
+        stored = stream.stored(gaps.floor_slot(begin), end + gaps.SLOT)
+        put = gaps.holes(known, begin, recent, stored=stored, outage=outage)
         put += gaps.missed(
             known, recent, end, stored=stored,
             reason=reason_of(error), detail=one_line(str(error), MAX_DETAIL),

@@ -11,7 +11,8 @@ import asyncio
 import logging
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import repeat
 from operator import le, mul
 from typing import Any, cast
@@ -39,6 +40,8 @@ MAX_VALUE = (1 << 63) - 1
 MAX_AHEAD_SECONDS = 300  # data from the future beyond this is refused
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _INT = {int}
+# What Cell._make does without its check of the length: a fleet makes 200,000 cells a minute.
+_new_cell: Callable[[Iterable[int]], Cell] = partial(tuple.__new__, Cell)
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -245,11 +248,11 @@ class _Table:
             raise BadResponseError(msg)
         if present == len(count):
             self._check_numbers(where, count, total, low, high)
-            return map(Cell._make, zip(count, total, low, high, strict=True))
+            return map(_new_cell, zip(count, total, low, high, strict=True))
         packed = [cell for cell in zip(count, total, low, high, strict=True) if cell[0] is not None]
         if packed:
             self._check_numbers(where, *map(list, zip(*packed, strict=True)))
-        cells = map(Cell._make, packed)
+        cells = map(_new_cell, packed)
         return [None if number is None else next(cells) for number in count]
 
     def _check_numbers(

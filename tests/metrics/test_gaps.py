@@ -148,6 +148,13 @@ def test_a_hole_before_the_last_attempt_with_no_session_was_the_tunnel():
     assert {w.reason for w in put} == {"tunnel_down"}
 
 
+def test_what_no_line_covers_begins_at_the_first_slot_that_is_not_whole():
+    lines = [line(0, 10, "done"), line(10, 20, "gap"), line(20, 24, "gap")]
+    assert gaps.unaccounted(lines, at(4), at(24)) == at(24)
+    assert gaps.unaccounted(lines, at(4), at(25)) == at(20)
+    assert gaps.unaccounted([], at(4), at(25)) == at(4)
+
+
 def test_the_past_of_a_new_cluster_is_from_before_it_was_enrolled():
     outage = Outage(last_attempt_at=None, error_code="", enrolled_at=at(20))
     put = gaps.holes([], at(7), at(30), stored=set(), outage=outage)

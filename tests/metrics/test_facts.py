@@ -1,0 +1,71 @@
+"""What a pull says about a cluster, where measurements are missing or odd."""
+
+from __future__ import annotations
+
+from metrics.catalog import FIELD_NAMES
+from metrics.facts import cpu_history, pull_facts
+from metrics.sources.base import SourceAnswer
+from metrics.stores.base import Cell, Columns, MinuteRow, SeriesKey
+
+T0 = 1_800_000_000
+
+
+def row(ts: int, kind: str, ns: str, name: str, **values: int) -> MinuteRow:
+    cells = tuple(
+        Cell(1, values[field], values[field], values[field]) if field in values else None
+        for field in FIELD_NAMES[kind]
+    )
+    return MinuteRow(ts, SeriesKey(kind, ns, name), cells)
+
+
+def answer(*rows: MinuteRow) -> SourceAnswer:
+    return SourceAnswer(rows, (), T0, T0 + 600, T0, T0 + 600, T0 + 600.0, "1", "host", frozenset())
+
+
+def test_an_answer_without_nodes_says_only_who_answered():
+    facts = pull_facts(answer(row(T0, "pod", "a", "b", cpu_mc=1)), [], 5)
+    assert (facts.data_as_of, facts.pods, facts.agent_version, facts.clock_skew_ms) == (
+        None, None, "1", 5,
+    )  # fmt: skip
+
+
+def test_what_nobody_measured_is_not_known_and_never_zero():
+    facts = pull_facts(answer(row(T0, "node", "", "n1")), [], None)
+    assert (facts.nodes_total, facts.nodes_ready, facts.pods) == (1, 1, 0)
+    assert facts.cpu_mc is facts.mem_cap is facts.fs_worst_ratio is facts.inodes_worst_ratio is None
+
+
+def test_only_the_newest_minute_counts():
+    facts = pull_facts(
+        answer(
+            row(T0, "node", "", "gone", cpu_mc=900),
+            row(T0 + 60, "node", "", "n1", cpu_mc=7, ready=0),
+        ),
+        [], 0,
+    )  # fmt: skip
+    assert (facts.cpu_mc, facts.nodes_total, facts.nodes_not_ready) == (7, 1, ["n1"])
+
+
+def test_a_filesystem_without_capacity_is_not_judged():
+    facts = pull_facts(
+        answer(
+            row(T0, "node", "", "n1"),
+            row(T0, "filesystem", "n1", "/proc", used=5, cap=0, inodes_total=0, inodes_free=0),
+            row(T0, "filesystem", "n1", "/", used=50, cap=100, inodes_total=10, inodes_free=9),
+            row(T0, "filesystem", "n1", "/full", used=120, cap=100),
+        ),
+        [], 0,
+    )  # fmt: skip
+    assert (facts.fs_worst_ratio, facts.fs_worst_name) == (1.0, "n1 /full")
+    assert facts.inodes_worst_name == "n1 /"
+
+
+def test_the_history_has_a_hole_where_a_minute_or_its_capacity_is_missing():
+    def columns(*pairs: tuple[int, int]) -> Columns:
+        ts, values = [t for t, _ in pairs], [v for _, v in pairs]
+        return Columns(ts, [1] * len(ts), values, values, values)
+
+    end = T0 + 3600
+    used = columns((end - 180, 10), (end - 120, 20), (end - 60, 30))
+    caps = columns((end - 180, 100), (end - 60, 0))
+    assert cpu_history(used, caps, end) == [None] * 57 + [100, None, None]
