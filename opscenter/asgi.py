@@ -12,7 +12,6 @@ _http = get_asgi_application()  # before anything that needs the app registry
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import OriginValidator  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
@@ -28,7 +27,7 @@ websocket_routes: list[Any] = [
 application = ProtocolTypeRouter(
     {
         "http": _http,
-        "websocket": OriginValidator(
+        "websocket": consumers.StrictOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS
         ),
     }

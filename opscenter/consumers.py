@@ -16,15 +16,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import ParseResult
 from uuid import UUID
 
 import orjson
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -65,7 +67,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if not await self._check():
             return
         await self._send({"type": "hello", "now": time.time()})
-        for job in (self._send_waiting(), self._beat(), self._recheck()):
+        for job in (self._send_waiting, self._beat, self._recheck):
             self.jobs.append(asyncio.create_task(self._guard(job)))
 
     async def disconnect(self, code: int) -> None:
@@ -147,10 +149,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
             self.send(text_data=orjson.dumps(message).decode()), self.send_seconds
         )
 
-    async def _guard(self, job: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run one of the socket's tasks; a browser that reads nothing loses the socket."""
         try:
-            await job
+            await job()
         except TimeoutError:
             await self.close(TOO_SLOW)
 
@@ -190,6 +192,17 @@ class NoSuchSocket(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         """Refuse."""
         await self.close()
+
+
+class StrictOriginValidator(OriginValidator):
+    """Channels' validator, where a malformed origin is a refusal and not a crash."""
+
+    def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
+        """Return whether a page of this origin may open a socket here."""
+        try:
+            return bool(super().valid_origin(parsed_origin))
+        except ValueError:  # a port that is no number
+            return False
 
 
 def session_user(scope: Any) -> AbstractBaseUser | None:

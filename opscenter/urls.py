@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, register_converter
 
 from clusters.api.urls import urlpatterns as clusters_api
 from metrics.api.urls import urlpatterns as metrics_api
-from opscenter.views import add, cluster, fleet, health
+from opscenter.converters import Anything, Segment
+from opscenter.views import add, charts, cluster, fleet, health, node, pod, pods
+
+register_converter(Segment, "segment")
+register_converter(Anything, "anything")
 
 api_patterns = [*clusters_api, *metrics_api]
 
@@ -19,9 +23,12 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("", fleet.fleet, name="fleet"),
     path("fleet/updates/", fleet.updates, name="fleet_updates"),
-    path("pods/", fleet.fleet, name="pods"),
+    path("pods/", pods.pods, name="pods"),
     path("clusters/add/", add.add, name="cluster_add"),
     path("clusters/<uuid:cluster_id>/", cluster.cluster_page, name="cluster"),
+    path("clusters/<uuid:cluster_id>/nodes/<anything:name>/", node.node_page, name="node"),
+    path("clusters/<uuid:cluster_id>/pods/<segment:ns>/<anything:name>/", pod.pod_page, name="pod"),
+    path("clusters/<uuid:cluster_id>/chart/<slug:panel>.<slug:form>", charts.chart, name="chart"),
     path("clusters/<uuid:cluster_id>/join/", add.join, name="cluster_join"),
     path("clusters/<uuid:cluster_id>/key/", add.register_key, name="cluster_key"),
     path("clusters/<uuid:cluster_id>/labels/", cluster.change_labels, name="cluster_labels"),

@@ -5,8 +5,9 @@ Everything that is put into HTML goes through ``format_html``; the pictures hold
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from django import template
 from django.utils.html import format_html
@@ -33,6 +34,12 @@ for _name, _function in {
 def share(part: float | None, whole: float | None) -> float | None:
     """Return ``part`` of ``whole`` as a ratio; None where either is not known."""
     return None if part is None or not whole else part / whole
+
+
+@register.filter
+def item(mapping: Mapping[str, Any], key: str) -> Any:
+    """Return what a mapping holds for a key; None for nothing."""
+    return mapping.get(key)
 
 
 @register.filter

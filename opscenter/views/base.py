@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import resolve_url
-from django.views.decorators.cache import never_cache
 
 from opscenter.core.errors import ForbiddenError, NotFoundError
 
@@ -19,14 +18,13 @@ View = Callable[..., HttpResponse]
 
 
 def page(view: View) -> View:
-    """Make a view a page: signed-in users only, never cached, refusals as 404 and 403 pages.
+    """Make a view a page: signed-in users only, refusals as 404 and 403 pages.
 
     A request by a script whose session has ended is told to take the whole browser to the
     sign-in page, so that a form never shows up inside a table.
     """
 
     @wraps(view)
-    @never_cache
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not request.user.is_authenticated:
             return _to_sign_in(request)

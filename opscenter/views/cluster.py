@@ -18,12 +18,20 @@ from django.views.decorators.http import require_http_methods
 from clusters import access, services
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
+from metrics import query
+from metrics.charts import reason_text
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.forms import ConfirmForm, LabelsForm
+from opscenter.views.pods import POD_ORDERS, read_order
 from opscenter.views.ranges import Range, choices, read_range
+from opscenter.views.series import capacities, chart_links, coverage_context, node_rows
 
 SESSIONS_PAGE = 50
+WINDOWS_PAGE = 100
+PODS_PAGE = 50
+OVERVIEW_NODES = 12
+OVERVIEW_PODS = 12
 AUDIT_LINES = 50
 
 
@@ -104,8 +112,56 @@ def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 
 
 def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
-    del request, cluster, chosen
-    return {"show_range": True}
+    del request
+    nodes = query.nodes(cluster, chosen.now)
+    return {
+        "show_range": True,
+        "charts": chart_links(cluster, "cluster", chosen),
+        "node_list": nodes,
+        "node_rows": node_rows(cluster, nodes, chosen)[:OVERVIEW_NODES],
+        "nodes": capacities(nodes.items),
+        "top_pods": query.pods(cluster, chosen.now, limit=OVERVIEW_PODS),
+        **coverage_context(cluster, chosen),
+    }
+
+
+def _nodes(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    del request
+    nodes = query.nodes(cluster, chosen.now)
+    return {
+        "show_range": True,
+        "node_list": nodes,
+        "node_rows": node_rows(cluster, nodes, chosen),
+    }
+
+
+def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    order, search = read_order(request), request.GET.get("q", "").strip()[:200]
+    found = query.pods(cluster, chosen.now, order=order, limit=0, search=search)
+    return {
+        "q": search,
+        "order": order,
+        "orders": POD_ORDERS,
+        "found": found,
+        "pods_page": Paginator(found.items, PODS_PAGE).get_page(request.GET.get("page")),
+        "nodes": capacities(query.nodes(cluster, chosen.now).items),
+    }
+
+
+def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    found = query.windows(cluster, chosen.start, chosen.end)
+    found.sort(key=lambda window: -window.start)
+    if request.GET.get("show") != "all":
+        found = [window for window in found if window.state != "done" or window.filled_at]
+    windows = Paginator(found, WINDOWS_PAGE).get_page(request.GET.get("page"))
+    return {
+        "show_range": True,
+        "position": query.position(cluster),
+        "windows": windows,
+        "window_rows": [(w, w.end - w.start, reason_text(w.state, w.reason)) for w in windows],
+        "show_all": request.GET.get("show") == "all",
+        **coverage_context(cluster, chosen),
+    }
 
 
 def _tunnel(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
@@ -130,6 +186,9 @@ def _settings(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str
 
 _TABS: dict[str, Callable[[HttpRequest, Cluster, Range], dict[str, Any]]] = {
     "overview": _overview,
+    "nodes": _nodes,
+    "pods": _pods,
+    "data": _data,
     "tunnel": _tunnel,
     "settings": _settings,
 }

@@ -4,11 +4,13 @@ import { startKeyboard } from "./keyboard.js";
 import { startLive } from "./live.js";
 import { startCopy } from "./copy.js";
 import { startCards } from "./cards.js";
+import { startRanges } from "./ranges.js";
 
 startClock();
 startKeyboard();
 startCopy();
 startCards();
+startRanges();
 startLive();
 
 // Charts are heavy: their code comes only to pages that have one.
@@ -21,6 +23,13 @@ loadCharts(document);
 document.addEventListener("htmx:afterSwap", (event) => {
   refreshTimes(document);
   loadCharts(event.detail.target ?? document);
+});
+
+// Addresses without empty parameters: forms with [data-lean].
+document.addEventListener("htmx:configRequest", (event) => {
+  if (!event.detail.elt.matches("form[data-lean]")) return;
+  const fields = event.detail.formData;
+  for (const [name, value] of [...fields.entries()]) if (!value) fields.delete(name);
 });
 
 // One open menu at a time, closed by Escape and by a click elsewhere.

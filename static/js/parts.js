@@ -3,6 +3,7 @@
 import { refreshTimes } from "./times.js";
 
 const SOON = 600, DATA_PAUSE = 3000;
+const told = new WeakMap(); // part -> the HTML that the server last sent for it
 let timer = 0, due = Infinity, held = false;
 
 const parts = () => [...document.querySelectorAll("[data-part]")];
@@ -36,7 +37,7 @@ export async function refreshParts() {
     const next = fresh.getElementById(part.id);
     if (!next) continue;
     if (inUse(part)) held = true;
-    else if (next.innerHTML !== part.innerHTML) replace(part, next);
+    else if (told.get(part) !== next.innerHTML) replace(part, next);
   }
   document.dispatchEvent(new CustomEvent("ops:refreshed"));
 }
@@ -44,6 +45,7 @@ export async function refreshParts() {
 function replace(part, next) {
   const open = [...part.querySelectorAll("details[open][id]")].map((element) => element.id);
   const copy = document.importNode(next, true);
+  told.set(copy, next.innerHTML);
   part.replaceWith(copy);
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   htmx.process(copy);

@@ -91,6 +91,18 @@ ROUTES: dict[str, list[Expect]] = {
     "pods/": [get("/pods/", LOGIN, 200, 200, 200)],
     "clusters/add/": [get("/clusters/add/", LOGIN, 403, 403, 200)],
     "clusters/<uuid:cluster_id>/": [get(f"{P}/", LOGIN, 404, 200, 200)],
+    "clusters/<uuid:cluster_id>/nodes/<anything:name>/": [
+        get(f"{P}/nodes/no-such/", LOGIN, 404, 404, 404)
+    ],
+    "clusters/<uuid:cluster_id>/pods/<segment:ns>/<anything:name>/": [
+        get(f"{P}/pods/ns/no-such/", LOGIN, 404, 404, 404)
+    ],
+    "clusters/<uuid:cluster_id>/chart/<slug:panel>.<slug:form>": [
+        get(f"{P}/chart/cpu.json", LOGIN, 404, 200, 200),
+        get(f"{P}/chart/cpu.csv", LOGIN, 404, 200, 200),
+        get(f"{P}/chart/cpu.html", LOGIN, 404, 200, 200),
+        get(f"{P}/chart/cpu.exe", LOGIN, 404, 404, 404),
+    ],
     "clusters/<uuid:cluster_id>/join/": [get(f"{P}/join/", LOGIN, 404, 403, 200)],
     "clusters/<uuid:cluster_id>/key/": [form(f"{P}/key/", LOGIN, 404, 403, 422)],
     "clusters/<uuid:cluster_id>/labels/": [form(f"{P}/labels/", LOGIN, 404, 403, 302)],

@@ -1,0 +1,313 @@
+"""Charts: which panels there are, and their content as JSON for plotly.js.
+
+The layout of a panel is built once with the ``plotly`` package, which checks it; building whole
+figures with it for every request would cost a hundred times as much. The numbers go out as plain
+lists on a regular grid, which the page's script turns into traces in the reader's colours.
+
+What plotly.js shows as text it reads as pseudo-HTML: every name and reason that comes from outside
+passes :func:`plotly_text` here, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, Protocol
+
+import orjson
+
+Role = Literal["cpu", "mem", "disk", "net", "net2"]
+
+POINTS = 720
+REASONS: dict[str, str] = {
+    "": "no data",
+    "tunnel_down": "the tunnel was down",
+    "service_down": "the agent's service did not answer",
+    "bad_response": "the answer was refused",
+    "centre_down": "Ops Center did not ask",
+    "not_enrolled": "not enrolled yet",
+    "agent_stopped": "the agent did not run",
+    "spool_expired": "no longer kept at the source",
+    "pending": "not asked for yet",
+}
+STATES: dict[str, str] = {"gap": "to be filled", "lost": "lost", "done": "filled"}
+
+
+class Gap(Protocol):
+    """A range without data, and why: a window of the ledger or a part of one."""
+
+    start: int
+    end: int
+    state: str
+    reason: str
+
+
+class Answer(Protocol):
+    """What a range query gives: columns, one entry a bucket with data, ascending."""
+
+    t: Sequence[int]
+    mean: Sequence[float]
+    min: Sequence[float]
+    max: Sequence[float]
+    coverage: Sequence[float]
+    tier: str
+    step: int
+    start: int
+    end: int
+    gaps: Sequence[Gap]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a panel: a field, or what is left of ``of`` after taking ``field`` off."""
+
+    field: str
+    title: str
+    role: Role
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart of a page. ``capacity`` is the field of the dashed line, "" for none."""
+
+    name: str
+    title: str
+    unit: str
+    lines: tuple[Line, ...]
+    capacity: str = ""
+
+    @property
+    def fields(self) -> list[str]:
+        """Return every field that has to be read."""
+        names = [name for line in self.lines for name in (line.field, line.of) if name]
+        return list(dict.fromkeys([*names, *([self.capacity] if self.capacity else [])]))
+
+
+_CPU = Panel("cpu", "CPU used", "millicores", (Line("cpu_mc", "CPU", "cpu"),), "cpu_cap_mc")
+_MEMORY = Panel("memory", "Memory working set", "bytes", (Line("mem_ws", "memory", "mem"),))
+_NETWORK = Panel(
+    "network",
+    "Network",
+    "bytes/s",
+    (Line("net_rx_bps", "received", "net"), Line("net_tx_bps", "sent", "net2")),
+)
+_INODES = Panel(
+    "inodes",
+    "Inodes used",
+    "count",
+    (Line("inodes_free", "inodes used", "disk", of="inodes_total"),),
+    "inodes_total",
+)
+_MACHINE = (
+    _CPU,
+    Panel("memory", _MEMORY.title, "bytes", _MEMORY.lines, "mem_cap"),
+    Panel("filesystem", "Filesystems used", "bytes", (Line("fs_used", "used", "disk"),), "fs_cap"),
+    _INODES,
+    _NETWORK,
+)
+_LOAD = Panel("load", "Load, 1 minute", "load x1000", (Line("load1_m", "load", "cpu"),))
+PANELS: dict[str, tuple[Panel, ...]] = {
+    "cluster": _MACHINE,
+    "node": (*_MACHINE, _LOAD),
+    "filesystem": (
+        Panel("used", "Space used", "bytes", (Line("used", "used", "disk"),), "cap"),
+        _INODES,
+    ),
+    "pod": (
+        Panel("cpu", _CPU.title, "millicores", _CPU.lines),
+        _MEMORY,
+        _NETWORK,
+        Panel("filesystem", "Filesystem used", "bytes", (Line("fs_used", "used", "disk"),)),
+        Panel("restarts", "Restarts", "count", (Line("restarts", "restarts", "cpu"),)),
+    ),
+}
+
+
+def panel_of(kind: str, name: str) -> Panel | None:
+    """Return a panel of a kind of series; None if there is none of this name."""
+    return next((panel for panel in PANELS.get(kind, ()) if panel.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One line of a panel as columns of numbers, in the panel's own unit."""
+
+    line: Line
+    t: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    coverage: list[float]
+
+
+def columns(panel: Panel, answers: Mapping[str, Answer]) -> list[Column]:
+    """Return the lines of a panel; of two fields where a line is what one leaves of another."""
+    found = []
+    for line in panel.lines:
+        a = answers[line.field]
+        if not line.of:
+            found.append(
+                Column(line, list(a.t), list(a.mean), list(a.min), list(a.max), list(a.coverage))
+            )
+            continue
+        whole = dict(zip(answers[line.of].t, answers[line.of].mean, strict=True))
+        rows = [
+            (t, whole[t] - mean, whole[t] - high, whole[t] - low, share)
+            for t, mean, low, high, share in zip(a.t, a.mean, a.min, a.max, a.coverage, strict=True)
+            if t in whole
+        ]
+        lists = [list(values) for values in zip(*rows, strict=True)] or [[], [], [], [], []]
+        found.append(Column(line, [int(t) for t in lists[0]], *lists[1:]))
+    return found
+
+
+def figure(
+    panel: Panel,
+    answers: Mapping[str, Answer],
+    *,
+    capacity: float | None = None,
+    capacity_title: str = "capacity",
+) -> bytes:
+    """Return a panel's content as JSON.
+
+    Args:
+        panel: which panel.
+        answers: a range answer per field of the panel.
+        capacity: a constant for the dashed line where the series has no such field (a pod
+            against its node); in the panel's own unit.
+        capacity_title: what the dashed line is, from outside: escaped here.
+    """
+    first = answers[panel.lines[0].field]
+    found = columns(panel, answers)
+    limit = answers[panel.capacity] if panel.capacity else None
+    tops = [max(column.high, default=0) for column in found]
+    tops.append(max(limit.mean, default=0) if limit else capacity or 0)
+    divisor, suffix = _scale(panel.unit, max(tops))
+    count = max(0, math.ceil((first.end - first.start) / first.step)) if first.step else 0
+    origin = first.start - first.start % first.step if first.step else first.start
+
+    def grid(t: Sequence[int], values: Sequence[float]) -> list[float | None]:
+        cells: list[float | None] = [None] * (count + 1)
+        for at, value in zip(t, values, strict=True):
+            index = (at - origin) // first.step
+            if 0 <= index <= count:
+                cells[index] = _short(value / divisor)
+        return cells
+
+    series = [
+        {
+            "name": plotly_text(column.line.title),
+            "role": column.line.role,
+            "mean": grid(column.t, column.mean),
+            "min": grid(column.t, column.low),
+            "max": grid(column.t, column.high),
+        }
+        for column in found
+    ]
+    content: dict[str, Any] = {
+        "layout": layout(panel.unit),
+        "series": series,
+        "t0": origin,
+        "step": first.step,
+        "start": first.start,
+        "end": first.end,
+        "tier": first.tier,
+        "suffix": suffix,
+        "gaps": [_gap(gap) for gap in first.gaps],
+        "empty": not any(column.t for column in found),
+        "capacity": None,
+    }
+    if limit is not None and len(limit.t):
+        content["capacity"] = {"name": "capacity", "values": grid(limit.t, limit.mean)}
+    elif capacity:
+        values = [_short(capacity / divisor)] * (count + 1)
+        content["capacity"] = {"name": plotly_text(capacity_title), "values": values}
+    return orjson.dumps(content)
+
+
+@lru_cache(maxsize=16)
+def layout(unit: str) -> dict[str, Any]:
+    """Return the layout of panels of a unit, built and checked by plotly, without colours.
+
+    Colours come from the page's style sheet, for light and dark.
+    """
+    from plotly import graph_objects  # heavy: only where a chart is drawn
+
+    built = graph_objects.Layout(
+        margin={"l": 62, "r": 12, "t": 8, "b": 30},
+        hovermode="x unified",
+        dragmode="zoom",
+        showlegend=False,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        xaxis={
+            "type": "date",
+            "showspikes": True,
+            "spikemode": "across",
+            "spikesnap": "cursor",
+            "spikethickness": 1,
+            "spikedash": "solid",
+            "hoverformat": "%a %d %b %Y, %H:%M",
+            "nticks": 8,
+            "tickangle": 0,
+        },
+        yaxis={
+            "rangemode": "tozero",
+            "fixedrange": True,
+            "nticks": 5,
+            "zeroline": False,
+            "tickformat": ".3~s" if unit == "count" else ",.4~g",
+        },
+    )
+    made: dict[str, Any] = built.to_plotly_json()
+    return made
+
+
+def plotly_text(text: str) -> str:
+    """Return text from outside so that plotly.js shows it as it is, at most 200 characters."""
+    return text[:200].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def reason_text(state: str, reason: str) -> str:
+    """Return why a range has no data, in words: "no data: the tunnel was down (lost)"."""
+    words = REASONS.get(reason, reason.replace("_", " "))
+    told = STATES.get(state, state)
+    return f"{words} ({told})" if reason else f"{words}, {told}"
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "start": gap.start,
+        "end": gap.end,
+        "state": gap.state,
+        "text": plotly_text(f"No data: {reason_text(gap.state, gap.reason)}"),
+    }
+
+
+def _scale(unit: str, top: float) -> tuple[float, str]:
+    """Return by what the values of a chart are divided, and the unit after that."""
+    if unit == "millicores":
+        return (1000, " cores") if top >= 10_000 else (1, " m")
+    if unit == "load x1000":
+        return 1000, ""
+    if unit == "us":
+        return 1000, " ms"
+    steps: dict[str, tuple[int, tuple[str, ...]]] = {
+        "bytes": (1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB")),
+        "bytes/s": (1000, (" B/s", " kB/s", " MB/s", " GB/s", " TB/s")),
+    }
+    if unit not in steps:
+        return 1, ""
+    base, names = steps[unit]
+    power = 0
+    while top >= base ** (power + 1) and power < len(names) - 1:
+        power += 1
+    return base**power, names[power]
+
+
+def _short(value: float) -> float:
+    """Return a number with five significant digits: finer is not seen, and costs bytes."""
+    return float(f"{value:.5g}")

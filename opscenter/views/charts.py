@@ -1,0 +1,138 @@
+"""One chart of one series: as JSON for the page, as a table, as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any, cast
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.text import slugify
+
+from clusters import access
+from clusters.models import Cluster
+from metrics import query
+from metrics.catalog import Kind
+from metrics.charts import POINTS, Column, Panel, columns, figure, panel_of, reason_text
+from opscenter.format import by_unit, csv_cell
+from opscenter.views.base import page
+from opscenter.views.ranges import read_range
+
+_POINTS = {"json": POINTS, "csv": 1440, "html": 240}
+_POD_CAPACITY = {"cpu": "cpu_cap_mc", "memory": "mem_cap"}
+
+
+@page
+def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> HttpResponse:
+    """Return a panel of ``kind``, ``ns`` and ``name`` over the range in the URL."""
+    cluster = access.get_cluster(request.user, cluster_id)
+    kind = request.GET.get("kind", "cluster")
+    found = panel_of(kind, panel)
+    if found is None or form not in _POINTS:
+        raise Http404
+    key = query.SeriesKey(
+        cast("Kind", kind), request.GET.get("ns", ""), request.GET.get("name", "")
+    )
+    now = datetime.now(UTC)
+    chosen = read_range(request.GET.dict(), now)
+    answers = {
+        field: query.range_query(
+            cluster, key, field, chosen.start, chosen.end, _POINTS[form], now=chosen.now
+        )
+        for field in found.fields
+    }
+    if form == "csv":
+        return _csv(cluster, key, found, answers)
+    if form == "html":
+        return _table(request, found, answers)
+    content = figure(found, answers, **_node_capacity(cluster, key, panel))
+    return HttpResponse(content, content_type="application/json")
+
+
+def _node_capacity(cluster: Cluster, key: query.SeriesKey, panel: str) -> dict[str, Any]:
+    """Return the dashed line of a pod: what its node has."""
+    if key.kind != "pod" or panel not in _POD_CAPACITY:
+        return {}
+    pod = query.pod(cluster, key.ns, key.name)
+    node = query.node(cluster, pod.now.node) if pod and pod.now.node else None
+    if node is None:
+        return {}
+    return {
+        "capacity": node.now.values[_POD_CAPACITY[panel]],
+        "capacity_title": f"capacity of {node.now.name}",
+    }
+
+
+def _rows(panel: Panel, answers: dict[str, query.RangeAnswer]) -> Iterator[tuple[int, Any, str]]:
+    """Yield (Unix time, values per line, why there is none), ascending.
+
+    The values of a line are (mean, min, max, coverage), None where it has no data then.
+    """
+    found = columns(panel, answers)
+    by_time: dict[int, list[tuple[float, float, float, float] | None]] = {}
+    for index, column in enumerate(found):
+        for row in _values(column):
+            by_time.setdefault(row[0], [None] * len(found))[index] = row[1:]
+    gaps = {gap.start: gap for gap in answers[panel.lines[0].field].gaps}
+    for at in sorted({*by_time, *gaps}):
+        if at in gaps:
+            gap = gaps[at]
+            until = f"{datetime.fromtimestamp(gap.end, UTC):%Y-%m-%d %H:%M} UTC"
+            yield at, None, f"no data until {until}: {reason_text(gap.state, gap.reason)}"
+        if at in by_time:
+            yield at, by_time[at], ""
+
+
+def _values(column: Column) -> Iterator[tuple[int, float, float, float, float]]:
+    return zip(column.t, column.mean, column.low, column.high, column.coverage, strict=True)  # type: ignore[return-value]
+
+
+def _table(
+    request: HttpRequest, panel: Panel, answers: dict[str, query.RangeAnswer]
+) -> HttpResponse:
+    rows = [
+        {
+            "at": at,
+            "note": note,
+            "cells": [
+                (*(by_unit(panel.unit, value) for value in line[:3]), f"{line[3]:.0%}")
+                if line
+                else None
+                for line in values or ()
+            ],
+        }
+        for at, values, note in _rows(panel, answers)
+    ]
+    first = answers[panel.lines[0].field]
+    context = {"panel": panel, "rows": rows, "step": first.step, "tier": first.tier}
+    return render(request, "parts/chart_table.html", context)
+
+
+def _csv(
+    cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: dict[str, query.RangeAnswer]
+) -> HttpResponse:
+    """Return the numbers in the catalogue's units; no cell can be read as a formula."""
+    out = StringIO()
+    writer = csv.writer(out)
+    head = ["cluster", "namespace", "name", "time_utc", "unix_s", "note"]
+    for line in panel.lines:
+        head += [f"{line.title} {what} ({panel.unit})" for what in ("mean", "min", "max")]
+        head.append(f"{line.title} coverage (0..1)")
+    writer.writerow(head)
+    who = [csv_cell(text) for text in (cluster.name, key.ns, key.name)]
+    for at, values, note in _rows(panel, answers):
+        row: list[str] = [*who, f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}", str(at)]
+        row.append(csv_cell(note))
+        for line in values or [None] * len(panel.lines):
+            row += [f"{value:.10g}" for value in line] if line else [""] * 4
+        writer.writerow(row)
+    name = slugify(f"{cluster.name} {key.ns} {key.name} {panel.name}")[:100]
+    return HttpResponse(
+        out.getvalue(),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+    )

@@ -1,0 +1,52 @@
+"""The page of one pod: its charts against its node, its siblings, its life after death."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from clusters import access
+from metrics import query
+from opscenter.views.base import page
+from opscenter.views.cluster import shared_context
+from opscenter.views.series import capacities, chart_links, coverage_context
+
+SHOWN_SIBLINGS = 50
+
+
+@page
+def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> HttpResponse:
+    """Show one pod of a cluster; on a plain host, one service or group of processes."""
+    cluster = access.get_cluster(request.user, cluster_id)
+    detail = query.pod(cluster, ns, name)
+    if detail is None:
+        raise Http404
+    context = shared_context(request, cluster, datetime.now(UTC))
+    chosen = context["range"]
+    workload = detail.now.attrs.get("workload", "")
+    siblings = [
+        item
+        for item in query.pods(cluster, chosen.now, limit=0).items
+        if workload and item.ns == ns and item.attrs.get("workload") == workload
+    ]
+    context |= {
+        "thing": name,
+        "thing_kind": "Pods",
+        "thing_tab": "pods",
+        "pod": detail.now,
+        "detail": detail,
+        "node": query.node(cluster, detail.now.node) if detail.now.node else None,
+        "lived": detail.now.as_of - detail.first_seen,
+        "workload": workload,
+        "siblings": siblings[:SHOWN_SIBLINGS],
+        "sibling_count": len(siblings),
+        "nodes": capacities(query.nodes(cluster, chosen.now).items),
+        "as_of": detail.now.as_of,
+        "show_range": True,
+        "charts": chart_links(cluster, "pod", chosen, ns=ns, name=name, measured=detail.now),
+    }
+    context |= coverage_context(cluster, chosen)
+    return render(request, "cluster/pod.html", context)

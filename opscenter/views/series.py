@@ -1,0 +1,142 @@
+"""What the pages of clusters, nodes and pods share: charts, coverage strip, heat strips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from clusters.models import Cluster
+from metrics import query
+from metrics.catalog import Kind
+from metrics.charts import PANELS, Panel, reason_text
+from opscenter.views.ranges import Range
+
+HEAT_CELLS = 72
+_SELDOM = ("filesystem", "restarts", "load")
+
+
+@dataclass(frozen=True, slots=True)
+class ChartLinks:
+    """A chart as the template shows it: the panel and where its content is."""
+
+    id: str
+    title: str
+    panel: Panel
+    json: str
+    csv: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the coverage strip; ``width`` in percent of the range."""
+
+    css: str
+    width: float
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node in a list, with its CPU over the range as shares of its capacity now."""
+
+    node: query.SeriesNow
+    heat: Sequence[float | None]
+
+
+def chart_links(
+    cluster: Cluster,
+    kind: Kind,
+    chosen: Range,
+    *,
+    ns: str = "",
+    name: str = "",
+    measured: query.SeriesNow | None = None,
+) -> list[ChartLinks]:
+    """Return the charts of a kind for one series.
+
+    Args:
+        cluster: visible to the asker.
+        kind: which kind of series.
+        chosen: the range.
+        ns: of the series.
+        name: of the series.
+        measured: its newest values, to leave out what sources rarely measure; None for all.
+    """
+    series = {"kind": kind} | ({"ns": ns} if ns else {}) | ({"name": name} if name else {})
+    asked = f"{urlencode(series)}&{chosen.query}"
+
+    def url(panel: Panel, form: str) -> str:
+        return reverse("chart", args=[cluster.pk, panel.name, form]) + f"?{asked}"
+
+    return [
+        ChartLinks(
+            f"{kind}-{panel.name}", panel.title, panel,
+            url(panel, "json"), url(panel, "csv"), url(panel, "html"),
+        )
+        for panel in PANELS[kind]
+        if measured is None
+        or panel.name not in _SELDOM
+        or any(measured.values[field] is not None for field in panel.fields)
+    ]  # fmt: skip
+
+
+def coverage_context(cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    """Return the coverage strip of a range, its share of minutes, and its gaps."""
+    segments = query.coverage(cluster, chosen.start, chosen.end, now=chosen.now)
+    got = sum(segment.got for segment in segments)
+    expected = sum(segment.expected for segment in segments)
+    return {
+        "coverage": [_stretch(segment, chosen) for segment in segments],
+        "coverage_ratio": got / expected if expected else None,
+        "coverage_gaps": [
+            (segment, reason_text(segment.state, segment.reason))
+            for segment in segments
+            if segment.state in ("gap", "lost")
+        ],
+    }
+
+
+def node_rows(cluster: Cluster, nodes: query.SeriesList, chosen: Range) -> list[NodeRow]:
+    """Return the nodes with their heat strips; those that are not ready first."""
+    answer = query.heat(
+        cluster, "node", "cpu_mc", chosen.start, chosen.end, HEAT_CELLS, now=chosen.now
+    )
+    heat = {row.key.name: row.mean for row in answer.rows}
+    nothing = (None,) * len(answer.t)
+    rows = [
+        NodeRow(node, _shares(heat.get(node.name, nothing), node.values["cpu_cap_mc"]))
+        for node in nodes.items
+    ]
+    rows.sort(key=lambda row: (bool(row.node.ready and row.node.present), row.node.name))
+    return rows
+
+
+def capacities(nodes: Iterable[query.SeriesNow]) -> dict[str, query.SeriesNow]:
+    """Return nodes by name, to set their pods against."""
+    return {node.name: node for node in nodes}
+
+
+def _shares(values: Sequence[float | None], whole: int | None) -> list[float | None]:
+    return [None if value is None or not whole else value / whole for value in values]
+
+
+def _stretch(segment: query.Segment, chosen: Range) -> Stretch:
+    width = (segment.end - segment.start) / max(1, chosen.seconds) * 100
+    if segment.state == "done" and segment.filled:
+        text = "filled afterwards"
+        if segment.reason:
+            text += f" ({reason_text('done', segment.reason)})"
+        return Stretch("filled", width, segment.start, segment.end, text)
+    text = {
+        "done": "complete",
+        "none": "before the first data",
+        "pending": "not asked for yet",
+    }.get(segment.state) or reason_text(segment.state, segment.reason)
+    return Stretch(segment.state, width, segment.start, segment.end, text)
