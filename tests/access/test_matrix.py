@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
+from django.db import connections
 from django.test import Client
 
 from opscenter import asgi
@@ -94,6 +95,7 @@ async def test_each_of_the_cast_gets_into_the_sockets_of_the_table(
     if connected:
         await socket.send_input({"type": "websocket.disconnect", "code": 1000})
         await socket.wait(timeout=5)
+    await sync_to_async(connections.close_all)()  # those of the consumer's thread
     assert connected == allowed[CAST.index(who)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 
 import pytest
@@ -63,10 +64,24 @@ def test_every_operation_says_what_it_is_and_how_it_fails(client):
             assert operation["operationId"], (method, path)
 
 
+def test_the_page_of_the_schema_runs_no_inline_script_and_asks_no_other_host(client):
+    page = client.get("/api/v1/docs/")
+    assert "script-src 'self'" in page["content-security-policy"]
+    tags = re.findall(r"<(?:script|link)\b[^>]*>", page.content.decode())
+    sources = [re.search(r'(?:src|href)="([^"]*)"', tag) for tag in tags]
+    assert len(sources) >= 4
+    for source in sources:
+        assert source, "an inline script, which the policy forbids"
+        assert source[1].startswith("/"), source[1]
+        if not source[1].startswith("/static/"):
+            script = client.get(source[1])
+            assert (script.status_code, script["content-type"]) == (200, "application/javascript")
+
+
 few = settings(
     max_examples=15,
+    derandomize=True,  # the same cases every time: what fails here fails again
     deadline=None,
-    database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
