@@ -64,7 +64,9 @@ class _Figures:
         yield from families
 
     def _pull_figures(self, names: Mapping[object, str]) -> Iterator[Metric]:
-        lag, duration, failures = {}, {}, {}
+        lag: dict[tuple[str, ...], float] = {}
+        duration: dict[tuple[str, ...], float] = {}
+        failures: dict[tuple[str, ...], float] = {}
         rows = PullSchedule.objects.values_list(
             "cluster_id", "stream", "due_at", "duration_ms", "failures"
         )

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 30.0
 _STABLE_SECONDS = 60.0  # a run of this length resets the back-off
-_FIRST_SIGN_SECONDS = 60.0
+_FIRST_SIGN_SECONDS = 120.0  # a busy machine takes long to import
 _NEEDS_PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 # Together below the five seconds that a stop may take.

@@ -48,7 +48,7 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-def wait_until(probe: Callable[[], T], what: str, seconds: float = 90) -> T:
+def wait_until(probe: Callable[[], T], what: str, seconds: float = 120) -> T:
     """Return the probe's first true answer; fail with ``what`` when there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -76,6 +76,7 @@ class Centre:
         )
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
+        self.supervisors: dict[str, subprocess.Popen[bytes]] = {}  # where each has its own
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another management command in the same environment, to its end."""
@@ -117,7 +118,7 @@ class Centre:
         try:
             wait_until(lambda: self.status("/readyz") == 200, "/readyz answers 200")
         except AssertionError:
-            print(self.output)
+            print(self.get("/readyz"), self.output, sep="\n")
             raise
 
     def status(self, path: str) -> int:

@@ -55,7 +55,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until stopped. Exit code 2: something that a person has to change first."""
         only: str | None = options["only"]
-        names = (only,) if only else NAMES
+        names: tuple[str, ...] = (only,) if only else NAMES
         if options["no_local_agent"]:
             names = tuple(name for name in names if name != "agent")
         try:
