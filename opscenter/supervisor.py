@@ -92,10 +92,9 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots.values()]
-        watchers = [
-            asyncio.create_task(self._watch()),
-            asyncio.create_task(self._send_heartbeats()),
-        ]
+        watchers = [asyncio.create_task(self._watch())]
+        if "worker" in self._slots:
+            watchers.append(asyncio.create_task(self._send_heartbeats()))
         try:
             stopping = asyncio.create_task(self._stopping.wait())
             await asyncio.wait([stopping, *keepers, *watchers], return_when=asyncio.FIRST_COMPLETED)
@@ -231,8 +230,6 @@ class Supervisor:
 
     async def _send_heartbeats(self) -> None:
         """Send the worker a task of our own, so that its silence is not blamed on beat."""
-        if "worker" not in self._slots:
-            return
         while True:
             await asyncio.sleep(self._timing.heartbeat_seconds)
             if self._slots["worker"].child.pid is not None:
