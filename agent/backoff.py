@@ -117,6 +117,11 @@ def after_session(state: DialState, lived_seconds: float) -> DialState:
     return replace(state, attempt=state.attempt + 1, unreached=0)
 
 
+def back_to_tcp(state: DialState) -> DialState:
+    """Return the state after TCP was seen to work while a WebSocket session was up."""
+    return replace(state, transport=TCP, attempt=0, unreached=0, position=0)
+
+
 def _usable(addresses: Sequence[str], ws_urls: Sequence[str], preference: str) -> list[str]:
     """Return the transports that may be dialled, preferred first."""
     offered = {TCP: bool(addresses), WEBSOCKET: bool(ws_urls)}

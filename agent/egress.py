@@ -103,6 +103,21 @@ async def open_socket(host: str, port: int) -> socket.socket:
         raise EgressError(f"{where}: {_reason(exc)}") from exc
 
 
+async def speaks_ssh(host: str, port: int) -> bool:
+    """Return whether an SSH server answers at a target; any failure is a no."""
+    try:
+        sock = await open_socket(host, port)
+    except EgressError:
+        return False
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await asyncio.get_running_loop().sock_recv(sock, 8) == b"SSH-2.0-"
+    except OSError:  # also a time-out
+        return False
+    finally:
+        sock.close()
+
+
 def tls_context() -> ssl.SSLContext:
     """Return what verifies servers: the system's authorities, or those of SSL_CERT_FILE."""
     return ssl.create_default_context()

@@ -30,11 +30,12 @@ from agent.backoff import (
     Endpoint,
     after_failure,
     after_session,
+    back_to_tcp,
     endpoint_of,
     first_state,
     retry_delay_seconds,
 )
-from agent.egress import EgressError, open_socket, split_address
+from agent.egress import EgressError, open_socket, speaks_ssh, split_address
 from agent.proxy import AllowList, Target, UnixTarget
 from agent.state import Enrolment, set_ready
 from agent.websocket import carried_by_websocket
@@ -70,6 +71,10 @@ class NoHubError(Exception):
     """No hub could be used for so long that the process should start afresh."""
 
 
+class _TcpWorksError(Exception):
+    """A WebSocket session is left because TCP would work."""
+
+
 @dataclass(frozen=True, slots=True)
 class TunnelOptions:
     """How a tunnel behaves; seconds."""
@@ -79,6 +84,7 @@ class TunnelOptions:
     exit_after_seconds: float = 600.0  # without any hub; 0 never
     ready_path: Path | None = None
     keepalive_seconds: float = 15.0
+    tcp_probe_seconds: float = 600.0  # on a WebSocket for want of TCP: look for TCP this often
     instance: str = ""  # tells two copies of one identity apart
 
 
@@ -347,6 +353,10 @@ class Tunnel:
             started_at = self._monotonic()
             try:
                 why = await self._hold(endpoint)
+            except _TcpWorksError:
+                state = back_to_tcp(state)
+                last_hub_at = self._monotonic()
+                continue
             except DialError as exc:
                 why = self.last_error = str(exc)
                 state = after_failure(
@@ -374,10 +384,43 @@ class Tunnel:
             self._mark_ready(endpoint)
             logger.info("tunnel up: %s, services %s", endpoint, ", ".join(session.services))
             try:
-                return await session.wait_closed()
+                return await self._until_closed(session, endpoint)
             finally:
                 self.connected_to = None
                 self._mark_ready(None)
+
+    async def _until_closed(self, session: Session, endpoint: Endpoint) -> str:
+        """Return why the session ended; on a WebSocket, look for TCP meanwhile.
+
+        A hub that was away for some seconds leaves agents on its WebSocket, which costs both
+        ends more; without this they would stay there for as long as it lives.
+
+        Raises:
+            _TcpWorksError: if TCP would work again.
+        """
+        closed = asyncio.ensure_future(session.wait_closed())
+        waiting: set[asyncio.Future[Any]] = {closed}
+        if endpoint.transport != TCP and self._options.transport == "auto":
+            waiting.add(asyncio.ensure_future(self._tcp_works()))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if closed.done():
+                return closed.result()
+        finally:
+            for waited in waiting:
+                waited.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        logger.info("TCP works again: leaving the WebSocket")
+        raise _TcpWorksError
+
+    async def _tcp_works(self) -> None:
+        """Return once an SSH server answers at one of the hub's TCP addresses."""
+        while True:
+            longest = self._options.tcp_probe_seconds
+            await asyncio.sleep(self._uniform(longest / 2, longest))
+            for address in self._enrolment.addresses:
+                if await speaks_ssh(*split_address(address)):
+                    return
 
     def _mark_ready(self, endpoint: Endpoint | None) -> None:
         if self._options.ready_path is not None:

@@ -265,6 +265,26 @@ async def test_three_refusals_of_tcp_lead_to_the_websocket(hub, key, target, unu
     assert hub.ws_opened == 1
 
 
+async def test_a_websocket_is_left_when_tcp_works_again(hub, key, target):
+    async with FaultProxy("127.0.0.1", hub.port) as proxy:
+        proxy.refuse = True
+        enrolment = hub.enrolment(
+            addresses=(f"127.0.0.1:{proxy.port}",),
+            ws_urls=(f"ws://127.0.0.1:{hub.ws_port}/tunnel",),
+        )
+        tunnel = make_tunnel(hub, key, target, enrolment=enrolment, tcp_probe_seconds=0.2)
+        async with running(tunnel):
+            await hub.wait_session()
+            assert hub.ws_opened == 1
+            looked = proxy.connections
+            await wait_until(lambda: proxy.connections > looked)  # it looks, and stays
+            assert tunnel.connected_to.transport == WEBSOCKET
+            proxy.refuse = False
+            await hub.wait_session()
+            assert b"you asked" in await hub.get()
+            assert tunnel.connected_to.transport == TCP
+
+
 async def test_the_next_hub_is_dialled_when_the_first_is_away(hub, key, target, unused_port):
     enrolment = hub.enrolment(addresses=(f"127.0.0.1:{unused_port}", f"127.0.0.1:{hub.port}"))
     async with running(make_tunnel(hub, key, target, enrolment=enrolment)):
