@@ -1,0 +1,70 @@
+"""What a centre's metric store holds, compared with what the simulated clusters know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from metrics import rollups
+from metrics.catalog import TIERS
+from metrics.stores.base import Cell, Columns, SeriesKey
+from metrics.stores.sqlite import SqliteStore
+from tests.fleet.world import World
+
+FIELDS = ("cpu_mc", "mem_ws", "net_rx_bps")
+
+
+def expected_minutes(world: World, node: int, field: str, start: int, end: int) -> list[Cell]:
+    """Return the stored minutes that a simulated node must have over ``[start, end)``."""
+    cells = []
+    for ts in range(start, end, 60):
+        rows = dict(enumerate(cells for _, cells in world.node_rows(ts // 60)))
+        stored = rollups.minute(Cell(*rows[node][field]))
+        assert stored is not None
+        cells.append(stored)
+    return cells
+
+
+def read(
+    store: SqliteStore, cluster: UUID, key: SeriesKey, field: str, tier: str, span: tuple[int, int]
+) -> dict[int, Cell]:
+    """Return what the store holds of one field, by bucket start."""
+    columns: Columns = store.read(cluster, key, field, tier, *span)
+    assert len(columns.t) == len(set(columns.t)), "a bucket is stored twice"
+    return {
+        t: Cell(n, total, low, high)
+        for t, n, total, low, high in zip(
+            columns.t, columns.n, columns.total, columns.low, columns.high, strict=True
+        )
+    }
+
+
+def differences(
+    store: SqliteStore, cluster: UUID, world: World, start: int, end: int
+) -> Iterator[str]:
+    """Yield every bucket of every node and tier that is missing, extra or wrong."""
+    for index, node in enumerate(world.nodes):
+        key = SeriesKey("node", "", node.name)
+        for field in FIELDS:
+            minutes = expected_minutes(world, index, field, start, end)
+            for tier, width in TIERS.items():
+                wanted = _wider(minutes, start, width)
+                held = read(store, cluster, key, field, tier, (start, end))
+                for ts in sorted(wanted.keys() | held.keys()):
+                    # The newest bucket of a wide tier may hold minutes after the comparison's end.
+                    if ts + width <= end and ts >= start and wanted.get(ts) != held.get(ts):
+                        yield f"{node.name} {field} {tier} {ts}: {held.get(ts)} != {wanted.get(ts)}"
+
+
+def _wider(minutes: Sequence[Cell], start: int, width: int) -> dict[int, Cell]:
+    buckets: dict[int, list[Cell]] = {}
+    for offset, cell in enumerate(minutes):
+        buckets.setdefault(rollups.bucket_start(start + offset * 60, width), []).append(cell)
+    merged = {ts: rollups.merge(cells) for ts, cells in buckets.items()}
+    return {ts: cell for ts, cell in merged.items() if cell is not None}
+
+
+def closed_minute(seconds_ago: int = 0) -> int:
+    """Return the end of the newest closed minute, or of an older one."""
+    return (int(time.time()) - seconds_ago) // 60 * 60
