@@ -7,12 +7,15 @@ import contextlib
 import os
 import shutil
 import socket
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import aiohttp
 import asyncssh
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 
 from clusters.hostkey import ensure_host_key
 from clusters.models import Cluster, ClusterKey, ClusterStatus
@@ -43,8 +46,6 @@ def limits():
 @pytest.fixture
 def short_directory(tmp_path_factory):
     """A directory short enough for a unix socket's name."""
-    import tempfile
-
     path = Path(tempfile.mkdtemp(prefix="oc"))
     yield path
     shutil.rmtree(path)
@@ -79,6 +80,8 @@ async def running_hub(settings, directory, limits, **changes):
         yield hub
     finally:
         await hub.stop(drain_seconds=0)
+        # The thread behind aget() and its like keeps a connection, and PostgreSQL its database.
+        await sync_to_async(connections.close_all)()
 
 
 @dataclass
@@ -213,8 +216,6 @@ async def connect(hub, identity, **options):
 @contextlib.asynccontextmanager
 async def websocket_agent(hub, identity, target):
     """Connect through the hub's WebSocket address, SSH inside."""
-    import aiohttp
-
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(
