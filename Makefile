@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run demo test test-sqlite test-postgresql lint bench clean requirements secrets check-python
+.PHONY: screenshots help run demo test test-sqlite test-postgresql lint bench clean requirements secrets check-python
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ test-postgresql: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp ## Measure, as ratios to a baseline of the same run
 	$(BIN)/python -m tests.bench $(BENCH_FLAGS)
+
+screenshots: $(VENV)/dev.stamp ## Take the pictures of the documentation from a simulated fleet
+	$(BIN)/python -m tests.screenshots
 
 requirements: $(VENV)/dev.stamp ## Pin again what pyproject.toml asks for
 	for target in agent: "server:--extra server" "dev:--extra server --extra dev"; do \
