@@ -14,9 +14,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import orjson
+
+from metrics.answers import Gap, RangeAnswer
 
 Role = Literal["cpu", "mem", "disk", "net", "net2"]
 
@@ -33,30 +35,6 @@ REASONS: dict[str, str] = {
     "pending": "not asked for yet",
 }
 STATES: dict[str, str] = {"gap": "to be filled", "lost": "lost", "done": "filled"}
-
-
-class Gap(Protocol):
-    """A range without data, and why: a window of the ledger or a part of one."""
-
-    start: int
-    end: int
-    state: str
-    reason: str
-
-
-class Answer(Protocol):
-    """What a range query gives: columns, one entry a bucket with data, ascending."""
-
-    t: Sequence[int]
-    mean: Sequence[float]
-    min: Sequence[float]
-    max: Sequence[float]
-    coverage: Sequence[float]
-    tier: str
-    step: int
-    start: int
-    end: int
-    gaps: Sequence[Gap]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +121,7 @@ class Column:
     coverage: list[float]
 
 
-def columns(panel: Panel, answers: Mapping[str, Answer]) -> list[Column]:
+def columns(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Column]:
     """Return the lines of a panel; of two fields where a line is what one leaves of another."""
     found = []
     for line in panel.lines:
@@ -166,7 +144,7 @@ def columns(panel: Panel, answers: Mapping[str, Answer]) -> list[Column]:
 
 def figure(
     panel: Panel,
-    answers: Mapping[str, Answer],
+    answers: Mapping[str, RangeAnswer],
     *,
     capacity: float | None = None,
     capacity_title: str = "capacity",

@@ -17,10 +17,14 @@ from django.urls import path, re_path  # noqa: E402
 
 from opscenter import consumers  # noqa: E402
 
+# Channels takes ASGI applications where Django's path() is typed for views.
+_fleet: Any = consumers.FleetConsumer.as_asgi()
+_cluster: Any = consumers.ClusterConsumer.as_asgi()
+_nothing: Any = consumers.NoSuchSocket.as_asgi()
 websocket_routes: list[Any] = [
-    path("ws/fleet/", consumers.FleetConsumer.as_asgi()),
-    path("ws/clusters/<uuid:cluster_id>/", consumers.ClusterConsumer.as_asgi()),
-    re_path(r"", consumers.NoSuchSocket.as_asgi()),
+    path("ws/fleet/", _fleet),
+    path("ws/clusters/<uuid:cluster_id>/", _cluster),
+    re_path(r"", _nothing),
 ]
 
 # Full origins, with scheme and port: a host name alone would let any port of it in.

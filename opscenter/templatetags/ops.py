@@ -17,17 +17,14 @@ from opscenter import format as fmt
 
 register = template.Library()
 
-for _name, _function in {
-    "cores": fmt.cores,
-    "size": fmt.size,
-    "rate": fmt.rate,
-    "number": fmt.count,
-    "percent": fmt.percent,
-    "duration": fmt.duration,
-    "glyph": fmt.glyph,
-    "word": fmt.word,
-}.items():
-    register.filter(_name, _function)
+register.filter("cores", fmt.cores)
+register.filter("size", fmt.size)
+register.filter("rate", fmt.rate)
+register.filter("number", fmt.count)
+register.filter("percent", fmt.percent)
+register.filter("duration", fmt.duration)
+register.filter("glyph", fmt.glyph)
+register.filter("word", fmt.word)
 
 
 @register.filter

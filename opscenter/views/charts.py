@@ -88,7 +88,7 @@ def _rows(panel: Panel, answers: dict[str, query.RangeAnswer]) -> Iterator[tuple
 
 
 def _values(column: Column) -> Iterator[tuple[int, float, float, float, float]]:
-    return zip(column.t, column.mean, column.low, column.high, column.coverage, strict=True)  # type: ignore[return-value]
+    return zip(column.t, column.mean, column.low, column.high, column.coverage, strict=True)
 
 
 def _table(

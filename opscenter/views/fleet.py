@@ -75,6 +75,9 @@ def fleet(request: HttpRequest) -> HttpResponse:
 def updates(request: HttpRequest) -> HttpResponse:
     """Return the rows of the clusters in ``ids`` and the totals, for a swap in place.
 
+    ``need`` and ``list`` name those that the page shows in its first and its second table; a
+    page that names none gets both rows of each.
+
     The header names the place of each of them (its state, "" where the page's filter leaves it
     out), so that the page can say how many changes wait instead of moving rows about.
     """
@@ -88,11 +91,13 @@ def updates(request: HttpRequest) -> HttpResponse:
     context = _summary_context(request.GET, everything, in_scope, wanted, now) | {
         "now": now,
         "changed": changed,
+        "need": set(_ids(request.GET["need"])) if "need" in request.GET else asked,
+        "list": set(_ids(request.GET["list"])) if "list" in request.GET else asked,
         "view": _view(request.GET),
     }
     response = render(request, "fleet/updates.html", context)
     places = dict.fromkeys(map(str, asked), "") | {str(o.id): o.health.state for o in changed}
-    response["HX-Trigger"] = orjson.dumps({"fleet:places": places}).decode()
+    response["HX-Trigger"] = orjson.dumps({"fleet:places": {"places": places}}).decode()
     return response
 
 
@@ -207,7 +212,7 @@ def _keep(query: QueryDict) -> list[tuple[str, str]]:
 def _url(query: QueryDict, **changes: str | list[str] | None) -> str:
     """Return the page's URL with some parameters changed; None and [] take one out."""
     new = query.copy()
-    for name in ("ids", "part", *changes):
+    for name in ("ids", "need", "list", "part", *changes):
         new.pop(name, None)
     for name, value in changes.items():
         if isinstance(value, list):

@@ -32,6 +32,24 @@ document.addEventListener("htmx:configRequest", (event) => {
   for (const [name, value] of [...fields.entries()]) if (!value) fields.delete(name);
 });
 
+// A request that failed is said, once, at the top of the page.
+function failed(event) {
+  const code = event.detail.xhr?.status;
+  let box = document.getElementById("failed");
+  if (!box) {
+    box = document.createElement("div");
+    box.id = "failed";
+    box.className = "note error";
+    box.setAttribute("role", "alert");
+    document.getElementById("page").prepend(box);
+  }
+  box.textContent = code
+    ? `Ops Center could not do this (it answered ${code}). Nothing was changed on this page; reload it to try again.`
+    : "Ops Center did not answer. Nothing was changed on this page.";
+}
+document.addEventListener("htmx:responseError", (event) => event.detail.xhr.status !== 401 && failed(event));
+document.addEventListener("htmx:sendError", failed);
+
 // One open menu at a time, closed by Escape and by a click elsewhere.
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) {

@@ -55,6 +55,9 @@ async function flush() {
   const url = new URL(page().dataset.updates, location.href);
   for (const [key, value] of new URLSearchParams(location.search)) url.searchParams.append(key, value);
   url.searchParams.set("ids", ids.join(","));
+  const shown = (prefix) => ids.filter((id) => document.getElementById(`${prefix}-${id}`)).join(",");
+  url.searchParams.set("need", shown("need"));
+  url.searchParams.set("list", shown("tile") || shown("line"));
   busy = true;
   try {
     await htmx.ajax("GET", url.pathname + url.search, { source: page(), target: page(), swap: "none" });
@@ -82,7 +85,7 @@ export function refreshFleet() {
 
 export function startFleet() {
   if (!page()) return;
-  document.addEventListener("fleet:places", (event) => compare(event.detail));
+  document.addEventListener("fleet:places", (event) => compare(event.detail.places));
   // The new row keeps where the old one was placed.
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const fresh = event.detail.fragment.firstElementChild ?? event.detail.fragment;

@@ -1,0 +1,257 @@
+"""The pages in a real Chromium: live, by keyboard, on a phone, in the dark, for everybody."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.conftest import sign_in
+from tests.browser.world import EVIL, EVIL_NODE
+
+pytestmark = pytest.mark.browser
+PHONE = {"width": 360, "height": 740}
+
+
+@pytest.fixture
+def alpha(site) -> str:
+    return f"/clusters/{site.do('id', name='alpha')}/"
+
+
+def every_page(site, alpha: str) -> dict[str, str]:
+    node, pod = quote(EVIL_NODE, safe="/"), quote(EVIL.replace("~", "~0"), safe="/")
+    namespace = quote("=cmd|' /C".replace("/", "~1"), safe="")
+    waiting = f"/clusters/{site.do('id', name='waiting')}/"
+    return {
+        "fleet": "/", "fleet table": "/?view=table&group=customer",
+        "nothing found": "/?q=zzz", "pods": "/pods/", "pods search": "/pods/?q=cart",
+        "add": "/clusters/add/", "join": f"{waiting}join/", "waiting": waiting,
+        "cluster": f"{alpha}?range=1h", "nodes": f"{alpha}?tab=nodes",
+        "cluster pods": f"{alpha}?tab=pods", "data": f"{alpha}?tab=data",
+        "tunnel": f"{alpha}?tab=tunnel", "settings": f"{alpha}?tab=settings",
+        "node": f"{alpha}nodes/node-1/", "evil node": f"{alpha}nodes/{node}/",
+        "pod": f"{alpha}pods/shop/cart-1/", "evil pod": f"{alpha}pods/{namespace}/{pod}/",
+        "silent": f"/clusters/{site.do('id', name='quiet')}/",
+        "password": "/accounts/password/change/",
+        "two factors": "/accounts/2fa/", "not found": "/nowhere/",
+    }  # fmt: skip
+
+
+def test_somebody_signs_in_and_lands_where_they_wanted(site, browser):
+    page = browser.new_context().new_page()
+    page.goto(f"{site.url}/pods/?q=cart")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_text("sign up", exact=False)).to_have_count(0)
+    page.get_by_label("Username").fill("operator")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("not correct", exact=False)).to_be_visible()
+    page.context.close()
+    page = browser.new_context().new_page()
+    sign_in(page, site, "viewer")
+    expect(page.get_by_text("not allowed to see any cluster")).to_be_visible()
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 360])
+def test_every_page_is_clean_for_axe_and_stays_within_its_width(
+    site, new_tab, alpha, scheme, width
+):
+    tab = new_tab(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    found = {}
+    for name, path in every_page(site, alpha).items():
+        page = tab.open(path)
+        page.wait_for_load_state("networkidle")
+        results = Axe().run(page, options={"runOnly": [
+            "wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})  # fmt: skip
+        for violation in results.response["violations"]:
+            targets = [node["target"] for node in violation["nodes"]][:3]
+            found.setdefault(f"{violation['id']}: {violation['help']}", []).append((name, targets))
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > width:
+            found.setdefault("wider than the screen", []).append((name, wide))
+        assert page.evaluate("window.hacked") is None, name
+    assert found == {}
+    assert [error for error in tab.errors if "404" not in error] == []
+
+
+def test_a_row_changes_in_place_and_a_move_waits_to_be_asked_for(site, tab):
+    page = tab.open("/")
+    expect(page.locator(".live")).to_have_text("live")
+    page.evaluate("window.same = true")
+    gamma = site.do("id", name="gamma")
+    before = page.locator("li.tile").evaluate_all("all => all.map(e => e.id)")
+    site.do("break", name="gamma")
+    tile = page.locator(f"#tile-{gamma}")
+    expect(tile).to_have_class(re.compile("critical"))
+    assert page.locator("li.tile").evaluate_all("all => all.map(e => e.id)") == before
+    expect(page.locator("#chip-critical b")).to_have_text("2")
+    button = page.locator("#fleet-waiting")
+    expect(button).to_have_text("1 change, show")
+    button.click()
+    expect(page.locator(f"#need-{gamma}")).to_be_visible()
+    expect(button).to_be_hidden()
+    assert page.evaluate("window.same") is True
+    assert tab.errors == []
+
+
+def test_a_cluster_that_goes_silent_turns_unknown_on_its_own_page(site, tab):
+    beta = site.do("id", name="beta")
+    page = tab.open(f"/clusters/{beta}/")
+    expect(page.locator("#state")).to_contain_text("ok")
+    expect(page.locator(".live")).to_have_text("live")
+    site.do("silence", name="beta")
+    expect(page.locator("#state")).to_contain_text("unknown")
+    expect(page.locator("#why")).to_contain_text("was ok")
+    expect(page.locator("#why")).to_contain_text("cut by the test")
+    assert tab.errors == []
+
+
+def test_filters_live_in_the_address_and_the_back_button_works(site, tab):
+    page = tab.open("/")
+    page.locator("#chip-unknown").click()
+    expect(page).to_have_url(re.compile(r"\?state=unknown$"))
+    expect(page.locator("li.tile", has_text="alpha")).to_have_count(0)
+    page.get_by_label("Search", exact=True).fill("qui")
+    expect(page).to_have_url(re.compile(r"q=qui"))
+    expect(page).to_have_url(re.compile(r"state=unknown"))
+    expect(page.locator("li.tile")).to_have_count(1)
+    page.evaluate("history.back()")
+    expect(page).to_have_url(re.compile(r"\?state=unknown$"))
+    expect(page.get_by_label("Search", exact=True)).to_have_value("")
+    page.evaluate("history.back()")
+    expect(page).to_have_url(f"{site.url}/")
+    expect(page.locator("li.tile", has_text="alpha")).to_have_count(1)
+
+
+def test_keys_search_move_open_and_help(site, tab):
+    page = tab.open("/")
+    page.keyboard.press("/")
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.type("j")  # typing is typing
+    expect(page.locator("#q")).to_have_value("j")
+    page.locator("#q").fill("")
+    page.locator("h1").click()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    first = page.locator("[data-row] a").first
+    expect(first).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    first.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/clusters/[0-9a-f-]{36}/"))
+    page.keyboard.press("t")
+    expect(page.locator("[data-range-menu]")).to_have_attribute("open", "")
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("g")
+    page.keyboard.press("p")
+    expect(page).to_have_url(f"{site.url}/pods/")
+    page.keyboard.press("g")
+    page.keyboard.press("f")
+    expect(page).to_have_url(f"{site.url}/")
+
+
+def test_a_cluster_is_added_and_the_page_says_each_step(site, tab):
+    page = tab.open("/clusters/add/")
+    page.get_by_label("Name").fill("alpha")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("exists already")).to_be_visible()
+    page.get_by_label("Name").fill("newcomer")
+    page.get_by_label("Labels").fill("region=eu")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("heading", name="Connect newcomer")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/clusters/[0-9a-f-]{36}/join/$"))
+    token = re.search(r"ocj_[\w-]+", page.locator("#cmd-linux").inner_text()).group()
+    steps = page.locator("#steps li")
+    expect(steps.nth(0)).to_have_class("now")
+    page.reload()
+    expect(page.locator("main")).not_to_contain_text(token)
+    expect(page.locator(".live")).to_have_text("live")
+    site.do("enrol", token=token)
+    expect(steps.nth(1)).to_have_class("done")
+    expect(steps.nth(2)).to_have_class("now")
+    site.do("connect", name="newcomer")
+    expect(steps.nth(2)).to_have_class("done")
+    site.do("data", name="newcomer")
+    expect(page.get_by_role("link", name="Open newcomer")).to_be_visible()
+    assert [error for error in tab.errors if "422" not in error] == []
+
+
+def test_charts_draw_zoom_by_dragging_and_show_their_table(site, tab, alpha):
+    page = tab.open(f"{alpha}nodes/node-1/?range=6h")
+    plot = page.locator(".plot").first
+    expect(plot).to_have_attribute("data-state", "ready")
+    expect(plot.locator(".scatterlayer path.js-line")).not_to_have_count(0)
+    expect(plot.locator(".shapelayer path")).not_to_have_count(0)
+    page.locator("figure").first.get_by_text("Data table").click()
+    table = page.locator("figure").first.locator("table")
+    expect(table).to_contain_text("the agent did not run")
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.95, box["y"] + 90, steps=8)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"start=\d+&end=\d+"))
+    expect(page.locator(".plot").first).to_have_attribute("data-state", "ready")
+    page.evaluate("history.back()")
+    expect(page).to_have_url(re.compile(r"range=6h"))
+    assert tab.errors == []
+
+
+def test_plotly_stays_away_from_pages_without_charts(site, tab):
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    for path in ("/", "/pods/"):
+        tab.open(path).wait_for_load_state("networkidle")
+    assert not [url for url in asked if "plotly" in url]
+
+
+def test_rows_are_cards_on_a_phone(site, new_tab):
+    page = new_tab(viewport=PHONE).open("/?view=table")
+    row = page.locator("table.cards tbody tr").first
+    assert row.evaluate("e => getComputedStyle(e).display") == "block"
+    assert page.locator("table.cards").first.get_attribute("role") == "table"
+    expect(row).to_be_visible()
+
+
+def test_dark_follows_the_preference(site, new_tab):
+    def brightness(scheme: str) -> int:
+        page = new_tab(color_scheme=scheme).open("/")
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in re.findall(r"\d+", colour)[:3])
+
+    assert brightness("light") > 600
+    assert brightness("dark") < 150
+
+
+def test_times_are_local_with_utc_on_hover(site, new_tab, alpha):
+    page = new_tab(timezone_id="Asia/Kolkata").open(f"{alpha}?tab=tunnel")
+    cell = page.locator("#sessions time").first
+    utc = re.search(r"(\d\d):(\d\d):\d\d UTC", cell.get_attribute("title"))
+    local = re.search(r"(\d\d):(\d\d)", cell.inner_text())
+    minutes = [int(m.group(1)) * 60 + int(m.group(2)) for m in (utc, local)]
+    assert (minutes[1] - minutes[0]) % 1440 == 330
+
+
+def test_a_lost_centre_is_said_at_the_top_and_the_page_catches_up(site, tab):
+    page = tab.open("/")
+    expect(page.locator(".live")).to_have_text("live")
+    site.stop_web()
+    banner = page.locator("#lost")
+    expect(banner).to_be_visible()
+    expect(banner).to_contain_text("No connection to Ops Center")
+    expect(banner).to_contain_text("old")
+    site.do("add", name="meanwhile")
+    site.web = site.start_web()
+    page.get_by_role("button", name="Try now").click()
+    expect(banner).to_be_hidden()
+    expect(page.locator(".live")).to_have_text("live")
+    expect(page.locator("tr", has_text="meanwhile")).to_be_visible()

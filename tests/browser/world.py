@@ -1,0 +1,202 @@
+"""The clusters behind the browser tests: a process that makes them, keeps them fresh and, told by
+lines on its standard input, lets things happen to them. Run as ``python -m tests.browser.world``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
+import django
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.db import transaction  # noqa: E402
+
+from clusters import services, status  # noqa: E402
+from clusters.models import Cluster, ClusterStatus, Customer  # noqa: E402
+from metrics.catalog import FIELD_NAMES  # noqa: E402
+from metrics.stores import get_store  # noqa: E402
+from metrics.stores.base import (  # noqa: E402
+    Batch,
+    Cell,
+    MinuteRow,
+    SeriesInfo,
+    SeriesKey,
+    Window,
+)
+from opscenter.core import realtime  # noqa: E402
+from tests.factories import (  # noqa: E402
+    ClusterFactory,
+    TunnelSessionFactory,
+    UserFactory,
+    healthy,
+    public_key,
+)
+
+EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+EVIL_NODE = 'n<b onmouseover="window.hacked=1">/"\'='
+HOURS = 2
+_lock = threading.Lock()
+_silent: set[str] = {"quiet"}
+
+
+def make() -> None:
+    """Make users and clusters: one broken, one silent, one that waits, simulated and well ones."""
+    UserFactory(username="operator", groups=["operators"])
+    UserFactory(username="viewer")
+    ada, bob = Customer.objects.create(name="Ada Bank"), Customer.objects.create(name=EVIL[:60])
+    now = datetime.now(UTC)
+    for name, columns in {
+        "broken": {"nodes_ready": 1, "nodes_not_ready": ["node-2", EVIL_NODE], "state": "critical"},
+        "alpha": {},
+        "beta": {},
+        "gamma": {},
+        "made-up": {},
+    }.items():
+        ClusterFactory(
+            name=name,
+            customer=bob if name == "beta" else ada,
+            labels={"region": "eu" if name < "b" else "us", "note": EVIL[:90]},
+            simulated=name == "made-up",
+            agent_version="0.1.0",
+            kind="kubernetes",
+            **healthy(now, **columns),
+        )
+    ago = now - timedelta(minutes=40)
+    quiet = healthy(ago, tunnel_up=False, tunnel_reason="keepalive time-out")
+    ClusterFactory(name="quiet", customer=ada, **quiet)
+    services.create_cluster(name="waiting", customer=ada, actor="test")
+    alpha = Cluster.objects.get(name="alpha")
+    for hours in (5, 3, 0):
+        ended = now - timedelta(hours=hours - 1) if hours else None
+        TunnelSessionFactory(
+            cluster=alpha, connected_at=now - timedelta(hours=hours, minutes=5), ended_at=ended,
+            end_reason="keepalive time-out" if hours else "", client_version=EVIL[:90],
+        )  # fmt: skip
+    _measure(alpha, now)
+
+
+def _measure(cluster: Cluster, now: datetime) -> None:
+    """Store two hours of two nodes with a gap of ten minutes."""
+    end = int(now.timestamp()) // 60 * 60
+    start = end - HOURS * 3600
+    gap = (start + 3600, start + 4200)
+    values: dict[str, dict[str, int]] = {
+        "node": {
+            "cpu_mc": 900, "cpu_cap_mc": 4000, "mem_ws": 3 << 30, "mem_cap": 8 << 30,
+            "fs_used": 40 << 30, "fs_cap": 100 << 30, "inodes_total": 1000, "inodes_free": 600,
+            "net_rx_bps": 5000, "net_tx_bps": 3000, "load1_m": 700, "uptime_s": 9000, "pods": 2,
+            "ready": 1,
+        },
+        "filesystem": {"used": 40 << 30, "cap": 100 << 30, "inodes_total": 9, "inodes_free": 3},
+        "pod": {"cpu_mc": 200, "mem_ws": 90 << 20, "net_rx_bps": 10, "net_tx_bps": 9,
+                "restarts": 1},
+    }  # fmt: skip
+    keys = [
+        SeriesKey("node", "", "node-1"), SeriesKey("node", "", EVIL_NODE),
+        SeriesKey("filesystem", "node-1", "/"), SeriesKey("pod", "shop", "cart-1"),
+        SeriesKey("pod", "shop", "cart-2"), SeriesKey("pod", "=cmd|' /C", EVIL),
+    ]  # fmt: skip
+    rows = []
+    for ts in range(start, end, 60):
+        if gap[0] <= ts < gap[1]:
+            continue
+        for index, key in enumerate(keys):
+            wave = 1 + ((ts // 60 + 7 * index) % 30) / 60
+            cells = {
+                name: Cell(4, int(v * wave) * 4, int(v * wave * 0.9), int(v * wave * 1.1))
+                for name, v in values[key.kind].items()
+            }
+            rows.append(
+                MinuteRow(ts, key, tuple(cells.get(name) for name in FIELD_NAMES[key.kind]))
+            )
+    infos = [
+        SeriesInfo(key, "node-1" if key.kind == "pod" else "", {"workload": "cart"}) for key in keys
+    ]
+    windows = [
+        Window(start, gap[0], "done", 60, 60, 1, "", "", None),
+        Window(*gap, "lost", 0, 10, 3, "agent_stopped", EVIL, None),
+        Window(gap[1], end, "done", 50, 50, 1, "", "", None),
+    ]
+    get_store().write(cluster.pk, "agent", Batch(rows, infos, windows, end, end))
+
+
+def freshen() -> None:
+    """Let the clusters that are not silent have been seen and measured just now."""
+    now = datetime.now(UTC)
+    fresh = ClusterStatus.objects.exclude(cluster__name__in=_silent).exclude(data_as_of=None)
+    fresh.update(tunnel_seen_at=now, data_as_of=now - timedelta(seconds=20), last_pull_ok_at=now)
+
+
+def happen(command: dict[str, Any]) -> Any:
+    """Do one thing."""
+    match command["do"]:
+        case "id":
+            return str(Cluster.objects.get(name=command["name"]).pk)
+        case "break":
+            _set(command["name"], nodes_ready=0, nodes_not_ready=["node-9"])
+        case "silence":
+            ago = datetime.now(UTC) - timedelta(minutes=9)
+            _silent.add(command["name"])
+            _set(command["name"], tunnel_up=False, tunnel_since=ago, tunnel_seen_at=ago,
+                 data_as_of=ago, tunnel_reason="cut by the test")  # fmt: skip
+        case "add":
+            at = datetime.now(UTC)
+            cluster = ClusterFactory(name=command["name"], **healthy(at, nodes_ready=0))
+            realtime.publish(cluster.pk, "enrolment")
+        case "enrol":
+            services.enrol(
+                token=command["token"], public_key=public_key(command["token"]),
+                agent_version="0.1.0", kind="host", remote_address="192.0.2.9",
+            )  # fmt: skip
+        case "connect":
+            cluster = Cluster.objects.get(name=command["name"])
+            now = datetime.now(UTC)
+            TunnelSessionFactory(cluster=cluster, connected_at=now, seen_at=now)
+            _set(command["name"], tunnel_up=True, tunnel_since=now, tunnel_seen_at=now)
+        case "data":
+            now = datetime.now(UTC)
+            _set(command["name"], data_as_of=now, nodes_ready=1, nodes_total=1, pods=3,
+                 last_pull_ok_at=now)  # fmt: skip
+        case other:
+            raise ValueError(other)
+    return None
+
+
+def _set(name: str, **columns: Any) -> None:
+    cluster = Cluster.objects.get(name=name)
+    with transaction.atomic():
+        ClusterStatus.objects.filter(cluster=cluster).update(**columns)
+    status.refresh_health(cluster.pk)
+    realtime.publish(cluster.pk, "health")
+
+
+def _keep_fresh() -> None:
+    while True:
+        time.sleep(10)
+        with _lock:
+            freshen()
+
+
+def main() -> None:
+    """Make everything, then obey lines until the standard input ends."""
+    call_command("migrate", verbosity=0)
+    make()
+    print("ready", flush=True)
+    threading.Thread(target=_keep_fresh, daemon=True).start()
+    for line in sys.stdin:
+        with _lock:
+            freshen()
+            print(json.dumps(happen(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

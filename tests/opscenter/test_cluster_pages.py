@@ -1,0 +1,299 @@
+"""The pages of a cluster, its nodes and pods: what they say, and that names cannot do harm."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import orjson
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from clusters import services
+from clusters.models import AuditEvent, Cluster, ClusterKey
+from metrics.catalog import FIELD_NAMES
+from metrics.stores import get_store
+from metrics.stores.base import Batch, Cell, MinuteRow, SeriesInfo, SeriesKey, Window
+from tests.factories import ClusterFactory, TunnelSessionFactory, healthy, public_key
+
+pytestmark = pytest.mark.django_db
+EVIL = "<script>alert(1)</script>\"'<img src=x onerror=alert(1)>"
+FORMULA = "=cmd|'/C calc'!A0"
+
+
+@pytest.fixture
+def alpha(client, operator):
+    client.force_login(operator)
+    return ClusterFactory(name="alpha", labels={"region": "eu"}, **healthy(datetime.now(UTC)))
+
+
+def cells(kind: str, **values: int):
+    made = {name: Cell(2, value * 2, value - 1, value + 1) for name, value in values.items()}
+    return tuple(made.get(name) for name in FIELD_NAMES[kind])
+
+
+def measure(cluster: Cluster, *, node: str = "node-1", pod=("shop", "cart-1"), minutes: int = 30):
+    """Store half an hour that ends now, the ten minutes before it lost."""
+    end = int(time.time()) // 60 * 60
+    start = end - minutes * 60
+    nodes, pods = SeriesKey("node", "", node), SeriesKey("pod", *pod)
+    disk = SeriesKey("filesystem", node, "/")
+    rows = []
+    for ts in range(start, end, 60):
+        rows += [
+            MinuteRow(ts, nodes, cells("node", cpu_mc=900, cpu_cap_mc=4000, mem_ws=3 << 30,
+                                       mem_cap=8 << 30, ready=1, pods=1, inodes_total=100,
+                                       inodes_free=40)),
+            MinuteRow(ts, disk, cells("filesystem", used=90, cap=100)),
+            MinuteRow(ts, pods, cells("pod", cpu_mc=200, mem_ws=1 << 20)),
+        ]  # fmt: skip
+    infos = [SeriesInfo(pods, node, {"workload": EVIL[:60]})]
+    windows = [
+        Window(start - 600, start, "lost", 0, 10, 2, "agent_stopped", EVIL, None),
+        Window(start, end, "done", minutes, minutes, 1, "", "", None),
+    ]
+    get_store().write(cluster.pk, "agent", Batch(rows, infos, windows, end, end))
+
+
+def page(client, cluster, query: str = "") -> str:
+    response = client.get(f"/clusters/{cluster.pk}/?{query}")
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_the_overview_says_health_first_then_facts_nodes_and_pods(client, alpha):
+    measure(alpha)
+    text = page(client, alpha, "range=1h")
+    assert text.index('class="st ok"') < text.index("nodes ready") < text.index("CPU used")
+    for part in ("node-1", "cart-1", "Coverage, last 1 h", "region=eu", "75 %"):
+        assert part in text, part
+    assert text.count("<figure") == 5
+    assert 'class="lost"' in text
+
+
+def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
+    client.force_login(operator)
+    ago = datetime.now(UTC) - timedelta(hours=2)
+    quiet = healthy(ago, tunnel_up=False, tunnel_reason="keepalive time-out")
+    cluster = ClusterFactory(name="quiet", **quiet)
+    measure(cluster)
+    text = page(client, cluster)
+    assert "Unknown since" in text
+    assert "(was ok)" in text
+    assert "it may not be true any more" in text
+    assert "was ready" in text
+    assert 'class="st ok"' not in text
+
+
+def test_an_identity_used_twice_is_said_on_top(client, alpha):
+    Cluster.objects.update(conflict_at=datetime.now(UTC), conflict_detail="from 192.0.2.1 and .2")
+    text = page(client, alpha)
+    assert "used from two places" in text
+    assert "from 192.0.2.1 and .2" in text
+
+
+def test_the_tunnel_tab_lists_drops_and_why(client, alpha):
+    now = datetime.now(UTC)
+    TunnelSessionFactory(
+        cluster=alpha, connected_at=now - timedelta(hours=3), ended_at=now, state="gone",
+        end_reason="keepalive time-out", client_version=EVIL[:90],
+    )  # fmt: skip
+    text = page(client, alpha, "tab=tunnel")
+    assert "keepalive time-out" in text
+    assert "3 h" in text
+    assert "<script>alert" not in text
+
+
+def test_the_data_tab_is_the_ledger(client, alpha):
+    measure(alpha)
+    text = page(client, alpha, "tab=data&range=1h")
+    assert "the agent did not run (lost)" in text
+    assert "0 of 10" in text
+    assert "<script>alert" not in text
+    assert text.count("<tr>") == 2
+    assert page(client, alpha, "tab=data&range=1h&show=all").count("<tr>") == 3
+
+
+def test_pods_are_searched_sorted_and_paged(client, alpha):
+    measure(alpha)
+    assert "cart-1" in page(client, alpha, "tab=pods&q=CART&order=mem_ws")
+    assert "No pod fits" in page(client, alpha, "tab=pods&q=nothing")
+
+
+def test_a_pod_has_a_page_after_its_death(client, alpha):
+    measure(alpha)
+    end = int(time.time()) // 60 * 60
+    later = MinuteRow(end + 900, SeriesKey("node", "", "node-1"), cells("node", cpu_mc=1))
+    get_store().write(alpha.pk, "agent", Batch([later], [], [], end + 960, end + 960))
+    text = client.get(f"/clusters/{alpha.pk}/pods/shop/cart-1/").content.decode()
+    assert "This pod is gone" in text
+    assert "30 min after it was first seen" in text
+
+
+def test_hostile_names_do_nothing_on_any_page_chart_table_or_csv(client, alpha):
+    measure(alpha, node=EVIL, pod=(FORMULA, EVIL))
+    node = reverse("node", args=[alpha.pk, EVIL])
+    pod = reverse("pod", args=[alpha.pk, FORMULA, EVIL])
+    name = f"name={quote(EVIL)}"
+    chart = f"/clusters/{alpha.pk}/chart/cpu"
+    for url in (
+        f"/clusters/{alpha.pk}/", f"/clusters/{alpha.pk}/?tab=nodes",
+        f"/clusters/{alpha.pk}/?tab=pods", f"/clusters/{alpha.pk}/?tab=data", node, pod, "/pods/",
+        f"/pods/?q={quote(EVIL[:20])}", f"{chart}.html?kind=node&{name}",
+    ):  # fmt: skip
+        response = client.get(url)
+        assert response.status_code == 200, url
+        assert "<script>alert" not in response.content.decode(), url
+        assert "<img src=x" not in response.content.decode(), url
+    figure = client.get(f"{chart}.json?kind=pod&ns={quote(FORMULA)}&{name}")
+    assert figure["Content-Type"] == "application/json"
+    assert b"<script>" not in figure.content
+    assert "&lt;script&gt;" in orjson.loads(figure.content)["capacity"]["name"]
+    sheet = client.get(f"{chart}.csv?kind=pod&ns={quote(FORMULA)}&{name}")
+    assert sheet["Content-Disposition"].startswith("attachment")
+    rows = list(csv.reader(io.StringIO(sheet.content.decode())))
+    assert rows[1][1] == f"'{FORMULA}"
+    for row in rows[1:]:
+        for cell in row:
+            assert cell[:1] not in ("=", "+", "@", "-")
+
+
+def test_a_chart_has_columns_gaps_and_the_capacity_of_the_node(client, alpha):
+    measure(alpha)
+    url = f"/clusters/{alpha.pk}/chart/cpu.json?kind=pod&ns=shop&name=cart-1&range=1h"
+    figure = orjson.loads(client.get(url).content)
+    series = figure["series"][0]
+    present = [value for value in series["mean"] if value is not None]
+    assert set(present) == {200.0}
+    assert len(present) in (29, 30)
+    assert set(series["min"]) == {199.0, None}
+    assert set(series["max"]) == {201.0, None}
+    assert len(series["mean"]) == len(series["min"]) == len(series["max"])
+    assert figure["capacity"]["name"] == "capacity of node-1"
+    assert figure["gaps"][0]["text"] == "No data: the agent did not run (lost)"
+    assert figure["layout"]["hovermode"] == "x unified"
+
+
+def test_inodes_used_are_the_total_less_the_free_ones(client, alpha):
+    measure(alpha)
+    url = f"/clusters/{alpha.pk}/chart/inodes.json?kind=node&name=node-1&range=1h"
+    series = orjson.loads(client.get(url).content)["series"][0]
+    assert {value for value in series["mean"] if value is not None} == {60.0}
+    assert {value for value in series["max"] if value is not None} == {61.0}
+
+
+def test_nonsense_in_the_address_is_the_default_and_never_an_error(client, alpha):
+    measure(alpha)
+    for query in ("range=9y", "start=x&end=y", "start=5&end=1", "page=zz", "tab=nope", "order=x",
+                  "start=99999999999&end=99999999999", "tab=pods&page=-3", "q=%00"):  # fmt: skip
+        assert client.get(f"/clusters/{alpha.pk}/?{query}").status_code == 200, query
+    for path in ("chart/nope.json", "chart/cpu.xml", "chart/cpu.json?kind=ghost", "nodes/ghost/"):
+        assert client.get(f"/clusters/{alpha.pk}/{path}").status_code == 404, path
+
+
+def test_labels_are_saved_and_bad_ones_explained(client, alpha):
+    url = f"/clusters/{alpha.pk}/labels/"
+    assert client.post(url, {"labels": "tier=gold\nregion=us"}).status_code == 302
+    alpha.refresh_from_db()
+    assert alpha.labels == {"region": "us", "tier": "gold"}
+    refused = client.post(url, {"labels": "no sign here"})
+    assert refused.status_code == 422
+    assert "does not read key=value" in refused.content.decode()
+    assert "must be 1 to 63" in client.post(url, {"labels": "a b=c"}).content.decode()
+
+
+def test_revoke_and_delete_want_the_name_and_are_audited(client, alpha):
+    for what in ("revoke", "delete"):
+        refused = client.post(f"/clusters/{alpha.pk}/{what}/", {"name": "beta"})
+        assert refused.status_code == 422
+        assert "not the name of the cluster" in refused.content.decode()
+    assert client.post(f"/clusters/{alpha.pk}/revoke/", {"name": "alpha"}).status_code == 302
+    assert "revoked" in page(client, alpha, "tab=settings")
+    assert client.post(f"/clusters/{alpha.pk}/delete/", {"name": "alpha"}).status_code == 302
+    assert not Cluster.objects.exists()
+    actions = list(AuditEvent.objects.values_list("action", flat=True))
+    assert actions == ["cluster.revoke", "cluster.delete"]
+
+
+def test_a_new_cluster_shows_its_token_once(client, operator):
+    client.force_login(operator)
+    answer = client.post(
+        "/clusters/add/", {"name": "fresh", "customer": "Ada", "labels": "a=b, c=d"}
+    )
+    cluster = Cluster.objects.get(name="fresh")
+    assert cluster.labels == {"a": "b", "c": "d"}
+    assert cluster.customer.name == "Ada"
+    text = answer.content.decode()
+    assert text.count("ocj_") >= 3
+    assert "SHA256:" in text
+    join = f"/clusters/{cluster.pk}/join/"
+    assert answer["HX-Replace-Url"] == join
+    assert "ocj_" not in client.get(join).content.decode()
+    assert "ocj_" in client.post(join).content.decode()
+
+
+def test_a_refused_enrolment_is_said_on_the_join_page(client, operator):
+    from opscenter.core.errors import EnrolmentRefusedError
+
+    client.force_login(operator)
+    cluster = services.create_cluster(name="fresh", actor=operator)
+    then = datetime.now(UTC) - timedelta(days=3)
+    token = services.issue_join_token(cluster, actor=operator, now=then)
+    with pytest.raises(EnrolmentRefusedError):
+        services.enrol(
+            token=token, public_key=public_key(), agent_version="1", kind="host",
+            remote_address="192.0.2.1",
+        )  # fmt: skip
+    text = client.get(f"/clusters/{cluster.pk}/join/").content.decode()
+    assert "The join token expired" in text
+    assert "Waiting." in text
+
+
+def test_a_pasted_key_is_registered_and_a_bad_one_explained(client, alpha):
+    url = f"/clusters/{alpha.pk}/key/"
+    bad = client.post(url, {"public_key": "ssh-rsa AAAA"})
+    assert bad.status_code == 422
+    assert "ssh-ed25519" in bad.content.decode()
+    assert client.post(url, {"public_key": public_key("mine")}).status_code == 200
+    assert ClusterKey.objects.get().cluster == alpha
+
+
+def test_a_viewer_sees_the_cluster_but_no_way_to_act(client, viewer, cluster):
+    client.force_login(viewer)
+    text = page(client, cluster)
+    assert "Settings" not in text
+    assert "Add cluster" not in text
+    assert "Settings" not in page(client, cluster, "tab=settings")
+
+
+def test_pods_of_all_clusters_keep_to_what_the_user_may_see(
+    client, viewer, cluster, foreign_cluster
+):
+    measure(cluster, pod=("shop", "mine"))
+    measure(foreign_cluster, pod=("shop", "theirs"))
+    client.force_login(viewer)
+    for query in ("", "q=shop", "order=mem_ws", "order=name&within=7d"):
+        text = client.get(f"/pods/?{query}").content.decode()
+        assert "mine" in text, query
+        assert "theirs" not in text, query
+
+
+def test_the_pages_of_a_cluster_take_few_queries_whatever_is_in_it(client, alpha):
+    measure(alpha)
+    for query in ("", "tab=nodes", "tab=pods", "tab=data", "tab=tunnel"):
+        with CaptureQueriesContext(connection) as asked:
+            page(client, alpha, query)
+        assert len(asked) <= 14, query
+
+
+def test_what_is_absent_and_what_is_invisible_look_the_same(client, viewer, foreign_cluster):
+    client.force_login(viewer)
+    absent = client.get("/clusters/00000000-0000-4000-8000-000000000000/")
+    invisible = client.get(f"/clusters/{foreign_cluster.pk}/")
+    assert absent.status_code == invisible.status_code == 404
+    assert absent.content == invisible.content
