@@ -1,4 +1,4 @@
-"""The SQLite store beside bare ``sqlite3``: ``python -m tests.bench.store [--json FILE]``.
+"""The SQLite store beside bare ``sqlite3``; alone: ``python -m tests.bench.store [--json FILE]``.
 
 M1 ingest, M2 idempotency, M4 queries, M8 many processes. The floor is ``executemany`` of ready
 tuples into tables of the same columns and key, with the same durability, and nothing else: no
@@ -30,6 +30,7 @@ from tests.bench.storedata import START, FakeCluster, plain_rows
 AREA = "store"
 FLOOR = "bare executemany"
 STREAM = "agent"
+CLUSTERS = 100  # of the fleet of M4
 ONE_POD = (
     "WITH RECURSIVE w(t) AS (SELECT ? UNION ALL SELECT t + 60 FROM w WHERE t < ?)"
     " SELECT ts, cpu_mc, mem_ws FROM w CROSS JOIN pod_1m ON ts = t AND sid = ?"
@@ -43,6 +44,23 @@ ALL_PODS = (
     " SELECT sid, ts / 600, sum(cpu_mc) FROM w CROSS JOIN pod_1m ON ts = t"
     " AND sid BETWEEN ? AND ? GROUP BY 1, 2"
 )
+
+
+def run(report: Report, clusters: int = CLUSTERS, where: Path | None = None) -> None:
+    """Measure all of it, in files that are thrown away.
+
+    Args:
+        report: takes the figures.
+        clusters: of the fleet that is queried.
+        where: the directory for the files; a disk, not tmpfs. The system's own if None.
+    """
+    with tempfile.TemporaryDirectory(dir=where) as name:
+        directory = Path(name)
+        ingest(report, directory, minutes=1, rounds=120)
+        ingest(report, directory, minutes=10, rounds=18)
+        idempotency(report, directory)
+        queries(report, directory, clusters)
+        concurrency(report, directory, minutes=100)
 
 
 class Floor:
@@ -249,7 +267,7 @@ def write_minutes(path: Path, number: int, minutes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--clusters", type=int, default=100, help="of the fleet of M4")
+    parser.add_argument("--clusters", type=int, default=CLUSTERS, help="of the fleet of M4")
     parser.add_argument("--directory", type=Path, help="where the files go; a disk, not tmpfs")
     parser.add_argument("--writer", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -257,13 +275,7 @@ def main() -> None:
         write_minutes(Path(options.writer[0]), *map(int, options.writer[1:]))
         return
     report = Report()
-    with tempfile.TemporaryDirectory(dir=options.directory) as name:
-        directory = Path(name)
-        ingest(report, directory, minutes=1, rounds=120)
-        ingest(report, directory, minutes=10, rounds=18)
-        idempotency(report, directory)
-        queries(report, directory, options.clusters)
-        concurrency(report, directory, minutes=100)
+    run(report, options.clusters, options.directory)
     if options.json:
         report.write(options.json)
 
