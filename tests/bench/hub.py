@@ -26,13 +26,13 @@ _AGENT_PORT = 9099
 
 
 @contextlib.contextmanager
-def running_hub() -> Iterator[None]:
-    """Run ``manage.py tunnel_hub`` with this process's settings until the block ends."""
+def running_hub() -> Iterator[int]:
+    """Run ``manage.py tunnel_hub`` with this process's settings; yield its process id."""
     environment = {**os.environ, "OPSCENTER_LOG_LEVEL": "WARNING"}
     process = subprocess.Popen([sys.executable, "manage.py", "tunnel_hub"], env=environment)
     try:
         wait_for_port(settings.HUB_PORT, 30)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()

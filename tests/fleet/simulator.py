@@ -53,14 +53,19 @@ class SimulatedCluster:
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def port(self) -> int:
+        """Return the loopback port of the API, once started."""
+        assert self._runner is not None, "not started"
+        return int(self._runner.addresses[0][1])
+
     async def start(self, *, spread_seconds: float = 0.0) -> None:
         """Serve the API and begin to dial, within ``spread_seconds``."""
         self._runner = web.AppRunner(self.agent.make_app(), access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        port = self._runner.addresses[0][1]
-        services = AllowList().with_agent(TcpTarget("127.0.0.1", port))
+        services = AllowList().with_agent(TcpTarget("127.0.0.1", self.port))
         self._tasks = [asyncio.create_task(self._keep_tunnel(services, spread_seconds))]
 
     async def stop(self) -> None:

@@ -1,0 +1,243 @@
+"""Pull to store: one point a minute of 100 clusters x 10 nodes x 300 pods, beside its floor.
+
+The floor is what no puller can go below: the same bytes fetched by bare aiohttp over connections
+that stay open, and parsed by orjson. Ours is :func:`metrics.pull.pull_cluster` in as many threads
+as the worker has: leases, ledger, store with all rollups, status and events. It is measured
+straight to the sources' ports and through the real hub with a real tunnel for each cluster.
+Each round is one more minute of the fleet. CPU seconds are those of this process, and the hub's
+where it takes part; the sources run in a process of their own and answer from memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import orjson
+from django.conf import settings
+from django.db import close_old_connections, connections
+
+from clusters.models import Cluster, ClusterStatus
+from metrics import gaps
+from metrics.pull import STREAM, Connect, by_tunnel, pull_cluster
+from metrics.sources.base import JsonClient
+from metrics.stores import close_stores, get_store
+from tests.bench.hub import running_hub
+from tests.bench.report import Measure, Report, cpu_seconds_of
+
+AREA = "pull"
+CLUSTERS = 100
+ROUNDS = 3
+WAIT_SECONDS = 120
+_FLOOR = "bare aiohttp + orjson"
+_WAYS = ("direct", "by tunnel")
+
+
+@dataclass
+class Far:
+    """The process with the sources: where each cluster answers."""
+
+    control: int
+    ports: dict[UUID, int]
+    born: int
+
+
+@dataclass
+class Figures:
+    """Seconds of every round of one way; the floor's are of the same rounds."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    floor_wall: list[float] = field(default_factory=list)
+    floor_cpu: list[float] = field(default_factory=list)
+    hub_cpu: list[float] = field(default_factory=list)
+
+
+def run(report: Report) -> None:
+    """Measure both ways, their rounds interleaved."""
+    born = gaps.floor_slot(time.time()) - 3 * gaps.SLOT
+    with running_hub() as hub, _far_end(born) as far:
+        asyncio.run(_set_clock(far, born + 300))
+        with ThreadPoolExecutor(settings.WORKER_THREADS) as threads:
+            _pull_all(far, born + 300, _directly(far), threads)
+            ways = {"direct": _directly(far), "by tunnel": by_tunnel}
+            figures = {way: Figures() for way in _WAYS}
+            size = (0, 0)
+            now = born + 300.0
+            for _ in range(ROUNDS):
+                for way, connect in ways.items():
+                    now += gaps.MINUTE
+                    size = _round(figures[way], far, now, connect, threads, hub)
+            list(threads.map(lambda _: connections.close_all(), range(settings.WORKER_THREADS)))
+        for way in _WAYS:
+            _tell(report, way, figures[way], *size)
+        Cluster.objects.filter(pk__in=far.ports).delete()
+    close_stores()
+
+
+def _round(
+    figures: Figures, far: Far, now: float, connect: Connect, threads: ThreadPoolExecutor, hub: int
+) -> tuple[int, int]:
+    """Measure one minute of the fleet; return the rows and values that were new in it."""
+    asyncio.run(_set_clock(far, now))
+    urls = _urls(far, now)
+    parsed = asyncio.run(_fetch(urls))  # the sources make their answers now
+    wall, cpu = cpu_seconds_of(lambda: asyncio.run(_fetch(urls)))
+    figures.floor_wall.append(wall)
+    figures.floor_cpu.append(cpu)
+    hub_before = _process_seconds(hub)
+    wall, cpu = cpu_seconds_of(lambda: _pull_all(far, now, connect, threads))
+    figures.wall.append(wall)
+    figures.cpu.append(cpu)
+    figures.hub_cpu.append(_process_seconds(hub) - hub_before)
+    return _count(parsed, gaps.floor_minute(now) - gaps.MINUTE)
+
+
+def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecutor) -> None:
+    """Pull every cluster once.
+
+    Raises:
+        RuntimeError: if one was not pulled.
+    """
+
+    def one(cluster_id: UUID) -> None:
+        try:
+            result = pull_cluster(cluster_id, now, connect=connect)
+        finally:
+            close_old_connections()
+        if result.outcome != "ok" or result.end != gaps.floor_minute(now):
+            msg = f"not pulled: {result}"
+            raise RuntimeError(msg)
+
+    list(threads.map(one, far.ports))
+
+
+def _tell(report: Report, way: str, seconds: Figures, rows: int, values: int) -> None:
+    """Report one way."""
+    about = f"{CLUSTERS} clusters, {rows:,} rows of one minute"
+    report.compare(AREA, f"{way}: wall", "s", seconds.wall, _FLOOR, seconds.floor_wall, about)
+    report.compare(AREA, f"{way}: CPU", "s", seconds.cpu, _FLOOR, seconds.floor_cpu, about)
+    for name, amount in (("rows", rows), ("field values", values)):
+        rates = ([amount / s for s in each] for each in (seconds.wall, seconds.floor_wall))
+        ours, floor = rates
+        report.compare(AREA, f"{way}: {name} stored", f"{name.split()[-1]}/s", ours, _FLOOR, floor)
+    share = 100 / 60 * statistics.median(seconds.cpu)
+    report.add(Measure(AREA, f"{way}: worker at one point a minute", "% of core", share))
+    if way == "by tunnel":
+        share = 100 / 60 * statistics.median(seconds.hub_cpu)
+        report.add(Measure(AREA, f"{way}: hub at one point a minute", "% of core", share))
+
+
+@contextlib.contextmanager
+def _far_end(born: int) -> Iterator[Far]:
+    """Run the sources until the block ends; yield them once all tunnels are up."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.pull_far", str(CLUSTERS), str(born)],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        far = Far(told["control"], {UUID(key): port for key, port in told["ports"].items()}, born)
+        _wait_for_tunnels(far)
+        yield far
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for_tunnels(far: Far) -> None:
+    """Return once the hub says that every cluster's tunnel is up.
+
+    Raises:
+        TimeoutError: if that takes too long.
+    """
+    end = time.monotonic() + WAIT_SECONDS
+    up = ClusterStatus.objects.filter(cluster_id__in=far.ports, tunnel_up=True)
+    while (count := up.count()) < len(far.ports):
+        if time.monotonic() > end:
+            msg = f"{count} of {len(far.ports)} tunnels came up"
+            raise TimeoutError(msg)
+        time.sleep(0.5)
+
+
+def _urls(far: Far, now: float) -> list[str]:
+    """Return what the pulls of this minute are going to ask for."""
+    urls = []
+    for cluster_id, port in far.ports.items():
+        start, end = gaps.live_range(get_store().position(cluster_id, STREAM).head, now)
+        urls.append(f"http://127.0.0.1:{port}/v1/range?start={start}&end={end}")
+    return urls
+
+
+async def _fetch(urls: list[str]) -> list[Any]:
+    """Fetch and parse, with as many requests at a time as the worker has threads."""
+    gate = asyncio.Semaphore(settings.WORKER_THREADS)
+    async with aiohttp.ClientSession() as session:
+
+        async def one(url: str) -> Any:
+            async with gate, session.get(url) as response:
+                return orjson.loads(await response.read())
+
+        return await asyncio.gather(*(one(url) for url in urls))
+
+
+async def _set_clock(far: Far, now: float) -> None:
+    url = f"http://127.0.0.1:{far.control}/clock?now={now}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        response.raise_for_status()
+
+
+def _count(answers: list[Any], minute: int) -> tuple[int, int]:
+    """Return how many rows, and how many values in them, the answers have of one minute."""
+    rows = values = 0
+    for answer in answers:
+        for table in answer["kinds"].values():
+            new = [at for at, t in enumerate(table["t"]) if t == minute]
+            rows += len(new)
+            for columns in table["fields"].values():
+                values += sum(columns["n"][at] is not None for at in new)
+    return rows, values
+
+
+def _directly(far: Far) -> Connect:
+    """Return what opens a way to a cluster's port, without hub and tunnel."""
+
+    class Client:
+        def __init__(self, session: aiohttp.ClientSession) -> None:
+            self._session = session
+
+        async def get_json(self, path: str, params: Any = None) -> Any:
+            async with self._session.get(path, params=params) as response:
+                return orjson.loads(await response.read())
+
+    @contextlib.asynccontextmanager
+    async def opened(cluster: Cluster) -> AsyncIterator[JsonClient]:
+        base = f"http://127.0.0.1:{far.ports[cluster.pk]}"
+        async with aiohttp.ClientSession(base) as session:
+            yield Client(session)
+
+    def connect(cluster: Cluster) -> AbstractAsyncContextManager[JsonClient]:
+        return opened(cluster)
+
+    return connect
+
+
+def _process_seconds(pid: int) -> float:
+    """Return the CPU seconds that another process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
