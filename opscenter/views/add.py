@@ -10,7 +10,6 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from clusters import access, hostkey, services
@@ -95,10 +94,8 @@ def _join_page(
         "section": "add",
     }
     status = 422 if form and form.errors else 200
-    response = render(request, "cluster/join.html", context, status=status)
-    # A reload must not send the form again, and must not show the token again.
-    response["HX-Replace-Url"] = reverse("cluster_join", args=[cluster.pk])
-    return response
+    # The page replaces its own address: a reload neither sends the form nor shows the token again.
+    return render(request, "cluster/join.html", context, status=status)
 
 
 def _command_context(cluster: Cluster, token: str) -> dict[str, Any]:

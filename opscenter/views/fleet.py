@@ -33,6 +33,7 @@ NEEDS_SOMEBODY = ("critical", "degraded", "unknown")
 ATTENTION_ROWS = 40
 PAGE_SIZE = {"grid": 240, "table": 100}
 MAX_UPDATES = 100
+FEW = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def fleet(request: HttpRequest) -> HttpResponse:
     wanted = FleetFilter.from_query(request.GET)
     in_scope = filter_overviews(everything, replace(wanted, states=()))
     shown = filter_overviews(in_scope, FleetFilter(states=wanted.states))
-    context = _list_context(request.GET, shown) | {"now": now, "section": "fleet"}
+    context = _list_context(request.GET, shown, len(everything)) | {"now": now, "section": "fleet"}
     if is_fragment(request) and request.GET.get("part") == "list":
         return render(request, "fleet/list_page.html", context)
     context |= _summary_context(request.GET, everything, in_scope, wanted, now)
@@ -93,7 +94,7 @@ def updates(request: HttpRequest) -> HttpResponse:
         "changed": changed,
         "need": set(_ids(request.GET["need"])) if "need" in request.GET else asked,
         "list": set(_ids(request.GET["list"])) if "list" in request.GET else asked,
-        "view": _view(request.GET),
+        "view": _view(request.GET, len(everything)),
     }
     response = render(request, "fleet/updates.html", context)
     places = dict.fromkeys(map(str, asked), "") | {str(o.id): o.health.state for o in changed}
@@ -139,9 +140,11 @@ def _attention_context(shown: Sequence[ClusterOverview]) -> dict[str, Any]:
     }
 
 
-def _list_context(query: QueryDict, shown: Sequence[ClusterOverview]) -> dict[str, Any]:
+def _list_context(
+    query: QueryDict, shown: Sequence[ClusterOverview], all_count: int
+) -> dict[str, Any]:
     """Return one page of the list of all clusters, grouped as asked."""
-    view, group = _view(query), query.get("group", "")
+    view, group = _view(query, all_count), query.get("group", "")
     number = max(1, _whole(query.get("page", "")))
     size = PAGE_SIZE[view]
     key = _group_key(group)
@@ -223,9 +226,12 @@ def _url(query: QueryDict, **changes: str | list[str] | None) -> str:
     return f"/?{encoded}" if encoded else "/"
 
 
-def _view(query: QueryDict) -> str:
+def _view(query: QueryDict, all_count: int) -> str:
+    """Return how all clusters are shown: where nothing is asked for, a few say more as a table."""
     view = query.get("view", "")
-    return view if view in PAGE_SIZE else "grid"
+    if view in PAGE_SIZE:
+        return view
+    return "table" if all_count <= FEW else "grid"
 
 
 def _ids(text: str) -> Iterable[UUID]:

@@ -6,6 +6,10 @@ import { startCopy } from "./copy.js";
 import { startCards } from "./cards.js";
 import { startRanges } from "./ranges.js";
 
+// The answer to a form that has a better address: a reload then sends nothing again.
+const better = document.querySelector("[data-replace-url]")?.dataset.replaceUrl;
+if (better && better !== location.pathname) history.replaceState(null, "", better);
+
 startClock();
 startKeyboard();
 startCopy();

@@ -24,7 +24,7 @@ function schedule(delay) {
 export function fleetChanged(message) {
   if (!page()) return;
   pending.add(message.cluster);
-  schedule(message.what === "data" ? DATA_PAUSE : SOON);
+  schedule(message.what === "data" ? DATA_PAUSE * (page().dataset.complete ? 1 : 3) : SOON);
 }
 
 /** Compare where clusters stand with where the server would put them now. */

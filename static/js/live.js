@@ -108,6 +108,7 @@ export function startLive() {
   });
   addEventListener("online", () => lostAt && connect());
   banner().querySelector("[data-lost-retry]").addEventListener("click", () => {
+    if (!lostAt) return;
     attempts = 0;
     connect();
   });

@@ -111,7 +111,7 @@ def test_updates_return_only_the_changed_rows_and_their_places(fleet, client):
     one = ClusterFactory(name="one", **silent())
     two = ClusterFactory(name="two", **fresh())
     fleet()
-    answer = client.get(f"/fleet/updates/?ids={one.pk},nonsense&q=one")
+    answer = client.get(f"/fleet/updates/?ids={one.pk},nonsense&q=one&view=grid")
     text = answer.content.decode()
     assert f'id="need-{one.pk}"' in text
     assert f'id="tile-{one.pk}"' in text
