@@ -48,6 +48,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LABEL_VALUE_LENGTH = 100
 _CUSTOMER_NAME_LENGTH = 100
 _KEY_TYPE = b"ssh-ed25519"
+_USED = "The join token was used already; ask for a new one."
 _KEY_BLOB_BYTES = 51  # length-prefixed type name (4 + 11) and key (4 + 32)
 
 
@@ -211,7 +212,9 @@ def enrol(
 ) -> EnrolmentReply:
     """Register an agent's key with a join token. Either all of it happens, or nothing.
 
-    The cluster's older keys are retired: they sign in no more.
+    The cluster's older keys are retired: they sign in no more. An agent that never got the answer
+    asks again with the same token and key: it is answered, as long as the token would have lived,
+    and nothing changes but the audit log.
 
     Raises:
         EnrolmentRefusedError: with the reason; the refusal is in the audit log.
@@ -220,8 +223,11 @@ def enrol(
     actor = f"agent {one_line(remote_address, 60)}"
     try:
         with transaction.atomic():
-            join = _use_token(token, remote_address, now)
+            join = _find_token(token, now)
             cluster = join.cluster
+            if join.used_at is not None:
+                return _answer_again(join, public_key, actor=actor, now=now)
+            _use_token(join, remote_address, now)
             key = _replace_key(cluster, public_key)
             cluster.status = Cluster.Status.ACTIVE
             cluster.enrolled_at = now
@@ -324,11 +330,11 @@ def parse_public_key(text: str) -> tuple[str, str]:
     return f"{_KEY_TYPE.decode()} {base64.b64encode(blob).decode()}", f"SHA256:{sha256}"
 
 
-def _use_token(token: str, remote_address: str, now: datetime) -> JoinToken:
-    """Take a join token, once: the update tells who was first.
+def _find_token(token: str, now: datetime) -> JoinToken:
+    """Return a join token that is not past its time, used or not, and lock it.
 
     Raises:
-        EnrolmentRefusedError: if it is not known, used or expired.
+        EnrolmentRefusedError: if it is not known or expired.
     """
     join = (
         JoinToken.objects.select_for_update(of=("self",))
@@ -338,18 +344,45 @@ def _use_token(token: str, remote_address: str, now: datetime) -> JoinToken:
     )
     if join is None:
         raise EnrolmentRefusedError("The join token is not known; ask for a new one.")
-    if join.used_at is not None:
-        raise EnrolmentRefusedError("The join token was used already; ask for a new one.")
     if join.expires_at <= now:
+        if join.used_at is not None:
+            raise EnrolmentRefusedError(_USED)
         raise EnrolmentRefusedError(
             f"The join token expired at {join.expires_at:%Y-%m-%d %H:%M} UTC; ask for a new one."
         )
+    return join
+
+
+def _use_token(join: JoinToken, remote_address: str, now: datetime) -> None:
+    """Take a join token, once: the update tells who was first.
+
+    Raises:
+        EnrolmentRefusedError: if somebody else was.
+    """
     taken = JoinToken.objects.filter(pk=join.pk, used_at=None).update(
         used_at=now, used_from=one_line(remote_address, 60)
     )
     if taken != 1:
-        raise EnrolmentRefusedError("The join token was used already; ask for a new one.")
-    return join
+        raise EnrolmentRefusedError(_USED)
+
+
+def _answer_again(join: JoinToken, public_key: str, *, actor: str, now: datetime) -> EnrolmentReply:
+    """Return the answer of an enrolment that has happened, to who holds its token and key.
+
+    It tells nothing that the first answer did not, and gives no right: the key must be the one
+    that the cluster signs in with already.
+
+    Raises:
+        EnrolmentRefusedError: for any other key, and once that key was replaced or revoked.
+    """
+    cluster = join.cluster
+    _, fingerprint = parse_public_key(public_key)
+    good = cluster.keys.filter(fingerprint=fingerprint, status=ClusterKey.Status.ACTIVE)
+    if cluster.status != Cluster.Status.ACTIVE or not good.exists():
+        raise EnrolmentRefusedError(_USED)
+    detail = {"fingerprint": fingerprint, "repeated": True}
+    audit.record("agent.enrol", actor=actor, cluster_id=cluster.pk, detail=detail, now=now)
+    return EnrolmentReply(cluster.pk, cluster.name, cluster.allowed_services)
 
 
 def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:

@@ -15,11 +15,11 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from clusters import access
 from clusters.access import ClusterPermission
 from clusters.models import Cluster
+from opscenter.core.queries import StrictQueryView
 
 CLUSTER_ID = OpenApiParameter(
     "cluster_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The cluster."
@@ -29,7 +29,7 @@ CLUSTER_PATH = r"clusters/(?P<cluster_id>[0-9a-fA-F-]{36})"
 redirect that would lose the query or the body."""
 
 
-class ClusterScopedView(APIView):
+class ClusterScopedView(StrictQueryView):
     """An endpoint of one cluster, which is looked up before any handler runs.
 
     A method without an entry in ``rights`` is refused before the lookup, so that it answers the
@@ -44,6 +44,7 @@ class ClusterScopedView(APIView):
         """Check who calls, then set ``self.cluster``, which the caller may use as asked.
 
         Raises:
+            ValidationError: for an unknown query parameter.
             MethodNotAllowed: for a method that has no declared right.
             NotFoundError: for a cluster that the caller does not see.
             ForbiddenError: for one that the caller sees and may not do this with.

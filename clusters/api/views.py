@@ -16,7 +16,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.throttling import ScopedRateThrottle
-from rest_framework.views import APIView
 
 from clusters import access, addresses, selectors, services
 from clusters.access import ClusterPermission
@@ -35,9 +34,10 @@ from clusters.api.serializers import (
 from clusters.hostkey import host_key_fingerprint
 from clusters.models import Cluster, Customer, TunnelSession
 from opscenter.core.errors import NotFoundError
+from opscenter.core.queries import StrictQueryView
 
 
-class RootView(APIView):
+class RootView(StrictQueryView):
     """Where things are."""
 
     @extend_schema(
@@ -58,11 +58,12 @@ class RootView(APIView):
         )
 
 
-class ClusterListView(GenericAPIView[Cluster]):
+class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
     """The clusters that the caller sees."""
 
     serializer_class = ClusterSerializer
     filter_backends = ()
+    query_parameters = FLEET_PARAMETERS
 
     @extend_schema(
         operation_id="clusters_list",
@@ -207,7 +208,7 @@ class SessionListView(ClusterScopedView, ListAPIView[TunnelSession]):
         return super().get(request, *args, **kwargs)
 
 
-class EnrolView(APIView):
+class EnrolView(StrictQueryView):
     """Where agents enrol. No sign-in: the join token is the right."""
 
     authentication_classes = ()

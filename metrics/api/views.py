@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, paged
-from metrics import query
+from metrics import query as numbers
 from metrics.api import parameters
 from metrics.api.pages import SeriesPagination, units_of
 from metrics.api.serializers import RangeSerializer, SeriesSerializer, WindowSerializer
@@ -51,13 +51,14 @@ class NodeListView(SeriesListView):
     )
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return a page of nodes."""
-        return self.page_of(query.nodes(self.cluster, self.unix_now))
+        return self.page_of(numbers.nodes(self.cluster, self.unix_now))
 
 
 class FilesystemListView(SeriesListView):
     """The filesystems of one cluster."""
 
     kind = "filesystem"
+    query_parameters = parameters.FILESYSTEM_PARAMETERS
 
     @extend_schema(
         operation_id="filesystems_list",
@@ -68,13 +69,14 @@ class FilesystemListView(SeriesListView):
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return a page of filesystems."""
         node = parameters.text(request, "node") or None
-        return self.page_of(query.filesystems(self.cluster, self.unix_now, node))
+        return self.page_of(numbers.filesystems(self.cluster, self.unix_now, node))
 
 
 class PodListView(SeriesListView):
     """The pods of one cluster."""
 
     kind = "pod"
+    query_parameters = parameters.POD_PARAMETERS
 
     @extend_schema(
         operation_id="pods_list",
@@ -84,7 +86,7 @@ class PodListView(SeriesListView):
     )
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return a page of the pods that are present."""
-        found = query.pods(
+        found = numbers.pods(
             self.cluster,
             self.unix_now,
             order=parameters.choice(request, "order", ("name", *FIELD_NAMES["pod"]), "cpu_mc"),
@@ -98,6 +100,8 @@ class PodListView(SeriesListView):
 class RangeView(ClusterScopedView):
     """One field of one series over time."""
 
+    query_parameters = parameters.RANGE_PARAMETERS
+
     @extend_schema(
         operation_id="range_get",
         summary="Get one field over time",
@@ -107,7 +111,7 @@ class RangeView(ClusterScopedView):
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return columns; a series that does not exist has empty ones."""
         asked = parameters.range_query_of(request, self.unix_now)
-        answer = query.range_query(
+        answer = numbers.range_query(
             self.cluster,
             asked.key,
             asked.field,
@@ -125,6 +129,7 @@ class WindowListView(ClusterScopedView, GenericAPIView[Any]):
 
     serializer_class = WindowSerializer
     filter_backends = ()
+    query_parameters = parameters.WINDOW_PARAMETERS
 
     @extend_schema(
         operation_id="windows_list",
@@ -137,4 +142,4 @@ class WindowListView(ClusterScopedView, GenericAPIView[Any]):
         """Return a page of the ledger."""
         start, end = parameters.time_range(request, self.unix_now, _DAY)
         states = parameters.window_states(request)
-        return paged(self, query.windows(self.cluster, start, end, states), WindowSerializer)
+        return paged(self, numbers.windows(self.cluster, start, end, states), WindowSerializer)

@@ -96,12 +96,15 @@ class BoundedJSONParser(JSONParser):
 
         Raises:
             BodyTooLarge: if there is more of it.
-            ParseError: if it is not JSON, or holds NaN or an infinity.
+            ParseError: if it is not JSON, is nested too deeply, or holds NaN or an infinity.
         """
         content = stream.read(MAX_BODY_BYTES + 1)
         if len(content) > MAX_BODY_BYTES:
             raise BodyTooLarge
-        return super().parse(BytesIO(content), media_type, parser_context)
+        try:
+            return super().parse(BytesIO(content), media_type, parser_context)
+        except RecursionError as exc:
+            raise exceptions.ParseError("The JSON is nested too deeply.") from exc
 
 
 class BodyTooLarge(exceptions.APIException):

@@ -26,7 +26,7 @@ _ERROR: dict[str, Any] = {
     },
 }
 _TEXTS = {
-    "400": "The input does not fit; `fields` names what.",
+    "400": "The input does not fit, or a query parameter is not known; `fields` names what.",
     "401": "Not signed in, or the token is not good.",
     "403": "Visible, but not allowed; or a read-only token.",
     "404": "There is none, or you may not see it: the two look the same.",
@@ -47,11 +47,9 @@ def add_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _add(operation: dict[str, Any], *, has_id: bool, method: str) -> None:
-    wanted = {"403", "4XX", "5XX"}
+    wanted = {"400", "403", "4XX", "5XX"}
     if operation.get("security") or operation.get("security") is None:
         wanted.add("401")
-    if operation.get("parameters") or operation.get("requestBody"):
-        wanted.add("400")
     if has_id or operation.get("parameters"):
         wanted.add("404")
     if method in ("post", "patch") and operation.get("requestBody"):

@@ -93,6 +93,34 @@ def test_an_agent_enrols_once_with_a_token():
     ]  # fmt: skip
 
 
+def test_an_agent_that_lost_the_answer_gets_it_again_and_nothing_changes():
+    cluster = new_cluster()
+    token = services.issue_join_token(cluster, actor="test", now=NOW)
+    first = enrol(token)
+    again = enrol(token, now=NOW + timedelta(hours=23))
+    assert again == first
+    cluster.refresh_from_db()
+    assert (cluster.enrolled_at, cluster.keys.count()) == (NOW, 1)
+    line = AuditEvent.objects.last()
+    assert (line.action, line.ok, line.detail["repeated"]) == ("agent.enrol", True, True)
+    assert JoinToken.objects.get().used_at == NOW
+
+
+@pytest.mark.parametrize("end", ["expired", "revoked", "replaced"])
+def test_the_answer_is_not_repeated_once_its_time_or_its_key_is_over(end):
+    cluster = new_cluster()
+    token = services.issue_join_token(cluster, actor="test", now=NOW)
+    enrol(token)
+    cluster.refresh_from_db()
+    if end == "revoked":
+        services.revoke_cluster(cluster, actor="test", now=NOW)
+    if end == "replaced":
+        services.register_key(cluster, public_key("newer"), actor="test", now=NOW)
+    with pytest.raises(EnrolmentRefusedError, match="used already"):
+        enrol(token, now=NOW + timedelta(hours=24 if end == "expired" else 1))
+    assert cluster.keys.filter(status="active").count() == (0 if end == "revoked" else 1)
+
+
 def test_the_token_is_kept_only_as_a_hash():
     token = services.issue_join_token(new_cluster(), actor="test", now=NOW)
     assert token.startswith("ocj_")

@@ -173,6 +173,9 @@ def test_a_join_token_enrols_an_agent_through_the_api(api, cluster, settings):
     assert reply["hub"]["known_hosts"][0].startswith("ssh-ed25519 ")
     assert (reply["services"], reply["keepalive_seconds"]) == (["agent"], 15)
     again = APIClient().post("/api/v1/agents/enrol", sent, format="json")
+    assert again.json() == reply  # the agent never got the first answer
+    other = sent | {"public_key": public_key("another")}
+    again = APIClient().post("/api/v1/agents/enrol", other, format="json")
     assert again.status_code == 403
     assert again.json()["error"]["code"] == "enrolment_refused"
     assert "used already" in again.json()["error"]["message"]
