@@ -26,7 +26,6 @@ from metrics.stores.base import Reason, Window
 
 MINUTE = 60
 SLOT = 600
-OVERLAP = 120  # a live pull asks again for what may have come late
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
 RECENT = 3600  # gaps younger than this are filled newest first, the others oldest first
 FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched
@@ -80,11 +79,18 @@ def floor_slot(moment: float) -> int:
     return int(moment // SLOT) * SLOT
 
 
-def live_range(head: int | None, now: float) -> tuple[int, int]:
-    """Return what a live pull asks for: from shortly before the head to the last closed minute.
+def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[int, int]:
+    """Return what a live pull asks for: from the head to the last closed minute.
 
     Behind an outage it starts at a slot's start 10 to 20 minutes ago, so that the hole consists
-    of whole slots and the live view is back with the first answer.
+    of whole slots and the live view is back with the first answer. Within the minute of the pull
+    before, that minute is asked for again.
+
+    Args:
+        head: the end of the newest data; None before the first.
+        now: the time.
+        overlap_seconds: how long the source may still change a minute that it has served; so
+            much before the head is asked for again.
 
     Returns:
         ``(start, end)``; start < end.
@@ -92,7 +98,7 @@ def live_range(head: int | None, now: float) -> tuple[int, int]:
     end = floor_minute(now)
     start = floor_slot(end - LIVE_REACH)
     if head is not None:
-        start = max(start, head - OVERLAP)
+        start = max(start, head - overlap_seconds)
     return min(start, end - MINUTE), end
 
 

@@ -1,6 +1,6 @@
 """One cluster, now: ask its agent for the newest minutes, store them, say what was learnt.
 
-A live pull covers from shortly before the head to the last closed minute. What an outage left
+A live pull covers from the head to the last closed minute. What an outage left
 between is put into the ledger as gaps in the same transaction, and :mod:`metrics.backfill` asks
 for it apart, so that the live view never waits for the past. ``now`` is Unix seconds and may be
 given by tests.
@@ -153,7 +153,9 @@ class _Pull:
         started = time.monotonic()
         try:
             self._check_tunnel()
-            start, end = gaps.live_range(stream.position().head, self.now)
+            start, end = gaps.live_range(
+                stream.position().head, self.now, AgentSource.overlap_seconds
+            )
             answer = fetch(self.cluster, start, end, self.now, self.connect)
             skew_ms = round(1000 * (answer.now - self.now - (time.monotonic() - started)))
             gaps_open = ledger.store_live(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from metrics.stores.base import MinuteRow, SeriesInfo
 
@@ -57,7 +57,14 @@ class SourceAnswer:
 
 
 class Source(Protocol):
-    """Reads windows of one cluster."""
+    """Reads windows of one cluster.
+
+    Attributes:
+        overlap_seconds: how long the source may still change a minute that it has served; 0 if a
+            minute is final once it is served.
+    """
+
+    overlap_seconds: ClassVar[int]
 
     async def fetch(self, client: JsonClient, start: int, end: int, *, now: float) -> SourceAnswer:
         """Return what the cluster has of ``[start, end)``.

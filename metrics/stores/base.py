@@ -27,9 +27,12 @@ at the source; ``pending`` is a gap not asked for yet; "" where nothing was ever
 was filled keeps its reason, so that the ledger still says what happened."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesKey:
-    """What a series is called within its cluster."""
+class SeriesKey(NamedTuple):
+    """What a series is called within its cluster.
+
+    A named tuple: every row is looked up by its key several times, and a frozen dataclass hashes
+    in Python.
+    """
 
     kind: Kind
     ns: str

@@ -50,12 +50,15 @@ def publish(cluster_id: UUID, what: What) -> None:
     layer = get_channel_layer()
     if layer is None:
         return
-    for group in (cluster_group(cluster_id), FLEET_GROUP):
-        try:
-            async_to_sync(layer.group_send)(group, dict(message))
-        except (OSError, TimeoutError, RedisError) as exc:
-            logger.warning("live update of cluster %s was not sent: %s", cluster_id, exc)
-            return
+
+    async def send() -> None:
+        for group in (cluster_group(cluster_id), FLEET_GROUP):
+            await layer.group_send(group, dict(message))
+
+    try:
+        async_to_sync(send)()  # once for both: each call makes a thread, a loop and a connection
+    except (OSError, TimeoutError, RedisError) as exc:
+        logger.warning("live update of cluster %s was not sent: %s", cluster_id, exc)
 
 
 def publish_user(user_id: int) -> None:

@@ -36,7 +36,8 @@ def answered(lines: list[Window], coverage: Coverage, **more) -> list[Window]:
 
 
 def test_a_live_pull_overlaps_the_head():
-    assert gaps.live_range(at(25), at(26) + 12.5) == (at(23), at(26))
+    assert gaps.live_range(at(25), at(26) + 12.5) == (at(25), at(26))
+    assert gaps.live_range(at(25), at(26) + 12.5, overlap_seconds=120) == (at(23), at(26))
 
 
 def test_a_live_pull_behind_an_outage_starts_at_a_slot_10_to_20_minutes_ago():
