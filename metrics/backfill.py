@@ -26,15 +26,15 @@ from metrics.pull import (
     fetch,
     to_pull,
 )
-from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import StoreError, Window
+from metrics.turns import Turn
 from opscenter.core import realtime
 from opscenter.core.errors import BadResponseError, ClusterError, ClusterUnreachableError
 
 logger = logging.getLogger(__name__)
 
-MAX_AT_ONCE = 8  # runs of all workers together, so that live pulls always find a free thread
+MAX_AT_ONCE = 4  # runs of all workers together, so that live pulls always find a free thread
 BUSY_RETRY_SECONDS = 5
 
 
@@ -117,11 +117,12 @@ class _Run:
     def _ask(self, stream: ledger.Stream, batch: list[Window]) -> None:
         start, end = batch[0].start, batch[-1].end
         self.result.asked.append((start, end))
-        answer: SourceAnswer = fetch(self.cluster, start, end, self.now, self.connect)
-        if answer.end <= answer.start:
-            self._count(ledger.store_refused(stream, batch, self.now, error=None))
-            return
-        self._count(ledger.store_filled(stream, batch, answer, self.now))
+        with Turn("filling") as turn:
+            answer = fetch(self.cluster, start, end, self.now, self.connect, turn)
+            if answer.end <= answer.start:
+                self._count(ledger.store_refused(stream, batch, self.now, error=None))
+                return
+            self._count(ledger.store_filled(stream, batch, answer, self.now))
 
     def _refused(self, stream: ledger.Stream, batch: list[Window], error: ClusterError) -> None:
         """Count the attempt; end the run unless it was only this answer that was bad."""

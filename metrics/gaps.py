@@ -29,7 +29,7 @@ SLOT = 600
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
 RECENT = 3600  # gaps younger than this are filled newest first, the others oldest first
 FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched
-LONGEST_REQUEST = 6 * SLOT  # of old gaps in one request
+LONGEST_REQUEST = 3 * SLOT  # of old gaps in one request
 GIVE_UP_AFTER = 7 * 86_400  # a gap this old that the source never answers acceptably for ...
 GIVE_UP_ATTEMPTS = 10  # ... in so many attempts is lost
 

@@ -30,6 +30,7 @@ from metrics.sources.agent import AgentSource
 from metrics.sources.base import JsonClient, SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import Columns, StoreError
+from metrics.turns import Turn
 from opscenter.core import realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError, ServiceUnavailableError
 
@@ -97,7 +98,9 @@ def pull_cluster(
         schedule, _ = PullSchedule.objects.get_or_create(
             cluster=cluster, stream=STREAM, defaults={"due_at": _utc(now or time.time())}
         )
-        return _Pull(cluster, schedule, time.time() if now is None else now, connect).run()
+        with Turn("live") as turn:
+            now = time.time() if now is None else now
+            return _Pull(cluster, schedule, now, connect, turn).run()
 
 
 def to_pull(cluster_id: UUID) -> Cluster | None:
@@ -109,8 +112,12 @@ def to_pull(cluster_id: UUID) -> Cluster | None:
     )
 
 
-def fetch(cluster: Cluster, start: int, end: int, now: float, connect: Connect) -> SourceAnswer:
+def fetch(
+    cluster: Cluster, start: int, end: int, now: float, connect: Connect, turn: Turn
+) -> SourceAnswer:
     """Ask a cluster's agent for ``[start, end)`` within the pull's deadline, from any thread.
+
+    The turn is held afterwards, for what the rows are wanted for.
 
     Raises:
         ClusterError: nothing can be said of the window.
@@ -121,7 +128,7 @@ def fetch(cluster: Cluster, start: int, end: int, now: float, connect: Connect) 
     async def ask() -> SourceAnswer:
         try:
             async with asyncio.timeout(deadline), connect(cluster) as client:
-                return await source.fetch(client, start, end, now=now)
+                return await source.fetch(client, start, end, now=now, turn=turn)
         except TimeoutError as exc:
             msg = f"agent of {cluster.name}: no complete answer within {deadline} s"
             raise ServiceUnavailableError(msg) from exc
@@ -144,6 +151,7 @@ class _Pull:
     schedule: PullSchedule
     now: float
     connect: Connect
+    turn: Turn
 
     def run(self) -> PullResult:
         """Fetch, store and record; a failure of the cluster or the store becomes a result."""
@@ -156,7 +164,7 @@ class _Pull:
             start, end = gaps.live_range(
                 stream.position().head, self.now, AgentSource.overlap_seconds
             )
-            answer = fetch(self.cluster, start, end, self.now, self.connect)
+            answer = fetch(self.cluster, start, end, self.now, self.connect, self.turn)
             skew_ms = round(1000 * (answer.now - self.now - (time.monotonic() - started)))
             gaps_open = ledger.store_live(
                 stream, answer, self.now,

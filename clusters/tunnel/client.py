@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -94,8 +94,20 @@ class ClusterClient:
         if self._session is not None:
             await self._session.close()
 
-    async def get_json(self, path: str, params: Mapping[str, str] = _NO_PARAMS) -> Any:
+    async def get_json(
+        self,
+        path: str,
+        params: Mapping[str, str] = _NO_PARAMS,
+        *,
+        before_parsing: Callable[[], object] = lambda: None,
+    ) -> Any:
         """Return the JSON value of ``GET path``; NaN and Infinity are no JSON.
+
+        Args:
+            path: of the service.
+            params: of the query.
+            before_parsing: called once the answer is in; may block, while nothing else goes on
+                in the event loop.
 
         Raises:
             ClusterUnreachableError: if the tunnel or the hub is down.
@@ -107,6 +119,7 @@ class ClusterClient:
         kind = content_type.partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
             raise self._bad(f"answered {one_line(kind, 60) or 'no Content-Type'}, not JSON")
+        before_parsing()
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as exc:
@@ -120,9 +133,11 @@ class ClusterClient:
                 :meth:`get_json`, save that any Content-Type will do.
         """
         body, _ = await self._get(path, params, accept="*/*")
-        return body
+        return bytes(body)
 
-    async def _get(self, path: str, params: Mapping[str, str], *, accept: str) -> tuple[bytes, str]:
+    async def _get(
+        self, path: str, params: Mapping[str, str], *, accept: str
+    ) -> tuple[bytearray, str]:
         if self._session is None:
             msg = "use ClusterClient in an async with statement"
             raise RuntimeError(msg)
@@ -160,7 +175,7 @@ class ClusterClient:
             raise self._bad(f"answered with a redirect ({status}), which is not followed")
         raise self._bad(f"answered with status {status}")
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse) -> bytearray:
         """Read and inflate the body, never holding more than the cap."""
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip", "deflate"):
@@ -175,7 +190,7 @@ class ClusterClient:
             await asyncio.sleep(0)  # a fast sender must not hold the loop past the deadline
         if inflate is not None and not inflate.eof:
             raise self._bad("sent a compressed body that breaks off")
-        return bytes(body)
+        return body
 
     def _append(self, body: bytearray, chunk: bytes, inflate: Any) -> None:
         if inflate is not None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, cast
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import JsonClient, SourceAnswer
 from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,
@@ -60,7 +61,9 @@ class AgentSource:
     def __init__(self, *, budget_seconds: float = 10.0) -> None:
         self._budget_seconds = budget_seconds
 
-    async def fetch(self, client: JsonClient, start: int, end: int, *, now: float) -> SourceAnswer:
+    async def fetch(
+        self, client: JsonClient, start: int, end: int, *, now: float, turn: Turn
+    ) -> SourceAnswer:
         """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
 
         Asks again from where an answer ended, until the window is covered, the agent makes no
@@ -78,14 +81,17 @@ class AgentSource:
         alive: set[int] = set()
         ignored, reached = 0, start
         for _ in range(MAX_PIECES):
+            turn.give_back()
+            asked = {"start": str(reached), "end": str(end)}
             try:
-                raw = await client.get_json("/v1/range", {"start": str(reached), "end": str(end)})
+                raw = await client.get_json("/v1/range", asked, before_parsing=turn.take)
             except (ClusterUnreachableError, ServiceUnavailableError) as exc:
                 if reached == start:
                     raise
                 logger.info("the range was cut at %s: %s", reached, exc)
                 break
             piece = parse_answer(raw, reached, end, now=now)
+            del raw  # as large as the rows
             rows += piece.rows
             infos.update((info.key, info) for info in piece.infos)
             alive |= piece.minutes_alive

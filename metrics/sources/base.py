@@ -6,18 +6,25 @@ trusts nothing that comes back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from metrics.stores.base import MinuteRow, SeriesInfo
+from metrics.turns import Turn
 
 
 class JsonClient(Protocol):
     """Asks one service of one cluster, with a deadline and a cap on the answer's size."""
 
-    async def get_json(self, path: str, params: Mapping[str, str] = ...) -> Any:
-        """Return the parsed answer.
+    async def get_json(
+        self,
+        path: str,
+        params: Mapping[str, str] = ...,
+        *,
+        before_parsing: Callable[[], object] = ...,
+    ) -> Any:
+        """Return the parsed answer; call ``before_parsing`` once it is in.
 
         Raises:
             ClusterError: the cluster, or the service in it, did not answer acceptably.
@@ -66,7 +73,9 @@ class Source(Protocol):
 
     overlap_seconds: ClassVar[int]
 
-    async def fetch(self, client: JsonClient, start: int, end: int, *, now: float) -> SourceAnswer:
+    async def fetch(
+        self, client: JsonClient, start: int, end: int, *, now: float, turn: Turn
+    ) -> SourceAnswer:
         """Return what the cluster has of ``[start, end)``.
 
         Args:
@@ -74,6 +83,8 @@ class Source(Protocol):
             start: minute aligned, Unix seconds.
             end: exclusive, minute aligned.
             now: our clock, to judge the cluster's by.
+            turn: taken before an answer is parsed, given back while the cluster is asked; held
+                at the end, for the caller to store the rows.
 
         Raises:
             ClusterError: nothing can be said of the window.

@@ -22,11 +22,11 @@ BUSY_SECONDS = 30
 
 # Between processes the file's own lock decides; synchronous=FULL because a minute that the
 # cluster has forgotten cannot be pulled again. The cache is per connection, of which a worker
-# has one a thread.
+# has one a thread; the operating system caches the file anyway.
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 4000",
-    "PRAGMA cache_size = -8192",
+    "PRAGMA cache_size = -2048",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",
 )

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -221,9 +221,13 @@ def _directly(far: Far) -> Connect:
         def __init__(self, session: aiohttp.ClientSession) -> None:
             self._session = session
 
-        async def get_json(self, path: str, params: Any = None) -> Any:
+        async def get_json(
+            self, path: str, params: Any = None, *, before_parsing: Callable[[], object]
+        ) -> Any:
             async with self._session.get(path, params=params) as response:
-                return orjson.loads(await response.read())
+                body = await response.read()
+            before_parsing()
+            return orjson.loads(body)
 
     @contextlib.asynccontextmanager
     async def opened(cluster: Cluster) -> AsyncIterator[JsonClient]:

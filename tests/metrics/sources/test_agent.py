@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from metrics.catalog import FIELD_NAMES
 from metrics.sources import agent
 from metrics.sources.agent import AgentSource, parse_answer
+from metrics.sources.base import SourceAnswer
 from metrics.stores.base import Cell, MinuteRow, SeriesKey
+from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
@@ -287,10 +289,22 @@ class FakeClient:
     def __init__(self, simulated: SimulatedAgent) -> None:
         self.simulated = simulated
         self.asked: list[tuple[int, int]] = []
+        self.turn = Turn("live")
 
-    async def get_json(self, path: str, params: dict[str, str]) -> Any:
+    async def window(self, start: int, end: int) -> SourceAnswer:
+        with self.turn:
+            answer = await AgentSource().fetch(self, start, end, now=NOW, turn=self.turn)
+            assert self.turn.held
+        assert not self.turn.held
+        return answer
+
+    async def get_json(
+        self, path: str, params: dict[str, str], *, before_parsing: Callable[[], object]
+    ) -> Any:
         start, end = int(params["start"]), int(params["end"])
         self.asked.append((start, end))
+        assert not self.turn.held
+        before_parsing()
         return orjson.loads(orjson.dumps(self.simulated.range(start, end)))
 
 
@@ -298,7 +312,7 @@ async def test_a_window_comes_in_pieces_until_it_is_covered():
     world = World.make(7, 1, nodes=100, pods_per_node=30)
     simulated = SimulatedAgent(world, born=START - 3600, clock=lambda: NOW)
     client = FakeClient(simulated)
-    got = await AgentSource().fetch(client, START - 600, END, now=NOW)
+    got = await client.window(START - 600, END)
     assert len(client.asked) > 1
     assert [start for start, _ in client.asked] == sorted({start for start, _ in client.asked})
     assert (got.start, got.end) == (START - 600, END)
@@ -310,14 +324,14 @@ async def test_an_agent_that_makes_no_progress_is_asked_once():
     world = World.make(7, 1, nodes=1)
     simulated = SimulatedAgent(world, born=START, clock=lambda: START - 7200)
     client = FakeClient(simulated)
-    got = await AgentSource().fetch(client, START, END, now=NOW)
+    got = await client.window(START, END)
     assert (len(client.asked), got.end, list(got.rows)) == (1, START, [])
 
 
 async def test_every_number_of_a_simulated_cluster_arrives_unchanged():
     world = World.make(3, 2, churn=True)
     simulated = SimulatedAgent(world, born=START, clock=lambda: NOW)
-    got = await AgentSource().fetch(FakeClient(simulated), START, END, now=NOW)
+    got = await FakeClient(simulated).window(START, END)
     rows = {(row.ts, row.key): row for row in got.rows}
     for minute in range(START // 60, END // 60):
         for slot, name, cells in world.pod_rows(minute):

@@ -1,0 +1,55 @@
+"""How many answers one process works through at a time, from JSON to the store.
+
+Reading numbers and writing them is work for one core, whatever the number of threads: those are
+there to wait for slow clusters. Without turns, a fleet that comes back at once is parsed by all
+threads at once: every pull is late, and all their rows are in memory together.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Literal, Self
+
+LIVE_AT_ONCE = 4
+FILLING_AT_ONCE = 1  # so that filling gaps takes no more than its share from live pulls
+
+_TURNS = {
+    "live": threading.BoundedSemaphore(LIVE_AT_ONCE),
+    "filling": threading.BoundedSemaphore(FILLING_AT_ONCE),
+}
+
+
+class Turn:
+    """One thread's turn. A context manager that gives it back; taken when there is work.
+
+    Attributes:
+        held: whether it is this thread's turn.
+    """
+
+    def __init__(self, kind: Literal["live", "filling"]) -> None:
+        self._turns = _TURNS[kind]
+        self.held = False
+
+    def take(self) -> None:
+        """Wait for the turn, unless it is held already. Never hold it while a cluster is asked."""
+        if not self.held:
+            self._turns.acquire()
+            self.held = True
+
+    def give_back(self) -> None:
+        """Let the next one work; nothing if the turn is not held."""
+        if self.held:
+            self.held = False
+            self._turns.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.give_back()

@@ -1,0 +1,59 @@
+"""Turns: few threads work at a time, and one that waits for a cluster holds nobody up."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from metrics.turns import FILLING_AT_ONCE, LIVE_AT_ONCE, Turn
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("live", LIVE_AT_ONCE), ("filling", FILLING_AT_ONCE)])
+def test_no_more_than_the_limit_work_at_a_time(kind, limit):
+    working, most, lock = 0, 0, threading.Lock()
+
+    def work() -> None:
+        nonlocal working, most
+        with Turn(kind) as turn:
+            for _ in range(3):
+                turn.take()
+                turn.take()  # held already
+                with lock:
+                    working += 1
+                    most = max(most, working)
+                time.sleep(0.005)
+                with lock:
+                    working -= 1
+                turn.give_back()
+            turn.give_back()  # not held
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= most <= limit
+
+
+def test_filling_gaps_holds_no_live_pull_up():
+    turns = [Turn("filling") for _ in range(FILLING_AT_ONCE)]
+    for turn in turns:
+        turn.take()
+    with Turn("live") as live:
+        live.take()
+        assert live.held
+    for turn in turns:
+        turn.give_back()
+
+
+def test_an_error_gives_the_turn_back():
+    def fail() -> None:
+        with Turn("live") as turn:
+            turn.take()
+            raise ValueError("broken")
+
+    for _ in range(LIVE_AT_ONCE + 1):
+        with pytest.raises(ValueError, match="broken"):
+            fail()
