@@ -8,6 +8,7 @@ Every function is synchronous; the hub calls them from a thread of its own, in o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ from clusters import audit
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.status import refresh_health
 from opscenter.core import realtime
+
+logger = logging.getLogger(__name__)
 
 _OPEN_STATES = ("ready", "suspect")
 
@@ -241,11 +244,16 @@ def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> bool:
     up = TunnelSession.objects.filter(
         cluster_id=cluster_id, ended_at=None, state__in=_OPEN_STATES
     ).exists()
-    if not Cluster.objects.filter(id=cluster_id).exists():
+    name = Cluster.objects.filter(id=cluster_id).values_list("name", flat=True).first()
+    if name is None:
         return False
     status, _ = ClusterStatus.objects.select_for_update().get_or_create(cluster_id=cluster_id)
     changed = status.tunnel_up != up
     if changed:
+        if up:
+            logger.info("tunnel of %s is up", name)
+        else:
+            logger.info("tunnel of %s is down: %s", name, reason or "no session serves")
         status.tunnel_up = up
         status.tunnel_since = at
     if up:

@@ -124,7 +124,7 @@ class Hub:
             await self.stop(drain_seconds=0)
             raise
         if stale:
-            logger.warning("%d sessions of an earlier run were left open; closed now", stale)
+            logger.info("sessions that an earlier run left open, closed now: %d", stale)
         for loop in (
             self.recorder.run(),
             self._every(_HEARTBEAT_SECONDS, self._heartbeat),
