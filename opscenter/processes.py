@@ -16,7 +16,7 @@ from opscenter.child import Command
 from opscenter.core.heartbeats import read_heartbeats, redis_client
 from opscenter.local_agent import agent_command
 from opscenter.preflight import Listener, reachable_host
-from opscenter.redis_binary import RedisBinary, redis_arguments
+from opscenter.redis_binary import RedisBinary, is_news, redis_arguments
 
 # Order of start, and what `manage.py up --only` accepts.
 NAMES = ("redis", "web", "hub", "worker", "beat", "agent")
@@ -35,6 +35,7 @@ class Process:
     needs: tuple[str, ...] = ()
     is_ready: Callable[[], Awaitable[bool]] | None = None  # None: once it runs
     last_sign: Callable[[], Awaitable[float | None]] | None = None  # Unix s; None: not watched
+    is_news: Callable[[str], bool] | None = None  # which lines are passed on; None: all
 
 
 def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Process]:
@@ -56,7 +57,13 @@ def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Pr
     }
     if redis is not None:
         command = _fixed(Command(redis_arguments(redis, socket_path())))
-        known["redis"] = Process("redis", command, (), is_redis_ready, _probe_sign(is_redis_ready))
+        known["redis"] = Process(
+            "redis",
+            command,
+            is_ready=is_redis_ready,
+            last_sign=_probe_sign(is_redis_ready),
+            is_news=None if settings.LOG_LEVEL == "DEBUG" else is_news,
+        )
     return [known[name] for name in NAMES if name in names and name in known]
 
 

