@@ -49,6 +49,7 @@ _LABEL_VALUE_LENGTH = 100
 _CUSTOMER_NAME_LENGTH = 100
 _KEY_TYPE = b"ssh-ed25519"
 _USED = "The join token was used already; ask for a new one."
+_CLOCK_SLACK = timedelta(seconds=10)  # a key is stored a moment after its token is taken
 _KEY_BLOB_BYTES = 51  # length-prefixed type name (4 + 11) and key (4 + 32)
 
 
@@ -199,6 +200,21 @@ def issue_join_token(cluster: Cluster, *, actor: Actor, now: datetime | None = N
         )
         audit.record("join_token.create", actor=actor, cluster_id=cluster.pk, now=now)
     return token
+
+
+def join_token_lives(cluster: Cluster, token: str, *, now: datetime | None = None) -> bool:
+    """Return whether :func:`enrol` still answers to a token, at least for the cluster's own key.
+
+    A used one does so only while no newer key has taken the place of the one that it brought.
+    """
+    now = now or datetime.now(UTC)
+    join = JoinToken.objects.filter(
+        cluster=cluster, digest=_digest(token), expires_at__gt=now
+    ).first()
+    if join is None or join.used_at is None:
+        return join is not None
+    newer = cluster.keys.filter(created_at__gt=join.used_at + _CLOCK_SLACK)
+    return cluster.status == Cluster.Status.ACTIVE and not newer.exists()
 
 
 def enrol(

@@ -13,7 +13,6 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from clusters import services
 from clusters.hostkey import host_key_fingerprint
@@ -24,6 +23,7 @@ from opscenter.preflight import reachable_host
 NAME = "this-machine"
 _ACTOR = "manage.py up"  # as the audit log names it
 logger = logging.getLogger(__name__)
+_tokens: dict[UUID, str] = {}  # in the supervisor's memory only; one entry
 
 
 def agent_directory() -> Path:
@@ -61,12 +61,24 @@ def _enrolment(cluster: Cluster | None) -> dict[str, str]:
     (agent_directory() / "enrolment.json").unlink(missing_ok=True)
     if cluster is None:
         cluster = services.create_cluster(name=NAME, actor=_ACTOR)
-    token = services.issue_join_token(cluster, actor=_ACTOR, now=timezone.now())
     return {
         "OPSCENTER_AGENT_URL": _web_url(),
-        "OPSCENTER_AGENT_TOKEN": token,
+        "OPSCENTER_AGENT_TOKEN": _token(cluster),
         "OPSCENTER_AGENT_HUB_KEY": host_key_fingerprint(),
     }
+
+
+def _token(cluster: Cluster) -> str:
+    """Return the join token of this run of the supervisor; issue one if there is no good one.
+
+    An agent that dies again and again before it has enrolled gets the same one each time. One
+    that died after the centre had taken the token is answered again, as it has the same key.
+    """
+    kept = _tokens.get(cluster.pk)
+    if kept is None or not services.join_token_lives(cluster, kept):
+        _tokens.clear()
+        kept = _tokens[cluster.pk] = services.issue_join_token(cluster, actor=_ACTOR)
+    return kept
 
 
 def _web_url() -> str:
@@ -79,7 +91,7 @@ def _enrolled_cluster() -> Cluster | None:
     """Return the cluster of the kept enrolment; None if there is none or its cluster is gone."""
     path = agent_directory() / "enrolment.json"
     try:
-        cluster_id = UUID(json.loads(path.read_text(encoding="utf-8"))["cluster_id"])
+        cluster_id = UUID(str(json.loads(path.read_text(encoding="utf-8"))["cluster_id"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as exc:

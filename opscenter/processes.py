@@ -104,9 +104,18 @@ def _web() -> Command:
             # Open sockets would hold up the stop; our pages open them again by themselves.
             *("--timeout-graceful-shutdown", "2"),
             *("--ws-max-size", "65536", "--limit-concurrency", "1000"),
+            *("--http", "opscenter.http_protocol:BoundedProtocol"),
+            *_forwarding(),
             *("--no-access-log", "--no-server-header", "--log-level", "warning"),
         )
     )
+
+
+def _forwarding() -> tuple[str, ...]:
+    """Return whose X-Forwarded-For uvicorn believes; said always, its own default is loopback."""
+    if not settings.TRUSTED_PROXIES:
+        return ("--no-proxy-headers",)
+    return ("--proxy-headers", "--forwarded-allow-ips", ",".join(settings.TRUSTED_PROXIES))
 
 
 def _worker() -> Command:

@@ -22,6 +22,7 @@ from opscenter.core.paths import (
     read_or_create_secret,
     runtime_directory,
 )
+from opscenter.preflight import is_loopback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -49,12 +50,18 @@ ALLOWED_HOSTS = [
     "127.0.0.1",
     "localhost",
 ]
+SECURE = urlsplit(PUBLIC_URL).scheme == "https"
+# Whose X-Forwarded-For and -Proto the web process believes. A centre for this machine alone has
+# no proxy, and whoever is on it could otherwise pretend any address to throttles and audit log.
+TRUSTED_PROXIES = env_list(
+    "OPSCENTER_TRUSTED_PROXIES", () if is_loopback(PUBLIC_HOST) else ("127.0.0.1", "::1")
+)
 _PUBLIC_ORIGIN = f"{urlsplit(PUBLIC_URL).scheme}://{urlsplit(PUBLIC_URL).netloc}"
 TRUSTED_ORIGINS = sorted(
     {
         _PUBLIC_ORIGIN,
-        f"http://127.0.0.1:{WEB_PORT}",
-        f"http://localhost:{WEB_PORT}",
+        # Behind TLS, a page of some other program on an operator's own machine is a stranger.
+        *(() if SECURE else (f"http://127.0.0.1:{WEB_PORT}", f"http://localhost:{WEB_PORT}")),
         *env_list("OPSCENTER_TRUSTED_ORIGINS"),
     }
 )
@@ -79,12 +86,16 @@ HUB_MAX_STREAMS = env_int("OPSCENTER_HUB_MAX_STREAMS", 8, low=1, high=32)
 HUB_HANDSHAKES_PER_ADDRESS = env_int("OPSCENTER_HUB_HANDSHAKES_PER_ADDRESS", 20, low=1, high=150)
 # Load balancers whose X-Forwarded-For is believed on the WebSocket address.
 HUB_TRUSTED_PROXIES = env_list("OPSCENTER_HUB_TRUSTED_PROXIES")
-for _network in HUB_TRUSTED_PROXIES:
-    try:
-        ip_network(_network, strict=False)
-    except ValueError as _exc:
-        _msg = f"OPSCENTER_HUB_TRUSTED_PROXIES: {_network!r} is no address or network"
-        raise ImproperlyConfigured(_msg) from _exc
+for _variable, _networks in (
+    ("OPSCENTER_TRUSTED_PROXIES", TRUSTED_PROXIES),
+    ("OPSCENTER_HUB_TRUSTED_PROXIES", HUB_TRUSTED_PROXIES),
+):
+    for _network in _networks:
+        try:
+            ip_network(_network, strict=False)
+        except ValueError as _exc:
+            _msg = f"{_variable}: {_network!r} is no address or network"
+            raise ImproperlyConfigured(_msg) from _exc
 # Where workers reach the hub's gateway: unix:///path or tcp://host:port.
 GATEWAY_URL = env_str("OPSCENTER_GATEWAY_URL") or f"unix://{RUNTIME_DIR / 'gateway.sock'}"
 
@@ -281,7 +292,6 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 
-SECURE = urlsplit(PUBLIC_URL).scheme == "https"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_NAME = "__Host-opscenter" if SECURE else "opscenter"
 CSRF_COOKIE_NAME = "__Host-opscenter-csrf" if SECURE else "opscenter-csrf"
@@ -292,6 +302,11 @@ SESSION_SAVE_EVERY_REQUEST = False
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
+SECURE_SSL_REDIRECT = SECURE
+# Asked from this machine without TLS: probes, Prometheus, the local agent's enrolment.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^api/v1/agents/enrol/?$"]
+# Other names below the domain are not ours to bind to TLS, nor is the browsers' preload list.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -11,6 +11,8 @@ Layout, below ``OPSCENTER_DATA_DIR`` (mode 0700)::
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -35,11 +37,18 @@ def ensure_private_directory(path: Path, variable: str) -> Path:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o077:
+        found = path.stat()
+        if found.st_uid == os.getuid() and found.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as exc:
         msg = f"{variable}: the directory {path} cannot be made: {exc.strerror}"
         raise ImproperlyConfigured(msg) from exc
+    # Who owns a directory may replace every file in it. Volumes of containers are root's.
+    if found.st_uid not in (os.getuid(), 0) or (
+        found.st_uid != os.getuid() and found.st_mode & 0o002
+    ):
+        msg = f"{variable}: the directory {path} belongs to user {found.st_uid} or is open to all"
+        raise ImproperlyConfigured(msg)
     if not os.access(path, os.W_OK | os.X_OK):
         msg = f"{variable}: the directory {path} is not writable for user {os.getuid()}"
         raise ImproperlyConfigured(msg)
@@ -53,18 +62,40 @@ def runtime_directory(data_dir: Path) -> Path:
     directory stands in, named by user and data directory so that every process finds the same.
 
     Raises:
-        ImproperlyConfigured: if the stand-in exists and belongs to another user.
+        ImproperlyConfigured: if the stand-in is a link or belongs to another user.
     """
     preferred = data_dir / "run"
     if len(os.fsencode(preferred)) <= _LONGEST_SOCKET_DIRECTORY:
         return ensure_private_directory(preferred, "OPSCENTER_DATA_DIR")
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
     fallback = Path(tempfile.gettempdir()) / f"opscenter-{os.getuid()}-{digest}"
-    ensure_private_directory(fallback, "TMPDIR")
-    if fallback.is_symlink() or fallback.stat().st_uid != os.getuid():
-        msg = f"{fallback} belongs to another user; set OPSCENTER_DATA_DIR to a shorter path"
-        raise ImproperlyConfigured(msg)
+    _ensure_own_directory(fallback)
     return fallback
+
+
+def _ensure_own_directory(path: Path) -> None:
+    """Make a directory where others may have put something under its name before.
+
+    Nothing is followed: a link of somebody else would have us change what it leads to. Once it
+    is ours, the sticky bit of the temporary directory keeps it there.
+
+    Raises:
+        ImproperlyConfigured: if it is a link, no directory, or not ours alone.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            found = os.fstat(descriptor)
+            if found.st_uid != os.getuid():
+                raise PermissionError(errno.EACCES, "it belongs to another user")
+            os.fchmod(descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        msg = f"{path} cannot be used ({exc.strerror}); set OPSCENTER_DATA_DIR to a shorter path"
+        raise ImproperlyConfigured(msg) from exc
 
 
 def read_or_create_secret(path: Path) -> str:

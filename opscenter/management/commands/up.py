@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until stopped. Exit code 2: something that a person has to change first."""
+        os.umask(0o077)  # also of the children: nothing here is for other users
         only: str | None = options["only"]
         names: tuple[str, ...] = (only,) if only else NAMES
         if options["no_local_agent"]:

@@ -1,0 +1,136 @@
+"""Strangers who hold connections open are let go, on a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from opscenter.http_protocol import BoundedProtocol, _open, is_trusted_proxy
+from opscenter.processes import _forwarding
+
+GIVE_UP_SECONDS = 20
+
+
+class Impatient(BoundedProtocol):
+    request_seconds = 0.3
+    answer_seconds = 0.3
+    per_address = 3
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Read the body, then answer; /endless never ends its answer."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/endless":
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await asyncio.sleep(GIVE_UP_SECONDS)
+    await send({"type": "http.response.body", "body": b"good"})
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[int]:
+    config = uvicorn.Config(
+        app, port=0, http=Impatient, lifespan="off", log_level="critical",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    running = uvicorn.Server(config)
+    task = asyncio.create_task(running.serve())
+    while not running.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield running.servers[0].sockets[0].getsockname()[1]
+    finally:
+        running.should_exit = True
+        await task
+
+
+async def say(port: int, text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    return reader, writer
+
+
+async def until_closed(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"", b"GET / HTTP/1.1\r\nHost: x",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+    ],
+)  # fmt: skip
+async def test_a_request_that_never_ends_loses_its_connection(start):
+    async with server() as port:
+        reader, writer = await say(port, start)
+        assert await until_closed(reader) == b""
+        writer.close()
+    assert not _open
+
+
+async def test_bytes_that_trickle_in_do_not_wind_the_clock_up():
+    async with server() as port:
+        reader, writer = await say(port, b"GET / HTTP/1.1\r\nX: ")
+        gone = asyncio.create_task(until_closed(reader))
+        while not gone.done():
+            writer.write(b"a")
+            await asyncio.sleep(0.05)
+        assert gone.result() == b""
+        writer.close()
+
+
+async def test_an_answer_that_is_never_taken_or_never_ends_loses_its_connection():
+    async with server() as port:
+        reader, writer = await say(port, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await until_closed(reader)).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_requests_in_time_are_answered_one_after_the_other_on_one_connection():
+    async with server() as port:
+        reader, writer = await say(port, b"")
+        for _ in range(4):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert b"good" in await reader.readuntil(b"0\r\n\r\n")
+            await asyncio.sleep(0.15)
+        writer.close()
+
+
+async def test_one_address_holds_only_so_many_connections_and_a_proxy_any_number(settings):
+    settings.TRUSTED_PROXIES = []
+    async with server() as port:
+        held = [await say(port, b"G") for _ in range(3)]
+        reader, writer = await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await until_closed(reader) == b""
+        settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
+        reader, proxied = await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        for _, each in [*held, (reader, writer), (reader, proxied)]:
+            each.close()
+
+
+@pytest.mark.parametrize("address", ["", "testclient", "192.0.2.7", "::1"])
+def test_an_address_that_is_not_named_is_no_proxy(settings, address):
+    settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]
+    assert not is_trusted_proxy(address)
+    assert is_trusted_proxy("10.2.3.4")
+
+
+def test_uvicorn_is_always_told_whose_forwarding_headers_to_believe(settings):
+    settings.TRUSTED_PROXIES = []
+    assert _forwarding() == ("--no-proxy-headers",)
+    settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]
+    assert _forwarding()[-1] == "127.0.0.1,10.0.0.0/8"

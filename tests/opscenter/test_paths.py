@@ -1,0 +1,74 @@
+"""The data directory and its stand-in for sockets, against other users of the machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from opscenter.core import paths
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    place = tmp_path / "tmp"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
+
+
+@pytest.fixture
+def long_path(tmp_path) -> Path:
+    return tmp_path / ("d" * 120)
+
+
+def test_sockets_are_kept_in_the_data_directory_where_their_names_fit():
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        assert paths.runtime_directory(Path(short)) == Path(short) / "run"
+        assert (Path(short) / "run").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_long_path_has_a_private_stand_in_that_every_process_finds(temporary, long_path):
+    found = paths.runtime_directory(long_path)
+    assert found.parent == temporary
+    assert found.stat().st_mode & 0o777 == 0o700
+    found.chmod(0o755)
+    assert paths.runtime_directory(long_path) == found
+    assert found.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_under_the_stand_ins_name_is_not_followed(temporary, long_path, tmp_path):
+    name = paths.runtime_directory(long_path)
+    name.rmdir()
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o755)
+    victim.chmod(0o755)
+    name.symlink_to(victim)
+    with pytest.raises(ImproperlyConfigured, match="set OPSCENTER_DATA_DIR to a shorter path"):
+        paths.runtime_directory(long_path)
+    assert victim.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_file_under_the_stand_ins_name_is_refused(temporary, long_path):
+    name = paths.runtime_directory(long_path)
+    name.rmdir()
+    name.write_text("")
+    with pytest.raises(ImproperlyConfigured, match="cannot be used"):
+        paths.runtime_directory(long_path)
+
+
+def test_a_directory_of_somebody_else_is_refused(temporary, long_path, tmp_path, monkeypatch):
+    paths.runtime_directory(long_path)
+    (tmp_path / "data").mkdir(mode=0o777)
+    someone = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: someone)
+    name = next(temporary.iterdir())
+    name.rename(temporary / name.name.replace(f"-{someone - 1}-", f"-{someone}-"))
+    with pytest.raises(ImproperlyConfigured, match="belongs to another user"):
+        paths.runtime_directory(long_path)
+    (tmp_path / "data").chmod(0o777)
+    with pytest.raises(ImproperlyConfigured, match="OPSCENTER_DATA_DIR: the directory"):
+        paths.ensure_private_directory(tmp_path / "data", "OPSCENTER_DATA_DIR")
