@@ -6,6 +6,7 @@ carry their unit in the name.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,7 +17,18 @@ import plotly
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from opscenter.core.env import env_bool, env_choice, env_int, env_list, env_secret, env_str
+from opscenter.core.env import (
+    env_bool,
+    env_choice,
+    env_host_port,
+    env_int,
+    env_list,
+    env_secret,
+    env_str,
+    env_url,
+    is_host,
+    is_url,
+)
 from opscenter.core.paths import (
     ensure_private_directory,
     read_or_create_secret,
@@ -38,11 +50,14 @@ DEBUG = env_bool("OPSCENTER_DEBUG", default=False)
 # --- Addresses -------------------------------------------------------------------------------
 WEB_HOST = env_str("OPSCENTER_HOST", "127.0.0.1")
 WEB_PORT = env_int("OPSCENTER_PORT", 8000, low=1, high=65535)
-PUBLIC_URL = env_str("OPSCENTER_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}").rstrip("/")
-if urlsplit(PUBLIC_URL).scheme not in ("http", "https") or not urlsplit(PUBLIC_URL).hostname:
-    _msg = f"OPSCENTER_PUBLIC_URL={PUBLIC_URL!r} is not an http or https address"
-    raise ImproperlyConfigured(_msg)
+PUBLIC_URL = env_url(
+    "OPSCENTER_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}", ("http", "https")
+).rstrip("/")
 PUBLIC_HOST = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
+for _host in env_list("OPSCENTER_ALLOWED_HOSTS"):
+    if not is_host(_host):
+        _msg = f"OPSCENTER_ALLOWED_HOSTS: {_host!r} is not a host name"
+        raise ImproperlyConfigured(_msg)
 ALLOWED_HOSTS = [
     *env_list("OPSCENTER_ALLOWED_HOSTS"),
     PUBLIC_HOST,
@@ -57,6 +72,10 @@ TRUSTED_PROXIES = env_list(
     "OPSCENTER_TRUSTED_PROXIES", () if is_loopback(PUBLIC_HOST) else ("127.0.0.1", "::1")
 )
 _PUBLIC_ORIGIN = f"{urlsplit(PUBLIC_URL).scheme}://{urlsplit(PUBLIC_URL).netloc}"
+for _origin in env_list("OPSCENTER_TRUSTED_ORIGINS"):
+    if not is_url(_origin, ("http", "https")) or urlsplit(_origin).path:
+        _msg = f"OPSCENTER_TRUSTED_ORIGINS: {_origin!r} is not like https://host"
+        raise ImproperlyConfigured(_msg)
 TRUSTED_ORIGINS = sorted(
     {
         _PUBLIC_ORIGIN,
@@ -69,15 +88,19 @@ CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
 
 # --- The hub ---------------------------------------------------------------------------------
 HUB_ID = env_str("OPSCENTER_HUB_ID", "hub-1")
+if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", HUB_ID):
+    _msg = (
+        f"OPSCENTER_HUB_ID={HUB_ID!r} is not 1 to 40 letters, digits, dots, dashes or underscores"
+    )
+    raise ImproperlyConfigured(_msg)
 HUB_HOST = env_str("OPSCENTER_HUB_HOST", "127.0.0.1")
 HUB_PORT = env_int("OPSCENTER_HUB_PORT", 2222, low=1, high=65535)
 HUB_WS_PORT = env_int("OPSCENTER_HUB_WS_PORT", 2280, low=1, high=65535)
 # What agents are told to dial: host:port of the SSH listener, and the WebSocket address.
-HUB_PUBLIC_ADDRESS = env_str(
-    "OPSCENTER_HUB_PUBLIC_ADDRESS", f"{urlsplit(PUBLIC_URL).hostname}:{HUB_PORT}"
-)
-HUB_PUBLIC_WS_URL = env_str(
-    "OPSCENTER_HUB_PUBLIC_WS_URL", f"ws://{urlsplit(PUBLIC_URL).hostname}:{HUB_WS_PORT}/tunnel"
+_hub_host = f"[{PUBLIC_HOST}]" if ":" in PUBLIC_HOST else PUBLIC_HOST
+HUB_PUBLIC_ADDRESS = env_host_port("OPSCENTER_HUB_PUBLIC_ADDRESS", f"{_hub_host}:{HUB_PORT}")
+HUB_PUBLIC_WS_URL = env_url(
+    "OPSCENTER_HUB_PUBLIC_WS_URL", f"ws://{_hub_host}:{HUB_WS_PORT}/tunnel", ("ws", "wss")
 )
 HUB_HOST_KEY_PATH = Path(env_str("OPSCENTER_HUB_HOST_KEY_FILE") or DATA_DIR / "hub_host_key")
 HUB_KEEPALIVE_SECONDS = env_int("OPSCENTER_HUB_KEEPALIVE_SECONDS", 15, low=1, high=300)
@@ -98,6 +121,11 @@ for _variable, _networks in (
             raise ImproperlyConfigured(_msg) from _exc
 # Where workers reach the hub's gateway: unix:///path or tcp://host:port.
 GATEWAY_URL = env_str("OPSCENTER_GATEWAY_URL") or f"unix://{RUNTIME_DIR / 'gateway.sock'}"
+if not GATEWAY_URL.startswith("unix:///") and not (
+    is_url(GATEWAY_URL, ("tcp",)) and urlsplit(GATEWAY_URL).port
+):
+    _msg = f"OPSCENTER_GATEWAY_URL={GATEWAY_URL!r} is neither unix:///path nor tcp://host:port"
+    raise ImproperlyConfigured(_msg)
 
 # --- Pulls -----------------------------------------------------------------------------------
 METRICS_STORE = env_choice("METRICS_STORE", "sqlite", ("sqlite",))

@@ -9,12 +9,18 @@ name, so that the start fails with one clear line.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
+# What may stand in an address: no blanks, no control characters, nothing beyond ASCII.
+_ADDRESS = re.compile(r"[!-~]+")
+# A host name or an address of either family, with Django's leading dot for all below a domain.
+_HOST = re.compile(r"\*|\.?[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:.]+\]?")
 
 
 def env_str(name: str, default: str = "") -> str:
@@ -79,6 +85,54 @@ def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     if raw is None:
         return list(default)
     return [part.strip() for part in raw.split(",") if part.strip()]
+
+
+def env_url(name: str, default: str, schemes: tuple[str, ...]) -> str:
+    """Return the variable if it is an address ``scheme://host`` with one of ``schemes``.
+
+    Raises:
+        ImproperlyConfigured: otherwise, naming the schemes.
+    """
+    value = env_str(name) or default
+    if not is_url(value, schemes):
+        wanted = " or ".join(f"{scheme}://host" for scheme in schemes)
+        msg = f"{name}={value!r} is not an address like {wanted}"
+        raise ImproperlyConfigured(msg)
+    return value
+
+
+def is_url(value: str, schemes: tuple[str, ...]) -> bool:
+    """Return whether ``value`` is an address of one of ``schemes``, with a usable host and port."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    return bool(
+        _ADDRESS.fullmatch(value)
+        and parts.scheme in schemes
+        and parts.hostname
+        and _HOST.fullmatch(parts.hostname)
+        and port != 0
+    )
+
+
+def is_host(value: str) -> bool:
+    """Return whether ``value`` may stand in Django's ALLOWED_HOSTS."""
+    return bool(_HOST.fullmatch(value))
+
+
+def env_host_port(name: str, default: str) -> str:
+    """Return the variable if it is ``host:port``; an IPv6 host stands in brackets.
+
+    Raises:
+        ImproperlyConfigured: otherwise.
+    """
+    value = env_str(name) or default
+    if is_url(f"tcp://{value}", ("tcp",)) and re.search(r":\d+$", value):
+        return value
+    msg = f"{name}={value!r} is not like host:port"
+    raise ImproperlyConfigured(msg)
 
 
 def env_secret(name: str) -> str | None:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from agent import config as agent_config
+from tests.centre import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("opscenter", "clusters", "metrics", "agent")
 DOCUMENT = ROOT / "docs" / "configuration.md"
-READERS = {"env_str", "env_bool", "env_int", "env_float", "env_choice", "env_list", "env_secret"}
+READERS = {
+    *("env_str", "env_bool", "env_int", "env_float", "env_choice", "env_list", "env_secret"),
+    *("env_url", "env_host_port"),
+}
+# What any text is good for, and what shows only when it is used: `manage.py up` looks at these.
+UNCHECKED = {
+    *("OPSCENTER_DATA_DIR", "OPSCENTER_STATIC_ROOT", "OPSCENTER_SECRET_KEY"),
+    *("OPSCENTER_ADMIN_PASSWORD", "OPSCENTER_ADMIN_PASSWORD_FILE"),
+    *("DATABASE_PASSWORD", "DATABASE_PASSWORD_FILE", "REDIS_URL"),
+    *("OPSCENTER_HOST", "OPSCENTER_HUB_HOST", "OPSCENTER_HUB_HOST_KEY_FILE"),
+}
 NAME = re.compile(r"[A-Z][A-Z0-9_]{2,}\Z")
 
 
@@ -101,3 +115,31 @@ def test_no_variable_is_documented_twice():
 )
 def test_the_collector_sees_every_way_to_read_one(source, names):
     assert set(names_read_by(ast.parse(source))) == names
+
+
+def complaint(variable: str, directory: Path) -> str:
+    """Return what the settings say to nonsense in a variable: the last line of the error."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import opscenter.settings"],
+        env=clean_environment(OPSCENTER_DATA_DIR=str(directory), **{variable: "n0nsense %:??/-"}),
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.stderr.strip().rsplit("\n", 1)[-1]
+
+
+def test_nonsense_in_any_variable_of_the_centre_is_refused_by_name(tmp_path):
+    names = [
+        name
+        for name in documented()
+        if name.startswith(("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_"))
+        and not name.startswith("OPSCENTER_AGENT_")
+        and name not in UNCHECKED
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        said = dict(
+            zip(names, pool.map(lambda name: complaint(name, tmp_path), names), strict=True)
+        )
+    assert len(said) > 25
+    assert {
+        name: line for name, line in said.items() if f"ImproperlyConfigured: {name}" not in line
+    } == {}
