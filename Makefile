@@ -30,7 +30,7 @@ lint: $(VENV)/dev.stamp ## Check style, types, import contracts, templates and m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy opscenter clusters metrics agent
 	$(BIN)/lint-imports
-	$(BIN)/djlint --check --lint templates
+	$(BIN)/djlint --lint templates
 	OPSCENTER_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py makemigrations --check --dry-run
 
 test: test-sqlite test-postgresql ## Run all tests: on SQLite, then those that use the database on PostgreSQL
