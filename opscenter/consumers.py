@@ -7,7 +7,8 @@ socket opens, every :data:`RECHECK_SECONDS`, and at once when the user's group i
 socket closes.
 
 Close codes: 4401 not signed in (any more), 4404 the cluster is not to be seen (any more), 4408 the
-browser reads too slowly, 1009 it sent more than a socket of ours needs, 1011 Redis is away.
+browser reads too slowly, 4429 the user holds too many sockets, 1009 it sent more than a socket of
+ours needs, 1011 Redis or the database is away.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from types import SimpleNamespace
@@ -30,6 +32,7 @@ from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from clusters import access
@@ -44,7 +47,11 @@ SEND_SECONDS = 10
 MAX_FRAME_BYTES = 1024
 MAX_WAITING = 5000
 
-NOT_SIGNED_IN, NOT_VISIBLE, TOO_SLOW, TOO_BIG, BROKEN = 4401, 4404, 4408, 1009, 1011
+MAX_SOCKETS = 64  # of one user, in this web process: one user must not use up everybody's
+
+NOT_SIGNED_IN, NOT_VISIBLE, TOO_SLOW, TOO_MANY = 4401, 4404, 4408, 4429
+TOO_BIG, BROKEN = 1009, 1011
+_sockets: Counter[int] = Counter()  # by user id
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -53,6 +60,17 @@ class LiveConsumer(AsyncWebsocketConsumer):
     recheck_seconds: float = RECHECK_SECONDS
     beat_seconds: float = BEAT_SECONDS
     send_seconds: float = SEND_SECONDS
+    counted: int | None = None  # the user that the socket counts for
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve the socket; whatever ends it, it counts no more."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.counted is not None:
+                _sockets[self.counted] -= 1
+                if not _sockets[self.counted]:
+                    del _sockets[self.counted]
 
     async def connect(self) -> None:
         """Accept, and close at once with the reason where the user may not listen.
@@ -65,6 +83,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.jobs: list[asyncio.Task[None]] = []
         await self.accept()
         if not await self._check():
+            return
+        if not self._count():
+            await self.close(TOO_MANY)
             return
         await self._send({"type": "hello", "now": time.time()})
         for job in (self._send_waiting, self._beat, self._recheck):
@@ -104,15 +125,22 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _check(self) -> bool:
         """Join what the user may hear now and leave the rest; close where nothing is left."""
-        user = await database_sync_to_async(session_user)(self.scope)
-        if not isinstance(user, AbstractBaseUser):
+        try:
+            user = await database_sync_to_async(session_user)(self.scope)
+            wanted = await self.wanted_groups(user) if user is not None else None
+        except DatabaseError as exc:
+            # Not known to be allowed is not allowed; the page comes back by itself.
+            logger.warning("a live page cannot be checked: %s", exc)
+            await self.close(BROKEN)
+            return False
+        if user is None:
             await self.close(NOT_SIGNED_IN)
             return False
-        wanted = await self.wanted_groups(user)
         if wanted is None:
             await self.close(NOT_VISIBLE)
             return False
-        wanted.add(user_group(cast("int", user.pk)))
+        self.user_id = cast("int", user.pk)
+        wanted.add(user_group(self.user_id))
         try:
             for group in wanted - self.groups_joined:
                 await self.channel_layer.group_add(group, self.channel_name)
@@ -123,6 +151,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.close(BROKEN)
             return False
         self.groups_joined = wanted
+        return True
+
+    def _count(self) -> bool:
+        """Count this socket; False if its user holds too many already."""
+        if _sockets[self.user_id] >= MAX_SOCKETS:
+            return False
+        self.counted = self.user_id
+        _sockets[self.user_id] += 1
         return True
 
     async def _send_waiting(self) -> None:

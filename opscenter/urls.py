@@ -38,7 +38,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.MetricsView.as_view(), name="metrics"),
     path("admin/", admin.site.urls),
-    path("accounts/", include("allauth.urls")),
+    path("accounts/", include("opscenter.account_urls")),
     path("api/v1/", include((api_patterns, "api"))),
 ]
 

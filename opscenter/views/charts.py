@@ -9,11 +9,12 @@ from io import StringIO
 from typing import Any, cast
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.text import slugify
 
-from clusters import access
+from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
 from metrics.catalog import Kind
@@ -46,6 +47,12 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
         for field in found.fields
     }
     if form == "csv":
+        what = {"kind": kind, "ns": key.ns[:300], "name": key.name[:300], "panel": found.name}
+        span = {"start": chosen.start, "end": chosen.end}
+        audit.record(
+            "data.export", actor=cast("User", request.user), cluster_id=cluster.pk,
+            detail=what | span,
+        )  # fmt: skip
         return _csv(cluster, key, found, answers)
     if form == "html":
         return _table(request, found, answers)

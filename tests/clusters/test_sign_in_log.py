@@ -25,3 +25,14 @@ def test_a_wrong_password_is_written_down_without_it(client, operator):
     line = AuditEvent.objects.get()
     assert (line.actor, line.ok, line.detail["user"]) == ("visitor", False, "operator")
     assert "guess" not in str(line.detail)
+
+
+def test_an_export_is_written_down_with_what_and_of_when(client, viewer, cluster):
+    client.post(URL, {"login": "viewer", "password": PASSWORD})
+    address = f"/clusters/{cluster.pk}/chart/cpu.csv?kind=node&name=node-1&range=1h"
+    assert client.get(address).status_code == 200
+    assert client.get(address.replace(".csv", ".json")).status_code == 200
+    (line,) = AuditEvent.objects.filter(action="data.export")
+    assert (line.actor, line.cluster_id) == ("viewer", cluster.pk)
+    assert (line.detail["kind"], line.detail["name"]) == ("node", "node-1")
+    assert line.detail["end"] - line.detail["start"] == 3600

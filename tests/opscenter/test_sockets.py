@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from types import SimpleNamespace
 
 import orjson
@@ -12,6 +13,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
 
 from clusters.models import Cluster
@@ -189,4 +191,35 @@ async def test_a_beat_carries_the_server_time(cast, monkeypatch):
     beat = await hear(socket)
     assert beat["type"] == "beat"
     assert beat["now"] > 1_700_000_000
+    await socket.disconnect()
+
+
+async def test_one_user_holds_only_so_many_sockets(cast, monkeypatch):
+    monkeypatch.setattr(consumers, "MAX_SOCKETS", 2)
+    monkeypatch.setattr(consumers, "_sockets", Counter())
+    held = [(await listen("/ws/fleet/", cast.viewer))[0] for _ in range(2)]
+    for socket in held:
+        assert orjson.loads(await socket.text())["type"] == "hello"
+    refused, _ = await listen("/ws/fleet/", cast.viewer)
+    assert (await refused.receive_output(timeout=10))["code"] == consumers.TOO_MANY
+    other, _ = await listen("/ws/fleet/", cast.operator)
+    assert orjson.loads(await other.text())["type"] == "hello"
+    for socket in (*held, refused, other):
+        await socket.disconnect()
+    assert not consumers._sockets
+    again, _ = await listen("/ws/fleet/", cast.viewer)
+    assert orjson.loads(await again.text())["type"] == "hello"
+    await again.disconnect()
+
+
+async def test_a_socket_that_cannot_be_checked_is_closed_and_not_left_open(cast, monkeypatch):
+    socket, _ = await listen("/ws/fleet/", cast.viewer)
+    await socket.text()
+
+    def away(scope):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(consumers, "session_user", away)
+    await get_channel_layer().group_send(user_group(cast.viewer.pk), {"type": "user.changed"})
+    assert (await socket.receive_output(timeout=10))["code"] == consumers.BROKEN
     await socket.disconnect()

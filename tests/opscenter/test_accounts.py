@@ -1,0 +1,145 @@
+"""The account pages against strangers, and what they leave in the audit log."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+from django.urls import reverse
+
+from clusters.access import OPERATORS
+from clusters.models import AuditEvent
+from tests.factories import PASSWORD, UserFactory
+
+pytestmark = pytest.mark.django_db
+LOGIN = "/accounts/login/"
+SECRET = "JBSWY3DPEHPK3PXP"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "signup/", "email/", "confirm-email/", "confirm-email/abc/", "password/set/",
+        "password/reset/", "password/reset/done/", "password/reset/key/1-abc/", "login/code/",
+        "social/login/cancelled/", "3rdparty/",
+    ],
+)  # fmt: skip
+def test_pages_that_need_mail_or_let_strangers_in_are_not_there(client, operator, path):
+    for _ in range(2):
+        assert client.get(f"/accounts/{path}").status_code == 404
+        assert client.post(f"/accounts/{path}", {"email": "a@example.org"}).status_code == 404
+        client.force_login(operator, backend="django.contrib.auth.backends.ModelBackend")
+
+
+@pytest.mark.parametrize("path", ["password/change/", "2fa/", "reauthenticate/"])
+def test_the_pages_of_oneself_open_and_lead_to_no_closed_one(client, operator, path):
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    page = client.get(f"/accounts/{path}", follow=True).content.decode()
+    assert "/password/reset/" not in page
+    assert "/accounts/email/" not in page
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)",
+     "https:evil.example", "\thttps://evil.example"],
+)  # fmt: skip
+def test_a_sign_in_leads_nowhere_else(client, operator, target):
+    sent = {"login": "operator", "password": PASSWORD, "next": target}
+    assert client.post(LOGIN, sent)["location"] == "/"
+
+
+def test_wrong_guesses_of_a_stranger_do_not_keep_the_user_out(client, operator):
+    for number in range(12):
+        cache.clear()  # as from many addresses, or slowly
+        sent = {"login": "operator", "password": f"wrong {number}"}
+        client.post(LOGIN, sent, REMOTE_ADDR="203.0.113.9")
+    here = {"login": "operator", "password": PASSWORD}
+    assert client.post(LOGIN, here, REMOTE_ADDR="203.0.113.9").status_code != 302
+    assert client.post(LOGIN, here, REMOTE_ADDR="192.0.2.1").status_code == 302
+    assert AuditEvent.objects.filter(action="user.lock_out", ok=False).exists()
+
+
+def test_guesses_from_one_address_are_slowed_whatever_it_forwards(client, operator):
+    told = ""
+    for number in range(12):
+        told = client.post(
+            LOGIN,
+            {"login": f"user-{number}", "password": "wrong"},
+            HTTP_X_FORWARDED_FOR=f"10.0.0.{number}",
+        ).content.decode()
+    assert "Too many failed login attempts" in told
+
+
+def code_of(secret: str) -> str:
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30)))
+
+
+def test_second_factors_are_unreadable_in_the_database_and_work(client, operator):
+    TOTP.activate(operator, SECRET)
+    stored = str(Authenticator.objects.get().data)
+    assert SECRET not in stored
+    assert get_adapter().decrypt(Authenticator.objects.get().data["secret"]) == SECRET
+    assert client.post(LOGIN, {"login": "operator", "password": PASSWORD}).status_code == 302
+    assert client.get("/").status_code == 302  # not signed in yet
+    client.post("/accounts/2fa/authenticate/", {"code": "000000"})
+    line = AuditEvent.objects.get(action="second_factor.use")
+    assert (line.actor, line.ok) == ("operator", False)
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(SECRET)})
+    assert client.get("/").status_code == 200
+
+
+def test_a_changed_password_is_written_down_and_ends_other_sessions(client, operator):
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    other = type(client)()
+    other.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    new = "an even longer passphrase"
+    sent = {"oldpassword": PASSWORD, "password1": new, "password2": new}
+    assert client.post("/accounts/password/change/", sent).status_code == 302
+    assert AuditEvent.objects.filter(action="user.password", actor="operator").exists()
+    assert other.get("/").status_code == 302
+
+
+@pytest.fixture
+def as_admin(client, admin):
+    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def test_the_admin_shows_no_second_factor_and_writes_its_removal_down(as_admin, operator):
+    TOTP.activate(operator, SECRET)
+    row = Authenticator.objects.get()
+    page = as_admin.get(reverse("admin:mfa_authenticator_change", args=[row.pk]))
+    assert page.status_code == 200
+    assert row.data["secret"] not in page.content.decode()
+    as_admin.post(reverse("admin:mfa_authenticator_delete", args=[row.pk]), {"post": "yes"})
+    assert not Authenticator.objects.exists()
+    assert AuditEvent.objects.filter(action="admin.authenticator.delete", actor="admin").exists()
+
+
+def test_a_role_given_in_the_admin_is_written_down(as_admin):
+    user = UserFactory(username="newcomer")
+    group, _ = Group.objects.get_or_create(name=OPERATORS)
+    sent = {
+        "username": "newcomer", "is_active": "on", "groups": [group.pk],
+        "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00",
+    }  # fmt: skip
+    answer = as_admin.post(reverse("admin:auth_user_change", args=[user.pk]), sent)
+    assert answer.status_code == 302, answer.content
+    line = AuditEvent.objects.get(action="user.rights")
+    assert line.detail["groups"] == [OPERATORS]
+    assert (line.detail["superuser"], line.detail["active"]) == (False, True)
+
+
+def test_a_password_set_in_the_admin_is_written_down_without_it(as_admin, operator):
+    new = "set by the administrator"
+    address = reverse("admin:auth_user_password_change", args=[operator.pk])
+    answer = as_admin.post(address, {"password1": new, "password2": new, "usable_password": "true"})
+    assert answer.status_code == 302
+    line = AuditEvent.objects.get(action="user.password")
+    assert (line.actor, line.detail) == ("admin", {"user": "operator"})
