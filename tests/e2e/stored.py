@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from uuid import UUID
 
 from metrics import rollups
@@ -47,20 +47,35 @@ def differences(
     for index, node in enumerate(world.nodes):
         key = SeriesKey("node", "", node.name)
         for field in FIELDS:
-            minutes = expected_minutes(world, index, field, start, end)
-            for tier, width in TIERS.items():
-                wanted = _wider(minutes, start, width)
-                held = read(store, cluster, key, field, tier, (start, end))
-                for ts in sorted(wanted.keys() | held.keys()):
-                    # The newest bucket of a wide tier may hold minutes after the comparison's end.
-                    if ts + width <= end and ts >= start and wanted.get(ts) != held.get(ts):
-                        yield f"{node.name} {field} {tier} {ts}: {held.get(ts)} != {wanted.get(ts)}"
+            cells = expected_minutes(world, index, field, start, end)
+            minutes = dict(zip(range(start, end, 60), cells, strict=True))
+            yield from series_differences(store, cluster, key, field, minutes, (start, end))
 
 
-def _wider(minutes: Sequence[Cell], start: int, width: int) -> dict[int, Cell]:
+def series_differences(
+    store: SqliteStore,
+    cluster: UUID,
+    key: SeriesKey,
+    field: str,
+    minutes: Mapping[int, Cell],
+    span: tuple[int, int],
+) -> Iterator[str]:
+    """Yield every bucket of one field and any tier that is not what ``minutes`` make."""
+    start, end = span
+    for tier, width in TIERS.items():
+        wanted = _wider(minutes, width)
+        held = read(store, cluster, key, field, tier, span)
+        for ts in sorted(wanted.keys() | held.keys()):
+            # The newest bucket of a wide tier may hold minutes after the comparison's end.
+            if ts + width <= end and ts >= start and wanted.get(ts) != held.get(ts):
+                name = f"{key.kind} {key.ns} {key.name}"
+                yield f"{name} {field} {tier} {ts}: {held.get(ts)} != {wanted.get(ts)}"
+
+
+def _wider(minutes: Mapping[int, Cell], width: int) -> dict[int, Cell]:
     buckets: dict[int, list[Cell]] = {}
-    for offset, cell in enumerate(minutes):
-        buckets.setdefault(rollups.bucket_start(start + offset * 60, width), []).append(cell)
+    for ts, cell in minutes.items():
+        buckets.setdefault(rollups.bucket_start(ts, width), []).append(cell)
     merged = {ts: rollups.merge(cells) for ts, cells in buckets.items()}
     return {ts: cell for ts, cell in merged.items() if cell is not None}
 

@@ -14,9 +14,10 @@ import random
 import signal
 import socket
 import time
+from pathlib import Path
 
 from tests.fleet.answers import SimulatedAgent
-from tests.fleet.faults import Faults
+from tests.fleet.faults import Faults, read_faults
 from tests.fleet.simulator import Fleet
 from tests.fleet.world import World
 
@@ -31,6 +32,11 @@ def main() -> None:
     parser.add_argument("--pods-per-node", type=int, default=30)
     parser.add_argument("--history-minutes", type=int, default=120)
     parser.add_argument("--calm", action="store_true", help="without troubles")
+    parser.add_argument(
+        "--faults",
+        type=Path,
+        help='JSON {"cluster index": {"knob": value}}, read again when it changes; see faults.py',
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
@@ -52,10 +58,12 @@ def main() -> None:
         )
         return SimulatedAgent(world, born=born, clock=time.time)
 
-    asyncio.run(_run(Fleet.make(identities, hub, agent_of), calm=arguments.calm))
+    fleet = Fleet.make(identities, hub, agent_of)
+    calm = arguments.calm or arguments.faults is not None
+    asyncio.run(_run(fleet, calm=calm, faults=arguments.faults))
 
 
-async def _run(fleet: Fleet, *, calm: bool) -> None:
+async def _run(fleet: Fleet, *, calm: bool, faults: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -64,7 +72,22 @@ async def _run(fleet: Fleet, *, calm: bool) -> None:
         if not calm:
             for cluster, trouble in zip(fleet.clusters, _TROUBLES, strict=False):
                 trouble(cluster.faults)
+        following = asyncio.create_task(_follow(fleet, faults)) if faults else None
         await stop.wait()
+        if following:
+            following.cancel()
+
+
+async def _follow(fleet: Fleet, path: Path) -> None:
+    """Set the faults that a file says, and again whenever it was replaced."""
+    set_before = None
+    while True:
+        wanted = read_faults(path)
+        if wanted != set_before:
+            for index, cluster in enumerate(fleet.clusters):
+                cluster.faults.set(wanted.get(index, {}))
+            set_before = wanted
+        await asyncio.sleep(0.2)
 
 
 def _nodes_down(faults: Faults) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from tests.fleet.faults import Faults
+from tests.fleet.hostile import HOSTILE, rename
 from tests.fleet.world import World
 
 VERSION = "0.1.0+simulated"
@@ -89,7 +91,7 @@ class SimulatedAgent:
     def about(self) -> dict[str, str]:
         """Return who the agent says that it is."""
         return {
-            "version": VERSION,
+            "version": HOSTILE[0][:40] if self.faults.hostile_names else VERSION,
             "instance": f"{self.world.index:016x}",
             "kind": "kubernetes",
             "hostname": f"sim-{self.world.index}",
@@ -106,6 +108,8 @@ class SimulatedAgent:
         for ts in range(max(start, oldest), covered, 60):
             if ts // 60 not in self.faults.silent_minutes:
                 self._fill(ts, node, filesystem, pod)
+        if self.faults.hostile_names:
+            rename(node.series, filesystem.series, pod.series)
         return {
             "agent": self.about(),
             "now": now,
@@ -177,29 +181,50 @@ class SimulatedAgent:
         self, request: web.Request, start: int, end: int
     ) -> web.StreamResponse:
         kind = self.faults.garbage
-        whole = orjson.dumps(self.range(start, end))
         if kind == "html":
             return web.Response(
                 text="<html><script>alert(1)</script></html>", content_type="text/html"
             )
-        if kind == "nan":
-            return web.Response(body=b'{"now": NaN}', content_type="application/json")
-        if kind == "truncated":
-            return web.Response(body=whole[: len(whole) // 2], content_type="application/json")
-        if kind == "oversized":
-            return web.Response(body=whole + b" " * 50_000_000, content_type="application/json")
+        if kind in ("endless", "flood"):
+            return await _pour(request, quickly=kind == "flood")
+        headers = {"Content-Encoding": "gzip"} if kind == "bomb" else {}
+        return web.Response(
+            body=_garbage(kind, self.range(start, end)),
+            content_type="application/json",
+            headers=headers,
+        )
+
+
+def _garbage(kind: str, answer: dict[str, Any]) -> bytes:
+    """Return what stands in for an answer; ``answer`` is the good one."""
+    if kind == "nan":
+        return b'{"now": NaN}'
+    if kind == "bomb":
+        return _bomb()
+    if kind == "truncated":
+        whole = orjson.dumps(answer)
+        return whole[: len(whole) // 2]
+    if kind == "oversized":
+        return orjson.dumps(answer) + b" " * 50_000_000
+    for table in answer["kinds"].values():
         if kind == "future":
-            shifted = self.range(start, end)
-            for table in shifted["kinds"].values():
-                table["t"] = [t + 86_400 * 365 for t in table["t"]]
-            return web.json_response(body=orjson.dumps(shifted))
-        if kind == "bomb":
-            return web.Response(
-                body=gzip.compress(b" " * 200_000_000, 9),
-                headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
-            )
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        while True:  # "endless"
-            await response.write(b" " * 1024)
-            await asyncio.sleep(0.05)
+            table["t"] = [t + 86_400 * 365 for t in table["t"]]
+        else:  # "long_name"
+            for series in table["series"][:1]:
+                series["name"] = "n" * 10_000
+    return orjson.dumps(answer)
+
+
+async def _pour(request: web.Request, *, quickly: bool) -> web.StreamResponse:
+    """Send blanks for ever: as fast as they go, or drop by drop."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    while True:
+        await response.write(b" " * (65_536 if quickly else 1024))
+        await asyncio.sleep(0 if quickly else 0.05)
+
+
+@cache
+def _bomb() -> bytes:
+    """Return 200 MB of blanks, compressed a thousandfold; made once, as it takes a second."""
+    return gzip.compress(b" " * 200_000_000, 9)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
-Garbage = Literal["", "html", "nan", "truncated", "endless", "bomb", "oversized", "future"]
+Garbage = Literal[
+    "", "html", "nan", "truncated", "endless", "flood", "bomb", "oversized", "future", "long_name"
+]
 
 
 @dataclass
@@ -19,3 +23,24 @@ class Faults:
     nodes_gone: set[str] = field(default_factory=set)  # report them as not ready, without values
     silent_minutes: set[int] = field(default_factory=set)  # the agent was not running in these
     drop_every_seconds: float = 0.0  # cut the tunnel this often, by chance
+    hostile_names: bool = False  # node, pod and namespace names, attributes and version attack
+
+    def set(self, values: dict[str, object]) -> None:
+        """Set every knob: those not given are off.
+
+        Raises:
+            KeyError: for a knob that does not exist.
+        """
+        knobs = {knob.name for knob in fields(self)}
+        for name in values:
+            if name not in knobs:
+                raise KeyError(name)
+        fresh = Faults(**values)  # type: ignore[arg-type]
+        fresh.nodes_gone, fresh.silent_minutes = set(fresh.nodes_gone), set(fresh.silent_minutes)
+        for name in knobs:
+            setattr(self, name, getattr(fresh, name))
+
+
+def read_faults(path: Path) -> dict[int, dict[str, object]]:
+    """Return what a file says: JSON, by the cluster's index, the knobs that are not off."""
+    return {int(index): values for index, values in json.loads(path.read_text()).items()}
