@@ -133,7 +133,9 @@ def missed(
     """Return the lines to put because an attempt to have ``[start, end)`` failed.
 
     A slot that had lines already is put as one gap, since a part of it is missing now. A gap
-    keeps the reason of its first failure.
+    keeps the reason of its first failure, save that a tunnel which is found dead explains a
+    service that did not answer in the minute before: the pull that ran into the silence could
+    not tell the two apart.
 
     Args:
         lines: ledger lines that overlap the slots of the range.
@@ -151,7 +153,7 @@ def missed(
             put.append(_gap(slot_start, slot_end, stored, 1, reason, detail))
         elif old.end < slot_end:
             why = (reason, detail)
-            if old.state == "gap" and old.reason != "pending":
+            if old.state == "gap" and old.reason != "pending" and not _explains(reason, old):
                 why = (old.reason, old.detail)
             put.append(_gap(old.start, slot_end, stored, old.attempts + 1, *why))
     return put
@@ -310,6 +312,12 @@ def next_request(
             break
         chosen.append(line)
     return chosen
+
+
+def _explains(reason: Reason, old: Window) -> bool:
+    """Return whether ``reason`` is the better one for a gap that began with another failure."""
+    just_begun = old.expected - old.got <= 1
+    return reason == "tunnel_down" and old.reason == "service_down" and just_begun
 
 
 def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: float) -> Window:

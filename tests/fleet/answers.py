@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 from collections.abc import Callable
 from functools import cache
@@ -216,12 +217,14 @@ def _garbage(kind: str, answer: dict[str, Any]) -> bytes:
 
 
 async def _pour(request: web.Request, *, quickly: bool) -> web.StreamResponse:
-    """Send blanks for ever: as fast as they go, or drop by drop."""
+    """Send blanks until the asker has had enough: as fast as they go, or drop by drop."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
-    while True:
-        await response.write(b" " * (65_536 if quickly else 1024))
-        await asyncio.sleep(0 if quickly else 0.05)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await response.write(b" " * (65_536 if quickly else 1024))
+            await asyncio.sleep(0 if quickly else 0.05)
+    return response
 
 
 @cache

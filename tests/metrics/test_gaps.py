@@ -127,6 +127,19 @@ def test_an_answer_for_a_part_of_a_gap_leaves_it_open():
     assert (got.state, got.got, got.reason) == ("gap", 4, "tunnel_down")
 
 
+def test_a_dead_tunnel_explains_the_service_that_was_silent_just_before():
+    known = [line(0, 4, "done")]
+    stored = minutes(0, 4)
+    silent = gaps.missed(known, at(4), at(5), stored=stored, reason="service_down", detail="a")
+    assert [gap.reason for gap in silent] == ["service_down"]
+    [dead] = gaps.missed(silent, at(4), at(6), stored=stored, reason="tunnel_down", detail="b")
+    assert (dead.reason, dead.detail) == ("tunnel_down", "b")
+
+    longer = gaps.missed(known, at(4), at(6), stored=stored, reason="service_down", detail="a")
+    [kept] = gaps.missed(longer, at(4), at(7), stored=stored, reason="tunnel_down", detail="b")
+    assert (kept.reason, kept.detail) == ("service_down", "a")
+
+
 def test_the_first_failure_names_the_gap():
     first = gaps.missed([], at(0), at(3), stored=set(), reason="tunnel_down", detail="a")
     [got] = gaps.missed(first, at(0), at(5), stored=set(), reason="service_down", detail="b")

@@ -24,6 +24,8 @@ from tests.e2e.centreapi import Api, Pages
 from tests.e2e.link import Link
 from tests.postgresql import private_postgresql
 
+pytest.register_assert_rewrite("tests.e2e.scene.outages")
+
 SEED, HEALTHY, HISTORY_MINUTES, PODS_PER_NODE = 23, 3, 20, 6
 MAX_BYTES, THREADS = 8_000_000, 12
 GARBAGE = {
@@ -111,6 +113,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             yield from _with_peers(made)
         finally:
             centre.close()
+            (directory / "centre.log").write_text(centre.output)
             if link.port:
                 link.close()
 

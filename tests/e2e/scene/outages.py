@@ -22,7 +22,7 @@ from tests.e2e.stored import closed_minute, series_differences
 if TYPE_CHECKING:
     from tests.e2e.scene.conftest import Scene
 
-SWALLOWED_SECONDS, REFUSED_SECONDS = 80, 70
+SWALLOWED_SECONDS, REFUSED_SECONDS = 80, 60
 KNOWN_DOWN_SECONDS = 100  # keepalives 45 s, grace 30 s, and the judge's and recorder's turns
 BACK_SECONDS = 90  # the agent's longest wait between two dials is 60 s
 
@@ -35,6 +35,8 @@ def the_link_is_cut(scene: Scene) -> None:
     before = scene.api.cluster(cluster_id)
     assert before["tunnel"]["up"]
 
+    if time.time() % 60 > 40:  # a pull that meets the silence itself would call it service_down
+        _sleep_until(closed_minute() + 60)
     cut_at = time.time()
     scene.link.swallow()
     unknown = wait_until(
@@ -116,7 +118,7 @@ def the_service_is_stopped(scene: Scene) -> None:
     agent.run()
     _settled(scene, cluster_id, restarted_at)
     _compare_with_spool(scene, cluster_id, agent)
-    assert "agent" in tunnel.said or tunnel.said == ""
+    assert f"connect_to 127.0.0.1 port {agent.port}: failed" in tunnel.said  # stock ssh's words
 
 
 OUTAGES: dict[str, Callable[[Any], None]] = {
