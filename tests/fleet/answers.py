@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -229,5 +230,7 @@ async def _pour(request: web.Request, *, quickly: bool) -> web.StreamResponse:
 
 @cache
 def _bomb() -> bytes:
-    """Return 200 MB of blanks, compressed a thousandfold; made once, as it takes a second."""
-    return gzip.compress(b" " * 200_000_000, 9)
+    """Return 300 MB of blanks, compressed a thousandfold; made once, as it takes seconds."""
+    squeeze = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    blanks = b" " * 1_000_000
+    return b"".join(squeeze.compress(blanks) for _ in range(300)) + squeeze.flush()

@@ -26,8 +26,8 @@ from tests.postgresql import private_postgresql
 
 pytest.register_assert_rewrite("tests.e2e.scene.outages")
 
-SEED, HEALTHY, HISTORY_MINUTES, PODS_PER_NODE = 23, 3, 20, 6
-MAX_BYTES, THREADS = 8_000_000, 12
+SEED, HEALTHY, HISTORY_MINUTES, PODS_PER_NODE = 95, 3, 20, 6
+MAX_BYTES, THREADS = 8_000_000, 16
 GARBAGE = {
     "html": ("bad_response", "answered text/html, not JSON"),
     "nan": ("bad_response", "sent what is not JSON"),

@@ -90,7 +90,9 @@ def test_an_unknown_key_is_refused_and_both_ends_say_so(scene, joined):
     agent = copy_of(scene, joined[2], "unknown-key")
     fresh = asyncssh.generate_private_key("ssh-ed25519")
     (agent.data_dir / "agent.key").write_bytes(fresh.export_private_key("openssh"))
-    refused(agent, "the hub refused our key: the key is not registered")
+    refused(
+        agent, "the hub refused our key: Ops Center refuses the sign-in: the key is not registered"
+    )
     scene.centre.wait_for_line(r"hub +\| .*sign-in refused: the key is not registered")
     assert fresh.get_fingerprint() in scene.centre.output
 
@@ -115,7 +117,8 @@ def test_a_revoked_cluster_is_cut_and_stays_out(scene, joined):
     wait_until(lambda: scene.api.cluster(cluster_id)["tunnel"]["up"], "its tunnel is up")
     scene.api.post(f"/clusters/{cluster_id}/revoke/")
     assert agent.exit_code() == 1, agent.said
-    assert "the hub refused our key: the cluster is revoked" in agent.said.splitlines()[-1]
+    words = "refused our key: Ops Center refuses the sign-in: the cluster is revoked"
+    assert words in agent.said.splitlines()[-1]
     seen = scene.api.cluster(cluster_id)
     assert seen["health"]["state"] == "revoked"
     assert not seen["tunnel"]["up"]

@@ -5,6 +5,8 @@ The stories began with the scene and are told in :mod:`tests.e2e.scene.outages`.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.e2e.scene.outages import OUTAGES
@@ -15,3 +17,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 @pytest.mark.parametrize("story", OUTAGES)
 def test_it_is_seen_while_it_lasts_and_made_good_after_it(scene, story):
     scene.outages[story].result(timeout=500)
+
+
+def test_all_of_it_ran_on_postgresql_without_an_error_of_the_centre(scene):
+    code = "from django.db import connection; print(connection.vendor)"
+    assert "postgresql" in scene.centre.manage("shell", "-v0", "-c", code).stdout
+    not_ready_yet = "ERROR django.request: Service Unavailable: /readyz"
+    bad = [
+        line
+        for line in scene.centre.lines
+        if ("Traceback" in line or " ERROR " in line) and not line.endswith(not_ready_yet)
+    ]
+    assert "\n".join(bad) == ""
+    assert time.time() - scene.started_at > 120
+    restarted = [line for line in scene.centre.lines if "starting it again" in line]
+    assert restarted == []
