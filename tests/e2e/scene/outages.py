@@ -81,8 +81,8 @@ def the_agent_is_killed(scene: Scene) -> None:
     agent = scene.agent("agent-killed", TOKEN=token, TRANSPORT="ws")
     agent.run()
     scene.wait_for_data(cluster_id)
-    killed_in = closed_minute() + 60
-    _sleep_until(killed_in + 35)  # at least one sample of this minute is in
+    killed_in = closed_minute() if time.time() % 60 < 50 else closed_minute() + 60
+    _sleep_until(killed_in + 20)  # at least one sample of this minute is in
     agent.end(signal.SIGKILL)
     dead = killed_in + 60
     _sleep_until(dead + 60 + 3)
