@@ -127,8 +127,10 @@ def fetch(
 
     async def ask() -> SourceAnswer:
         try:
-            async with asyncio.timeout(deadline), connect(cluster) as client:
-                return await source.fetch(client, start, end, now=now, turn=turn)
+            async with asyncio.timeout(deadline) as limit, connect(cluster) as client:
+                answer = await source.fetch(client, start, end, now=now, turn=turn)
+                limit.reschedule(None)  # what took long after the answer is not the cluster's
+                return answer
         except TimeoutError as exc:
             msg = f"agent of {cluster.name}: no complete answer within {deadline} s"
             raise ServiceUnavailableError(msg) from exc
@@ -165,7 +167,8 @@ class _Pull:
                 stream.position().head, self.now, AgentSource.overlap_seconds
             )
             answer = fetch(self.cluster, start, end, self.now, self.connect, self.turn)
-            skew_ms = round(1000 * (answer.now - self.now - (time.monotonic() - started)))
+            asked_for = self.turn.answered_at - started
+            skew_ms = round(1000 * (answer.now - self.now - asked_for))
             gaps_open = ledger.store_live(
                 stream, answer, self.now,
                 lambda since, until: ledger.outage_of(self.cluster, self.schedule, since, until),

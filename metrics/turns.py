@@ -8,10 +8,11 @@ threads at once: every pull is late, and all their rows are in memory together.
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import Literal, Self
 
-LIVE_AT_ONCE = 4
+LIVE_AT_ONCE = 3
 FILLING_AT_ONCE = 1  # so that filling gaps takes no more than its share from live pulls
 
 _TURNS = {
@@ -25,14 +26,17 @@ class Turn:
 
     Attributes:
         held: whether it is this thread's turn.
+        answered_at: when it was last asked for, i.e. when an answer was in; ``time.monotonic``.
     """
 
     def __init__(self, kind: Literal["live", "filling"]) -> None:
         self._turns = _TURNS[kind]
         self.held = False
+        self.answered_at = 0.0
 
     def take(self) -> None:
         """Wait for the turn, unless it is held already. Never hold it while a cluster is asked."""
+        self.answered_at = time.monotonic()
         if not self.held:
             self._turns.acquire()
             self.held = True

@@ -127,8 +127,12 @@ def _worker() -> Command:
             *("--queues", "heartbeat,pull,backfill,slow"),
             *("--without-gossip", "--without-mingle", "--loglevel", settings.LOG_LEVEL),
         ),
-        # The centre's own tasks are JSON: what Celery fears of root is unpickling.
-        {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"},
+        {
+            # The centre's own tasks are JSON: what Celery fears of root is unpickling.
+            "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
+            # glibc gives each thread a heap of its own, which keeps what one large answer took.
+            "MALLOC_ARENA_MAX": "2",
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""Connections to the SQLite metric store: one a thread, never one from before a fork.
+"""Connections to the SQLite metric store: one to write, one a thread to read, none over a fork.
 
 Every error of SQLite leaves here as a :class:`~metrics.stores.base.StoreError` that names the
 file and says what to do.
@@ -21,15 +21,17 @@ from metrics.stores.base import StoreError
 BUSY_SECONDS = 30
 
 # Between processes the file's own lock decides; synchronous=FULL because a minute that the
-# cluster has forgotten cannot be pulled again. The cache is per connection, of which a worker
-# has one a thread; the operating system caches the file anyway.
+# cluster has forgotten cannot be pulled again. Reading threads are many, so
+# that their caches are small: the operating system caches the file anyway.
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 4000",
-    "PRAGMA cache_size = -2048",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",
 )
+
+_WRITER_CACHE_KIB = 8192
+_READER_CACHE_KIB = 1024
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space, pulls go on by themselves",
@@ -64,10 +66,11 @@ class Connections:
         self._open: WeakSet[_Connection] = WeakSet()
         # Threads of one process queue here, in order, instead of polling the file's lock.
         self.write_lock = threading.RLock()
+        self._writer: _Connection | None = None
         self._pid = os.getpid()
 
     def get(self) -> sqlite3.Connection:
-        """Return this thread's connection; make the file and its tables on the first call.
+        """Return this thread's connection, to read; make the file on the first call.
 
         Raises:
             StoreError: if the file cannot be opened or is not ours.
@@ -77,7 +80,7 @@ class Connections:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             with self.translated():
-                connection = self._connect()
+                connection = self._connect(_READER_CACHE_KIB)
             self._local.connection = connection
         return connection
 
@@ -88,8 +91,12 @@ class Connections:
         Raises:
             StoreError: nothing was stored.
         """
-        connection = self.get()
+        if self._pid != os.getpid():
+            self._after_fork()
         with self.write_lock, self.translated():
+            if self._writer is None:
+                self._writer = self._connect(_WRITER_CACHE_KIB)
+            connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -114,15 +121,17 @@ class Connections:
             connection.close()
         self._open = WeakSet()
         self._local = threading.local()
+        self._writer = None
 
     def _after_fork(self) -> None:
         _INHERITED.extend(self._open)
         self._open = WeakSet()
         self._local = threading.local()
+        self._writer = None
         self.write_lock = threading.RLock()
         self._pid = os.getpid()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kib: int) -> _Connection:
         self.path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(
             self.path,
@@ -134,7 +143,7 @@ class Connections:
         )
         try:
             _make_wal(connection)
-            for pragma in _PRAGMAS:
+            for pragma in (*_PRAGMAS, f"PRAGMA cache_size = -{cache_kib}"):
                 connection.execute(pragma)
             if not sqlite_schema.is_current(connection):
                 connection.execute("BEGIN IMMEDIATE")

@@ -99,7 +99,7 @@ def resume_erasures(connections: Connections) -> None:
                 connection.execute(f"DELETE FROM {table} WHERE cluster = ?", (number,))  # noqa: S608
             connection.execute("DELETE FROM cluster WHERE id = ?", (number,))
     if numbers:
-        with connections.translated():
+        with connections.transaction() as connection:
             connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
 
 

@@ -288,8 +288,8 @@ def test_a_damaged_file_says_what_to_do(path, new_store):
 def test_a_full_disk_loses_the_batch_only_and_goes_on_when_there_is_space(path, store):
     cluster = uuid4()
     store.write(cluster, STREAM, writer.batch(writer.START))
-    connection = store._connections.get()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    with store._connections.transaction() as connection:  # the one that writes
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
 
     def fill():
