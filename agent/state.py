@@ -46,17 +46,20 @@ class Enrolment:
 
 
 def prepare_data_dir(path: Path) -> None:
-    """Make the data directory with mode 0700, or check that it can be written.
+    """Make the data directory with mode 0700, or check that it is ours and can be written.
 
     Raises:
-        StateError: if it cannot.
+        StateError: if it cannot, or belongs to somebody else, who could replace the key in it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o077:
+        found = path.stat()
+        if found.st_uid == os.getuid() and found.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as exc:
         raise StateError(f"the data directory {path} cannot be used: {exc.strerror}") from exc
+    if found.st_uid not in (os.getuid(), 0):  # volumes of containers are root's
+        raise StateError(f"the data directory {path} belongs to another user ({found.st_uid})")
     if not os.access(path, os.W_OK | os.X_OK):
         raise StateError(f"the data directory {path} is not writable for user {os.getuid()}")
 

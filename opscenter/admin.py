@@ -25,7 +25,7 @@ for _model in (User, Group, Authenticator, EmailAddress):
 
 
 @admin.register(User)
-class AuditedUserAdmin(AuditedAdmin, UserAdmin):  # type: ignore[misc,type-arg]
+class AuditedUserAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     """Users and their roles."""
 
     def save_model(self, request: HttpRequest, obj: models.Model, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
@@ -58,7 +58,7 @@ class AuditedUserAdmin(AuditedAdmin, UserAdmin):  # type: ignore[misc,type-arg]
 
 
 @admin.register(Group)
-class AuditedGroupAdmin(AuditedAdmin, GroupAdmin):  # type: ignore[misc]
+class AuditedGroupAdmin(AuditedAdmin, GroupAdmin):
     """Groups; ``operators`` and ``auditors`` are the roles."""
 
 

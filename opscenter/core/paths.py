@@ -44,10 +44,8 @@ def ensure_private_directory(path: Path, variable: str) -> Path:
         msg = f"{variable}: the directory {path} cannot be made: {exc.strerror}"
         raise ImproperlyConfigured(msg) from exc
     # Who owns a directory may replace every file in it. Volumes of containers are root's.
-    if found.st_uid not in (os.getuid(), 0) or (
-        found.st_uid != os.getuid() and found.st_mode & 0o002
-    ):
-        msg = f"{variable}: the directory {path} belongs to user {found.st_uid} or is open to all"
+    if found.st_uid not in (os.getuid(), 0):
+        msg = f"{variable}: the directory {path} belongs to another user ({found.st_uid})"
         raise ImproperlyConfigured(msg)
     if not os.access(path, os.W_OK | os.X_OK):
         msg = f"{variable}: the directory {path} is not writable for user {os.getuid()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -69,3 +70,15 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot be used"):
         prepare_data_dir(tmp_path / "file" / "below")
+
+
+def test_a_data_directory_of_another_user_is_refused(tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    other.mkdir()
+    someone = os.getuid() or 1  # as root: a directory that root gave away
+    if os.getuid() == 0:
+        os.chown(other, someone, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: someone + 1)
+    with pytest.raises(StateError, match="belongs to another user"):
+        prepare_data_dir(other)

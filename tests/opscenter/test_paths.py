@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -61,14 +62,21 @@ def test_a_file_under_the_stand_ins_name_is_refused(temporary, long_path):
 
 
 def test_a_directory_of_somebody_else_is_refused(temporary, long_path, tmp_path, monkeypatch):
-    paths.runtime_directory(long_path)
-    (tmp_path / "data").mkdir(mode=0o777)
-    someone = os.getuid() + 1
+    real = os.getuid()
+    someone = real + 1
     monkeypatch.setattr(os, "getuid", lambda: someone)
-    name = next(temporary.iterdir())
-    name.rename(temporary / name.name.replace(f"-{someone - 1}-", f"-{someone}-"))
+    name = temporary / _stand_in_of(long_path, someone)
+    name.mkdir()
+    theirs = tmp_path / "data"
+    theirs.mkdir()
+    if real == 0:  # what root owns is trusted, so give it away
+        os.chown(name, 12345, -1)
+        os.chown(theirs, 12345, -1)
     with pytest.raises(ImproperlyConfigured, match="belongs to another user"):
         paths.runtime_directory(long_path)
-    (tmp_path / "data").chmod(0o777)
-    with pytest.raises(ImproperlyConfigured, match="OPSCENTER_DATA_DIR: the directory"):
-        paths.ensure_private_directory(tmp_path / "data", "OPSCENTER_DATA_DIR")
+    with pytest.raises(ImproperlyConfigured, match=r"OPSCENTER_DATA_DIR: .* another user"):
+        paths.ensure_private_directory(theirs, "OPSCENTER_DATA_DIR")
+
+
+def _stand_in_of(data_dir: Path, user: int) -> str:
+    return f"opscenter-{user}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}"
