@@ -29,6 +29,7 @@ from opscenter.core.env import (
     is_host,
     is_url,
 )
+from opscenter.core.log_filters import is_no_probe, without_known_traceback
 from opscenter.core.paths import (
     ensure_private_directory,
     read_or_create_secret,
@@ -441,6 +442,10 @@ LOGGING = {
         },
         "json": {"()": "opscenter.core.logs.JsonFormatter"},
     },
+    "filters": {
+        "no_probe": {"()": "django.utils.log.CallbackFilter", "callback": is_no_probe},
+        "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_known_traceback},
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
@@ -448,9 +453,10 @@ LOGGING = {
         "aiohttp.access": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "django.request": {"filters": ["no_probe"]},
         # One line for every task sent, received and done is no news.
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING", "filters": ["brief"]},
     },
 }
