@@ -177,6 +177,19 @@ def test_a_port_in_use_is_one_line_with_the_variable_and_the_port(tmp_path, vari
     )
 
 
+def test_a_database_that_cannot_be_used_is_one_line_that_names_the_directory(tmp_path):
+    database = tmp_path / "opscenter.sqlite3"
+    database.mkdir()  # as unusable as a full disk, and to be had without root
+    names = ("OPSCENTER_PORT", "OPSCENTER_HUB_PORT", "OPSCENTER_HUB_WS_PORT")
+    done = up(
+        OPSCENTER_DATA_DIR=str(tmp_path), **dict(zip(names, map(str, free_ports(3)), strict=True))
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"manage.py up: OPSCENTER_DATA_DIR: {database}: unable to open database file\n"
+    )
+
+
 def test_one_port_for_two_listeners_is_refused(tmp_path):
     (port,) = map(str, free_ports(1))
     done = up(OPSCENTER_DATA_DIR=str(tmp_path), OPSCENTER_PORT=port, OPSCENTER_HUB_PORT=port)

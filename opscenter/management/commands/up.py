@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connection, connections
 from redis.exceptions import RedisError
 
 from opscenter.core.env import env_secret
@@ -147,4 +147,8 @@ def _line_writer(*, colour: bool) -> Callable[[str, str], None]:
 
 def _one_line(exc: Exception) -> str:
     text = " ".join(str(exc).split())
-    return f"DATABASE_URL: {text}" if isinstance(exc, DatabaseError) else text
+    if not isinstance(exc, DatabaseError):
+        return text
+    if connection.vendor == "sqlite":
+        return f"OPSCENTER_DATA_DIR: {settings.DATABASES['default']['NAME']}: {text}"
+    return f"DATABASE_URL: {text}"
