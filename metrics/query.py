@@ -36,16 +36,16 @@ from opscenter.core.errors import InvalidInputError, OpsCenterError
 __all__ = [
     "STREAM", "FoundSeries", "Gap", "HeatAnswer", "HeatRow", "MetricsUnavailableError",
     "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList", "SeriesNow", "Window",
-    "cluster_now", "coverage", "filesystems", "heat", "node", "nodes", "pod", "pods", "position",
-    "range_query", "search_pods", "windows",
+    "cluster_now", "coverage", "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods",
+    "position", "range_query", "search_pods", "windows",
 ]  # fmt: skip
 
 STREAM = "agent"
-PRESENT_SECONDS = 300
-"""A series without data in the cluster's newest five minutes is gone."""
+FRESH_SECONDS = 300
+"""Data younger than this is up to date: what is missing since then is not a gap yet."""
 
-GONE_NODE_SECONDS = 86_400
-"""A node that is gone stays in the list for a day."""
+GONE_SECONDS = 86_400
+"""What is gone stays in the lists for a day."""
 
 _LONGEST_RANGE = 10 * 366 * 86_400
 _LATEST = 2**40
@@ -148,7 +148,7 @@ def nodes(cluster: Cluster, now: int) -> SeriesList:
     """
     del now
     newest = _newest(cluster)
-    rows = get_store().last(cluster.id, "node", since=newest - GONE_NODE_SECONDS)
+    rows = get_store().last(cluster.id, "node", since=newest - GONE_SECONDS)
     items = sorted((_now(row, newest) for row in rows), key=lambda item: item.name)
     return SeriesList(_as_of(newest), len(items), tuple(items))
 
@@ -158,7 +158,7 @@ def filesystems(cluster: Cluster, now: int, node: str | None = None) -> SeriesLi
     """Return the present filesystems, of one node or all, the fullest first."""
     del now
     newest = _newest(cluster)
-    rows = get_store().last(cluster.id, "filesystem", since=newest - PRESENT_SECONDS)
+    rows = get_store().last(cluster.id, "filesystem", since=newest)
     items = [_now(row, newest) for row in rows if node is None or row.key.ns == node]
     items.sort(key=lambda item: (-(item.used_ratio or 0), item.ns, item.name))
     return SeriesList(_as_of(newest), len(items), tuple(items))
@@ -173,7 +173,9 @@ def pods(
     search: str = "",
     node: str | None = None,
 ) -> SeriesList:
-    """Return the pods that are present, of one node or all.
+    """Return the pods of the cluster's newest minute, of one node or all.
+
+    So many as the cluster's own count says; :func:`gone_pods` has the others.
 
     Args:
         cluster: visible to the asker.
@@ -195,9 +197,8 @@ def pods(
     text = search.strip().lower()
     rows = [
         row
-        for row in get_store().last(cluster.id, "pod", since=newest - PRESENT_SECONDS)
-        if (node is None or row.node == node)
-        and (not text or text in f"{row.key.ns}/{row.key.name} {row.node}".lower())
+        for row in get_store().last(cluster.id, "pod", since=newest)
+        if (node is None or row.node == node) and _fits(row, text)
     ]
     rows.sort(key=lambda row: (row.key.ns, row.key.name))
     if order != "name":
@@ -205,6 +206,25 @@ def pods(
         rows.sort(key=lambda row: _descending(row.values[at]))
     shown = rows[:limit] if limit else rows
     return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in shown))
+
+
+@_reads_store
+def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
+    """Return the pods that went within a day before the newest data, the last to go first.
+
+    Args:
+        cluster: visible to the asker.
+        search: a part of the namespace, the name or the node, in any case; "" for all.
+    """
+    newest = _newest(cluster)
+    text = search.strip().lower()
+    rows = [
+        row
+        for row in get_store().last(cluster.id, "pod", since=newest - GONE_SECONDS)
+        if row.ts < newest and _fits(row, text)
+    ]
+    rows.sort(key=lambda row: (-row.ts, row.key.ns, row.key.name))
+    return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in rows))
 
 
 @_reads_store
@@ -324,7 +344,7 @@ def _check(kind: Kind, field: str, start: int, end: int) -> Unit:
 def _elapsed(head: int | None, now: int) -> int:
     """Return the end of the data that can be there: the head if it is fresh, else now."""
     now -= now % 60
-    return head if head is not None and 0 <= now - head <= PRESENT_SECONDS else now
+    return head if head is not None and 0 <= now - head <= FRESH_SECONDS else now
 
 
 def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:
@@ -346,7 +366,7 @@ def _now(row: LastRow, newest: int) -> SeriesNow:
     return SeriesNow(
         key=row.key,
         as_of=row.ts + 60,
-        present=row.ts >= newest - PRESENT_SECONDS,
+        present=row.ts >= newest,  # as the counts of metrics.facts
         node=row.node,
         attrs=row.attrs,
         values=dict(zip(FIELD_NAMES[row.key.kind], row.values, strict=True)),
@@ -361,6 +381,11 @@ def _detail(cluster: Cluster, key: SeriesKey) -> SeriesDetail | None:
         return None
     newest = _newest(cluster)
     return SeriesDetail(_now(last, newest), first, _as_of(newest))
+
+
+def _fits(row: LastRow, text: str) -> bool:
+    """Return whether ``text``, in lower case, is a part of what a pod is found by."""
+    return not text or text in f"{row.key.ns}/{row.key.name} {row.node}".lower()
 
 
 def _descending(value: int | None) -> tuple[bool, int]:

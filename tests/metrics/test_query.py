@@ -203,6 +203,17 @@ def test_pods_are_ordered_searched_limited_and_counted(cluster):
         query.pods(cluster, NOW, order="1; DROP TABLE")
 
 
+def test_gone_pods_are_apart_the_last_to_go_first(cluster):
+    keys = [SeriesKey("pod", "default", name) for name in ("long-ago", "early", "late", "here")]
+    times = [T0 - 2 * DAY, T0 + 60, T0 + 540, T0 + 600]
+    rows = [row(key, ts, cpu_mc=1) for key, ts in zip(keys, times, strict=True)]
+    write(cluster, [*rows, row(NODE, T0 + 600, cpu_mc=1)])
+    assert [pod.name for pod in query.pods(cluster, NOW).items] == ["here"]
+    gone = query.gone_pods(cluster)
+    assert [(pod.name, pod.present) for pod in gone.items] == [("late", False), ("early", False)]
+    assert [pod.name for pod in query.gone_pods(cluster, search="EAR").items] == ["early"]
+
+
 def test_a_pod_is_still_known_after_its_end(cluster):
     write(cluster, [row(POD, T0, cpu_mc=1), row(NODE, T0 + 3600, cpu_mc=1)])
     found = query.pod(cluster, "default", "web-1")
