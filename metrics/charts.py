@@ -86,10 +86,13 @@ _MACHINE = (
     _INODES,
     _NETWORK,
 )
+_ETCD = Panel(
+    "etcd", "etcd fsync, 99th percentile", "us", (Line("etcd_fsync_us", "fsync", "disk"),)
+)
 _LOAD = Panel("load", "Load, 1 minute", "load x1000", (Line("load1_m", "load", "cpu"),))
 PANELS: dict[str, tuple[Panel, ...]] = {
-    "cluster": _MACHINE,
-    "node": (*_MACHINE, _LOAD),
+    "cluster": (*_MACHINE, _ETCD),
+    "node": (*_MACHINE, _LOAD, _ETCD),
     "filesystem": (
         Panel("used", "Space used", "bytes", (Line("used", "used", "disk"),), "cap"),
         _INODES,

@@ -34,6 +34,12 @@ def share(part: float | None, whole: float | None) -> float | None:
 
 
 @register.filter
+def subtract(whole: int, part: int) -> int:
+    """Return what is left of ``whole``."""
+    return whole - part
+
+
+@register.filter
 def item(mapping: Mapping[str, Any], key: str) -> Any:
     """Return what a mapping holds for a key; None for nothing."""
     return mapping.get(key)
@@ -94,7 +100,11 @@ def bar(ratio: float | None, kind: str = "", high: float = 0.9) -> SafeString:
 
 @register.simple_tag
 def sparkline(permille: Sequence[int | None], label: str) -> SafeString:
-    """Return an SVG line of at most 60 ratios in permille; missing minutes break the line."""
+    """Return an SVG line of at most 60 ratios in permille; missing minutes break the line.
+
+    The base line is nought, as long as the hour. ``label`` says what it is; the text for those
+    who do not see it adds now, lowest and highest.
+    """
     width, height = 120, 26
     step = width / 59
     offset = 60 - len(permille)
@@ -110,17 +120,35 @@ def sparkline(permille: Sequence[int | None], label: str) -> SafeString:
             parts.append("h.01")  # so that a lone minute is seen
     return format_html(
         '<svg class="sp" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" '
-        'aria-label="{2}"><path d="{3}" stroke-linecap="round"/></svg>',
+        'aria-label="{2}"><title>{2}</title><line x2="{0}" y1="{4}" y2="{4}"/>'
+        '<path d="{3}" stroke-linecap="round"/></svg>',
         width,
         height,
-        label,
+        f"{label}{_in_words(permille)}",
         "".join(parts),
+        height - 1.5,
     )
+
+
+def _in_words(permille: Sequence[int | None]) -> str:
+    """Return ": now 31 %, 24 % to 40 % in 42 of 60 minutes" of ratios in permille."""
+    known = [value / 1000 for value in permille if value is not None]
+    if not known:
+        return ": not measured"
+    low, high = fmt.percent(min(known)), fmt.percent(max(known))
+    last = permille[-1]
+    now = f"now {fmt.percent(last / 1000)}, " if last is not None else ""
+    return f": {now}{low} to {high} in {len(known)} of 60 minutes"
 
 
 @register.simple_tag
 def heat(cells: Sequence[float | None], label: str, kind: str = "") -> SafeString:
     """Return a strip of ratios 0..1, dark is high; a cell without data is pale and flat."""
+    known = [value for value in cells if value is not None]
+    if known:
+        label += f": {fmt.percent(min(known))} to {fmt.percent(max(known))}"
+    else:
+        label += ": not measured"
     width = 6
     rects = []
     for index, value in enumerate(cells):

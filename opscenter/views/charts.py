@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -21,7 +22,7 @@ from metrics.catalog import Kind
 from metrics.charts import POINTS, Column, Panel, columns, figure, panel_of, reason_text
 from opscenter.format import by_unit, csv_cell
 from opscenter.views.base import page
-from opscenter.views.ranges import read_range
+from opscenter.views.ranges import LENGTHS, read_range
 
 _POINTS = {"json": POINTS, "csv": 1440, "html": 240}
 _POD_CAPACITY = {"cpu": "cpu_cap_mc", "memory": "mem_cap"}
@@ -57,7 +58,45 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
     if form == "html":
         return _table(request, found, answers)
     content = figure(found, answers, **_node_capacity(cluster, key, panel))
+    if not any(column.t for column in columns(found, answers)):
+        content = _nothing(cluster, key, found, answers)
     return HttpResponse(content, content_type="application/json")
+
+
+def _nothing(
+    cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: dict[str, query.RangeAnswer]
+) -> bytes:
+    """Return why a chart has no number in its range, and when there was one before."""
+    first = answers[panel.lines[0].field]
+    reasons = {reason_text(gap.state, gap.reason): None for gap in first.gaps}
+    last = _last_before(cluster, key, panel, first.start)
+    newest = query.cluster_now(cluster)
+    if newest is None:
+        why = "No data yet: the cluster has not sent any."
+    elif reasons:
+        why = f"No data in this range: {'; '.join(reasons)}."
+    elif key.kind == "node" and _is_not_ready(cluster, key.name):
+        why = "Not measured: the node is not ready."
+    elif last is None:
+        why = "Not measured: no source of this cluster has sent this."
+    else:
+        why = "Not measured in this range, though the cluster reported."
+    return orjson.dumps({"empty": True, "why": why, "last": last})
+
+
+def _is_not_ready(cluster: Cluster, name: str) -> bool:
+    node = query.node(cluster, name)
+    return node is not None and node.now.ready is False
+
+
+def _last_before(cluster: Cluster, key: query.SeriesKey, panel: Panel, start: int) -> int | None:
+    """Return the end of the last bucket with a number in the 90 days before ``start``."""
+    begin = max(0, start - LENGTHS["90d"])
+    if begin >= start:
+        return None
+    field = panel.lines[0].field
+    before = query.range_query(cluster, key, field, begin, start, now=start)
+    return before.t[-1] + before.step if before.t else None
 
 
 def _node_capacity(cluster: Cluster, key: query.SeriesKey, panel: str) -> dict[str, Any]:

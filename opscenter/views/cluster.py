@@ -19,10 +19,10 @@ from clusters import access, services
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
 from metrics import query
-from metrics.charts import reason_text
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.forms import ConfirmForm, LabelsForm
+from opscenter.views.ledger import runs
 from opscenter.views.pods import POD_ORDERS, read_order
 from opscenter.views.ranges import Range, choices, read_range
 from opscenter.views.series import capacities, chart_links, coverage_context, node_rows
@@ -116,7 +116,7 @@ def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str
     nodes = query.nodes(cluster, chosen.now)
     return {
         "show_range": True,
-        "charts": chart_links(cluster, "cluster", chosen),
+        "charts": chart_links(cluster, "cluster", chosen, measured=query.cluster_now(cluster)),
         "node_list": nodes,
         "node_rows": node_rows(cluster, nodes, chosen)[:OVERVIEW_NODES],
         "nodes": capacities(nodes.items),
@@ -138,12 +138,17 @@ def _nodes(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, A
 def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
     order, search = read_order(request), request.GET.get("q", "").strip()[:200]
     found = query.pods(cluster, chosen.now, order=order, limit=0, search=search)
+    gone = query.gone_pods(cluster, search=search)
+    show_gone = request.GET.get("show") == "gone"
+    shown = gone if show_gone else found
     return {
+        "gone": gone,
+        "show_gone": show_gone,
         "q": search,
         "order": order,
         "orders": POD_ORDERS,
         "found": found,
-        "pods_page": Paginator(found.items, PODS_PAGE).get_page(request.GET.get("page")),
+        "pods_page": Paginator(shown.items, PODS_PAGE).get_page(request.GET.get("page")),
         "nodes": capacities(query.nodes(cluster, chosen.now).items),
     }
 
@@ -151,15 +156,15 @@ def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
 def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
     found = query.windows(cluster, chosen.start, chosen.end)
     found.sort(key=lambda window: -window.start)
-    if request.GET.get("show") != "all":
+    show_all = request.GET.get("show") == "all"
+    if not show_all:
         found = [window for window in found if window.state != "done" or window.filled_at]
-    windows = Paginator(found, WINDOWS_PAGE).get_page(request.GET.get("page"))
+    lines = runs(found, fold=not show_all)
     return {
         "show_range": True,
         "position": query.position(cluster),
-        "windows": windows,
-        "window_rows": [(w, w.end - w.start, reason_text(w.state, w.reason)) for w in windows],
-        "show_all": request.GET.get("show") == "all",
+        "lines": Paginator(lines, WINDOWS_PAGE).get_page(request.GET.get("page")),
+        "show_all": show_all,
         **coverage_context(cluster, chosen),
     }
 

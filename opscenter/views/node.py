@@ -34,7 +34,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
         "detail": detail,
         "as_of": detail.now.as_of,
         "show_range": True,
-        "charts": chart_links(cluster, "node", chosen, name=name),
+        "charts": chart_links(cluster, "node", chosen, name=name, measured=detail.now),
         "filesystems": [
             (item, chart_links(cluster, "filesystem", chosen, ns=name, name=item.name))
             for item in query.filesystems(cluster, chosen.now, node=name).items

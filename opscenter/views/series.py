@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from metrics.charts import PANELS, Panel, reason_text
 from opscenter.views.ranges import Range
 
 HEAT_CELLS = 72
-_SELDOM = ("filesystem", "restarts", "load")
+_SELDOM = {"pod": ("filesystem", "restarts"), "node": ("etcd",), "cluster": ("etcd",)}
+_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def chart_links(
         chosen: the range.
         ns: of the series.
         name: of the series.
-        measured: its newest values, to leave out what sources rarely measure; None for all.
+        measured: its newest values, to leave out what sources rarely measure; None leaves that
+            out.
     """
     series = {"kind": kind} | ({"ns": ns} if ns else {}) | ({"name": name} if name else {})
     asked = f"{urlencode(series)}&{chosen.query}"
@@ -81,9 +84,8 @@ def chart_links(
             url(panel, "json"), url(panel, "csv"), url(panel, "html"),
         )
         for panel in PANELS[kind]
-        if measured is None
-        or panel.name not in _SELDOM
-        or any(measured.values[field] is not None for field in panel.fields)
+        if panel.name not in _SELDOM.get(kind, ())
+        or (measured and any(measured.values[field] is not None for field in panel.fields))
     ]  # fmt: skip
 
 
@@ -114,13 +116,19 @@ def node_rows(cluster: Cluster, nodes: query.SeriesList, chosen: Range) -> list[
         NodeRow(node, _shares(heat.get(node.name, nothing), node.values["cpu_cap_mc"]))
         for node in nodes.items
     ]
-    rows.sort(key=lambda row: (bool(row.node.ready and row.node.present), row.node.name))
+    rows.sort(key=lambda row: (bool(row.node.ready and row.node.present), _natural(row.node.name)))
     return rows
 
 
 def capacities(nodes: Iterable[query.SeriesNow]) -> dict[str, query.SeriesNow]:
     """Return nodes by name, to set their pods against."""
     return {node.name: node for node in nodes}
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that puts node-9 before node-10."""
+    parts = _DIGITS.split(name)
+    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], name
 
 
 def _shares(values: Sequence[float | None], whole: int | None) -> list[float | None]:

@@ -1,6 +1,8 @@
 // Charts: plotly.js comes only when one is about to be seen. The server sends the layout and
 // numbers on a regular grid; colours are the style sheet's, for light and dark.
 
+import { local } from "./times.js";
+
 let plotly = null;
 const drawn = new Map(); // plot element -> content
 let hovering = false;
@@ -18,6 +20,8 @@ function loadPlotly(src) {
   });
   return plotly;
 }
+
+const FEW = 5; // fewer points than this are shown as such: a line of two is easily missed
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -51,8 +55,9 @@ function band(series, x, colour) {
 }
 
 function lineOf(series, x, content, first) {
+  const few = series.mean.filter((value) => value !== null).length < FEW;
   const alone = series.mean.map((value, i) =>
-    value !== null && (series.mean[i - 1] ?? null) === null && (series.mean[i + 1] ?? null) === null ? 5 : 0);
+    value !== null && few ? 6 : value !== null && (series.mean[i - 1] ?? null) === null && (series.mean[i + 1] ?? null) === null ? 5 : 0);
   const away = first && new Date().getTimezoneOffset() !== 0;
   const unit = content.suffix;
   return {
@@ -80,8 +85,10 @@ function traces(content) {
   const all = content.series.map((series) => band(series, x, css(PAINT[series.role][1])));
   content.series.forEach((series, i) => all.push(lineOf(series, x, content, i === 0)));
   if (content.capacity) {
+    const few = content.capacity.values.filter((value) => value !== null).length < FEW;
     all.push({
-      type: "scatter", mode: "lines", name: content.capacity.name, x, y: content.capacity.values, connectgaps: true,
+      type: "scatter", mode: few ? "lines+markers" : "lines", name: content.capacity.name,
+      marker: { symbol: "line-ew-open", size: 12, color: css("--muted"), line: { width: 1.4 } }, x, y: content.capacity.values, connectgaps: true,
       line: { color: css("--muted"), width: 1.2, dash: "dash" },
       hovertemplate: `%{y:,.4~g}${content.suffix}`,
     });
@@ -108,12 +115,19 @@ function layoutOf(content, width) {
 const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
 
 async function draw(plot, content) {
+  if (content.empty) {
+    // No empty axes: the reason, and when there was a number before.
+    if (window.Plotly && drawn.has(plot)) window.Plotly.purge(plot);
+    plot.replaceChildren();
+    drawn.set(plot, content);
+    say(plot, "empty", content.why + (content.last ? ` Last measured ${local(new Date(content.last * 1000))}.` : ""));
+    return;
+  }
   const Plotly = await loadPlotly(plot.closest("[data-plotly]").dataset.plotly);
-  const fresh = !drawn.has(plot);
+  const fresh = drawn.get(plot)?.empty ?? true;
   drawn.set(plot, content);
   await Plotly.react(plot, traces(content), layoutOf(content, plot.clientWidth), CONFIG);
   say(plot, "ready", "");
-  if (content.empty && !content.gaps.length) say(plot, "empty", "No data in this range.");
   if (fresh) listen(plot, Plotly);
 }
 
@@ -142,14 +156,16 @@ function listen(plot, Plotly) {
     if (hovering) return;
     hovering = true;
     for (const other of drawn.keys()) {
-      if (other !== plot && other.isConnected) Plotly.Fx.hover(other, { xval: event.xvals[0] }, ["xy"]);
+      if (other !== plot && other.isConnected && !drawn.get(other).empty) Plotly.Fx.hover(other, { xval: event.xvals[0] }, ["xy"]);
     }
     hovering = false;
   });
   plot.on("plotly_unhover", () => {
     if (hovering) return;
     hovering = true;
-    for (const other of drawn.keys()) if (other !== plot && other.isConnected) Plotly.Fx.unhover(other);
+    for (const other of drawn.keys()) {
+      if (other !== plot && other.isConnected && !drawn.get(other).empty) Plotly.Fx.unhover(other);
+    }
     hovering = false;
   });
   plot.on("plotly_relayout", (change) => {

@@ -6,6 +6,7 @@ const SOON = 800, DATA_PAUSE = 8000, BATCH = 60, IDLE = 60000;
 const pending = new Set();
 const waiting = new Set(); // clusters that stand in another place than they should
 let timer = 0, due = Infinity, touched = Date.now(), busy = false;
+let generation = 0; // counts lists, so that an answer about an older list is dropped
 
 const page = () => document.getElementById("fleet");
 
@@ -47,9 +48,10 @@ function showWaiting() {
   button.textContent = waiting.size === 1 ? "1 change, show" : `${waiting.size} changes, show`;
 }
 
+/** Fetch the rows of changed clusters and put them where the page has them; elsewhere nothing. */
 async function flush() {
   due = Infinity;
-  if (busy || !page()) return;
+  if (busy || !page()) return true;
   const ids = [...pending].slice(0, BATCH);
   for (const id of ids) pending.delete(id);
   const url = new URL(page().dataset.updates, location.href);
@@ -59,13 +61,45 @@ async function flush() {
   url.searchParams.set("need", shown("need"));
   url.searchParams.set("list", shown("tile") || shown("line"));
   busy = true;
-  try {
-    await htmx.ajax("GET", url.pathname + url.search, { source: page(), target: page(), swap: "none" });
-  } finally {
-    busy = false;
+  const asked = generation;
+  const answer = await fetch(url, { headers: { "HX-Request": "true", "HX-Current-URL": location.href } }).catch(() => null);
+  const text = answer?.ok ? await answer.text().catch(() => null) : null;
+  busy = false;
+  if (answer?.status === 401) location.assign(answer.headers.get("HX-Redirect") ?? "/");
+  if (text === null) return false; // the banner tells that the centre is away
+  if (asked === generation && page()) {
+    place(text);
+    compare(JSON.parse(answer.headers.get("HX-Trigger"))["fleet:places"].places);
   }
-  refreshTimes(page());
   if (pending.size) schedule(SOON);
+  return true;
+}
+
+function place(text) {
+  const fresh = new DOMParser().parseFromString(text, "text/html");
+  const rows = [...fresh.querySelectorAll("template")].map((template) => template.content.firstElementChild);
+  for (const next of [fresh.getElementById("fleet-summary"), ...rows]) {
+    const old = next && document.getElementById(next.id);
+    if (!old) continue;
+    // A row keeps where it was placed, so that the page knows that it should move.
+    if (old.dataset.placed) next.dataset.placed = old.dataset.placed;
+    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    const copy = document.importNode(next, true);
+    copy.removeAttribute("hx-swap-oob");
+    old.replaceWith(copy);
+    htmx.process(copy);
+    refreshTimes(copy);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  }
+}
+
+/** Ask for every row of the page anew, for pages that get no messages; false if that failed. */
+export async function pollFleet() {
+  if (!page()) return true;
+  for (const row of page().querySelectorAll("[data-cluster]")) pending.add(row.dataset.cluster);
+  let good = true;
+  while (good && pending.size && page()) good = await flush();
+  return good;
 }
 
 /** Fetch the whole list again, in its right order. */
@@ -73,6 +107,7 @@ export function refreshFleet() {
   if (!page()) return;
   pending.clear();
   waiting.clear();
+  generation += 1;
   const focused = document.activeElement?.id;
   const scroll = window.scrollY;
   htmx
@@ -85,13 +120,6 @@ export function refreshFleet() {
 
 export function startFleet() {
   if (!page()) return;
-  document.addEventListener("fleet:places", (event) => compare(event.detail.places));
-  // The new row keeps where the old one was placed.
-  document.addEventListener("htmx:oobBeforeSwap", (event) => {
-    const fresh = event.detail.fragment.firstElementChild ?? event.detail.fragment;
-    const placed = event.detail.target.dataset?.placed;
-    if (placed && fresh?.dataset) fresh.dataset.placed = placed;
-  });
   document.addEventListener("click", (event) => {
     if (event.target.closest("#fleet-waiting")) refreshFleet();
   });

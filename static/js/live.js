@@ -1,15 +1,16 @@
 // One socket a page. It says only that something changed; the page fetches what it shows again.
 // Messages: {type: "hello" | "beat", now} and {type: "changed", cluster, what}.
 import { duration, local, now, setServerTime } from "./times.js";
-import { startFleet, fleetChanged, refreshFleet } from "./fleet.js";
+import { startFleet, fleetChanged, pollFleet, refreshFleet } from "./fleet.js";
 import { startParts, partsChanged, refreshParts } from "./parts.js";
 
 const BEAT_SECONDS = 20; // the server's; silence for more than twice that is a dead link
 const FIRST_WAIT = 1000, LONGEST_WAIT = 30000;
+const POLL_SECONDS = 30; // to twice that: pages whose proxy lets no socket through
 const GRACE = 2500; // a reload of the server is not worth a banner
 
 let socket = null, attempts = 0, timer = 0, lostAt = 0, heardAt = 0, retryAt = 0, asOf = now();
-let leaving = false, wasOpen = false;
+let leaving = false, wasOpen = false, polls = 0, polling = false;
 
 const sign = () => document.querySelector(".live");
 const banner = () => document.getElementById("lost");
@@ -18,7 +19,8 @@ function show(state) {
   const element = sign();
   if (element && element.dataset.state !== state) {
     element.dataset.state = state;
-    element.textContent = { on: "live", wait: "connecting", off: "not live" }[state];
+    element.title = state === "poll" ? "Something on the way lets no live connection (WebSocket) through. The page asks every 30 to 60 s instead." : "";
+    element.textContent = { on: "live", wait: "connecting", off: "not live", poll: "every 45 s" }[state];
   }
 }
 
@@ -31,7 +33,7 @@ function tick() {
     return;
   }
   const box = banner();
-  if (Date.now() - lostAt < GRACE) return;
+  if (polling || Date.now() - lostAt < GRACE) return;
   show("off");
   box.hidden = false;
   const gone = now() - (Date.now() - lostAt);
@@ -45,7 +47,8 @@ function tick() {
 function lost() {
   if (leaving) return;
   lostAt ||= Date.now();
-  show("wait");
+  if (!polling) show("wait");
+  if (attempts === 1) poll();
   clearTimeout(timer);
   const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempts) * (0.5 + Math.random() / 2);
   attempts += 1;
@@ -53,7 +56,29 @@ function lost() {
   timer = setTimeout(connect, wait);
 }
 
+/** Without a socket, but with HTTP: ask now and then, quietly, until the socket is there. */
+async function poll() {
+  clearTimeout(polls);
+  if (!lostAt || leaving) return;
+  if (document.hidden && polling) {
+    polls = setTimeout(poll, POLL_SECONDS * 1000);
+    return;
+  }
+  const good = (await pollFleet()) && (await refreshParts());
+  if (!lostAt) return;
+  polling = good;
+  if (good) {
+    asOf = now();
+    show("poll");
+    banner().hidden = true;
+  }
+  clearTimeout(polls);
+  polls = setTimeout(poll, (good ? 1 + Math.random() : 0.5) * POLL_SECONDS * 1000);
+}
+
 function opened() {
+  clearTimeout(polls);
+  polling = false;
   const again = wasOpen || attempts > 0;
   attempts = 0;
   lostAt = 0;

@@ -19,18 +19,19 @@ export function partsChanged(message) {
   timer = setTimeout(refreshParts, delay);
 }
 
+/** Fetch the page's parts again; return whether the centre answered. */
 export async function refreshParts() {
   due = Infinity;
-  if (!parts().length) return;
+  if (!parts().length) return true;
   const answer = await fetch(location.pathname + location.search, {
     headers: { "HX-Request": "true", "HX-Boosted": "true", "HX-Current-URL": location.href },
   }).catch(() => null);
-  if (!answer) return; // the socket's banner tells that the centre is away
+  if (!answer) return false; // the socket's banner tells that the centre is away
   if (answer.status === 401 || answer.status === 404) {
     location.reload();
-    return;
+    return true;
   }
-  if (!answer.ok) return;
+  if (!answer.ok) return false;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   held = false;
   for (const part of parts()) {
@@ -40,6 +41,7 @@ export async function refreshParts() {
     else if (told.get(part) !== next.innerHTML) replace(part, next);
   }
   document.dispatchEvent(new CustomEvent("ops:refreshed"));
+  return true;
 }
 
 function replace(part, next) {

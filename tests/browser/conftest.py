@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from opscenter.core.paths import runtime_directory
 from tests.factories import PASSWORD
@@ -139,17 +147,29 @@ def state(site: Site, browser: Browser) -> Any:
 
 
 class Tab:
-    """A signed-in tab that remembers what went wrong in it."""
+    """A signed-in tab. Whatever goes wrong in it fails the test, save what holds ``expected``."""
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
         self.page = context.new_page()
         self.site = site
         self.errors: list[str] = []
+        self.expected: tuple[str, ...] = ()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console",
-            lambda message: self.errors.append(message.text) if message.type == "error" else None,
-        )
+        self.page.on("console", self._said)
+        self.page.on("requestfailed", self._failed)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.type}: {message.text}")
+
+    def _failed(self, request: Request) -> None:
+        # A page that is left ends its requests.
+        if request.failure != "net::ERR_ABORTED":
+            self.errors.append(f"{request.url}: {request.failure}")
+
+    def wrong(self) -> list[str]:
+        """Return what went wrong and was not expected."""
+        return [text for text in self.errors if not any(part in text for part in self.expected)]
 
     def open(self, path: str) -> Page:
         self.page.goto(self.site.url + path)
@@ -158,17 +178,24 @@ class Tab:
 
 @pytest.fixture
 def new_tab(site: Site, browser: Browser, state: Any) -> Iterator[Any]:
-    """Return a function that opens a tab; keywords go to the browser's context."""
+    """Return a function that opens a tab; keywords go to the browser's context.
+
+    At the end no tab may have had an error or a warning in its console, or a failed request.
+    """
     contexts: list[BrowserContext] = []
+    tabs: list[Tab] = []
 
     def make(**options: Any) -> Tab:
         contexts.append(browser.new_context(storage_state=state, **options))
         contexts[-1].set_default_timeout(20_000)
-        return Tab(contexts[-1], site)
+        tabs.append(Tab(contexts[-1], site))
+        return tabs[-1]
 
     yield make
+    wrong = [text for tab in tabs for text in tab.wrong()]
     for context in contexts:
         context.close()
+    assert wrong == []
 
 
 @pytest.fixture

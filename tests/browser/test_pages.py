@@ -62,6 +62,7 @@ def test_every_page_is_clean_for_axe_and_stays_within_its_width(
     site, new_tab, alpha, scheme, width
 ):
     tab = new_tab(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab.expected = ("404",)  # one of the pages is /nowhere/
     found = {}
     for name, path in every_page(site, alpha).items():
         page = tab.open(path)
@@ -76,7 +77,6 @@ def test_every_page_is_clean_for_axe_and_stays_within_its_width(
             found.setdefault("wider than the screen", []).append((name, wide))
         assert page.evaluate("window.hacked") is None, name
     assert found == {}
-    assert [error for error in tab.errors if "404" not in error] == []
 
 
 def test_a_row_changes_in_place_and_a_move_waits_to_be_asked_for(site, tab):
@@ -96,7 +96,6 @@ def test_a_row_changes_in_place_and_a_move_waits_to_be_asked_for(site, tab):
     expect(page.locator(f"#need-{gamma}")).to_be_visible()
     expect(button).to_be_hidden()
     assert page.evaluate("window.same") is True
-    assert tab.errors == []
 
 
 def test_a_cluster_that_goes_silent_turns_unknown_on_its_own_page(site, tab):
@@ -108,7 +107,6 @@ def test_a_cluster_that_goes_silent_turns_unknown_on_its_own_page(site, tab):
     expect(page.locator("#state")).to_contain_text("unknown")
     expect(page.locator("#why")).to_contain_text("was ok")
     expect(page.locator("#why")).to_contain_text("cut by the test")
-    assert tab.errors == []
 
 
 def test_filters_live_in_the_address_and_the_back_button_works(site, tab):
@@ -160,6 +158,7 @@ def test_keys_search_move_open_and_help(site, tab):
 
 
 def test_a_cluster_is_added_and_the_page_says_each_step(site, tab):
+    tab.expected = ("422",)
     page = tab.open("/clusters/add/")
     page.get_by_label("Name").fill("alpha")
     page.get_by_role("button", name="Add").click()
@@ -183,7 +182,6 @@ def test_a_cluster_is_added_and_the_page_says_each_step(site, tab):
     expect(page.get_by_role("link", name="Open newcomer")).to_be_visible()
     page.reload()
     expect(page.locator("main")).not_to_contain_text(token)
-    assert [error for error in tab.errors if "422" not in error] == []
 
 
 def test_charts_draw_zoom_by_dragging_and_show_their_table(site, tab, alpha):
@@ -204,7 +202,6 @@ def test_charts_draw_zoom_by_dragging_and_show_their_table(site, tab, alpha):
     expect(page.locator(".plot").first).to_have_attribute("data-state", "ready")
     page.evaluate("history.back()")
     expect(page).to_have_url(re.compile(r"range=6h"))
-    assert tab.errors == []
 
 
 def test_plotly_stays_away_from_pages_without_charts(site, tab):
@@ -243,6 +240,7 @@ def test_times_are_local_with_utc_on_hover(site, new_tab, alpha):
 
 
 def test_a_lost_centre_is_said_at_the_top_and_the_page_catches_up(site, tab):
+    tab.expected = ("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "WebSocket", "502")
     page = tab.open("/")
     expect(page.locator(".live")).to_have_text("live")
     site.stop_web()
@@ -257,3 +255,35 @@ def test_a_lost_centre_is_said_at_the_top_and_the_page_catches_up(site, tab):
     expect(banner).to_be_hidden()
     expect(page.locator(".live")).to_have_text("live")
     expect(page.locator("tr", has_text="meanwhile")).to_be_visible()
+
+
+def test_a_page_whose_sockets_are_blocked_asks_now_and_then(site, tab):
+    tab.expected = ("WebSocket",)
+    tab.page.add_init_script(
+        "window.WebSocket = class extends WebSocket {"
+        " constructor() { super(`ws://${location.host}/nowhere/`); } };"
+    )
+    page = tab.open("/")
+    live = page.locator(".live")
+    expect(live).to_have_text("every 45 s")
+    expect(live).to_have_attribute("title", re.compile("WebSocket"))
+    expect(page.locator("#lost")).to_be_hidden()
+
+
+def test_an_update_carries_only_rows_that_the_page_has(site, tab):
+    page = tab.open("/")
+    expect(page.locator(".live")).to_have_text("live")
+    beta = site.do("id", name="beta")
+    page.evaluate("id => document.getElementById(`need-${id}`)?.remove()", beta)
+    with page.expect_response(re.compile("updates")) as answer:
+        site.do("data", name="beta")
+    assert answer.value.ok
+    expect(page.locator(f"#need-{beta}")).to_have_count(0)
+
+
+def test_a_chart_without_numbers_says_why_and_has_no_axes(site, tab):
+    page = tab.open(f"/clusters/{site.do('id', name='waiting')}/?range=1h")
+    plot = page.locator(".plot").first
+    expect(plot).to_have_attribute("data-state", "empty")
+    expect(plot).to_have_attribute("data-message", re.compile("has not sent any"))
+    expect(plot.locator("svg")).to_have_count(0)

@@ -1,0 +1,82 @@
+"""The ledger as people read it: runs of windows that tell the same are one line. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from metrics.charts import reason_text
+from metrics.query import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Windows of one state, reason and detail that follow one another, newest first."""
+
+    windows: tuple[Window, ...]
+
+    @property
+    def first(self) -> Window:
+        """Return the newest window, which says what all of them say."""
+        return self.windows[0]
+
+    @property
+    def start(self) -> int:
+        """Return the start of the oldest, in Unix seconds."""
+        return self.windows[-1].start
+
+    @property
+    def end(self) -> int:
+        """Return the end of the newest, in Unix seconds."""
+        return self.windows[0].end
+
+    @property
+    def seconds(self) -> int:
+        """Return the length."""
+        return self.end - self.start
+
+    @property
+    def got(self) -> int:
+        """Return how many minutes have data."""
+        return sum(window.got for window in self.windows)
+
+    @property
+    def expected(self) -> int:
+        """Return how many minutes there are."""
+        return sum(window.expected for window in self.windows)
+
+    @property
+    def attempts(self) -> int:
+        """Return the most attempts that any of them took."""
+        return max(window.attempts for window in self.windows)
+
+    @property
+    def filled_at(self) -> int | None:
+        """Return when the last of them was filled; None if none was."""
+        return max((w.filled_at for w in self.windows if w.filled_at), default=None)
+
+    @property
+    def why(self) -> str:
+        """Return the reason in words, "" for none."""
+        first = self.first
+        return reason_text(first.state, first.reason) if first.reason else ""
+
+
+def runs(newest_first: Iterable[Window], *, fold: bool = True) -> list[Run]:
+    """Return the windows as runs, newest first; one run a window without ``fold``."""
+    found: list[list[Window]] = []
+    for window in newest_first:
+        if fold and found and _goes_on(found[-1][-1], window):
+            found[-1].append(window)
+        else:
+            found.append([window])
+    return [Run(tuple(windows)) for windows in found]
+
+
+def _goes_on(newer: Window, older: Window) -> bool:
+    """Return whether the older window ends where the newer begins and tells the same."""
+    return older.end == newer.start and _tells(older) == _tells(newer)
+
+
+def _tells(window: Window) -> tuple[str, str, str, bool]:
+    return window.state, window.reason, window.detail, window.filled_at is not None
