@@ -16,6 +16,7 @@ from django.conf import settings  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from opscenter import consumers  # noqa: E402
+from opscenter.http_body import BodyLimit  # noqa: E402
 
 # Channels takes ASGI applications where Django's path() is typed for views.
 _fleet: Any = consumers.FleetConsumer.as_asgi()
@@ -30,7 +31,7 @@ websocket_routes: list[Any] = [
 # Full origins, with scheme and port: a host name alone would let any port of it in.
 application = ProtocolTypeRouter(
     {
-        "http": _http,
+        "http": BodyLimit(_http),
         "websocket": consumers.StrictOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS
         ),

@@ -454,6 +454,8 @@ LOGGING = {
         "uvicorn.access": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
         "django.request": {"filters": ["no_probe"]},
+        # A traceback for each request of a stranger with a made-up Host header is no news.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # One line for every task sent, received and done is no news.
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
