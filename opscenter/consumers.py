@@ -191,6 +191,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await job()
         except TimeoutError:
             await self.close(TOO_SLOW)
+        except OSError as exc:
+            # The browser left while something was being sent; its disconnect comes next.
+            logger.debug("a live page left: %s", exc)
 
 
 class FleetConsumer(LiveConsumer):

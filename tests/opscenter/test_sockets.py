@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from types import SimpleNamespace
 
@@ -15,10 +16,12 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import OperationalError
 from django.test import Client
+from uvicorn.protocols.utils import ClientDisconnected
 
 from clusters.models import Cluster
 from opscenter import consumers
 from opscenter.asgi import application
+from opscenter.consumers import FleetConsumer
 from opscenter.core.realtime import FLEET_GROUP, cluster_group, user_group
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 from tests.opscenter.websocket import Socket
@@ -223,3 +226,11 @@ async def test_a_socket_that_cannot_be_checked_is_closed_and_not_left_open(cast,
     await get_channel_layer().group_send(user_group(cast.viewer.pk), {"type": "user.changed"})
     assert (await socket.receive_output(timeout=10))["code"] == consumers.BROKEN
     await socket.disconnect()
+
+
+async def test_a_browser_that_leaves_in_the_middle_of_a_message_is_no_error(caplog):
+    async def send_to_nobody() -> None:
+        raise ClientDisconnected
+
+    await FleetConsumer()._guard(send_to_nobody)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
