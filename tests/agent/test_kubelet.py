@@ -33,7 +33,18 @@ async def collector(kubernetes, tmp_path):
     url = await kubernetes.start()
     token = tmp_path / "token"
     token.write_text(kubernetes.token + "\n")
-    collector = KubeletCollector(KubeAccess(url, token, None), list_seconds=2, summary_seconds=1)
+    # Patient, so that a busy machine does not look like a dead kubelet.
+    collector = KubeletCollector(KubeAccess(url, token, None), list_seconds=30, summary_seconds=30)
+    yield collector
+    await collector.close()
+
+
+@pytest.fixture
+async def hasty_collector(kubernetes, tmp_path):
+    url = await kubernetes.start()
+    token = tmp_path / "token"
+    token.write_text(kubernetes.token + "\n")
+    collector = KubeletCollector(KubeAccess(url, token, None), list_seconds=30, summary_seconds=3)
     yield collector
     await collector.close()
 
@@ -131,12 +142,12 @@ async def test_lists_are_fetched_page_by_page_and_begun_anew_when_they_expire(
     assert sum("pods?limit=500" in path for path in kubernetes.requests) == 1 + 1 + 6
 
 
-async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes, collector):
+async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes, hasty_collector):
     kubernetes.nodes[0] = node("n1", ready="Unknown", role="control-plane")
     kubernetes.summaries["n1"] = None
     kubernetes.nodes.append(node("n3"))
     kubernetes.silent.add("n3")
-    collected = await collector.collect(NOW)
+    collected = await hasty_collector.collect(NOW)
     values = rows(collected, "node")
     assert values["", "n1"]["ready"] == 0
     assert values["", "n1"]["cpu_cap_mc"] == 4000
@@ -148,7 +159,7 @@ async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes,
     problems = "\n".join(collected.problems)
     assert "node n1: /api/v1/nodes/n1/proxy/stats/summary: HTTP 503" in problems
     assert "node n3: " in problems
-    assert "no answer within 1 s" in problems
+    assert "no answer within 3 s" in problems
     # Its pods are still there, with what the API server knows.
     assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["restarts"] == 4
     assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["cpu_mc"] is None

@@ -84,7 +84,7 @@ async def in_thread(function, *arguments):
 
 @pytest.fixture
 async def way(transactional_db, settings, store, redis_server, tmp_path) -> AsyncIterator[Way]:
-    settings.PULL_DEADLINE_SECONDS = 2
+    settings.PULL_DEADLINE_SECONDS = 30  # a busy machine must not make a pull fail
     directory = Path(tempfile.mkdtemp(prefix="oc"))
     clock = [at(0)]
     simulated = SimulatedAgent(World.make(5, 1, nodes=2), born=T0, clock=lambda: clock[0])
@@ -156,11 +156,12 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, "stall"])
-async def test_a_fault_in_the_middle_of_a_pull_costs_nothing_but_time(way, fault):
+async def test_a_fault_in_the_middle_of_a_pull_costs_nothing_but_time(way, fault, settings):
     async with AsyncExitStack() as first:
         await way.dial(first)
         assert (await way.pull(10.1)).outcome == "ok"
         way.simulated.faults.slow_seconds = 0.5
+        settings.PULL_DEADLINE_SECONDS = 2
         # A frozen relay still passes what it was reading: one packet of the pull gets through.
         way.proxy.freeze = fault == "stall"
         running = asyncio.create_task(way.pull(11.1))
@@ -175,6 +176,7 @@ async def test_a_fault_in_the_middle_of_a_pull_costs_nothing_but_time(way, fault
         way.proxy.freeze = way.proxy.black_hole = False
         way.proxy.drop_all()
     way.simulated.faults.slow_seconds = 0.0
+    settings.PULL_DEADLINE_SECONDS = 30
     async with AsyncExitStack() as second:
         await way.dial(second)
         result = await way.pull(12.1)
