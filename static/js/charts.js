@@ -221,6 +221,11 @@ document.addEventListener("ops:refreshed", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const [plot, content] of drawn) if (plot.isConnected) draw(plot, content);
 });
+// Paper is narrower than the screen that the charts were drawn for.
+const PAPER_WIDTH = 330;
+addEventListener("beforeprint", () => {
+  for (const plot of drawn.keys()) plot.style.setProperty("--print-zoom", Math.min(1, PAPER_WIDTH / plot.clientWidth));
+});
 document.addEventListener("htmx:beforeSwap", (event) => {
   for (const plot of drawn.keys()) {
     if (event.detail.target?.contains(plot)) window.Plotly?.purge(plot);

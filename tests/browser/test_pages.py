@@ -215,7 +215,7 @@ def test_plotly_stays_away_from_pages_without_charts(site, tab):
 def test_rows_are_cards_on_a_phone(site, new_tab):
     page = new_tab(viewport=PHONE).open("/?view=table")
     row = page.locator("table.cards tbody tr").first
-    assert row.evaluate("e => getComputedStyle(e).display") == "block"
+    assert row.evaluate("e => getComputedStyle(e).display") == "grid"
     assert page.locator("table.cards").first.get_attribute("role") == "table"
     expect(row).to_be_visible()
 
