@@ -113,14 +113,16 @@ def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 
 def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
     del request
+    pods = query.pods(cluster, chosen.now, limit=0)
     nodes = query.nodes(cluster, chosen.now)
     return {
         "show_range": True,
         "charts": chart_links(cluster, "cluster", chosen, measured=query.cluster_now(cluster)),
         "node_list": nodes,
-        "node_rows": node_rows(cluster, nodes, chosen)[:OVERVIEW_NODES],
+        "node_rows": node_rows(cluster, nodes, pods, chosen)[:OVERVIEW_NODES],
         "nodes": capacities(nodes.items),
-        "top_pods": query.pods(cluster, chosen.now, limit=OVERVIEW_PODS),
+        "pods_now": pods,
+        "top_pods": pods.items[:OVERVIEW_PODS],
         **coverage_context(cluster, chosen),
     }
 
@@ -131,7 +133,7 @@ def _nodes(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, A
     return {
         "show_range": True,
         "node_list": nodes,
-        "node_rows": node_rows(cluster, nodes, chosen),
+        "node_rows": node_rows(cluster, nodes, query.pods(cluster, chosen.now, limit=0), chosen),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,15 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node in a list, with its CPU over the range as shares of its capacity now."""
+    """A node in a list, with its CPU over the range as shares of its capacity now.
+
+    ``pods`` are those of the cluster's newest minute, as every list counts them; None where the
+    node says nothing of them.
+    """
 
     node: query.SeriesNow
     heat: Sequence[float | None]
+    pods: int | None
 
 
 def chart_links(
@@ -105,15 +111,22 @@ def coverage_context(cluster: Cluster, chosen: Range) -> dict[str, Any]:
     }
 
 
-def node_rows(cluster: Cluster, nodes: query.SeriesList, chosen: Range) -> list[NodeRow]:
+def node_rows(
+    cluster: Cluster, nodes: query.SeriesList, pods: query.SeriesList, chosen: Range
+) -> list[NodeRow]:
     """Return the nodes with their heat strips; those that are not ready first."""
     answer = query.heat(
         cluster, "node", "cpu_mc", chosen.start, chosen.end, HEAT_CELLS, now=chosen.now
     )
     heat = {row.key.name: row.mean for row in answer.rows}
+    hosted = Counter(pod.node for pod in pods.items)
     nothing = (None,) * len(answer.t)
     rows = [
-        NodeRow(node, _shares(heat.get(node.name, nothing), node.values["cpu_cap_mc"]))
+        NodeRow(
+            node,
+            _shares(heat.get(node.name, nothing), node.values["cpu_cap_mc"]),
+            hosted[node.name] if node.present and node.ready is not False else None,
+        )
         for node in nodes.items
     ]
     rows.sort(key=lambda row: (bool(row.node.ready and row.node.present), _natural(row.node.name)))

@@ -126,6 +126,7 @@ async function draw(plot, content) {
   const Plotly = await loadPlotly(plot.closest("[data-plotly]").dataset.plotly);
   const fresh = drawn.get(plot)?.empty ?? true;
   drawn.set(plot, content);
+  if (plot.dataset.state === "empty") say(plot, "loading", ""); // an empty plot is low
   await Plotly.react(plot, traces(content), layoutOf(content, plot.clientWidth), CONFIG);
   say(plot, "ready", "");
   if (fresh) listen(plot, Plotly);

@@ -287,3 +287,14 @@ def test_a_chart_without_numbers_says_why_and_has_no_axes(site, tab):
     expect(plot).to_have_attribute("data-state", "empty")
     expect(plot).to_have_attribute("data-message", re.compile("has not sent any"))
     expect(plot.locator("svg")).to_have_count(0)
+
+
+def test_a_chart_that_was_empty_is_drawn_in_its_full_height(site, tab):
+    site.do("add", name="newborn")
+    page = tab.open(f"/clusters/{site.do('id', name='newborn')}/?range=1h")
+    plot = page.locator(".plot").first
+    expect(plot).to_have_attribute("data-state", "empty")
+    expect(page.locator(".live")).to_have_text("live")
+    site.do("measure", name="newborn")
+    expect(plot).to_have_attribute("data-state", "ready")
+    assert plot.locator("svg.main-svg").first.bounding_box()["height"] > 150
