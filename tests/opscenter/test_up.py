@@ -242,3 +242,20 @@ def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path
     assert done.stderr.count("\n") == 1
     assert variable in done.stderr
     assert "secret" not in done.stderr + done.stdout
+
+
+def test_it_stops_in_time_when_nobody_reads_its_output_any_more(make_centre):
+    centre = make_centre("--no-local-agent")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "up", *centre.options],
+        env=centre.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    centre.process = process
+    assert process.stdout is not None
+    while b"Ops Center is at" not in process.stdout.readline():
+        assert process.poll() is None
+    process.stdout.close()
+    os.kill(centre.wait_for_children("beat")["beat"], signal.SIGKILL)  # gives it lines to write
+    centre.wait_until_ready()
+    assert centre.interrupt() == 0

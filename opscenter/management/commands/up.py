@@ -21,14 +21,11 @@ from redis.exceptions import RedisError
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client
 from opscenter.first_start import ADMIN_NAME, password_path, prepare
+from opscenter.output import LineWriter
 from opscenter.preflight import check_listeners, only_one
 from opscenter.processes import NAMES, listeners, make_processes
 from opscenter.redis_binary import RedisBinary, find_redis
 from opscenter.supervisor import Supervisor, Timing
-
-_COLOURS = {
-    "redis": 31, "web": 32, "hub": 36, "worker": 33, "beat": 35, "agent": 34, "up": 1,
-}  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -70,15 +67,18 @@ class Command(BaseCommand):
     def _run(self, names: tuple[str, ...]) -> None:
         redis = _choose_redis(names)
         check_listeners(listeners(names))
-        write_line = _line_writer(colour=sys.stdout.isatty())
-        if redis is not None and redis.warning:
-            write_line("up", f"warning: {redis.warning}")
-        password = None
-        if len(names) > 1:  # a container's database is prepared by `manage.py prepare`
-            write_line("up", f"data in {settings.DATA_DIR}")
-            password = prepare().password
-        connections.close_all()
-        asyncio.run(_supervise(names, redis, write_line, password))
+        write_line = LineWriter(sys.stdout, colour=sys.stdout.isatty())
+        try:
+            if redis is not None and redis.warning:
+                write_line("up", f"warning: {redis.warning}")
+            password = None
+            if len(names) > 1:  # a container's database is prepared by `manage.py prepare`
+                write_line("up", f"data in {settings.DATA_DIR}")
+                password = prepare().password
+            connections.close_all()
+            asyncio.run(_supervise(names, redis, write_line, password))
+        finally:
+            write_line.close()
 
 
 async def _supervise(
@@ -130,19 +130,6 @@ def _choose_redis(names: tuple[str, ...]) -> RedisBinary | None:
         msg = f"REDIS_URL: the Redis at {parts.hostname or parts.path} does not answer: {exc}"
         raise ImproperlyConfigured(msg) from exc
     return None
-
-
-def _line_writer(*, colour: bool) -> Callable[[str, str], None]:
-    """Return a function that prints a line of a process behind the process's name."""
-
-    def write(name: str, line: str) -> None:
-        label = f"{name:<6} |"
-        if colour:
-            label = f"\x1b[{_COLOURS.get(name, 0)}m{label}\x1b[0m"
-        sys.stdout.write(f"{label} {line}\n")
-        sys.stdout.flush()
-
-    return write
 
 
 def _one_line(exc: Exception) -> str:

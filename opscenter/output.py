@@ -1,0 +1,66 @@
+"""Lines for a person, written by a thread of their own.
+
+Whoever reads the supervisor's output may stop reading or go away. Neither may keep the supervisor
+from its work, least of all from stopping: lines that nobody takes are dropped, and counted when
+there is a reader again.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TextIO
+
+_COLOURS = {
+    "redis": 31, "web": 32, "hub": 36, "worker": 33, "beat": 35, "agent": 34, "up": 1,
+}  # fmt: skip
+_LINES_HELD = 10_000
+
+
+class LineWriter:
+    """Prints lines behind the name of their process; never blocks and never raises.
+
+    Args:
+        stream: where to.
+        colour: whether names are coloured.
+    """
+
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        self._stream = stream
+        self._colour = colour
+        self._lines: queue.Queue[str | None] = queue.Queue(_LINES_HELD)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write_all, name="output", daemon=True)
+        self._thread.start()
+
+    def __call__(self, name: str, line: str) -> None:
+        """Take a line; drop it if thousands are waiting already."""
+        label = f"{name:<6} |"
+        if self._colour:
+            label = f"\x1b[{_COLOURS.get(name, 0)}m{label}\x1b[0m"
+        try:
+            self._lines.put_nowait(f"{label} {line}\n")
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self, patience_seconds: float = 0.5) -> None:
+        """Wait until what was taken is written, but not longer than ``patience_seconds``."""
+        try:
+            self._lines.put_nowait(None)
+        except queue.Full:
+            return  # nobody reads: there is nobody to wait for
+        self._thread.join(patience_seconds)
+
+    def _write_all(self) -> None:
+        reader_gone = False
+        while (line := self._lines.get()) is not None:
+            if reader_gone:
+                continue  # taken and forgotten, so that memory stays
+            if self._dropped:
+                line = f"up     | {self._dropped} lines were dropped: nobody read them\n{line}"
+                self._dropped = 0
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):  # a closed pipe, a closed stream
+                reader_gone = True

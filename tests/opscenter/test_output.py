@@ -1,0 +1,51 @@
+"""The supervisor's output never holds it up."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from opscenter.output import LineWriter
+
+
+def test_lines_carry_the_name_of_their_process_in_order():
+    stream = io.StringIO()
+    writer = LineWriter(stream, colour=False)
+    writer("hub", "one")
+    writer("worker", "two")
+    writer.close(10)
+    assert stream.getvalue() == "hub    | one\nworker | two\n"
+
+
+def test_names_are_coloured_on_a_terminal_only():
+    stream = io.StringIO()
+    writer = LineWriter(stream, colour=True)
+    writer("hub", "one")
+    writer.close(10)
+    assert stream.getvalue() == "\x1b[36mhub    |\x1b[0m one\n"
+
+
+def test_a_reader_that_went_away_is_no_error():
+    reader, writer_end = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer_end, "w") as stream:
+        writer = LineWriter(stream, colour=False)
+        for number in range(100):
+            writer("hub", str(number))
+        writer.close(10)
+        assert not writer._thread.is_alive()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer_end)  # so that the close can flush
+
+
+def test_a_reader_that_does_not_read_costs_lines_not_time():
+    reader, writer_end = os.pipe()
+    writer = LineWriter(os.fdopen(writer_end, "w"), colour=False)
+    for _ in range(30_000):
+        writer("hub", "x" * 100)  # far more than pipe and queue hold
+    writer.close(0.01)
+    taken = b""
+    while b"dropped" not in taken:
+        taken += os.read(reader, 1 << 16)
+        writer("up", "there is room again")
+    assert b"lines were dropped: nobody read them" in taken
+    os.close(reader)
