@@ -67,7 +67,9 @@ def main(arguments: list[str]) -> int:
                 return _pytest(environment, *side_by_side, "--database-only", *rest)
         codes = [
             _pytest(environment, *side_by_side, *rest),
-            _pytest(environment, "-m", _SLOW, *rest),
+            # Apart, because Playwright holds an event loop open for as long as its process lives.
+            _pytest(environment, "-m", "browser and not e2e", *rest),
+            _pytest(environment, "-m", "e2e", *rest),
         ]
     return max(codes)
 
