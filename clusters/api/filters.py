@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
+from django import forms
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers
@@ -60,11 +63,35 @@ class StrictBooleanFilter(django_filters.TypedChoiceFilter):  # type: ignore[mis
         super().__init__(choices=choices, coerce="true".__eq__, **kwargs)
 
 
+class MomentField(IsoDateTimeField):  # type: ignore[misc]
+    """A moment in any UTC offset, as UTC: PostgreSQL refuses offsets beyond sixteen hours."""
+
+    def clean(self, value: Any) -> datetime | None:
+        """Return the moment in UTC; None for no value.
+
+        Raises:
+            forms.ValidationError: if it is no moment, or one before the year 1 or after 9999.
+        """
+        moment: datetime | None = super().clean(value)
+        if moment is None:
+            return None
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as exc:
+            raise forms.ValidationError("Give a moment between the years 1 and 9999.") from exc
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):  # type: ignore[misc]
+    """Compares with a moment that is given in any UTC offset."""
+
+    field_class = MomentField
+
+
 class SessionFilterSet(django_filters.FilterSet):  # type: ignore[misc]
     """Tunnels by state, transport, and time."""
 
-    connected_after = django_filters.IsoDateTimeFilter("connected_at", "gte")
-    connected_before = django_filters.IsoDateTimeFilter("connected_at", "lt")
+    connected_after = MomentFilter("connected_at", "gte")
+    connected_before = MomentFilter("connected_at", "lt")
     transport = django_filters.ChoiceFilter(choices=(("tcp", "SSH"), ("wss", "WebSocket")))
     open = StrictBooleanFilter(
         field_name="ended_at", lookup_expr="isnull", label="Still connected."

@@ -373,3 +373,17 @@ def test_a_detail_costs_six_queries(viewer, cluster, django_assert_num_queries):
     client.get(of(cluster))
     with django_assert_num_queries(6):  # as the list; the cluster, its keys
         assert client.get(of(cluster)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("2026-03-01T12:00:00-16:06", 200),  # more than PostgreSQL takes as an offset
+        ("0007-11-10T17:56:16.38-16:06", 200),
+        ("0001-01-01T00:00:00+05:00", 400),  # before the year 1 in UTC
+        ("9999-12-31T23:59:59-05:00", 400),
+    ],
+)
+def test_moments_in_any_offset_are_compared_or_refused(api, cluster, moment, status):
+    answer = api.get(of(cluster, "/sessions"), {"connected_before": moment})
+    assert answer.status_code == status
