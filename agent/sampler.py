@@ -20,6 +20,7 @@ from agent.spool import Spool
 logger = logging.getLogger(__name__)
 
 DEFAULT_INTERVAL_SECONDS = 15
+_FIRST_READING_SECONDS = 1.0
 _REPEATED_TICK_SECONDS = 60.0
 """A clock that steps back by less than this is waited out; by more, it is the new truth."""
 
@@ -73,8 +74,14 @@ class Sampler:
         return self._interval
 
     async def run(self) -> None:
-        """Sample now, then at every tick, until cancelled; then close the collector."""
+        """Sample now, then at every tick, until cancelled; then close the collector.
+
+        Rates need two readings of a counter. The first is taken a second ahead and not kept, so
+        that the first sample, and with it the first minute, has its CPU and network use.
+        """
         try:
+            await self._collect(self._clock.time())
+            await self._clock.sleep(_FIRST_READING_SECONDS)
             await self.sample()
             while True:
                 await self.wait_for_tick()

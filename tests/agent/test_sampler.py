@@ -196,3 +196,21 @@ async def test_run_samples_at_once_and_closes_the_collector_at_the_end(spool):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert collector.closed
+
+
+async def test_the_first_reading_is_not_kept_but_gives_the_first_sample_its_rates(spool):
+    clock, collector, third = FakeClock(T0 + 3), Collector(), asyncio.Event()
+
+    async def stop_at_the_third() -> None:
+        if len(collector.calls) == 3:
+            third.set()
+            await asyncio.Event().wait()
+
+    collector.behaviour = stop_at_the_third
+    running = asyncio.create_task(Sampler(collector, spool, clock).run())
+    await third.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert collector.calls == [T0 + 3, T0 + 4, T0 + 15]
+    assert await counts(spool) == {T0: 1}
