@@ -29,22 +29,23 @@ async def kubernetes():
 
 
 @pytest.fixture
-async def collector(kubernetes, tmp_path):
-    url = await kubernetes.start()
+async def access(kubernetes, tmp_path):
     token = tmp_path / "token"
     token.write_text(kubernetes.token + "\n")
+    return KubeAccess(await kubernetes.start(), token, None)
+
+
+@pytest.fixture
+async def collector(access):
     # Patient, so that a busy machine does not look like a dead kubelet.
-    collector = KubeletCollector(KubeAccess(url, token, None), list_seconds=30, summary_seconds=30)
+    collector = KubeletCollector(access, list_seconds=30, summary_seconds=30)
     yield collector
     await collector.close()
 
 
 @pytest.fixture
-async def hasty_collector(kubernetes, tmp_path):
-    url = await kubernetes.start()
-    token = tmp_path / "token"
-    token.write_text(kubernetes.token + "\n")
-    collector = KubeletCollector(KubeAccess(url, token, None), list_seconds=30, summary_seconds=3)
+async def hasty_collector(access):
+    collector = KubeletCollector(access, list_seconds=30, summary_seconds=3)
     yield collector
     await collector.close()
 
