@@ -56,13 +56,16 @@ _NODE = (
     Field("pods", "count", "Pods", "sum"),
     Field("ready", "0..1", "Ready", None),
     Field("etcd_fsync_us", "us", "etcd fsync p99", "max"),
+    Field("etcd_leader_changes", "count", "etcd leader changes seen", "max"),
 )
+_LATER = ("etcd_leader_changes",)  # of nodes; the cluster has them behind its own fields
 
 CATALOG: dict[Kind, tuple[Field, ...]] = {
     "cluster": (
-        *(f for f in _NODE if f.across_nodes),
+        *(f for f in _NODE if f.across_nodes and f.name not in _LATER),
         Field("nodes_ready", "count", "Nodes ready"),
         Field("nodes_total", "count", "Nodes"),
+        *(f for f in _NODE if f.name in _LATER),
     ),
     "node": _NODE,
     "filesystem": (

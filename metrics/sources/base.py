@@ -1,16 +1,17 @@
 """What every source is: an adapter that turns a window of one cluster into rows.
 
 A source knows neither Django nor the tunnel: it gets a client that asks the cluster, and it
-trusts nothing that comes back.
+trusts nothing that comes back. Credentials are the client's affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from metrics.stores.base import MinuteRow, SeriesInfo
+from metrics.catalog import Kind
+from metrics.stores.base import CoarseRow, MinuteRow, SeriesInfo
 from metrics.turns import Turn
 
 
@@ -31,6 +32,61 @@ class JsonClient(Protocol):
         """
 
 
+class HttpClient(JsonClient, Protocol):
+    """What sources other than our own agent need besides.
+
+    Attributes:
+        server_date: the ``Date`` header of the last answer as Unix seconds; None if it had none.
+    """
+
+    server_date: float | None
+
+    async def post_form_json(
+        self,
+        path: str,
+        form: Mapping[str, str],
+        *,
+        before_parsing: Callable[[], object] = ...,
+    ) -> Any:
+        """Return the parsed answer to a form; as :meth:`get_json` otherwise.
+
+        For queries that are too long for a URL.
+        """
+
+    async def get_text(
+        self, path: str, params: Mapping[str, str] = ..., *, accept: str = ...
+    ) -> str:
+        """Return the answer as text; it must be UTF-8.
+
+        Raises:
+            ClusterError: as :meth:`get_json`.
+        """
+
+    async def post_text(
+        self, path: str, body: Any, params: Mapping[str, str] = ..., *, accept: str = ...
+    ) -> str:
+        """Send ``body`` as JSON and return the answer as text.
+
+        Raises:
+            ClusterError: as :meth:`get_json`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How far back a source has values of one width.
+
+    Attributes:
+        step: width in seconds.
+        reach: for how long it keeps them, in seconds; None if that is not known.
+        tier: the tier that they enter: "1m", "10m" or "1h".
+    """
+
+    step: int
+    reach: int | None
+    tier: str
+
+
 @dataclass(frozen=True, slots=True)
 class SourceAnswer:
     """What a source has of the asked window, checked. Times are Unix seconds, minute aligned.
@@ -46,8 +102,13 @@ class SourceAnswer:
         now: the source's own clock.
         agent_version: as it says itself; "" if it does not say.
         kind: "host", "kubernetes" or "".
-        minutes_alive: minutes of ``[start, end)`` in which the source recorded anything.
+        minutes_alive: minutes of ``[start, end)`` in which the source recorded anything; for
+            coarse answers every minute that a coarse value stands for.
         ignored: kinds, fields and rows that were left out because this version knows no such kind.
+        coarse: wider buckets, where the source keeps no minutes of the window; an answer has
+            either rows or coarse rows.
+        resolution: step in seconds of what the answer holds: 60, or the coarse values' own.
+        notes: short lines for people about what is odd in the answer, e.g. two replicas.
     """
 
     rows: Sequence[MinuteRow]
@@ -61,6 +122,51 @@ class SourceAnswer:
     kind: str
     minutes_alive: frozenset[int]
     ignored: int = 0
+    coarse: Sequence[CoarseRow] = ()
+    resolution: int = 60
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProbe:
+    """Whether a source has one field of the catalogue, and if not, why.
+
+    Attributes:
+        kind: of the series.
+        field: of the catalogue.
+        series: how many series have it now; 0 if none.
+        why: why it is missing, and what would bring it; "" if it is there.
+    """
+
+    kind: Kind
+    field: str
+    series: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a source says of itself when it is asked for the first time.
+
+    Attributes:
+        product: what answered, e.g. "Prometheus", "VictoriaMetrics", "InfluxDB".
+        version: as it says itself; "" if it does not say.
+        oldest: start of its oldest data, Unix seconds; None if it has none.
+        newest: its newest data; None if it has none.
+        series: how many series of each kind it has now.
+        fields: every field of node, filesystem and pod, present or missing.
+        resolutions: what it keeps for how long, as found on the server.
+        notes: short lines for people: label generation, replicas, retention policies.
+    """
+
+    product: str
+    version: str
+    oldest: int | None
+    newest: int | None
+    series: Mapping[Kind, int]
+    fields: Sequence[FieldProbe]
+    resolutions: Sequence[Resolution] = ()
+    notes: Sequence[str] = field(default=())
 
 
 class Source(Protocol):
@@ -88,4 +194,40 @@ class Source(Protocol):
 
         Raises:
             ClusterError: nothing can be said of the window.
+        """
+
+
+class HttpSource(Protocol):
+    """A source that is no agent of ours: what it keeps and stands is declared.
+
+    Attributes:
+        overlap_seconds: as :class:`Source`.
+        settle_seconds: how long after its end a minute is complete at the source; the newest
+            minute that is asked for ends no later than ``now - settle_seconds``.
+        longest_request_seconds: of one :meth:`fetch`; the source cuts it further as it needs.
+        resolutions: what it keeps for how long, finest first.
+    """
+
+    overlap_seconds: ClassVar[int]
+    settle_seconds: ClassVar[int]
+    longest_request_seconds: ClassVar[int]
+
+    @property
+    def resolutions(self) -> Sequence[Resolution]:
+        """Return what the source keeps for how long, finest first; never empty."""
+
+    async def fetch(
+        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+    ) -> SourceAnswer:
+        """Return what the cluster has of ``[start, end)``; as :meth:`Source.fetch`.
+
+        A window older than the finest values' reach is answered with coarse rows, up to the
+        moment at which finer ones begin: the answer then ends there.
+        """
+
+    async def probe(self, client: HttpClient, *, now: float) -> Probe:
+        """Return what the source has, for the form that adds it; a few small queries.
+
+        Raises:
+            ClusterError: it does not answer, refuses, or is no such server.
         """

@@ -61,6 +61,21 @@ class MinuteRow(NamedTuple):
     """In the order of :data:`metrics.catalog.FIELD_NAMES`; None = not measured."""
 
 
+class CoarseRow(NamedTuple):
+    """All fields of one series over one wider bucket, from a source that keeps no minutes of it.
+
+    Read from a source's own rollups (5 minutes, an hour) where its raw data is gone.
+    """
+
+    tier: str
+    """"10m" or "1h": the tier that the row enters."""
+    ts: int
+    """Start of the bucket, aligned to the tier's width."""
+    key: SeriesKey
+    cells: tuple[Cell | None, ...]
+    """As in :class:`MinuteRow`; ``n`` is how many minutes the source's values stand for."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesInfo:
     """What else is known of a series; the newest wins."""
@@ -89,6 +104,9 @@ class Window:
     detail: str
     filled_at: int | None
     """When a former gap was filled; None for windows that came in time or are still open."""
+    resolution: int = 60
+    """The finest step in seconds at which the range is held: wider where the source's raw data
+    was gone and its own rollups filled the gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +120,7 @@ class Batch:
         watermark: new end of the contiguous data, or None to leave it; never moves back, so that
             a late duplicate of an older pull does no harm.
         head: new end of the newest data, or None to leave it; never moves back.
+        coarse: wider buckets of nodes, filesystems and pods, where the source has no minutes.
     """
 
     rows: Sequence[MinuteRow] = ()
@@ -109,6 +128,7 @@ class Batch:
     windows: Sequence[Window] = ()
     watermark: int | None = None
     head: int | None = None
+    coarse: Sequence[CoarseRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

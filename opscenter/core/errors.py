@@ -6,6 +6,15 @@ to which cluster, file or field, and what to do next.
 
 from __future__ import annotations
 
+from typing import Literal
+
+Problem = Literal[
+    "", "credentials_refused", "forbidden", "not_found", "query_refused", "server_error",
+    "redirect", "not_json", "too_large", "cut_off", "database_missing", "too_many_series",
+    "bad_value", "duplicate_series", "unsorted", "bad_name",
+]  # fmt: skip
+"""What is wrong with an answer, in a word that programs may compare."""
+
 
 class OpsCenterError(Exception):
     """An error with a stable machine code and the HTTP status that it answers with."""
@@ -71,7 +80,17 @@ class ServiceUnavailableError(ClusterError):
 
 
 class BadResponseError(ClusterError):
-    """The service answered with something that is refused: too large, not JSON, wrong shape."""
+    """The service answered with something that is refused: too large, not JSON, wrong shape.
+
+    Attributes:
+        problem: which of :data:`Problem` it is; "" where nothing closer is known.
+        status: the HTTP status of the answer; None if it was 200 or there was none.
+    """
 
     code = "bad_response"
     http_status = 502
+
+    def __init__(self, message: str, *, problem: Problem = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.problem: Problem = problem
+        self.status = status
