@@ -22,6 +22,12 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "sshd": "openssh-server",
     "chromium": "chromium",
+    "influxd": "influxdb",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+    "victoria-metrics": "victoria-metrics",
+    "etcd": "etcd-server",
 }
 _SLOW = "e2e or browser"
 _OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import unicodedata
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import repeat
@@ -19,6 +18,7 @@ from typing import Any, ClassVar, cast
 
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import JsonClient, SourceAnswer
+from metrics.sources.names import MAX_NAME, clean_text
 from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import (
@@ -33,7 +33,6 @@ MINUTE = 60
 MAX_SERIES = 20_000  # of one answer, all kinds together
 MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
 MAX_PIECES = 64  # answers of one fetch
-MAX_NAME = 253  # as Kubernetes; of raw text, before control characters go
 MAX_ATTRS = 16
 MAX_ATTR = 256
 MAX_SAMPLES = 600  # of one minute: ten a second
@@ -43,7 +42,6 @@ _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _INT = {int}
 # What Cell._make does without its check of the length: a fleet makes 200,000 cells a minute.
 _new_cell: Callable[[Iterable[int]], Cell] = partial(tuple.__new__, Cell)
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 class AgentSource:
@@ -285,27 +283,6 @@ class _Table:
         ):
             msg = f"{where}: a mean is not between its lowest and highest value"
             raise BadResponseError(msg)
-
-
-def clean_text(value: object, where: str, longest: int) -> str:
-    """Return text from a cluster without anything that does not print.
-
-    Line breaks, control characters, direction marks and private code points go, the same that
-    the agent takes out itself, so that two of its names never become one here. Markup stays: it
-    is escaped where it is shown.
-
-    Raises:
-        BadResponseError: if it is no text or longer than ``longest`` characters.
-    """
-    if type(value) is not str:
-        msg = f"{where}: not a text"
-        raise BadResponseError(msg)
-    if len(value) > longest:
-        msg = f"{where}: {len(value)} characters; at most {longest} are accepted"
-        raise BadResponseError(msg)
-    if value.isprintable():
-        return value
-    return "".join(c for c in value if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
 
 
 def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
