@@ -26,11 +26,12 @@ POINTS = 720
 REASONS: dict[str, str] = {
     "": "no data",
     "tunnel_down": "the tunnel was down",
-    "service_down": "the agent's service did not answer",
+    "service_down": "the service behind the tunnel did not answer",
+    "consent_off": "the agent's owner does not let the service through",
     "bad_response": "the answer was refused",
     "centre_down": "Ops Center did not ask",
     "not_enrolled": "not enrolled yet",
-    "agent_stopped": "the agent did not run",
+    "agent_stopped": "nothing was recorded at the source",
     "spool_expired": "no longer kept at the source",
     "pending": "not asked for yet",
 }

@@ -36,6 +36,7 @@ GIVE_UP_ATTEMPTS = 10  # ... in so many attempts is lost
 _REASONS: Mapping[str, Reason] = {
     "tunnel_down": "tunnel_down",
     "service_down": "service_down",
+    "consent_off": "consent_off",
     "bad_response": "bad_response",
 }
 

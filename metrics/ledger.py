@@ -34,6 +34,7 @@ MAX_DETAIL = 300
 _REASONS: dict[str, Reason] = {
     "tunnel_down": "tunnel_down",
     "service_down": "service_down",
+    "consent_off": "consent_off",
     "bad_response": "bad_response",
 }
 

@@ -8,36 +8,39 @@ from the environment, and compressed bodies are inflated here, up to the cap and
 from __future__ import annotations
 
 import asyncio
-import re
 import zlib
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
 import orjson
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.tracing import Trace
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
-from clusters.tunnel.tokens import issue_token
+from clusters.tunnel.gateway_stream import (
+    GatewayConnector,
+    GatewayRefusedError,
+    TlsRefusedError,
+)
+from clusters.tunnel.refusals import refusal, refusal_text, secrets_of
+from clusters.tunnel.tls import TlsIdentity
 from clusters.tunnel.wire import SERVICE_PORTS
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
     ClusterUnreachableError,
+    ConsentOffError,
+    Problem,
     ServiceUnavailableError,
 )
 from opscenter.core.text import one_line
 
-_NO_PARAMS: Mapping[str, str] = {}
+_NOTHING: Mapping[str, str] = {}
 _CHUNK = 64 * 1024
-_HEAD_LIMIT = 16 * 1024
-# The gateway answers within its own 2 s queue and 5 s open.
-_GATEWAY_SECONDS = 10.0
+_REFUSAL_BYTES = 4096  # of a refusal's body: enough for its first sentences
+_REFUSAL_SECONDS = 2.0  # a refusal whose body does not come is told without it
 # Gateway codes that mean "the tunnel", not "the service behind it".
 _TUNNEL_CODES = frozenset(
     {"no_tunnel", "tunnel_lost", "draining", "unknown_cluster", "token", "bad_request"}
@@ -53,6 +56,11 @@ class ClusterClient:
         deadline_seconds: for each request from the first byte sent to the last one read.
         max_bytes: of a decoded body; one byte more is refused.
         cluster_name: for messages; the id when it is not given.
+        headers: sent with every request, e.g. ``Authorization``; never logged or shown.
+        tls: how to speak TLS with the service; None for plain HTTP inside the tunnel.
+
+    Attributes:
+        server_date: the ``Date`` header of the last answer as Unix seconds; None if it had none.
     """
 
     def __init__(
@@ -63,19 +71,37 @@ class ClusterClient:
         deadline_seconds: float,
         max_bytes: int,
         cluster_name: str = "",
+        headers: Mapping[str, str] = _NOTHING,
+        tls: TlsIdentity | None = None,
     ) -> None:
         self._cluster_id = cluster_id
         self._service = service
         self._deadline_seconds = deadline_seconds
         self._max_bytes = max_bytes
         self._subject = f"{service} of {cluster_name or cluster_id}"
+        self._headers = dict(headers)
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self.server_date: float | None = None
 
     async def __aenter__(self) -> Self:
-        connector = _GatewayConnector(settings.GATEWAY_URL, self._cluster_id, self._service)
+        """Open the client; nothing is sent yet.
+
+        Raises:
+            InvalidInputError: if a certificate of ``tls`` cannot be used.
+        """
+        connector = GatewayConnector(
+            settings.GATEWAY_URL,
+            self._cluster_id,
+            self._service,
+            tls=self._tls.context() if self._tls is not None else None,
+            server_name=self._tls.server_name if self._tls is not None else "",
+        )
         self._session = aiohttp.ClientSession(
+            # Always http: TLS, where it is wanted, is the connector's affair.
             base_url=f"http://{self._service}.{self._cluster_id}:{SERVICE_PORTS[self._service]}",
             connector=connector,
+            headers=self._headers,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -97,7 +123,7 @@ class ClusterClient:
     async def get_json(
         self,
         path: str,
-        params: Mapping[str, str] = _NO_PARAMS,
+        params: Mapping[str, str] = _NOTHING,
         *,
         before_parsing: Callable[[], object] = lambda: None,
     ) -> Any:
@@ -111,69 +137,157 @@ class ClusterClient:
 
         Raises:
             ClusterUnreachableError: if the tunnel or the hub is down.
+            ConsentOffError: if the agent does not offer the service.
             ServiceUnavailableError: if the service refuses, is too slow, or answers 5xx.
             BadResponseError: for another status, a redirect, a body over the cap, one that is not
-                JSON by its Content-Type or its text, or one that cannot be inflated.
+                JSON by its Content-Type or its text, or one that cannot be inflated; ``problem``
+                says which.
         """
-        body, content_type = await self._get(path, params, accept="application/json")
-        kind = content_type.partition(";")[0].strip().lower()
-        if kind != "application/json" and not kind.endswith("+json"):
-            raise self._bad(f"answered {one_line(kind, 60) or 'no Content-Type'}, not JSON")
+        body, kind = await self._ask("GET", path, params=params, accept="application/json")
         before_parsing()
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as exc:
-            raise self._bad(f"sent what is not JSON: {one_line(str(exc), 120)}") from exc
+        return self._parse(body, kind)
 
-    async def get_bytes(self, path: str, params: Mapping[str, str] = _NO_PARAMS) -> bytes:
-        """Return the decoded body of ``GET path``.
+    async def post_form_json(
+        self,
+        path: str,
+        form: Mapping[str, str],
+        *,
+        before_parsing: Callable[[], object] = lambda: None,
+    ) -> Any:
+        """Return the JSON value of a form's answer; for queries too long for an address.
 
         Raises:
-            ClusterUnreachableError, ServiceUnavailableError, BadResponseError: as
-                :meth:`get_json`, save that any Content-Type will do.
+            ClusterError: as :meth:`get_json`.
         """
-        body, _ = await self._get(path, params, accept="*/*")
+        body, kind = await self._ask("POST", path, form=form, accept="application/json")
+        before_parsing()
+        return self._parse(body, kind)
+
+    async def get_text(
+        self, path: str, params: Mapping[str, str] = _NOTHING, *, accept: str = "text/plain"
+    ) -> str:
+        """Return the text of ``GET path``, whatever its Content-Type; it must be UTF-8.
+
+        Raises:
+            ClusterError: as :meth:`get_json`.
+        """
+        body, _ = await self._ask("GET", path, params=params, accept=accept)
+        return self._decode(body)
+
+    async def post_text(
+        self,
+        path: str,
+        body: Any,
+        params: Mapping[str, str] = _NOTHING,
+        *,
+        accept: str = "text/plain",
+    ) -> str:
+        """Send ``body`` as JSON and return the answer as text; it must be UTF-8.
+
+        Raises:
+            ClusterError: as :meth:`get_json`.
+        """
+        answer, _ = await self._ask("POST", path, params=params, json=body, accept=accept)
+        return self._decode(answer)
+
+    async def get_bytes(self, path: str, params: Mapping[str, str] = _NOTHING) -> bytes:
+        """Return the decoded body of ``GET path``, whatever its Content-Type.
+
+        Raises:
+            ClusterError: as :meth:`get_json`.
+        """
+        body, _ = await self._ask("GET", path, params=params, accept="*/*")
         return bytes(body)
 
-    async def _get(
-        self, path: str, params: Mapping[str, str], *, accept: str
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: str,
+        params: Mapping[str, str] = _NOTHING,
+        form: Mapping[str, str] | None = None,
+        json: Any = None,
     ) -> tuple[bytearray, str]:
+        """Return the decoded body and its Content-Type, "" if it has none."""
         if self._session is None:
             msg = "use ClusterClient in an async with statement"
             raise RuntimeError(msg)
         headers = {"Accept": accept, "Accept-Encoding": "gzip, deflate"}
+        data: Mapping[str, str] | bytes | None = form
+        if json is not None:
+            headers["Content-Type"], data = "application/json", orjson.dumps(json)
         try:
             async with (
                 asyncio.timeout(self._deadline_seconds),
-                self._session.get(
-                    path, params=params, headers=headers, allow_redirects=False
+                self._session.request(
+                    method, path, params=params, data=data, headers=headers, allow_redirects=False
                 ) as response,
             ):
-                self._check_status(response.status)
+                self.server_date = _date_of(response)
+                if response.status != 200:
+                    raise await self._refusal(response)
                 body = await self._read(response)
                 return body, response.headers.get("Content-Type", "")
-        except TimeoutError as exc:
-            msg = f"{self._subject}: no complete answer within {self._deadline_seconds:g} s"
-            raise ServiceUnavailableError(msg) from exc
-        except _GatewayRefusedError as exc:
-            raise self._refused(exc) from exc
-        except (aiohttp.ClientPayloadError, aiohttp.http.HttpProcessingError) as exc:
-            raise self._bad(f"broke off or garbled its answer: {_first_line(exc)}") from exc
-        except aiohttp.ClientResponseError as exc:
-            raise self._bad(f"did not speak HTTP: {_first_line(exc)}") from exc
-        except (aiohttp.ClientError, OSError) as exc:
-            msg = f"{self._subject}: the connection failed: {_first_line(exc)}"
-            raise ServiceUnavailableError(msg) from exc
+        except (
+            TimeoutError,
+            aiohttp.ClientError,
+            aiohttp.http.HttpProcessingError,
+            OSError,
+        ) as exc:
+            raise self._translated(exc) from exc
 
-    def _check_status(self, status: int) -> None:
-        if status == 200:
-            return
-        if status >= 500:
-            msg = f"{self._subject}: answered with status {status}"
-            raise ServiceUnavailableError(msg)
-        if 300 <= status < 400:
-            raise self._bad(f"answered with a redirect ({status}), which is not followed")
-        raise self._bad(f"answered with status {status}")
+    def _translated(self, exc: Exception) -> ClusterError:
+        """Return our error for one of aiohttp's or the operating system's."""
+        match exc:
+            case TimeoutError():
+                msg = f"{self._subject}: no complete answer within {self._deadline_seconds:g} s"
+                return ServiceUnavailableError(msg)
+            case GatewayRefusedError():
+                return self._refused(exc)
+            case TlsRefusedError():
+                return ServiceUnavailableError(f"{self._subject}: TLS failed: {_first_line(exc)}")
+            case aiohttp.ClientPayloadError() | aiohttp.http.HttpProcessingError():
+                what = f"broke off or garbled its answer: {_first_line(exc)}"
+                return self._bad(what, "cut_off")
+            case aiohttp.ClientResponseError():
+                return self._bad(f"did not speak HTTP: {_first_line(exc)}")
+        msg = f"{self._subject}: the connection failed: {_first_line(exc)}"
+        return ServiceUnavailableError(msg)
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ClusterError:
+        """Return the error of an answer whose status is not 200, with what its body says."""
+        body, broke_off = b"", ""
+        try:
+            async with asyncio.timeout(min(_REFUSAL_SECONDS, self._deadline_seconds / 2)):
+                while len(body) < _REFUSAL_BYTES:
+                    chunk = await response.content.read(_REFUSAL_BYTES - len(body))
+                    if not chunk:
+                        break
+                    body += chunk
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            broke_off = " (the rest of its text did not come)"
+        if response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "deflate"):
+            body = _inflated_start(body)
+        text = refusal_text(body, secrets_of(self._headers))
+        return refusal(self._subject, response.status, f"{text}{broke_off}".strip())
+
+    def _parse(self, body: bytearray, content_type: str) -> Any:
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            what = f"answered {one_line(kind, 60) or 'no Content-Type'}, not JSON"
+            raise self._bad(what, "not_json")
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as exc:
+            what = f"sent what is not JSON: {one_line(str(exc), 120)}"
+            raise self._bad(what, "not_json") from exc
+
+    def _decode(self, body: bytearray) -> str:
+        try:
+            return body.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise self._bad(f"sent what is not UTF-8: {one_line(str(exc), 120)}") from exc
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytearray:
         """Read and inflate the body, never holding more than the cap."""
@@ -182,14 +296,15 @@ class ClusterClient:
             raise self._bad(f"used the encoding {one_line(encoding, 20)!r}, which was not asked")
         length = response.content_length
         if length is not None and length > self._max_bytes:
-            raise self._bad(f"announced {length} bytes, more than the cap of {self._max_bytes}")
+            what = f"announced {length} bytes, more than the cap of {self._max_bytes}"
+            raise self._bad(what, "too_large")
         body = bytearray()
         inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if encoding != "identity" else None
         async for chunk in response.content.iter_chunked(_CHUNK):
             self._append(body, chunk, inflate)
             await asyncio.sleep(0)  # a fast sender must not hold the loop past the deadline
         if inflate is not None and not inflate.eof:
-            raise self._bad("sent a compressed body that breaks off")
+            raise self._bad("sent a compressed body that breaks off", "cut_off")
         return body
 
     def _append(self, body: bytearray, chunk: bytes, inflate: Any) -> None:
@@ -200,139 +315,36 @@ class ClusterClient:
                 raise self._bad(f"sent a body that cannot be inflated: {exc}") from exc
         body += chunk
         if len(body) > self._max_bytes:
-            raise self._bad(f"sent more than the cap of {self._max_bytes} bytes")
+            raise self._bad(f"sent more than the cap of {self._max_bytes} bytes", "too_large")
         if inflate is not None and inflate.unused_data:
             raise self._bad("sent bytes after the end of its compressed body")
 
-    def _bad(self, what: str) -> BadResponseError:
-        return BadResponseError(f"{self._subject}: {what}")
+    def _bad(self, what: str, problem: Problem = "") -> BadResponseError:
+        return BadResponseError(f"{self._subject}: {what}", problem=problem)
 
-    def _refused(self, exc: _GatewayRefusedError) -> ClusterError:
+    def _refused(self, exc: GatewayRefusedError) -> ClusterError:
         text = f"{self._subject}: {exc.reason}"
         if exc.code in _TUNNEL_CODES or exc.status == 0:
             return ClusterUnreachableError(text)
+        if exc.code == "no_service":
+            return ConsentOffError(text)
         return ServiceUnavailableError(text)
 
 
-class _GatewayRefusedError(aiohttp.ClientError):
-    """The gateway answered something else than 200, or (status 0) could not be asked."""
-
-    def __init__(self, status: int, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.code = code
-        self.reason = reason
-
-
-class _GatewayConnector(aiohttp.BaseConnector):
-    """An aiohttp connector whose connections are streams through the gateway."""
-
-    def __init__(self, gateway_url: str, cluster_id: UUID, service: str) -> None:
-        super().__init__(limit=4, keepalive_timeout=55)
-        self._gateway = urlsplit(gateway_url)
-        self._cluster_id = cluster_id
-        self._service = service
-
-    async def _create_connection(
-        self,
-        req: aiohttp.ClientRequest,  # noqa: ARG002 - aiohttp's hook
-        traces: list[Trace],  # noqa: ARG002
-        timeout: aiohttp.ClientTimeout,  # noqa: ARG002
-    ) -> ResponseHandler:
-        try:
-            async with asyncio.timeout(_GATEWAY_SECONDS):
-                transport, handshake = await self._dial()
-                try:
-                    await handshake.answered
-                except BaseException:
-                    transport.abort()
-                    raise
-        except TimeoutError as exc:
-            raise _GatewayRefusedError(0, "gateway", "the hub's gateway does not answer") from exc
-        except OSError as exc:
-            reason = f"the hub's gateway cannot be reached: {exc.strerror or exc}"
-            raise _GatewayRefusedError(0, "gateway", reason) from exc
-        handler = ResponseHandler(loop=asyncio.get_running_loop())
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        transport.resume_reading()
-        return handler
-
-    async def _dial(self) -> tuple[asyncio.Transport, _Handshake]:
-        loop = asyncio.get_running_loop()
-        target = f"{self._service}.{self._cluster_id}:{SERVICE_PORTS[self._service]}"
-        head = (
-            f"CONNECT {target} HTTP/1.1\r\n"
-            f"Proxy-Authorization: Bearer {issue_token(self._cluster_id, self._service)}\r\n\r\n"
-        ).encode("ascii")
-        parts = self._gateway
-        if parts.scheme == "unix":
-            return await loop.create_unix_connection(lambda: _Handshake(head), parts.path)
-        if parts.scheme == "tcp" and parts.hostname and parts.port:
-            return await loop.create_connection(
-                lambda: _Handshake(head), parts.hostname, parts.port
-            )
-        msg = (
-            f"OPSCENTER_GATEWAY_URL={parts.geturl()!r} is neither unix:///path nor tcp://host:port"
-        )
-        raise ImproperlyConfigured(msg)
-
-
-class _Handshake(asyncio.Protocol):
-    """Sends the CONNECT request and waits for the end of the answer's head."""
-
-    def __init__(self, head: bytes) -> None:
-        self._head = head
-        self._answer = b""
-        self._transport: asyncio.Transport | None = None
-        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio always gives
-        self._transport = transport
-        transport.write(self._head)
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        head, found, _ = self._answer.partition(b"\r\n\r\n")
-        if not found:
-            if len(self._answer) > _HEAD_LIMIT:
-                self._fail(_GatewayRefusedError(0, "gateway", "the hub's gateway is not one"))
-            return
-        if self._transport is not None:
-            # The first bytes of the answer belong to the next protocol; hold them back.
-            self._transport.pause_reading()
-        error = _read_answer(head)
-        if error is not None:
-            self._fail(error)
-        elif not self.answered.done():
-            self.answered.set_result(None)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's hook
-        self._fail(_GatewayRefusedError(0, "gateway", "the hub's gateway hung up"))
-
-    def _fail(self, error: _GatewayRefusedError) -> None:
-        if not self.answered.done():
-            self.answered.set_exception(error)
-
-
-def _read_answer(head: bytes) -> _GatewayRefusedError | None:
-    """Return the gateway's refusal; None when it opened the stream."""
-    lines = head.decode("ascii", "replace").split("\r\n")
-    found = re.match(r"HTTP/1\.[01] (\d{3})", lines[0])
-    if found is None:
-        return _GatewayRefusedError(0, "gateway", "the hub's gateway is not one")
-    status = int(found[1])
-    if status == 200:
+def _date_of(response: aiohttp.ClientResponse) -> float | None:
+    """Return an answer's ``Date`` as Unix seconds; None if it has none that can be read."""
+    try:
+        return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
         return None
-    fields = {
-        name.lower(): value.strip()
-        for name, _, value in (line.partition(":") for line in lines[1:])
-    }
-    code = fields.get("x-tunnel-error", "gateway")
-    return _GatewayRefusedError(
-        status, code, fields.get("x-tunnel-reason") or f"the gateway answered {status}"
-    )
+
+
+def _inflated_start(body: bytes) -> bytes:
+    """Return the start of a compressed text; b"" if it cannot be inflated."""
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, _REFUSAL_BYTES)
+    except zlib.error:
+        return b""
 
 
 def _first_line(exc: BaseException) -> str:

@@ -19,12 +19,13 @@ from metrics.catalog import Kind
 
 WindowState = Literal["done", "gap", "lost"]
 Reason = Literal[
-    "", "tunnel_down", "service_down", "bad_response", "centre_down", "not_enrolled",
-    "agent_stopped", "spool_expired", "pending",
+    "", "tunnel_down", "service_down", "consent_off", "bad_response", "centre_down",
+    "not_enrolled", "agent_stopped", "spool_expired", "pending",
 ]  # fmt: skip
-"""Why a window has, or had, less than it should. ``agent_stopped`` and ``spool_expired`` are losses
-at the source; ``pending`` is a gap not asked for yet; "" where nothing was ever missing. A gap that
-was filled keeps its reason, so that the ledger still says what happened."""
+"""Why a window has, or had, less than it should. ``consent_off``: the agent's owner lets nobody
+reach the service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded
+nothing then, or keeps it no longer. ``pending`` is a gap not asked for yet; "" where nothing was
+ever missing. A gap that was filled keeps its reason, so that the ledger says what happened."""
 
 
 class SeriesKey(NamedTuple):

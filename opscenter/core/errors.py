@@ -79,6 +79,13 @@ class ServiceUnavailableError(ClusterError):
     http_status = 503
 
 
+class ConsentOffError(ClusterError):
+    """The tunnel is up, but the agent's owner does not let the service through it."""
+
+    code = "consent_off"
+    http_status = 503
+
+
 class BadResponseError(ClusterError):
     """The service answered with something that is refused: too large, not JSON, wrong shape.
 

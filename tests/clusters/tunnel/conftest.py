@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -132,6 +133,8 @@ class Target:
     port: int = 0
     answers: dict[str, object] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     open: int = 0
 
     def set_json(self, path, text, *, headers=()):
@@ -149,6 +152,9 @@ class Target:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ")[1].decode()
                 self.requests.append(path)
+                self.heads.append(head)
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                self.bodies.append(await reader.readexactly(int(length[1])) if length else b"")
                 answer = self.answers.get(path.partition("?")[0])
                 if callable(answer):
                     await answer(writer)
@@ -324,6 +330,7 @@ def client(identity, **options):
         deadline_seconds=options.pop("deadline_seconds", 10),
         max_bytes=options.pop("max_bytes", 100_000),
         cluster_name=identity.cluster.name,
+        **options,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import ssl
 import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,12 +14,16 @@ from uuid import UUID, uuid4
 import pytest
 
 from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.tls import TlsIdentity
 from clusters.tunnel.tokens import issue_token
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,
+    ConsentOffError,
+    InvalidInputError,
     ServiceUnavailableError,
 )
+from tests.agent.tls import make_tls
 from tests.clusters.tunnel.conftest import (
     LIMITS,
     Target,
@@ -163,6 +169,131 @@ async def test_a_redirect_is_not_followed(tunnel, identity, target):
     with pytest.raises(BadResponseError, match=r"a redirect \(302\), which is not followed"):
         await get_json(identity, "/away")
     assert target.requests == ["/away"]
+
+
+REFUSALS = [
+    (401, "credentials_refused", b'{"error": "authorization failed"}', "authorization failed"),
+    (401, "credentials_refused", b"Unauthorized\n", "Unauthorized"),
+    (403, "forbidden", b"<html><head><title>403</title></head><b>No\n entry</b></html>", "403 No"),
+    (404, "not_found", b"404 page not found\n", "404 page not found"),
+    (400, "query_refused", b'{"status":"error","error":"parse error at char 3"}', "parse error at"),
+    (422, "query_refused", b'{"code": "invalid", "message": "no\\nsuch bucket"}', "no such bucket"),
+    (418, "", b"", "answered with status 418"),
+]
+
+
+@pytest.mark.parametrize(("status", "problem", "body", "said"), REFUSALS)
+async def test_a_refusal_is_named_and_says_what_the_service_says(
+    tunnel, identity, target, status, problem, body, said
+):
+    target.set("/no", body, status=f"{status} x")
+    with pytest.raises(BadResponseError) as caught:
+        await get_json(identity, "/no")
+    assert (caught.value.problem, caught.value.status) == (problem, status)
+    assert str(caught.value).startswith(f"agent of north-1: answered with status {status}")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_refusal_is_cut_inflated_and_holds_no_credentials(tunnel, identity, target, caplog):
+    caplog.set_level("DEBUG")
+    password = "s3cret/pass"
+    basic = base64.b64encode(f"root:{password}".encode()).decode()
+    body = f"no user root with {password} (Basic {basic}) {'x' * 1000}".encode()
+    target.set("/no", gzip.compress(body), status="401 x", headers=[GZIP])
+    with pytest.raises(BadResponseError) as caught:
+        await get_json(identity, "/no", headers={"Authorization": f"Basic {basic}"})
+    said = str(caught.value)
+    assert "no user root with ***" in said
+    assert len(said) < 400
+    assert f"Basic {basic}".encode() in target.heads[-1]
+    for text in (said, caplog.text, repr(caught.value)):
+        assert password not in text
+        assert basic not in text
+
+
+async def test_a_refusal_without_its_text_is_still_told(tunnel, identity, target):
+    async def stuck(writer):
+        writer.write(b"HTTP/1.1 404 x\r\nContent-Length: 100\r\n\r\nabc")
+        await writer.drain()
+        await asyncio.sleep(10)
+
+    target.answers["/stuck"] = stuck
+    with pytest.raises(BadResponseError, match=r"status 404 .*abc \(the rest"):
+        await get_json(identity, "/stuck", deadline_seconds=1)
+
+
+async def test_forms_and_texts_go_and_come(tunnel, identity, target):
+    target.set("/metrics", b"up 1\n", headers=["Date: Sat, 21 Nov 2026 15:00:00 GMT"])
+    target.set("/query", b"a,b\n", headers=["Content-Type: text/csv"])
+    target.set_json("/form", "[1]", headers=["Date: never"])
+    async with client(identity) as one:
+        assert one.server_date is None
+        assert await one.get_text("/metrics", accept="text/plain") == "up 1\n"
+        assert one.server_date == datetime(2026, 11, 21, 15, tzinfo=UTC).timestamp()
+        assert await one.post_text("/query", {"query": "x"}, {"org": "o"}, accept="*/*") == "a,b\n"
+        assert target.bodies[-1] == b'{"query":"x"}'
+        assert target.requests[-1] == "/query?org=o"
+        assert await one.post_form_json("/form", {"query": "rate(x[2m]) & more"}) == [1]
+        assert target.bodies[-1] == b"query=rate%28x%5B2m%5D%29+%26+more"
+        assert one.server_date is None
+
+
+async def test_a_text_that_is_no_utf8_is_refused(tunnel, identity, target):
+    target.set("/metrics", b"\xff")
+    async with client(identity) as one:
+        with pytest.raises(BadResponseError, match="not UTF-8"):
+            await one.get_text("/metrics")
+
+
+async def test_a_service_that_the_agent_does_not_offer_is_off_by_consent(hub, tmp_path, target):
+    identity = await make_identity(tmp_path, "east-1", services=["agent", "prometheus"])
+    async with asyncssh_agent(hub, identity, target):
+        await serving(hub, identity)
+        with pytest.raises(ConsentOffError, match="does not offer prometheus"):
+            await get_json(identity, service="prometheus")
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_tls_inside_the_tunnel_believes_the_given_ca_only(
+    hub, identity, target, tmp_path, own
+):
+    (tmp_path / "stranger").mkdir()
+    context, file = make_tls(tmp_path, "etcd.test")
+    certificate, key = file.read_text(), (tmp_path / "server.key").read_text()
+    if own:
+        context.load_verify_locations(cadata=certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+    ours = {"certificate": certificate, "key": key} if own else {}
+    good = TlsIdentity(ca=certificate, server_name="etcd.test", **ours)
+    stranger = make_tls(tmp_path / "stranger", "etcd.test")[1].read_text()
+    server = await asyncio.start_server(target.serve, "127.0.0.1", 0, ssl=context)
+    target.port = server.sockets[0].getsockname()[1]
+    async with server, asyncssh_agent(hub, identity, target):
+        await serving(hub, identity)
+        for believed in (good, replace(good, server_name="")):
+            assert await get_json(identity, tls=believed) == {"hello": "world"}
+        for doubtful in (replace(good, server_name="other.test"), replace(good, ca=stranger)):
+            with pytest.raises(ServiceUnavailableError, match="certificate is not believed"):
+                await get_json(identity, tls=doubtful)
+        with pytest.raises((ServiceUnavailableError, BadResponseError)):
+            await get_json(identity)  # plain HTTP
+        if own:
+            with pytest.raises((ServiceUnavailableError, BadResponseError)):
+                await get_json(identity, tls=replace(good, certificate="", key=""))
+
+
+@pytest.mark.parametrize(
+    ("identity_of_tls", "field"),
+    [
+        (TlsIdentity(), "server_name"),
+        (TlsIdentity(ca="nonsense"), "ca"),
+        (TlsIdentity(server_name="x", certificate="nonsense", key="more"), "certificate"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_named(identity_of_tls, field):
+    with pytest.raises(InvalidInputError, match=f"^{field}: "):
+        identity_of_tls.context()
 
 
 async def test_statuses_tell_whose_fault_it_is(tunnel, identity, target):

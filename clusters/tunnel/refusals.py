@@ -1,0 +1,95 @@
+"""What a service says when it refuses, as one error with a stable word and a clean text.
+
+A refusal's body is shown to operators: it names the database that is missing, or what is wrong
+with a query. It comes from outside, so it is cut, put on one line, freed of markup, and anything
+that we sent as a credential is taken out, in case the service repeats it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+
+import orjson
+
+from opscenter.core.errors import (
+    BadResponseError,
+    ClusterError,
+    Problem,
+    ServiceUnavailableError,
+)
+from opscenter.core.text import one_line
+
+MAX_TEXT = 300
+_TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_SHORTEST_SECRET = 4  # shorter ones would blot out ordinary words
+_PROBLEMS: dict[int, tuple[Problem, str]] = {
+    400: ("query_refused", "refused the query"),
+    401: ("credentials_refused", "refused the credentials"),
+    403: ("forbidden", "forbids it"),
+    404: ("not_found", "knows no such address"),
+    422: ("query_refused", "refused the query"),
+}
+
+
+def refusal(subject: str, status: int, text: str) -> ClusterError:
+    """Return the error for an answer whose status is not 200.
+
+    Args:
+        subject: "service of cluster".
+        status: of the answer.
+        text: of :func:`refusal_text`.
+    """
+    said = f": {text}" if text else ""
+    if status >= 500:
+        return ServiceUnavailableError(f"{subject}: answered with status {status}{said}")
+    if 300 <= status < 400:
+        msg = f"{subject}: answered with a redirect ({status}), which is not followed"
+        return BadResponseError(msg, problem="redirect", status=status)
+    problem, words = _PROBLEMS.get(status, ("", ""))
+    about = f" ({words})" if words else ""
+    return BadResponseError(
+        f"{subject}: answered with status {status}{about}{said}", problem=problem, status=status
+    )
+
+
+def refusal_text(body: bytes, secrets: Iterable[str]) -> str:
+    """Return what a refusal's body says: one line of at most 300 characters, without secrets."""
+    text = _stated(body) or _TAG.sub(" ", body.decode("utf-8", "replace"))
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return one_line(text, MAX_TEXT)
+
+
+def secrets_of(headers: Mapping[str, str]) -> list[str]:
+    """Return every text in the headers that must never be shown, the longest first."""
+    found: set[str] = set()
+    for value in headers.values():
+        found.add(value)
+        kind, _, rest = value.partition(" ")
+        found.add(rest)
+        if kind.lower() == "basic":
+            found.update(_password(rest))
+    return sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _password(encoded: str) -> list[str]:
+    try:
+        pair = base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return []
+    return [pair, pair.partition(":")[2]]
+
+
+def _stated(body: bytes) -> str:
+    """Return the error that a JSON body states, as Prometheus and InfluxDB put it; else ""."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    if not isinstance(value, dict):
+        return ""
+    texts = [value.get(key) for key in ("error", "message")]
+    return "; ".join(text for text in texts if isinstance(text, str) and text)
