@@ -1,8 +1,8 @@
 """``make bench``: every figure beside its baseline, in one run.
 
 Works on a data directory of its own, thrown away afterwards. Names of areas as arguments run only
-those: ``make bench BENCH_FLAGS="tunnel pages"``. The table goes to standard output, the JSON to
-``var/bench.json`` or where ``--json`` says.
+those: ``make bench BENCH_FLAGS="tunnel pages"``; ``--scale`` makes fleets larger or smaller. The
+table goes to standard output, the JSON to ``var/bench.json`` or where ``--json`` says.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from pathlib import Path
 from tests.bench.openssh import free_port
 from tests.bench.report import Report
 
-AREAS = ("store", "pull", "tunnel", "pages")
+AREAS = ("store", "size", "recovery", "crash", "python", "pull", "tunnel", "pages")
+_SCALED = ("size", "recovery")
 
 
 def main() -> None:
     """Run the areas that were asked for, all by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("areas", nargs="*", metavar="area", help=", ".join(AREAS))
+    parser.add_argument("--scale", type=float, default=1.0, help=f"of the fleets of {_SCALED}")
     parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
     arguments = parser.parse_args()
     report = Report()
@@ -33,7 +35,8 @@ def main() -> None:
         _prepare(directory)
         with _redis():
             for area in arguments.areas or AREAS:
-                importlib.import_module(f"tests.bench.{area}").run(report)
+                run = importlib.import_module(f"tests.bench.{area}").run
+                run(report, *((arguments.scale,) if area in _SCALED else ()))
     report.write(arguments.json)
     print(f"\n{report.table()}\n\n{arguments.json}")
 
@@ -62,7 +65,8 @@ def _redis() -> Iterator[None]:
     from opscenter.redis_binary import find_redis, redis_arguments
 
     socket = Path(settings.REDIS_URL.removeprefix("unix://"))
-    process = subprocess.Popen(redis_arguments(find_redis(), socket))
+    command = redis_arguments(find_redis(), socket)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:

@@ -21,12 +21,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure beside its baseline."""
+    """One figure beside its baseline; ``value`` is None where it was not measured: see ``note``."""
 
     area: str
     name: str
     unit: str
-    value: float
+    value: float | None
     baseline: str = ""
     baseline_value: float | None = None
     ratio: float | None = None
@@ -39,11 +39,17 @@ class Report:
 
     measures: list[Measure] = field(default_factory=list)
     started_at: float = field(default_factory=time.time)
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    """Processes that wanted a core in the minute before: how shared the machine was."""
 
     def add(self, measure: Measure) -> None:
         """Keep a figure and print it at once, so that a long run shows progress."""
         self.measures.append(measure)
         print(_line(measure), flush=True)
+
+    def leave_out(self, area: str, name: str, why: str) -> None:
+        """Say what was not measured, and why."""
+        self.add(Measure(area, name, "", None, note=f"not measured: {why}"))
 
     def compare(
         self,
@@ -84,6 +90,8 @@ class Report:
         """Write the JSON form, with the machine that it was measured on."""
         body: dict[str, Any] = {
             "started_at": self.started_at,
+            "load_before": self.load_before,
+            "load_after": os.getloadavg()[0],
             "seconds": time.time() - self.started_at,
             "python": sys.version.split()[0],
             "machine": platform.machine(),
@@ -99,7 +107,8 @@ class Report:
 
 
 def _line(m: Measure) -> str:
-    text = f"{m.area:8} {m.name:44} {_number(m.value):>10} {m.unit:10}"
+    value = "-" if m.value is None else _number(m.value)
+    text = f"{m.area:8} {m.name:52} {value:>10} {m.unit:10}"
     if m.ratio is not None and m.baseline_value is not None:
         text += f" {m.ratio:7.2f} x {m.baseline} ({_number(m.baseline_value)})"
     return f"{text}  {m.note}".rstrip()

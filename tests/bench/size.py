@@ -1,0 +1,106 @@
+"""M3 and M12: bytes per value, beside Prometheus, VictoriaMetrics and InfluxDB 1.x.
+
+All of them get the same fleet of :mod:`tests.bench.workload` in the same run. A value is one
+field of one series and minute, as the source sent it. Ours also keeps what it makes of them:
+the cluster's sums, 10-minute and hourly rollups, newest values, ledger and names. They are told
+apart: "minutes" is what a peer holds too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench import peers
+from tests.bench.processes import MissingServerError
+from tests.bench.report import Measure, Report, seconds_of
+from tests.bench.sqlitefile import live_bytes
+from tests.bench.workload import Cluster, make_fleet
+
+AREA = "size"
+CLUSTERS = 10  # a tenth of the fleet
+MINUTES = 240
+_BLOCK = 7200  # Prometheus cuts its blocks there: a start within one would make them smaller
+_PEERS = {
+    "Prometheus": peers.prometheus,
+    "VictoriaMetrics": peers.victoriametrics,
+    "InfluxDB 1.x": peers.influxdb,
+}
+
+
+def run(report: Report, scale: float = 1.0) -> None:
+    """Load the fleet into everything, one after the other."""
+    start = int(time.time()) // _BLOCK * _BLOCK - MINUTES * 60
+    fleet = list(make_fleet(max(1, round(CLUSTERS * scale)), MINUTES, start))
+    given = sum(cluster.values for cluster in fleet)
+    series = sum(len(cluster.series) for cluster in fleet)
+    about = f"{given:,} values of {series:,} series, {MINUTES} minutes"
+    with tempfile.TemporaryDirectory() as directory:
+        ours = _ours(report, fleet, given, Path(directory), about)
+    for name, load in _PEERS.items():
+        with tempfile.TemporaryDirectory() as directory:
+            try:
+                found = load(fleet, Path(directory))
+            except MissingServerError as exc:
+                report.leave_out(AREA, f"M12 {name}", str(exc))
+                continue
+        _tell(report, found, given, ours)
+
+
+def _ours(
+    report: Report, fleet: Sequence[Cluster], given: int, directory: Path, about: str
+) -> dict[str, float]:
+    """Measure the SQLite store; return its bytes per value, by state."""
+    from metrics.stores.sqlite import SqliteStore
+
+    path = directory / "metrics.sqlite3"
+    store = SqliteStore(path)
+    seconds = seconds_of(lambda: write_fleet(store, fleet))
+    minutes = _minute_values(fleet)
+    hot = live_bytes(path)
+    found = {"hot": hot.get("1m", 0) / minutes, "hot, everything": sum(hot.values()) / given}
+    report.add(Measure(AREA, "SQLite store, load", "values/s", given / seconds,
+                       note=f"10 minutes a write, rollups included; {about}"))  # fmt: skip
+    for name, value in found.items():
+        report.add(Measure(AREA, f"M3 SQLite store, {name}", "B/value", value))
+    store.close()
+    return found
+
+
+def write_fleet(store: object, fleet: Sequence[Cluster], minutes: int = 10) -> None:
+    """Write all of a fleet, some minutes of a cluster at a time, as pulls do."""
+    for first in range(0, fleet[0].minutes, minutes):
+        for cluster in fleet:
+            store.write(cluster.id, "agent", cluster.batch(first, minutes))
+
+
+def _minute_values(fleet: Sequence[Cluster]) -> int:
+    """Return how many values the store's minutes have: those given, and the cluster's own."""
+    made = 0
+    for cluster in fleet:
+        of_node = sum(1 for _ in cluster.series[0].fields())
+        made += cluster.minutes * (of_node - 1 + 2)  # without "ready", with two counts of nodes
+    return made + sum(cluster.values for cluster in fleet)
+
+
+def _tell(report: Report, found: peers.Size, given: int, ours: dict[str, float]) -> None:
+    if found.values != given:
+        msg = f"{found.name} holds {found.values} of {given} values"
+        raise RuntimeError(msg)
+    million = 1_000_000 / given
+    rows = (
+        ("values", "B/value", found.data / given, found.how),
+        ("values and index", "B/value", (found.data + found.index) / given, ""),
+        ("load", "values/s", given / found.load_seconds, "until it had taken all of it in"),
+        ("load, CPU", "s/million", found.cpu_seconds * million, "with compaction"),
+    )
+    for name, unit, value, note in rows:
+        report.add(Measure(AREA, f"M12 {found.name}, {name}", unit, value, note=note))
+    for name in ("sealed", "sealed, everything"):
+        if name in ours:
+            theirs = found.data + (found.index if name.endswith("everything") else 0)
+            report.add(Measure(AREA, f"M12 ours, {name}, against it", "B/value", ours[name],
+                               found.name, theirs / given,
+                               ours[name] / (theirs / given)))  # fmt: skip
