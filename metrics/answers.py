@@ -37,8 +37,8 @@ class RangeAnswer:
 
     t: list[int]
     mean: list[float]
-    min: list[int]
-    max: list[int]
+    min: list[int | None]  # None where a source's own rollups gave the mean alone
+    max: list[int | None]
     coverage: list[float]
     tier: str
     step: int  # seconds; wider than the tier where buckets were merged for the answer

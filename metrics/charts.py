@@ -120,8 +120,8 @@ class Column:
     line: Line
     t: list[int]
     mean: list[float]
-    low: list[float]
-    high: list[float]
+    low: list[float | None]
+    high: list[float | None]
     coverage: list[float]
 
 
@@ -137,7 +137,7 @@ def columns(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Column]:
             continue
         whole = dict(zip(answers[line.of].t, answers[line.of].mean, strict=True))
         rows = [
-            (t, whole[t] - mean, whole[t] - high, whole[t] - low, share)
+            (t, whole[t] - mean, _left(whole[t], high), _left(whole[t], low), share)
             for t, mean, low, high, share in zip(a.t, a.mean, a.min, a.max, a.coverage, strict=True)
             if t in whole
         ]
@@ -165,17 +165,17 @@ def figure(
     first = answers[panel.lines[0].field]
     found = columns(panel, answers)
     limit = answers[panel.capacity] if panel.capacity else None
-    tops = [max(column.high, default=0) for column in found]
+    tops = [_top(column) for column in found]
     tops.append(max(limit.mean, default=0) if limit else capacity or 0)
     divisor, suffix = _scale(panel.unit, max(tops))
     count = max(0, math.ceil((first.end - first.start) / first.step)) if first.step else 0
     origin = first.start - first.start % first.step if first.step else first.start
 
-    def grid(t: Sequence[int], values: Sequence[float]) -> list[float | None]:
+    def grid(t: Sequence[int], values: Sequence[float | None]) -> list[float | None]:
         cells: list[float | None] = [None] * (count + 1)
         for at, value in zip(t, values, strict=True):
             index = (at - origin) // first.step
-            if 0 <= index <= count:
+            if 0 <= index <= count and value is not None:
                 cells[index] = _short(value / divisor)
         return cells
 
@@ -258,6 +258,16 @@ def reason_text(state: str, reason: str) -> str:
     words = REASONS.get(reason, reason.replace("_", " "))
     told = STATES.get(state, state)
     return f"{words} ({told})" if reason else f"{words}, {told}"
+
+
+def _left(whole: float, part: float | None) -> float | None:
+    return None if part is None else whole - part
+
+
+def _top(column: Column) -> float:
+    """Return the highest value of a line: of the means where no extreme is known."""
+    known = [high for high in column.high if high is not None]
+    return max([*known, *column.mean], default=0)
 
 
 def _gap(gap: Gap) -> dict[str, Any]:

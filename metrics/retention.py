@@ -9,7 +9,7 @@ from uuid import UUID
 
 from clusters import audit
 from clusters.models import AuditEvent, Cluster
-from metrics.catalog import TIERS
+from metrics.catalog import FIELD_NAMES, TIERS
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.rollups import bucket_start
 from metrics.stores import get_store
@@ -103,10 +103,11 @@ def _expire_cluster(
     gone: dict[str, int] = {}
     for tier, seconds in retention.seconds.items():
         before = _bound(now, seconds)
-        while count := store.expire(cluster, tier, before, limit=CHUNK):
-            gone[tier] = gone.get(tier, 0) + count
-            if count < CHUNK:
-                break
+        for kind in FIELD_NAMES:
+            while count := store.expire(cluster, kind, tier, before, limit=CHUNK):
+                gone[tier] = gone.get(tier, 0) + count
+                if count < CHUNK:
+                    break
     return gone
 
 

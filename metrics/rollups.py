@@ -10,7 +10,8 @@ The SQLite store does the same in SQL; its tests compare it with this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 
 from metrics.catalog import CATALOG, FIELD_NAMES
 from metrics.stores.base import Cell, Columns
@@ -43,9 +44,9 @@ def minute(cell: Cell | None) -> Cell | None:
     if cell is None:
         return None
     n, total, low, high = cell
-    if not (type(n) is int and type(total) is int and type(low) is int and type(high) is int):
+    if type(n) is not int or type(total) is not int or not 1 <= n <= MAX_SAMPLES:
         return None
-    if not 1 <= n <= MAX_SAMPLES:
+    if type(low) is not int or type(high) is not int:
         return None
     mean = rounded_mean(total, n)
     if not -LARGEST <= low <= mean <= high <= LARGEST:
@@ -53,20 +54,49 @@ def minute(cell: Cell | None) -> Cell | None:
     return Cell(1, mean, low, high)
 
 
+def coarse(cell: Cell | None, width: int) -> Cell | None:
+    """Return a wider bucket's cell as it is stored, which is as it is given.
+
+    Returns None for None and for a cell that is refused: values that are no integers or beyond
+    :data:`LARGEST`, over no minutes or more than fit into ``width`` seconds, or with extremes on
+    the wrong side of the mean. The extremes may be None.
+    """
+    if cell is None:
+        return None
+    n, total, low, high = cell
+    if type(n) is not int or type(total) is not int or not 1 <= n <= width // 60:
+        return None
+    if any(type(end) is not int and end is not None for end in (low, high)):
+        return None
+    least = -LARGEST if low is None else low
+    most = LARGEST if high is None else high
+    if not (least >= -LARGEST and least * n <= total <= most * n and most <= LARGEST):
+        return None
+    return cell
+
+
 def merge(cells: Iterable[Cell | None]) -> Cell | None:
-    """Merge cells of one field over disjoint times; None where none was measured."""
+    """Merge cells of one field over disjoint times; None where none was measured.
+
+    The extremes are None if any part's is.
+    """
     n = total = 0
-    low = high = None
+    lows: list[int | None] = []
+    highs: list[int | None] = []
     for cell in cells:
         if cell is None:
             continue
         n += cell.n
         total += cell.total
-        low = cell.low if low is None or cell.low < low else low
-        high = cell.high if high is None or cell.high > high else high
-    if low is None or high is None:
-        return None
-    return Cell(n, total, low, high)
+        lows.append(cell.low)
+        highs.append(cell.high)
+    return Cell(n, total, _known(min, lows), _known(max, highs)) if n else None
+
+
+def _known(pick: Callable[[list[int]], int], values: Sequence[int | None]) -> int | None:
+    """Return the least or most of several values; None if any is not known, or none is there."""
+    known = [value for value in values if value is not None]
+    return pick(known) if known and len(known) == len(values) else None
 
 
 def merge_rows(rows: Sequence[Cells]) -> Cells:
@@ -101,13 +131,57 @@ def _across(column: Iterable[Cell | None], combine: str) -> Cell | None:
         return None
     if combine == "sum":
         return _flat(sum(cell.total for cell in cells))
-    pick = max if combine == "max" else min
+    pick: Callable[[list[int]], int] = max if combine == "max" else min
     return Cell(
         1,
-        pick(cell.total for cell in cells),
-        pick(cell.low for cell in cells),
-        pick(cell.high for cell in cells),
+        pick([cell.total for cell in cells]),
+        _known(pick, [cell.low for cell in cells]),
+        _known(pick, [cell.high for cell in cells]),
     )
+
+
+def cluster_bucket(nodes: Sequence[Cells]) -> Cells:
+    """Return the cluster's wider bucket from those of its nodes, where there are no minutes.
+
+    Sums add up; their extremes are not known. Of a worst value the bucket with the largest (or
+    smallest) mean stands for all. ``nodes_total`` adds up how many minutes each node has, so
+    that its mean is how many nodes there were.
+    """
+    by_name = dict(zip(FIELD_NAMES["node"], zip(*nodes, strict=True), strict=True)) if nodes else {}
+    cells: list[Cell | None] = []
+    for field in CATALOG["cluster"]:
+        if field.name == "nodes_total":
+            minutes = [max((cell.n for cell in row if cell), default=0) for row in nodes]
+            cells.append(_added([Cell(n, n, 1, 1) for n in minutes if n]))
+        elif field.name == "nodes_ready":
+            cells.append(_across_buckets(by_name.get("ready", ()), "sum"))
+        else:
+            cells.append(_across_buckets(by_name.get(field.name, ()), field.across_nodes or "sum"))
+    return tuple(cells)
+
+
+def _across_buckets(column: Iterable[Cell | None], combine: str) -> Cell | None:
+    """Combine one field of several nodes over the same bucket."""
+    cells = [cell for cell in column if cell is not None]
+    if not cells or combine == "sum":
+        return _added(cells)
+    pick: Callable[[list[int]], int] = max if combine == "max" else min
+    sign = 1 if combine == "max" else -1
+    # As fractions: more minutes decide between equal means, so that the order does not matter.
+    worst = max(cells, key=lambda cell: (sign * Fraction(cell.total, cell.n), cell.n))
+    return worst._replace(
+        low=_known(pick, [cell.low for cell in cells]),
+        high=_known(pick, [cell.high for cell in cells]),
+    )
+
+
+def _added(cells: Sequence[Cell]) -> Cell | None:
+    """Return the sum of several nodes' buckets; None without any or beyond what is stored."""
+    if not cells:
+        return None
+    n = max(cell.n for cell in cells)
+    total = sum(cell.total for cell in cells)
+    return Cell(n, total, None, None) if -LARGEST * n <= total <= LARGEST * n else None
 
 
 def _flat(value: int) -> Cell | None:
@@ -117,6 +191,8 @@ def _flat(value: int) -> Cell | None:
 
 def rebucket(columns: Columns, width: int) -> Columns:
     """Merge columns into buckets of ``width`` seconds, a multiple of their own width.
+
+    The extremes are None if any part's is.
 
     Args:
         columns: ascending in time.
@@ -129,8 +205,8 @@ def rebucket(columns: Columns, width: int) -> Columns:
         if merged.t and merged.t[-1] == start:
             merged.n[-1] += n
             merged.total[-1] += total
-            merged.low[-1] = min(merged.low[-1], low)
-            merged.high[-1] = max(merged.high[-1], high)
+            merged.low[-1] = _known(min, (merged.low[-1], low))
+            merged.high[-1] = _known(max, (merged.high[-1], high))
             continue
         merged.t.append(start)
         merged.n.append(n)

@@ -75,8 +75,11 @@ class RangeSerializer(serializers.Serializer[Any]):
     )
     t = serializers.ListField(child=serializers.IntegerField(), help_text="Start of each bucket.")
     mean = serializers.ListField(child=serializers.FloatField())
-    min = serializers.ListField(child=serializers.IntegerField())
-    max = serializers.ListField(child=serializers.IntegerField())
+    min = serializers.ListField(
+        child=serializers.IntegerField(allow_null=True),
+        help_text="Null where it is not known: the source's own rollups gave the mean alone.",
+    )
+    max = serializers.ListField(child=serializers.IntegerField(allow_null=True))
     coverage = serializers.ListField(
         child=serializers.FloatField(), help_text="Minutes present per minutes expected, 0..1."
     )

@@ -10,7 +10,7 @@ Times are Unix seconds, UTC. A bucket is labelled by its start and covers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
@@ -43,14 +43,17 @@ class SeriesKey(NamedTuple):
 class Cell(NamedTuple):
     """One field over one bucket; ``mean = total / n``. ``n`` >= 1.
 
+    ``low`` and ``high`` are None where they are not known, which happens in the wider tiers only,
+    where a source's own rollups gave the mean alone.
+
     A named tuple, as is :class:`MinuteRow`: a fleet makes 200,000 cells a minute, and a frozen
     dataclass costs three times as much.
     """
 
     n: int
     total: int
-    low: int
-    high: int
+    low: int | None
+    high: int | None
 
 
 class MinuteRow(NamedTuple):
@@ -156,25 +159,67 @@ class Position:
 class Columns:
     """One field of one series over time, one entry a bucket that has data, ascending.
 
-    ``n`` counts minutes within the bucket (1 in the 1m tier).
+    ``n`` counts minutes within the bucket (1 in the 1m tier). ``low`` and ``high`` are None where
+    they are not known.
     """
 
     t: list[int]
     n: list[int]
     total: list[int]
-    low: list[int]
-    high: list[int]
+    low: list[int | None]
+    high: list[int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class LastRow:
-    """The newest minute of one series: mean values in catalogue order, None = not measured."""
+    """The newest minute of one series: mean values in catalogue order, None = not measured.
+
+    A series of which only wider buckets are known has the start of its newest one, and no values.
+    """
 
     key: SeriesKey
     ts: int
     node: str
     attrs: Mapping[str, str]
     values: tuple[int | None, ...]
+
+
+class TopRow(NamedTuple):
+    """One series of a top list: its field over the whole asked range."""
+
+    cluster: UUID
+    key: SeriesKey
+    n: int
+    """Minutes that have the field, >= 1."""
+    total: int
+    high: int | None
+    """The highest value that is known; None if none is."""
+
+
+class StoredRow(NamedTuple):
+    """One row as it is stored, to be copied and counted."""
+
+    ts: int
+    key: SeriesKey
+    n: int
+    """In the 1m tier how many samples (of a cluster: nodes) the minute has, else minutes."""
+    cells: tuple[Cell | None, ...]
+    """In catalogue order; None = not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """A series as the store knows it.
+
+    ``first_ts`` is the first minute ever stored, ``last_ts`` that of its :class:`LastRow`, or
+    the first one if it has none.
+    """
+
+    key: SeriesKey
+    node: str
+    attrs: Mapping[str, str]
+    first_ts: int
+    last_ts: int
 
 
 class StoreError(Exception):
@@ -191,7 +236,10 @@ class MetricStore(Protocol):
         """Write a batch in one transaction: rows, all rollups, last values, ledger, watermark.
 
         Idempotent. Cluster-level minutes are recomputed from all nodes stored for each touched
-        minute, and the 10m and 1h buckets from all minutes stored for each touched bucket.
+        minute, and the 10m and 1h buckets from all minutes stored for each touched bucket. Coarse
+        rows enter their tier as they are, unless a bucket over more minutes is there; the
+        cluster's bucket is made from those of its nodes (:func:`metrics.rollups.cluster_bucket`),
+        and hours from their 10-minute buckets. Coarse rows leave the last values alone.
 
         Returns:
             What was refused; the rest of the batch is stored.
@@ -218,6 +266,30 @@ class MetricStore(Protocol):
     ) -> dict[SeriesKey, Columns]:
         """Return one field of every series of a kind (heat strips, top lists)."""
 
+    def read_fields(
+        self, cluster: UUID, key: SeriesKey, fields: Sequence[str], tier: str, start: int, end: int
+    ) -> dict[str, Columns]:
+        """Return several fields of one series, each as :meth:`read` does, at less cost."""
+
+    def top(
+        self,
+        clusters: Iterable[UUID],
+        kind: Kind,
+        field: str,
+        tier: str,
+        start: int,
+        end: int,
+        *,
+        limit: int,
+        by: Literal["mean", "max"] = "mean",
+    ) -> list[TopRow]:
+        """Return the series of several clusters with the largest field over ``[start, end)``.
+
+        Largest first, by the mean over the minutes that have the field or by the highest value;
+        equals by ns, name and cluster. By the highest value, series that have none known are
+        left out.
+        """
+
     def last(self, cluster: UUID, kind: Kind, *, since: int = 0) -> list[LastRow]:
         """Return the newest minute of each series of a kind with ``ts >= since``."""
 
@@ -243,8 +315,14 @@ class MetricStore(Protocol):
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
         """Return the first minute of a series ever stored; None if it was never seen."""
 
-    def expire(self, cluster: UUID, tier: str, before: int, *, limit: int = 50_000) -> int:
-        """Delete at most ``limit`` buckets older than ``before``; return how many went."""
+    def expire(
+        self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
+    ) -> int:
+        """Delete buckets of a kind older than ``before``, oldest first; return how many went.
+
+        About ``limit`` of them: sealed buckets go in whole pieces, so that it can be somewhat
+        more. Less than ``limit`` means that none is left.
+        """
 
     def forget(self, cluster: UUID, before: int) -> int:
         """Delete series, their last values and ledger lines that ended before ``before``.
@@ -260,6 +338,47 @@ class MetricStore(Protocol):
 
     def clusters(self) -> Iterable[UUID]:
         """Return the ids of all clusters that the store knows."""
+
+    def series(self, cluster: UUID) -> list[StoredSeries]:
+        """Return all series of a cluster, by kind, ns and name."""
+
+    def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
+        """Make or change series as another store knows them; earlier first minutes win."""
+
+    def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
+        """Put the newest minutes as another store knows them; what is newer here stays."""
+
+    def counts(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> tuple[int, int]:
+        """Return how many rows there are with ``start <= ts < end``, and their checksum.
+
+        The checksum is :func:`metrics.stores.checksum.add` over the rows, in any order: two
+        stores that hold the same rows give the same.
+        """
+
+    def scan(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> Iterator[StoredRow]:
+        """Yield the rows with ``start <= ts < end``, ascending by ts, then by ns and name.
+
+        Reads block by block, so that nothing is held up while the caller works. Rows that are
+        written meanwhile may be among them or not.
+        """
+
+    def load(self, cluster: UUID, kind: Kind, tier: str, rows: Iterable[StoredRow]) -> int:
+        """Store rows as they are, and nothing else: no rollups, last values or cluster rows.
+
+        A row over less (``n``) than the stored one changes nothing. Series that are not known
+        are made. One transaction.
+
+        Returns:
+            How many rows were given.
+        """
+
+    def maintain(self, now: int) -> str:
+        """Do what housekeeping is due, in short steps; return one line for the log.
+
+        Called every ten minutes, by one process at a time.
+        """
 
     def check(self) -> str:
         """Return "ok", or what is wrong with the store (integrity, reachability). May be slow."""

@@ -6,24 +6,29 @@ The file must lie on a local disk: write-ahead logging does not work over a netw
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 from metrics.catalog import Kind
-from metrics.stores import sqlite_expire, sqlite_read, sqlite_write
+from metrics.stores import checksum, sqlite_copy, sqlite_expire, sqlite_read, sqlite_write
 from metrics.stores.base import (
     Batch,
     Columns,
     LastRow,
     Position,
     SeriesKey,
+    StoredRow,
+    StoredSeries,
     StoreError,
+    TopRow,
     Window,
     WriteResult,
 )
 from metrics.stores.sqlite_connection import Connections, explain
-from metrics.stores.sqlite_series import SeriesIndex
+from metrics.stores.sqlite_series import Series, SeriesIndex
 
 
 class SqliteStore:
@@ -68,6 +73,33 @@ class SqliteStore:
         with self._connections.translated():
             return sqlite_read.read(connection, cluster, key, field, tier, start, end)
 
+    def read_fields(
+        self, cluster: UUID, key: SeriesKey, fields: Sequence[str], tier: str, start: int, end: int
+    ) -> dict[str, Columns]:
+        """Return several fields of one series at the cost of little more than one."""
+        connection = self._connections.get()
+        with self._connections.translated():
+            return sqlite_read.read_fields(connection, cluster, key, fields, tier, start, end)
+
+    def top(
+        self,
+        clusters: Iterable[UUID],
+        kind: Kind,
+        field: str,
+        tier: str,
+        start: int,
+        end: int,
+        *,
+        limit: int,
+        by: Literal["mean", "max"] = "mean",
+    ) -> list[TopRow]:
+        """Return the series of several clusters with the largest field over the range."""
+        connection = self._connections.get()
+        with self._connections.translated():
+            return sqlite_read.top(
+                connection, clusters, kind, field, tier, start, end, limit=limit, by=by
+            )
+
     def read_many(
         self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
     ) -> dict[SeriesKey, Columns]:
@@ -111,9 +143,11 @@ class SqliteStore:
         with self._connections.translated():
             return sqlite_read.first_seen(connection, cluster, key)
 
-    def expire(self, cluster: UUID, tier: str, before: int, *, limit: int = 50_000) -> int:
-        """Delete at most ``limit`` buckets older than ``before``, oldest first."""
-        return sqlite_expire.expire(self._connections, cluster, tier, before, limit)
+    def expire(
+        self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
+    ) -> int:
+        """Delete buckets of a kind older than ``before``, oldest first; about ``limit``."""
+        return sqlite_expire.expire(self._connections, cluster, kind, tier, before, limit)
 
     def forget(self, cluster: UUID, before: int) -> int:
         """Delete series, last values and ledger lines that ended before ``before``."""
@@ -130,6 +164,62 @@ class SqliteStore:
         with self._connections.translated():
             rows = connection.execute("SELECT uuid FROM cluster WHERE uuid NOT NULL ORDER BY id")
             return [UUID(uuid) for (uuid,) in rows]
+
+    def series(self, cluster: UUID) -> list[StoredSeries]:
+        """Return all series of a cluster, by kind, ns and name."""
+        connection = self._connections.get()
+        with self._connections.translated():
+            number = sqlite_read.cluster_number(connection, cluster)
+            return [] if number is None else sqlite_copy.all_series(connection, number)
+
+    def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
+        """Make or change series as another store knows them, in one transaction."""
+        with self._writing(cluster) as (connection, own):
+            sqlite_copy.put_series(connection, own, series)
+
+    def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
+        """Put the newest minutes as another store knows them, in one transaction."""
+        with self._writing(cluster) as (connection, own):
+            sqlite_copy.put_last(connection, own, rows)
+
+    def counts(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> tuple[int, int]:
+        """Return how many rows the range has, and their checksum. Reads all of them."""
+        rows = total = 0
+        for row in self.scan(cluster, kind, tier, start, end):
+            rows += 1
+            total = checksum.add((row,), total)
+        return rows, total
+
+    def scan(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> Iterator[StoredRow]:
+        """Yield the rows of the range, an hour of minutes (or 60 buckets) a read."""
+        connection = self._connections.get()
+        with self._connections.translated():
+            number = sqlite_read.cluster_number(connection, cluster)
+            if number is not None:
+                yield from sqlite_copy.scan(connection, number, kind, tier, start, end)
+
+    def load(self, cluster: UUID, kind: Kind, tier: str, rows: Iterable[StoredRow]) -> int:
+        """Store rows as they are in one transaction, without rollups."""
+        with self._writing(cluster) as (connection, own):
+            return sqlite_copy.load(connection, own, kind, tier, rows)
+
+    def maintain(self, now: int) -> str:
+        """Do what housekeeping is due; return one line for the log."""
+        del now
+        return "nothing to do"
+
+    @contextmanager
+    def _writing(self, cluster: UUID) -> Iterator[tuple[sqlite3.Connection, Series]]:
+        """Hold a transaction for rows of another store, without the daily limit of series."""
+        self._connections.get()  # after a fork, this makes the lock that the child uses
+        with self._connections.write_lock:
+            with self._connections.transaction() as connection:
+                series = self._index.begin(connection, cluster, limited=False)
+                yield connection, series
+                series.finish(connection)
+            self._index.learn(cluster, series)
 
     def check(self) -> str:
         """Return "ok", or what is wrong with the file. Reads all of it: seconds a gigabyte."""

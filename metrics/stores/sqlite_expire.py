@@ -17,17 +17,16 @@ CHUNK = 20_000
 _FREE_PAGES = 2_000
 
 
-def expire(connections: Connections, cluster: UUID, tier: str, before: int, limit: int) -> int:
+def expire(
+    connections: Connections, cluster: UUID, kind: Kind, tier: str, before: int, limit: int
+) -> int:
     """See :meth:`metrics.stores.base.MetricStore.expire`."""
     connection = connections.get()
     with connections.translated():
         number = cluster_number(connection, cluster)
     if number is None:
         return 0
-    gone = 0
-    for kind in schema.KINDS:
-        gone += _delete(connections, f"{kind}_{tier}", TIERS[tier], number, before, limit - gone)
-    return gone
+    return _delete(connections, f"{kind}_{tier}", TIERS[tier], number, before, limit)
 
 
 def forget(connections: Connections, cluster: UUID, before: int) -> int:
@@ -95,7 +94,7 @@ def resume_erasures(connections: Connections) -> None:
                     f"DELETE FROM {kind}_last WHERE sid BETWEEN ? AND ?",  # noqa: S608
                     sid_range(number),
                 )
-            for table in ("series", "watermark", "pull_window"):
+            for table in ("series", "watermark", "pull_window", "open_bucket", "chunk"):
                 connection.execute(f"DELETE FROM {table} WHERE cluster = ?", (number,))  # noqa: S608
             connection.execute("DELETE FROM cluster WHERE id = ?", (number,))
     if numbers:

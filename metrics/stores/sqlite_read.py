@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from functools import partial
+from typing import Literal
 from uuid import UUID
 
 import orjson
@@ -16,7 +19,15 @@ import orjson
 from metrics.catalog import FIELD_NAMES, TIERS, Kind, field_of
 from metrics.rollups import bucket_start
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import Columns, LastRow, Position, SeriesKey, StoreError, Window
+from metrics.stores.base import (
+    Columns,
+    LastRow,
+    Position,
+    SeriesKey,
+    StoreError,
+    TopRow,
+    Window,
+)
 from metrics.stores.sqlite_series import sid_range
 
 _WALK = (
@@ -63,7 +74,7 @@ def windows(
     number = cluster_number(connection, cluster)
     wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
     rows = connection.execute(
-        "SELECT t0, t1, state, got, expected, attempts, reason, detail, filled_at"  # noqa: S608
+        "SELECT t0, t1, state, got, expected, attempts, reason, detail, filled_at, resolution"  # noqa: S608
         " FROM pull_window INDEXED BY pull_window_end"
         f" WHERE cluster = ? AND stream = ? AND t1 > ? AND t0 < ?{wanted} ORDER BY t0",
         (number, stream, start, end, *states),
@@ -81,24 +92,77 @@ def read(
     end: int,
 ) -> Columns:
     """See :meth:`metrics.stores.base.MetricStore.read`."""
-    values = _values(key.kind, field, tier)
-    columns = Columns([], [], [], [], [])
+    return read_fields(connection, cluster, key, (field,), tier, start, end)[field]
+
+
+def read_fields(
+    connection: sqlite3.Connection,
+    cluster: UUID,
+    key: SeriesKey,
+    fields: Sequence[str],
+    tier: str,
+    start: int,
+    end: int,
+) -> dict[str, Columns]:
+    """See :meth:`metrics.stores.base.MetricStore.read_fields`."""
+    found = {field: Columns([], [], [], [], []) for field in fields}
+    values = ", ".join(_values(key.kind, field, tier) for field in found)
     sid = series_number(connection, cluster, key)
-    if sid is None or start >= end:
-        return columns
+    if sid is None or start >= end or not found:
+        return found
     rows = connection.execute(
         f"{_WALK} SELECT ts, {values} FROM walk CROSS JOIN {key.kind}_{tier}"  # noqa: S608
-        f" ON ts = t AND sid = :sid WHERE {_present(field, tier)}",
+        " ON ts = t AND sid = :sid WHERE t < :end",
         {**_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
     ).fetchall()
-    if rows:
-        for column, part in zip(
-            (columns.t, columns.n, columns.total, columns.low, columns.high),
-            zip(*rows, strict=True),
-            strict=True,
-        ):
-            column.extend(part)
-    return columns
+    for at, columns in enumerate(found.values()):
+        n, total, low, high = range(1 + 4 * at, 5 + 4 * at)
+        present = [row for row in rows if row[total] is not None]
+        columns.t.extend([row[0] for row in present])
+        columns.n.extend([row[n] for row in present])
+        columns.total.extend([row[total] for row in present])
+        columns.low.extend([row[low] for row in present])
+        columns.high.extend([row[high] for row in present])
+    return found
+
+
+def top(  # noqa: PLR0913 - a query's parameters
+    connection: sqlite3.Connection,
+    clusters: Iterable[UUID],
+    kind: Kind,
+    field: str,
+    tier: str,
+    start: int,
+    end: int,
+    *,
+    limit: int,
+    by: Literal["mean", "max"],
+) -> list[TopRow]:
+    """See :meth:`metrics.stores.base.MetricStore.top`."""
+    _check(kind, field, tier)
+    found: list[TopRow] = []
+    for cluster in clusters if start < end and limit > 0 else ():
+        rows = (
+            TopRow(
+                cluster,
+                key,
+                sum(columns.n),
+                sum(columns.total),
+                max((high for high in columns.high if high is not None), default=None),
+            )
+            for key, columns in read_many(
+                connection, cluster, kind, field, tier, start, end
+            ).items()
+        )
+        found += [row for row in rows if by == "mean" or row.high is not None]
+        found.sort(key=partial(_rank, by))
+        del found[limit:]
+    return found
+
+
+def _rank(by: str, row: TopRow) -> tuple[object, ...]:
+    worth = Fraction(row.total, row.n) if by == "mean" else row.high or 0
+    return (-worth, row.key.ns, row.key.name, row.cluster)
 
 
 def read_many(
@@ -230,15 +294,20 @@ def _values(kind: Kind, field: str, tier: str) -> str:
     Raises:
         StoreError: if the catalogue has no such field or tier; names are never passed on unseen.
     """
+    _check(kind, field, tier)
+    if tier == "1m":
+        return f"1, {field}, coalesce({field}_l, {field}), coalesce({field}_h, {field})"
+    return f"{field}_n, {field}_s, {field}_l, {field}_h"
+
+
+def _check(kind: Kind, field: str, tier: str) -> None:
+    """Raise StoreError if the catalogue has no such field or tier."""
     try:
         field_of(kind, field)
         TIERS[tier]
     except KeyError as exc:
         msg = f"no {kind} field {field} in tier {tier}"
         raise StoreError(msg) from exc
-    if tier == "1m":
-        return f"1, {field}, coalesce({field}_l, {field}), coalesce({field}_h, {field})"
-    return f"{field}_n, {field}_s, {field}_l, {field}_h"
 
 
 def _present(field: str, tier: str) -> str:

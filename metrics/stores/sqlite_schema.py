@@ -19,7 +19,7 @@ from typing import get_args
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x4F70734D  # "OpsM": `file` and a human can tell whose file it is
 SID_BITS = 24
 
@@ -55,6 +55,24 @@ CREATE TABLE pull_window(
     PRIMARY KEY(cluster, stream, t0)) WITHOUT ROWID;
 CREATE INDEX pull_window_end ON pull_window(cluster, stream, t1);
 CREATE INDEX pull_window_open ON pull_window(cluster, stream, t1) WHERE state = 'gap';
+"""
+
+_VERSION_2 = """
+ALTER TABLE pull_window ADD COLUMN resolution INTEGER NOT NULL DEFAULT 60;
+CREATE TABLE open_bucket(               -- wider buckets whose minutes are newer than they are
+    cluster INTEGER NOT NULL, tier INTEGER NOT NULL, ts INTEGER NOT NULL,
+    PRIMARY KEY(cluster, tier, ts)) WITHOUT ROWID;
+CREATE TABLE field(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);  -- what chunks call fields
+CREATE TABLE chunk(
+    id INTEGER PRIMARY KEY,
+    cluster INTEGER NOT NULL, kind INTEGER NOT NULL, tier INTEGER NOT NULL,
+    t0 INTEGER NOT NULL,                -- start of the chunk's span
+    first_sid INTEGER NOT NULL, last_sid INTEGER NOT NULL,
+    since INTEGER NOT NULL,             -- rows before it have expired
+    damaged INTEGER NOT NULL DEFAULT 0, -- found so; set aside
+    data BLOB NOT NULL);
+CREATE UNIQUE INDEX chunk_place ON chunk(cluster, kind, tier, t0, first_sid, last_sid)
+    WHERE NOT damaged;
 """
 
 
@@ -96,8 +114,8 @@ def is_current(connection: sqlite3.Connection) -> bool:
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to this version within the caller's transaction.
 
-    A later version adds its step here: ``if version < 2: ...``. New fields of the catalogue need
-    no step: their columns are added.
+    A later version adds its step here. New fields of the catalogue need no step: their columns
+    are added.
 
     Raises:
         sqlite3.DatabaseError: if the file was written by a newer version or is something else.
@@ -110,10 +128,10 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             msg = "it is a SQLite file of something else"
             raise sqlite3.DatabaseError(msg)
-        for statement in _BASE.split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
+        _run(connection, _BASE)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if version < 2:
+        _run(connection, _VERSION_2)
     for table, columns in tables().items():
         _ensure_table(connection, table, columns)
     connection.execute(
@@ -122,6 +140,16 @@ def migrate(connection: sqlite3.Connection) -> None:
         (catalogue_fingerprint(),),
     )
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements within the caller's transaction, which ``executescript`` would commit."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
 
 
 def _ensure_table(connection: sqlite3.Connection, table: str, columns: list[str]) -> None:
@@ -166,6 +194,30 @@ def _upsert(table: str, key: list[str], columns: list[str], guard: str) -> str:
 
 
 @cache
+def upsert_bucket(kind: Kind, tier: str) -> str:
+    """Return the statement that puts one wider bucket; one over fewer minutes changes nothing."""
+    return _upsert(f"{kind}_{tier}", ["ts", "sid"], ["n", *bucket_columns(kind)], "excluded.n >= n")
+
+
+@cache
+def insert_unmeasured(kind: Kind) -> str:
+    """Return the statement that gives a series a line among the last values, without values.
+
+    For series of which only wider buckets are known: n is -1, and a minute replaces it unless it
+    is older.
+    """
+    return (
+        f"INSERT INTO {kind}_last(sid, ts, n) VALUES(?, ?, -1) ON CONFLICT(sid)"
+        " DO UPDATE SET ts = excluded.ts WHERE n = -1 AND excluded.ts > ts"
+    )
+
+
+def _known(function: str, column: str, beside: str) -> str:
+    """Return an aggregate that is NULL if the column is NULL anywhere that ``beside`` is not."""
+    return f"CASE WHEN count({column}) = count({beside}) THEN {function}({column}) END"
+
+
+@cache
 def roll_up(kind: Kind, tier: str) -> str:
     """Return the statement that recomputes one cluster's bucket from all of the finer tier.
 
@@ -188,9 +240,14 @@ def roll_up(kind: Kind, tier: str) -> str:
     else:
         source, parts = f"{kind}_10m", 6
         values = [
-            f"{how}({name}_{end})"
+            part
             for name in FIELD_NAMES[kind]
-            for how, end in (("sum", "n"), ("sum", "s"), ("min", "l"), ("max", "h"))
+            for part in (
+                f"sum({name}_n)",
+                f"sum({name}_s)",
+                _known("min", f"{name}_l", f"{name}_s"),
+                _known("max", f"{name}_h", f"{name}_s"),
+            )
         ]
         minutes = "sum(n)"
     columns = ["n", *bucket_columns(kind)]

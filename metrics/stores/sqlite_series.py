@@ -35,8 +35,13 @@ class SeriesIndex:
     def __init__(self) -> None:
         self._known: dict[UUID, _Known] = {}
 
-    def begin(self, connection: sqlite3.Connection, cluster: UUID) -> Series:
-        """Return the cluster's series for one transaction; make the cluster if it is new."""
+    def begin(
+        self, connection: sqlite3.Connection, cluster: UUID, *, limited: bool = True
+    ) -> Series:
+        """Return the cluster's series for one transaction; make the cluster if it is new.
+
+        ``limited`` False is for copies of another store, which took care of the daily limit.
+        """
         row = _cluster_row(connection, cluster)
         if row is None:
             # Not INSERT OR IGNORE each time: it would use up a number even when it ignores.
@@ -45,7 +50,9 @@ class SeriesIndex:
         known = self._known.get(cluster)
         if known is None or (known.cluster, known.generation) != row[:2]:
             known = _Known(*row[:2])
-        return Series(connection, known, next_number=row[2], new_day=row[3], new_count=row[4])
+        return Series(
+            connection, known, next_number=row[2], new_day=row[3], new_count=row[4], limited=limited
+        )
 
     def learn(self, cluster: UUID, series: Series) -> None:
         """Remember what a transaction found, after its commit."""
@@ -66,6 +73,7 @@ class Series:
         next_number: int,
         new_day: int,
         new_count: int,
+        limited: bool = True,
     ) -> None:
         self._connection = connection
         self.known = known
@@ -77,6 +85,7 @@ class Series:
         self._new_day = today
         self._new_count = new_count if new_day == today else 0
         self._made = 0
+        self._limited = limited
 
     @property
     def sids(self) -> tuple[int, int]:
@@ -125,7 +134,7 @@ class Series:
         if not _is_usable(key):
             self.problem = "a name is too long or no text"
             return None
-        if self._new_count >= MAX_NEW_SERIES_PER_DAY:
+        if self._limited and self._new_count >= MAX_NEW_SERIES_PER_DAY:
             self.problem = f"more than {MAX_NEW_SERIES_PER_DAY} new series in a day"
             return None
         if self._next_number >= 1 << schema.SID_BITS:

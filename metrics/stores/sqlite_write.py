@@ -11,14 +11,13 @@ import orjson
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import bucket_start, cluster_minute
+from metrics.stores import sqlite_coarse
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, StoreError, WriteResult
-from metrics.stores.sqlite_rows import minute_values
+from metrics.stores.sqlite_rows import Values, minute_values
 from metrics.stores.sqlite_series import Series
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
-
-_Values = list[int | None]
 
 
 def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Batch) -> WriteResult:
@@ -34,9 +33,11 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
         StoreError: if the batch is malformed.
         sqlite3.Error: if the file refuses.
     """
-    tables: dict[Kind, list[_Values]] = defaultdict(list)
+    tables: dict[Kind, list[Values]] = defaultdict(list)
     refused = skipped = 0
     newest = _newest_by_key(batch.rows)
+    for key, ts in sqlite_coarse.newest_by_key(batch.coarse).items():
+        newest.setdefault(key, ts)
     for row in batch.rows:
         sid = series.sid(row.key, row.ts)
         if sid is None:
@@ -48,14 +49,18 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
 
     _put_infos(connection, series, batch, newest)
     minutes = {row.ts for row in batch.rows if row.key.kind == "node"}
-    for kind, rows in tables.items():
-        _put_rows(connection, kind, rows)
+    for kind, table in tables.items():
+        _put_rows(connection, kind, table)
     if minutes and tables["node"]:
         cluster_rows = _cluster_rows(connection, series, sorted(minutes))
         _put_rows(connection, "cluster", cluster_rows)
         tables["cluster"] = cluster_rows
-    for kind, rows in tables.items():
-        _roll_up(connection, kind, series, {ts for row in rows if (ts := row[0]) is not None})
+    for kind, table in tables.items():
+        touched = {at for values in table if (at := values[0]) is not None}
+        _roll_up(connection, kind, series, touched)
+    if batch.coarse:
+        bad, left_out = sqlite_coarse.write(connection, series, batch.coarse)
+        refused, skipped = refused + bad, skipped + left_out
 
     _put_windows(connection, series.cluster, stream, batch)
     _put_position(connection, series.cluster, stream, batch)
@@ -88,10 +93,10 @@ def _detail(refused: int, skipped: int, problem: str) -> str:
     return "; ".join(parts)
 
 
-def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[_Values]) -> None:
+def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[Values]) -> None:
     """Put minutes, and the newest of each series as its last values."""
     connection.executemany(schema.upsert_minute(kind), rows)
-    newest: dict[int | None, _Values] = {}
+    newest: dict[int | None, Values] = {}
     for row in rows:
         known = newest.get(row[1])
         # ts first, then samples: the same order of preference as in the table.
@@ -105,7 +110,7 @@ def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[_Values
 
 def _cluster_rows(
     connection: sqlite3.Connection, series: Series, minutes: Sequence[int]
-) -> list[_Values]:
+) -> list[Values]:
     """Compute the cluster's minutes from all nodes that are stored for them.
 
     The row's n is the number of nodes: it never gets worse when some of them have expired.
@@ -117,7 +122,7 @@ def _cluster_rows(
     sid = series.sid(CLUSTER_KEY, minutes[0])
     if sid is None:
         return []
-    found: list[_Values] = []
+    found: list[Values] = []
     statement = f"SELECT {columns} FROM node_1m WHERE ts = ? AND sid BETWEEN ? AND ?"  # noqa: S608
     for ts in minutes:
         nodes = [
@@ -173,13 +178,14 @@ def _put_infos(
 
 def _put_windows(connection: sqlite3.Connection, cluster: int, stream: str, batch: Batch) -> None:
     connection.executemany(
-        "INSERT INTO pull_window VALUES(?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(cluster, stream, t0)"
+        "INSERT INTO pull_window VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(cluster, stream, t0)"
         " DO UPDATE SET t1 = excluded.t1, state = excluded.state, got = excluded.got,"
         " expected = excluded.expected, attempts = excluded.attempts, reason = excluded.reason,"
-        " detail = excluded.detail, filled_at = excluded.filled_at",
+        " detail = excluded.detail, filled_at = excluded.filled_at,"
+        " resolution = excluded.resolution",
         [
             (cluster, stream, w.start, w.end, w.state, w.got, w.expected, w.attempts, w.reason,
-             w.detail, w.filled_at)
+             w.detail, w.filled_at, w.resolution)
             for w in batch.windows
         ],
     )  # fmt: skip

@@ -25,6 +25,9 @@ from opscenter.views.base import page
 from opscenter.views.ranges import LENGTHS, read_range
 
 _POINTS = {"json": POINTS, "csv": 1440, "html": 240}
+_Line = tuple[float, float | None, float | None, float]
+"""Mean, lowest, highest and coverage of one bucket."""
+
 _POD_CAPACITY = {"cpu": "cpu_cap_mc", "memory": "mem_cap"}
 
 
@@ -119,7 +122,7 @@ def _rows(panel: Panel, answers: dict[str, query.RangeAnswer]) -> Iterator[tuple
     The values of a line are (mean, min, max, coverage), None where it has no data then.
     """
     found = columns(panel, answers)
-    by_time: dict[int, list[tuple[float, float, float, float] | None]] = {}
+    by_time: dict[int, list[_Line | None]] = {}
     for index, column in enumerate(found):
         for row in _values(column):
             by_time.setdefault(row[0], [None] * len(found))[index] = row[1:]
@@ -133,7 +136,9 @@ def _rows(panel: Panel, answers: dict[str, query.RangeAnswer]) -> Iterator[tuple
             yield at, by_time[at], ""
 
 
-def _values(column: Column) -> Iterator[tuple[int, float, float, float, float]]:
+def _values(
+    column: Column,
+) -> Iterator[tuple[int, float, float | None, float | None, float]]:
     return zip(column.t, column.mean, column.low, column.high, column.coverage, strict=True)
 
 
@@ -174,7 +179,8 @@ def _csv(
         row: list[str] = [*who, f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}", str(at)]
         row.append(csv_cell(note))
         for line in values or [None] * len(panel.lines):
-            row += [f"{value:.10g}" for value in line] if line else [""] * 4
+            cells = line or (None,) * 4
+            row += ["" if value is None else f"{value:.10g}" for value in cells]
         writer.writerow(row)
     name = slugify(f"{cluster.name} {key.ns} {key.name} {panel.name}")[:100]
     return HttpResponse(

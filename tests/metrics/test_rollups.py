@@ -119,3 +119,53 @@ def test_columns_merge_into_wider_buckets():
         [0, 1200], [10, 6], [100, 13], [9, 1], [11, 4]
     )
     assert rollups.rebucket(columns, 600) == columns
+
+
+def test_unknown_extremes_stay_unknown_in_wider_buckets():
+    one, two = Cell(5, 50, None, 20), Cell(5, 50, 1, 30)
+    assert rollups.merge([one, two, None]) == Cell(10, 100, None, 30)
+    columns = Columns([600, 1200, 1800], [5, 5, 5], [50, 50, 50], [None, 1, 2], [20, 30, None])
+    assert rollups.rebucket(columns, 1800) == Columns(
+        [0, 1800], [10, 5], [100, 50], [None, 2], [30, None]
+    )
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        None,
+        Cell(0, 0, 0, 0),
+        Cell(11, 11, 1, 1),
+        Cell(2, 30, 1, 10),
+        Cell(2, 30, 16, None),
+        Cell(5, 5 * 2**57 + 1, None, None),
+        Cell(5, 1.5, None, None),
+        Cell(5, 5, "1", None),
+    ],
+)
+def test_a_coarse_cell_that_cannot_be_is_refused(cell):
+    assert rollups.coarse(cell, 600) is None
+
+
+def test_a_coarse_cell_is_kept_as_it_is():
+    for cell in (Cell(5, 7, None, None), Cell(10, 10 * 2**57, 2**57, 2**57), Cell(1, -3, -3, None)):
+        assert rollups.coarse(cell, 600) == cell
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 1000), min_size=5, max_size=5), min_size=1, max_size=4),
+)
+def test_a_clusters_bucket_of_whole_buckets_has_the_sums_of_its_minutes(values):
+    minutes = [[row_of(cpu_mc=Cell(1, value, value, value)) for value in node] for node in values]
+    from_buckets = rollups.cluster_bucket([rollups.merge_rows(node) for node in minutes])
+    from_minutes = rollups.merge_rows(
+        [rollups.cluster_minute(list(nodes)) for nodes in zip(*minutes, strict=True)]
+    )
+    at = FIELD_NAMES["cluster"].index("cpu_mc")
+    assert from_buckets[at][:2] == from_minutes[at][:2]
+    total = FIELD_NAMES["cluster"].index("nodes_total")
+    assert from_buckets[total][:2] == from_minutes[total][:2] == (5, 5 * len(values))
+
+
+def row_of(**fields):
+    return tuple(fields.get(name) for name in FIELD_NAMES["node"])

@@ -16,16 +16,21 @@ from hypothesis import strategies as st
 
 from metrics import rollups
 from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.stores import checksum
 from metrics.stores.base import (
     Batch,
     Cell,
+    CoarseRow,
     Columns,
+    LastRow,
     MetricStore,
     MinuteRow,
     Position,
     SeriesInfo,
     SeriesKey,
+    StoredRow,
     StoreError,
+    TopRow,
     Window,
 )
 
@@ -43,6 +48,10 @@ def cell(value: int, *, n: int = 1, low: int | None = None, high: int | None = N
 def row(key: SeriesKey, ts: int, **fields: Cell | int | None) -> MinuteRow:
     cells = (fields.get(name) for name in FIELD_NAMES[key.kind])
     return MinuteRow(ts, key, tuple(cell(c) if isinstance(c, int) else c for c in cells))
+
+
+def coarse(key: SeriesKey, tier: str, ts: int, **fields: Cell | int | None) -> CoarseRow:
+    return CoarseRow(tier, ts, key, row(key, ts, **fields).cells)
 
 
 def window(start: int, end: int, state: str = "done", **changes) -> Window:
@@ -186,7 +195,7 @@ class StoreContract:
     def test_a_bucket_outlives_its_expired_minutes_even_when_late_data_comes(self, store, cluster):
         rows = [row(POD, T0 + 60 * m, cpu_mc=5) for m in range(10)]
         store.write(cluster, STREAM, Batch(rows=rows))
-        assert store.expire(cluster, "1m", T0 + 540) == 9
+        assert store.expire(cluster, "pod", "1m", T0 + 540) == 9
         store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 60, cpu_mc=9)]))
         assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 60).n == [10]
         assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [50]
@@ -236,12 +245,21 @@ class StoreContract:
         assert store.first_seen(cluster, POD) is None
         assert store.position(cluster, STREAM) == Position(None, None)
         assert store.windows(cluster, STREAM, 0, T0) == []
-        assert store.expire(cluster, "1m", T0) == 0
+        assert store.expire(cluster, "pod", "1m", T0) == 0
+        assert store.read_fields(cluster, POD, ["cpu_mc"], "1m", T0, T0 + 60)["cpu_mc"].t == []
+        assert store.top([cluster], "pod", "cpu_mc", "1m", T0, T0 + 60, limit=5) == []
+        assert store.counts(cluster, "pod", "1m", T0, T0 + 60) == (0, 0)
+        assert list(store.scan(cluster, "pod", "1m", T0, T0 + 60)) == []
+        assert store.series(cluster) == []
 
     def test_an_unknown_field_or_tier_is_an_error_not_a_query(self, store, cluster):
         for field, tier in (("cpu_mc, 1", "1m"), ("cpu_mc", "2m"), ("nodes_total", "1m")):
             with pytest.raises(StoreError, match="no pod field"):
                 store.read(cluster, POD, field, tier, T0, T0 + 60)
+            with pytest.raises(StoreError, match="no pod field"):
+                store.read_fields(cluster, POD, [field], tier, T0, T0 + 60)
+            with pytest.raises(StoreError, match="no pod field"):
+                store.top([cluster], "pod", field, tier, T0, T0 + 60, limit=1)
 
     def test_a_malformed_batch_is_refused_whole(self, store, cluster):
         good = row(POD, T0, cpu_mc=1)
@@ -273,6 +291,14 @@ class StoreContract:
         assert store.windows(cluster, STREAM, T0, T0 + 1200) == [done, filled]
         assert store.windows(cluster, STREAM, T0, T0 + 1200, states=["gap"]) == []
 
+    def test_a_ledger_line_keeps_the_resolution_that_the_range_is_held_at(self, store, cluster):
+        wide = window(T0, T0 + 600, resolution=300)
+        store.write(cluster, STREAM, Batch(windows=[wide]))
+        assert store.windows(cluster, STREAM, T0, T0 + 600) == [wide]
+        fine = window(T0, T0 + 600)
+        store.write(cluster, STREAM, Batch(windows=[fine]))
+        assert store.windows(cluster, STREAM, T0, T0 + 600) == [fine]
+
     def test_clusters_do_not_see_each_other(self, store, cluster):
         other = uuid4()
         store.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=1)], watermark=T0))
@@ -295,16 +321,17 @@ class StoreContract:
         assert store.first_seen(cluster, POD) == T0 + 60
         assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [2]
 
-    def test_expiry_deletes_one_tier_of_one_cluster_oldest_first(self, store, cluster):
+    def test_expiry_deletes_one_kind_and_tier_of_one_cluster_oldest_first(self, store, cluster):
         other = uuid4()
         rows = [row(NODE, T0 + 60 * m, cpu_mc=m) for m in range(4)]
         for name in (cluster, other):
             store.write(name, STREAM, Batch(rows=rows))
-        assert store.expire(cluster, "1m", T0 + 180, limit=2) == 2  # of the cluster's own rows
-        assert store.expire(cluster, "1m", T0 + 180, limit=100) == 4
-        assert store.expire(cluster, "1m", T0 + 180) == 0
+        assert store.expire(cluster, "node", "1m", T0 + 180, limit=2) == 2
+        assert store.expire(cluster, "node", "1m", T0 + 180, limit=100) == 1
+        assert store.expire(cluster, "node", "1m", T0 + 180) == 0
         assert store.read(cluster, NODE, "cpu_mc", "1m", T0, T0 + 600).t == [T0 + 180]
-        assert store.read(cluster, CLUSTER, "cpu_mc", "1m", T0, T0 + 600).t == [T0 + 180]
+        assert len(store.read(cluster, CLUSTER, "cpu_mc", "1m", T0, T0 + 600).t) == 4
+        assert store.expire(cluster, "cluster", "1m", T0 + 120) == 2
         assert store.read(cluster, NODE, "cpu_mc", "10m", T0, T0 + 600).n == [4]
         assert len(store.read(other, NODE, "cpu_mc", "1m", T0, T0 + 600).t) == 4
 
@@ -321,6 +348,7 @@ class StoreContract:
         assert store.forget(cluster, T0 + 600) == 1
         assert [last.key for last in store.last(cluster, "pod")] == [fresh]
         assert [w.start for w in store.windows(cluster, STREAM, 0, T0 + 999)] == [T0 + 600]
+        assert [entry.key for entry in store.series(cluster)] == [fresh]
         store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 660, cpu_mc=3)]))
         assert store.last_one(cluster, POD).values[0] == 3
         assert store.first_seen(cluster, POD) == T0 + 660
@@ -377,6 +405,224 @@ class StoreContract:
         assert store.read(cluster, POD, "cpu_mc", "1m", T0 + 1, T0 + 59).t == []
         assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0).t == []
         assert store.read_many(cluster, "pod", "cpu_mc", "1m", T0 + 1, T0 + 59) == {}
+
+    def test_coarse_rows_enter_their_tier_and_the_hour_without_inventing_extremes(
+        self, store, cluster
+    ):
+        rows = [
+            coarse(POD, "10m", T0 + 600 * at, cpu_mc=Cell(10, 100 * at, None, 9 * at + 10))
+            for at in range(3)
+        ]
+        rows.append(coarse(POD, "10m", T0 + 1800, cpu_mc=Cell(5, 50, 7, None)))
+        result = store.write(cluster, STREAM, Batch(coarse=rows))
+        assert (result.refused_cells, result.skipped_rows) == (0, 0)
+        assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0 + 3600).t == []
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 3600) == Columns(
+            [T0, T0 + 600, T0 + 1200, T0 + 1800],
+            [10, 10, 10, 5],
+            [0, 100, 200, 50],
+            [None, None, None, 7],
+            [10, 19, 28, None],
+        )
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 3600) == Columns(
+            [T0], [35], [350], [None], [None]
+        )
+
+    def test_a_bucket_over_fewer_minutes_never_replaces_one_over_more(self, store, cluster):
+        minutes = [row(POD, T0 + 60 * m, cpu_mc=5) for m in range(7)]
+        store.write(cluster, STREAM, Batch(rows=minutes))
+        less = coarse(POD, "10m", T0, cpu_mc=Cell(5, 500, None, None))
+        store.write(cluster, STREAM, Batch(coarse=[less]))
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 600).total == [35]
+        more = coarse(POD, "10m", T0, cpu_mc=Cell(10, 100, None, None))
+        store.write(cluster, STREAM, Batch(coarse=[more]))
+        hour = coarse(POD, "1h", T0, cpu_mc=Cell(60, 6000, 1, 200))
+        store.write(cluster, STREAM, Batch(coarse=[hour]))
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 420, cpu_mc=5)]))
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 600) == Columns(
+            [T0], [10], [100], [None], [None]
+        )
+        assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 600).n == [60]
+        assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0 + 600).n == [1] * 8
+
+    def test_minutes_that_come_after_coarse_rows_replace_them_once_they_are_as_many(
+        self, store, cluster
+    ):
+        rough = coarse(POD, "10m", T0, cpu_mc=Cell(5, 500, None, None))
+        store.write(cluster, STREAM, Batch(coarse=[rough]))
+        store.write(cluster, STREAM, Batch([row(POD, T0 + 60 * m, cpu_mc=1) for m in range(4)]))
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 600).total == [500]
+        store.write(cluster, STREAM, Batch([row(POD, T0 + 240, cpu_mc=6)]))
+        for tier in ("10m", "1h"):
+            assert store.read(cluster, POD, "cpu_mc", tier, T0, T0 + 600) == Columns(
+                [T0], [5], [10], [1], [6]
+            )
+
+    def test_the_cluster_has_coarse_rows_of_its_nodes(self, store, cluster):
+        second = SeriesKey("node", "", "n2")
+        rows = [
+            coarse(NODE, "10m", T0, cpu_mc=Cell(10, 100, 5, 20), uptime_s=Cell(10, 90, 9, 9)),
+            coarse(second, "10m", T0, cpu_mc=Cell(5, 50, 5, 20), uptime_s=Cell(10, 40, 4, 4)),
+        ]
+        store.write(cluster, STREAM, Batch(coarse=rows[:1]))
+        store.write(cluster, STREAM, Batch(coarse=rows[1:]))
+        found = store.read_fields(
+            cluster, CLUSTER, ["cpu_mc", "uptime_s", "nodes_total"], "1h", T0, T0 + 3600
+        )
+        assert found == {
+            "cpu_mc": Columns([T0], [10], [150], [None], [None]),
+            "uptime_s": Columns([T0], [10], [40], [4], [4]),
+            "nodes_total": Columns([T0], [10], [20], [None], [None]),
+        }
+
+    def test_coarse_rows_that_are_malformed_or_absurd_are_refused(self, store, cluster):
+        for bad in (
+            coarse(POD, "1m", T0, cpu_mc=1),
+            coarse(POD, "1h", T0 + 600, cpu_mc=1),
+            coarse(CLUSTER, "10m", T0, cpu_mc=1),
+            CoarseRow("10m", T0, POD, (None,)),
+        ):
+            with pytest.raises(StoreError):
+                store.write(cluster, STREAM, Batch(coarse=[bad], watermark=T0))
+        assert store.position(cluster, STREAM) == Position(None, None)
+        absurd = coarse(
+            POD,
+            "10m",
+            T0,
+            cpu_mc=Cell(11, 1, 0, 1),
+            mem_ws=Cell(10, 2**62, None, None),
+            mem_rss=Cell(2, 30, 1, 10),
+            fs_used=Cell(10, 55, None, None),
+        )
+        assert store.write(cluster, STREAM, Batch(coarse=[absurd])).refused_cells == 3
+        assert store.read(cluster, POD, "fs_used", "10m", T0, T0 + 600).total == [55]
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 600).t == []
+
+    def test_a_series_known_from_coarse_rows_alone_is_listed_without_values(self, store, cluster):
+        rows = [coarse(POD, "10m", T0 + 600 * at, cpu_mc=Cell(10, 9, 0, 9)) for at in (1, 0)]
+        info = SeriesInfo(POD, "n1", {"phase": "Running"})
+        store.write(cluster, STREAM, Batch(coarse=rows, infos=[info]))
+        (last,) = store.last(cluster, "pod")
+        assert (last.key, last.ts, last.node) == (POD, T0 + 600, "n1")
+        assert set(last.values) == {None}
+        assert store.first_seen(cluster, POD) == T0
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 600, cpu_mc=4)]))
+        store.write(cluster, STREAM, Batch(coarse=[coarse(POD, "10m", T0 + 1200, cpu_mc=1)]))
+        assert store.last_one(cluster, POD).values[0] == 4
+        assert store.forget(cluster, T0 + 6000) == 1
+
+    def test_several_fields_are_read_as_each_alone(self, store, cluster):
+        rows = [
+            row(POD, T0 + 60 * m, cpu_mc=m, mem_ws=None if m % 3 else m, restarts=1)
+            for m in range(0, 100, 2)
+        ]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        fields = ["mem_ws", "cpu_mc", "fs_used", "restarts"]
+        for tier in TIERS:
+            span = (tier, T0 + 120, T0 + 5000)
+            assert store.read_fields(cluster, POD, fields, *span) == {
+                field: store.read(cluster, POD, field, *span) for field in fields
+            }
+
+    def test_the_largest_are_found_over_clusters_by_mean_or_highest(self, store, cluster):
+        other, hidden = uuid4(), uuid4()
+        keys = [SeriesKey("pod", "ns", f"p{at}") for at in range(4)]
+        for at, name in enumerate((cluster, other, hidden)):
+            rows = [
+                row(key, T0 + 60 * m, cpu_mc=Cell(2, 2 * value, value - 5, value + 100 // value))
+                for value, key in enumerate(keys, start=10 + 10 * at)
+                for m in range(0, 20, 1 + value % 2)
+            ]
+            store.write(name, STREAM, Batch(rows=rows))
+        span = ("1m", T0, T0 + 600)
+        found = store.top([cluster, other], "pod", "cpu_mc", *span, limit=3)
+        assert [(entry.cluster, entry.key) for entry in found] == [
+            (other, keys[3]), (other, keys[2]), (other, keys[1])
+        ]  # fmt: skip
+        assert found[0] == TopRow(other, keys[3], 5, 5 * 23, 27)
+        found = store.top([cluster], "pod", "cpu_mc", "10m", T0, T0 + 600, limit=9, by="max")
+        assert [(entry.key, entry.high) for entry in found] == [
+            (keys[0], 20), (keys[1], 20), (keys[2], 20), (keys[3], 20)
+        ]  # fmt: skip
+        assert store.top([cluster], "pod", "mem_ws", *span, limit=3) == []
+        assert store.top([], "pod", "cpu_mc", *span, limit=3) == []
+        assert store.top([cluster], "pod", "cpu_mc", *span, limit=0) == []
+
+    def test_unknown_highest_values_do_not_rank_by_them(self, store, cluster):
+        unknown = SeriesKey("pod", "ns", "p")
+        rows = [
+            coarse(POD, "10m", T0, cpu_mc=Cell(10, 10, 0, 3)),
+            coarse(POD, "10m", T0 + 600, cpu_mc=Cell(10, 10, 0, None)),
+            coarse(unknown, "10m", T0, cpu_mc=Cell(10, 90, None, None)),
+        ]
+        store.write(cluster, STREAM, Batch(coarse=rows))
+        span = ("pod", "cpu_mc", "10m", T0, T0 + 1200)
+        assert store.top([cluster], *span, limit=5) == [
+            TopRow(cluster, unknown, 10, 90, None), TopRow(cluster, POD, 20, 20, 3)
+        ]  # fmt: skip
+        assert [top.key for top in store.top([cluster], *span, limit=5, by="max")] == [POD]
+
+    def test_a_copy_holds_the_same_rows_series_and_last_values(self, store, cluster):
+        rows = [
+            row(key, T0 + 60 * m, cpu_mc=Cell(3, 3 * m, m - 1, m + at))
+            for at, key in enumerate((NODE, POD, SeriesKey("pod", "a", "b")), start=1)
+            for m in range(0, 70, at)
+        ]
+        info = SeriesInfo(POD, "n1", {"phase": "Running"})
+        rough = coarse(POD, "1h", T0 + 7200, cpu_mc=Cell(60, 60, None, 2))
+        store.write(cluster, STREAM, Batch(rows=rows, infos=[info], coarse=[rough]))
+        copy = uuid4()
+        store.put_series(copy, store.series(cluster))
+        for kind in FIELD_NAMES:
+            for tier in TIERS:
+                scanned = list(store.scan(cluster, kind, tier, T0, T0 + 86_400))
+                assert scanned == sorted(scanned, key=lambda stored: stored[:2])
+                assert store.load(copy, kind, tier, scanned) == len(scanned)
+                assert store.load(copy, kind, tier, scanned) == len(scanned)
+                found = store.counts(copy, kind, tier, T0, T0 + 86_400)
+                assert found == store.counts(cluster, kind, tier, T0, T0 + 86_400)
+                assert found == (len(scanned), checksum.add(scanned))
+            store.put_last(copy, store.last(cluster, kind))
+            assert sorted(store.last(copy, kind), key=lambda last: last.key) == sorted(
+                store.last(cluster, kind), key=lambda last: last.key
+            )
+        assert store.series(copy) == store.series(cluster)
+        for entry in store.series(cluster):
+            for tier in TIERS:
+                span = (entry.key, "cpu_mc", tier, T0, T0 + 86_400)
+                assert store.read(copy, *span) == store.read(cluster, *span)
+
+    def test_counting_takes_a_half_open_range_and_notices_any_change(self, store, cluster):
+        store.write(cluster, STREAM, Batch([row(POD, T0 + 60 * m, cpu_mc=m) for m in range(5)]))
+        assert store.counts(cluster, "pod", "1m", T0 + 1, T0 + 180)[0] == 2
+        before = store.counts(cluster, "pod", "1m", T0, T0 + 300)
+        other = [StoredRow(T0, POD, 1, row(POD, T0, cpu_mc=9).cells)]
+        store.load(cluster, "pod", "1m", other)
+        after = store.counts(cluster, "pod", "1m", T0, T0 + 300)
+        assert (after[0], after[1] != before[1]) == (5, True)
+        worse = [StoredRow(T0, POD, 0, row(POD, T0, cpu_mc=1).cells)]
+        store.load(cluster, "pod", "1m", worse)
+        assert store.counts(cluster, "pod", "1m", T0, T0 + 300) == after
+
+    def test_loading_makes_no_rollups_and_what_is_newer_stays(self, store, cluster):
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 60, cpu_mc=2)]))
+        stored = [StoredRow(T0, POD, 1, row(POD, T0, cpu_mc=1).cells)]
+        store.load(cluster, "pod", "1m", stored)
+        assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 600).n == [1]
+        old = LastRow(POD, T0, "elsewhere", {}, (1, *[None] * 6))
+        store.put_last(cluster, [old])
+        assert store.last_one(cluster, POD).values[0] == 2
+        new = LastRow(POD, T0 + 120, "n2", {"phase": "Failed"}, (3, *[None] * 6))
+        store.put_last(cluster, [new])
+        assert store.last_one(cluster, POD) == new
+
+    def test_maintenance_says_what_it_did_and_changes_no_answer(self, store, cluster):
+        rows = [row(key, T0 + 60 * m, cpu_mc=m) for m in range(200) for key in (NODE, POD)]
+        store.write(cluster, STREAM, Batch(rows=rows))
+        before = self.everything(store, cluster)
+        assert "\n" not in store.maintain(T0 + 86_400)
+        assert store.maintain(T0 + 86_400)
+        assert self.everything(store, cluster) == before
 
     def test_check_says_ok(self, store, cluster):
         store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=1)]))

@@ -19,7 +19,17 @@ from metrics.stores import sqlite_schema, sqlite_series
 from metrics.stores.base import Batch, SeriesKey, StoreError
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores import writer
-from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, T0, StoreContract, row
+from tests.metrics.stores.contract import (
+    CLUSTER,
+    NODE,
+    POD,
+    STREAM,
+    T0,
+    StoreContract,
+    cell,
+    row,
+    window,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -238,6 +248,43 @@ def test_a_new_field_of_the_catalogue_gets_its_columns(path, new_store, monkeypa
     store.write(cluster, STREAM, Batch(rows=[row(POD, T0, restarts=3)]))
     assert store.read(cluster, POD, "restarts", "1h", T0, T0 + 60).total == [3]
     assert store.last_one(cluster, POD).values[-1] == 3
+
+
+def make_version_1(path):
+    """Make a file as version 1 of the schema had it, with a ledger line."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    sqlite_schema._run(connection, sqlite_schema._BASE)
+    for table, columns in sqlite_schema.tables().items():
+        sqlite_schema._ensure_table(connection, table, columns)
+    connection.execute(f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    return connection
+
+
+def test_a_file_of_version_1_keeps_its_data(path, new_store):
+    cluster = uuid4()
+    connection = make_version_1(path)
+    connection.execute("INSERT INTO cluster(id, uuid, next_number) VALUES(1, ?, 1)", [str(cluster)])
+    connection.execute(
+        "INSERT INTO pull_window VALUES(1, 'agent', ?, ?, 'done', 10, 10, 1, '', '', NULL)",
+        (T0, T0 + 600),
+    )
+    connection.execute(
+        "INSERT INTO series(sid, cluster, kind, ns, name, first_ts) VALUES(?, 1, 3, ?, ?, ?)",
+        (1 << 24, POD.ns, POD.name, T0),
+    )
+    for minute in range(10):
+        connection.execute(
+            "INSERT INTO pod_1m(ts, sid, n, cpu_mc, cpu_mc_h) VALUES(?, ?, 4, 5, 7)",
+            (T0 + 60 * minute, 1 << 24),
+        )
+    connection.close()
+    store = new_store()
+    assert store.windows(cluster, STREAM, T0, T0 + 600) == [window(T0, T0 + 600)]
+    assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0 + 600).high == [7] * 10
+    store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 540, cpu_mc=cell(25, n=4))]))
+    assert store.read(cluster, POD, "cpu_mc", "10m", T0, T0 + 600).total == [70]
+    assert store.check() == "ok"
 
 
 def test_a_file_of_a_newer_version_is_left_alone(path, new_store):
