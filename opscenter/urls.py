@@ -8,6 +8,7 @@ from django.urls import include, path, register_converter
 
 from clusters.api.urls import urlpatterns as clusters_api
 from metrics.api.urls import urlpatterns as metrics_api
+from metrics.prometheus_api.urls import urlpatterns as prometheus_api
 from opscenter.converters import Anything, Segment
 from opscenter.views import add, charts, cluster, fleet, health, node, pod, pods
 
@@ -40,6 +41,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("opscenter.account_urls")),
     path("api/v1/", include((api_patterns, "api"))),
+    path("prometheus/api/v1/", include((prometheus_api, "prometheus"))),
 ]
 
 handler400 = "opscenter.views.errors.bad_request"

@@ -75,6 +75,7 @@ class Group:
 
 
 API = "/api/v1/"
+PROMETHEUS = "/prometheus/api/v1/"
 C = "/api/v1/clusters/{cluster}"
 P = "/clusters/{cluster}"
 ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
@@ -108,6 +109,26 @@ ROUTES: dict[str, list[Expect]] = {
     "clusters/<uuid:cluster_id>/labels/": [form(f"{P}/labels/", LOGIN, 404, 403, 302)],
     "clusters/<uuid:cluster_id>/revoke/": [form(f"{P}/revoke/", LOGIN, 404, 403, 422)],
     "clusters/<uuid:cluster_id>/delete/": [form(f"{P}/delete/", LOGIN, 404, 403, 422)],
+    "prometheus/api/v1/query": [
+        get(f"{PROMETHEUS}query?query=1", 401, 200, 200, 200),
+        act("POST", f"{PROMETHEUS}query?query=1", (401, 415, 415, 415), {}),
+        act("DELETE", f"{PROMETHEUS}query", (401, 405, 405, 405)),
+    ],
+    "prometheus/api/v1/query_range": [
+        get(f"{PROMETHEUS}query_range?query=1&start=0&end=1&step=1", 401, 200, 200, 200)
+    ],
+    "prometheus/api/v1/series": [
+        get(f"{PROMETHEUS}series?match[]=opscenter_node_pods", 401, 200, 200, 200)
+    ],
+    "prometheus/api/v1/labels": [get(f"{PROMETHEUS}labels", 401, 200, 200, 200)],
+    "prometheus/api/v1/label/<str:name>/values": [
+        get(f"{PROMETHEUS}label/cluster/values", 401, 200, 200, 200)
+    ],
+    "prometheus/api/v1/metadata": [get(f"{PROMETHEUS}metadata", 401, 200, 200, 200)],
+    "prometheus/api/v1/status/buildinfo": [
+        get(f"{PROMETHEUS}status/buildinfo", 401, 200, 200, 200)
+    ],
+    "prometheus/api/v1/<path:path>": [get(f"{PROMETHEUS}rules", 404, 404, 404, 404)],
     "api/v1/^$": [get(API, 401, 200, 200, 200)],
     "api/v1/^schema/?$": [get(f"{API}schema/", 200, 200, 200, 200)],
     "api/v1/^docs/?$": [get(f"{API}docs/", 200, 200, 200, 200)],

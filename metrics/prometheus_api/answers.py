@@ -1,0 +1,68 @@
+"""Answers in Prometheus' JSON. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from metrics.prometheus_api.evaluation import Row
+from metrics.prometheus_api.language import Aggregate, Expression, Number
+from metrics.prometheus_api.names import METRICS
+from metrics.prometheus_api.parameters import time_text
+from metrics.prometheus_api.sampling import Grid
+
+
+def matrix(rows: Iterable[Row], grid: Grid) -> dict[str, Any]:
+    """Return the answer to a range query: the moments that have a value."""
+    moments = [time_text(grid.start_ms + i * grid.step_ms) for i in range(grid.count)]
+    result = [
+        {
+            "metric": row.labels,
+            "values": [
+                (at, number(value))
+                for at, value in zip(moments, row.values, strict=True)
+                if value is not None
+            ],
+        }
+        for row in rows
+    ]
+    result.sort(key=_by_labels)
+    return {"resultType": "matrix", "result": result}
+
+
+def vector(rows: Iterable[Row], grid: Grid, expression: Expression) -> dict[str, Any]:
+    """Return the answer to an instant query; a top list keeps its order, the first on top."""
+    at = time_text(grid.start_ms)
+    if isinstance(expression, Number):
+        return {"resultType": "scalar", "result": (at, number(expression.value))}
+    there = [(row.labels, row.values[0]) for row in rows]
+    result = [
+        {"metric": labels, "value": (at, number(value))}
+        for labels, value in there
+        if value is not None
+    ]
+    if not (isinstance(expression, Aggregate) and expression.count is not None):
+        result.sort(key=_by_labels)
+    return {"resultType": "vector", "result": result}
+
+
+def metadata(metric: str | None, limit: int | None) -> dict[str, list[dict[str, str]]]:
+    """Return what each metric is."""
+    found = [one for one in METRICS.values() if metric in (None, "", one.name)]
+    return {
+        one.name: [{"type": "gauge", "help": one.help, "unit": one.unit}] for one in found[:limit]
+    }
+
+
+def number(value: float) -> str:
+    """Return a value as Prometheus writes it."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _by_labels(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    return sorted(entry["metric"].items())

@@ -1,0 +1,106 @@
+"""Which series fit a selector, among the clusters that the caller sees.
+
+Found by the newest minute of each series, so that what went before the asked time is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from clusters.models import Cluster
+from metrics.catalog import Kind
+from metrics.prometheus_api.deadline import Deadline
+from metrics.prometheus_api.errors import TooMuchError
+from metrics.prometheus_api.language import Match
+from metrics.prometheus_api.matching import fit, matchers, split
+from metrics.prometheus_api.names import (
+    CLUSTER_LABELS,
+    KIND_LABELS,
+    METRICS,
+    Metric,
+    labels_of,
+)
+from metrics.stores import get_store
+from metrics.stores.base import SeriesKey
+
+MAX_SERIES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A node, filesystem, pod or cluster; ``labels`` are all but the metric's name."""
+
+    key: SeriesKey
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What fits of one kind in one cluster: each metric of each thing."""
+
+    cluster: Cluster
+    kind: Kind
+    metrics: tuple[Metric, ...]
+    things: tuple[Thing, ...]
+
+
+def find(
+    clusters: Iterable[Cluster],
+    matches: Sequence[Match],
+    *,
+    since: int,
+    deadline: Deadline,
+    kinds: Iterable[Kind] = tuple(KIND_LABELS),
+) -> Iterator[Found]:
+    """Yield what fits, cluster by cluster.
+
+    Args:
+        clusters: visible to the caller, with their customer.
+        matches: all have to hold; none means everything.
+        since: Unix time; series whose newest minute is older are left out.
+        deadline: of the whole query.
+        kinds: only these.
+
+    Raises:
+        QueryError: a regular expression is none; too many series; the time is up.
+    """
+    by_name, others = split(matchers(matches), ("__name__",))
+    by_cluster, by_series = split(others, CLUSTER_LABELS)
+    metrics = [one for one in METRICS.values() if fit(by_name, {"__name__": one.name})]
+    chosen = {kind: tuple(m for m in metrics if m.kind == kind) for kind in kinds}
+    count = 0
+    for cluster in clusters:
+        shared = cluster_labels(cluster)
+        if not fit(by_cluster, shared):
+            continue
+        for kind, of_kind in chosen.items():
+            if not of_kind:
+                continue
+            deadline.check()
+            things = tuple(
+                Thing(key, {**shared, **labels})
+                for key, labels in _present(cluster, kind, since)
+                if fit(by_series, labels)
+            )
+            count += len(things) * len(of_kind)
+            if count > MAX_SERIES:
+                msg = f"more than {MAX_SERIES} series fit; narrow the selector by labels"
+                raise TooMuchError(msg)
+            if things:
+                yield Found(cluster, kind, of_kind, things)
+
+
+def cluster_labels(cluster: Cluster) -> dict[str, str]:
+    """Return the labels that every series of a cluster has."""
+    labels = {"cluster": str(cluster.pk), "cluster_name": cluster.name}
+    if cluster.customer is not None:
+        labels["customer"] = cluster.customer.name
+    return labels
+
+
+def _present(
+    cluster: Cluster, kind: Kind, since: int
+) -> Iterator[tuple[SeriesKey, dict[str, str]]]:
+    for row in get_store().last(cluster.pk, kind, since=since):
+        yield row.key, labels_of(row.key, row.node)

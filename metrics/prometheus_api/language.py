@@ -1,0 +1,243 @@
+"""From PromQL text to the small tree that is evaluated here.
+
+The text is parsed by the library ``promql-parser``, so that what is refused is told apart: what
+is no PromQL (400) and what is PromQL beyond the part that is answered here (422). Pure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import add, mul, sub
+from typing import Literal, cast
+
+import promql_parser as promql
+
+from metrics.prometheus_api.errors import QueryError, UnsupportedError
+
+Operator = Literal["=", "!=", "=~", "!~"]
+Aggregation = Literal["sum", "avg", "min", "max", "count", "group", "topk", "bottomk"]
+
+MAX_LENGTH = 32_768
+MAX_OUTSIDE_STRINGS = 2_048
+"""The parser and its tree are recursive: this bounds how deep a query can nest."""
+
+MAX_NESTING = 50
+_STRINGS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`", re.DOTALL)
+_AGGREGATIONS = ("sum", "avg", "min", "max", "count", "group", "topk", "bottomk")
+_OPERATORS: dict[str, Operator] = {
+    "MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~",
+}  # fmt: skip
+_SUPPORTED = (
+    "Ops Center answers selectors, offset, and sum, avg, min, max, count, group, topk and bottomk"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One condition on a label; the metric's name is the label ``__name__``."""
+
+    label: str
+    operator: Operator
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.label}{self.operator}{quoted(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Series by their labels, ``offset_ms`` milliseconds before the time asked for."""
+
+    matches: tuple[Match, ...]
+    offset_ms: int = 0
+
+    def __str__(self) -> str:
+        text = "{" + ",".join(str(match) for match in self.matches) + "}"
+        return f"{text} offset {duration_text(self.offset_ms)}" if self.offset_ms else text
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Several series made one a group; ``labels`` are kept, or with ``without`` left out."""
+
+    operator: Aggregation
+    of: Selector | Aggregate
+    labels: tuple[str, ...] = ()
+    without: bool = False
+    count: int | None = None  # of topk and bottomk
+
+    def __str__(self) -> str:
+        labels = ", ".join(self.labels)
+        head = f"{self.operator} {'without' if self.without else 'by'} ({labels})"
+        argument = "" if self.count is None else f"{self.count}, "
+        return f"{head} ({argument}{self.of})"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A constant, also what is left of arithmetic on constants."""
+
+    value: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "NaN"
+        return {math.inf: "+Inf", -math.inf: "-Inf"}.get(self.value, repr(self.value))
+
+
+Expression = Selector | Aggregate | Number
+
+
+def parse(text: str) -> Expression:
+    """Return the tree of a query.
+
+    Raises:
+        QueryError: it is no PromQL, or too long.
+        UnsupportedError: it is, but Ops Center does not answer that.
+    """
+    return _convert(_parsed(text))
+
+
+def parse_selector(text: str) -> Selector:
+    """Return a ``match[]`` argument.
+
+    Raises:
+        QueryError: it is no selector.
+        UnsupportedError: it is one that Ops Center does not answer.
+    """
+    found = parse(text)
+    if not isinstance(found, Selector) or found.offset_ms:
+        raise QueryError('match[]: give a selector, such as opscenter_node_cpu_mc{node="a"}')
+    return found
+
+
+def quoted(text: str) -> str:
+    """Return a PromQL string that means ``text``."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
+    return '"' + "".join(escapes.get(c, c) for c in text) + '"'
+
+
+def duration_text(milliseconds: int) -> str:
+    """Return a PromQL duration, with a sign in front where it is negative."""
+    return f"{'-' if milliseconds < 0 else ''}{abs(milliseconds)}ms"
+
+
+def _parsed(text: str) -> promql.Expr:
+    if not text.strip():
+        raise QueryError("query: it is empty")
+    outside = len(_STRINGS.sub('""', text))
+    if len(text) > MAX_LENGTH or outside > MAX_OUTSIDE_STRINGS:
+        msg = (
+            f"query: use at most {MAX_LENGTH} characters,"
+            f" {MAX_OUTSIDE_STRINGS} of them outside of strings"
+        )
+        raise QueryError(msg)
+    try:
+        return promql.parse(text)
+    except ValueError as exc:
+        msg = f"query: {str(exc)[:300]}"
+        raise QueryError(msg) from exc
+    except RecursionError as exc:
+        raise UnsupportedError("query: it is nested too deeply") from exc
+
+
+def _convert(expr: promql.Expr, depth: int = 0) -> Expression:
+    if depth > MAX_NESTING:
+        raise UnsupportedError("query: it is nested too deeply")
+    if isinstance(expr, promql.ParenExpr):
+        return _convert(expr.expr, depth + 1)
+    if isinstance(expr, promql.NumberLiteral):
+        return Number(expr.val)
+    if isinstance(expr, promql.VectorSelector):
+        return _selector(expr)
+    if isinstance(expr, promql.AggregateExpr):
+        return _aggregate(expr, depth)
+    if isinstance(expr, promql.UnaryExpr):
+        return Number(-_constant(expr.expr, depth, "a sign before a series"))
+    if isinstance(expr, promql.BinaryExpr):
+        return _arithmetic(expr, depth)
+    raise UnsupportedError(_refusal(expr))
+
+
+def _refusal(expr: promql.Expr) -> str:
+    if isinstance(expr, promql.Call):
+        name = expr.func.name
+        hint = " (what is counted is stored as rates already)" if "rate" in name else ""
+        return f"the function {name}() is not supported{hint}. {_SUPPORTED}."
+    what = {
+        promql.MatrixSelector: "a range of time in brackets is",
+        promql.SubqueryExpr: "subqueries are",
+        promql.StringLiteral: "strings are",
+    }.get(type(expr), "this expression is")
+    return f"{what} not supported. {_SUPPORTED}."
+
+
+def _selector(expr: promql.VectorSelector) -> Selector:
+    if expr.at is not None:
+        raise UnsupportedError(f"the @ modifier is not supported. {_SUPPORTED}.")
+    if expr.matchers.or_matchers:
+        raise UnsupportedError(f"'or' between label matchers is not supported. {_SUPPORTED}.")
+    matches = [Match(m.name, _OPERATORS[str(m.op)], m.value) for m in expr.matchers.matchers]
+    if expr.name:
+        matches.insert(0, Match("__name__", "=", expr.name))
+    offset = 0 if expr.offset is None else round(expr.offset.total_seconds() * 1000)
+    return Selector(tuple(matches), offset)
+
+
+def _aggregate(expr: promql.AggregateExpr, depth: int) -> Aggregate:
+    operator = str(expr.op)
+    if operator not in _AGGREGATIONS:
+        raise UnsupportedError(f"the aggregation {operator} is not supported. {_SUPPORTED}.")
+    of = _convert(expr.expr, depth + 1)
+    if isinstance(of, Number):
+        raise QueryError(f"query: {operator} needs series, not a number")
+    count = None
+    if operator in ("topk", "bottomk"):
+        if expr.param is None:
+            raise QueryError(f"query: {operator} needs how many, such as {operator}(5, m)")
+        count = _count(_constant(expr.param, depth, f"how many {operator} gives from series"))
+    labels: tuple[str, ...] = ()
+    without = False
+    if expr.modifier is not None:
+        labels = tuple(expr.modifier.labels)
+        without = expr.modifier.type != promql.AggModifierType.By
+    return Aggregate(cast("Aggregation", operator), of, labels, without, count)
+
+
+def _count(value: float) -> int:
+    """Return how many of a top list: as Prometheus, cut to a whole number, none below one."""
+    if math.isnan(value):
+        raise QueryError("query: the number of topk is NaN")
+    return int(max(0, min(value, 1_000_000)))
+
+
+def _constant(expr: promql.Expr, depth: int, what: str) -> float:
+    found = _convert(expr, depth + 1)
+    if not isinstance(found, Number):
+        raise UnsupportedError(f"{what} is not supported. {_SUPPORTED}.")
+    return found.value
+
+
+def _arithmetic(expr: promql.BinaryExpr, depth: int) -> Number:
+    """Work out arithmetic on constants, with which Grafana tests a data source (``1+1``)."""
+    operator = str(expr.op)
+    what = f"{operator} on series"
+    left, right = (_constant(side, depth, what) for side in (expr.lhs, expr.rhs))
+    known: dict[str, Callable[[float, float], float]] = {
+        "+": add, "-": sub, "*": mul, "/": _divided,
+    }  # fmt: skip
+    if operator not in known:
+        raise UnsupportedError(f"the operator {operator} is not supported. {_SUPPORTED}.")
+    return Number(known[operator](left, right))
+
+
+def _divided(left: float, right: float) -> float:
+    """Return ``left / right`` as IEEE 754 has it: Python refuses to divide by zero."""
+    if right:
+        return left / right
+    if left == 0 or math.isnan(left):
+        return math.nan
+    return math.copysign(math.inf, left) * math.copysign(1, right)

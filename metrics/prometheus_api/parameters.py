@@ -1,0 +1,181 @@
+"""The parameters of Prometheus' API: times, steps, selectors. Pure.
+
+Unknown parameters are ignored, as Prometheus does: clients send such as came with its versions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import promql_parser as promql
+
+from metrics.prometheus_api.errors import QueryError
+from metrics.prometheus_api.language import Match, parse_selector
+from metrics.prometheus_api.sampling import Grid
+
+MAX_POINTS = 11_000
+MAX_SELECTORS = 32
+_LATEST_SECONDS = 2**40
+_LONGEST_SECONDS = 10 * 366 * 86_400
+
+
+class Given(Protocol):
+    """What a request gave, by name."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return one value; None if it was not given."""
+
+    def getlist(self, name: str, /) -> Sequence[str]:
+        """Return all values."""
+
+
+def instant_grid(given: Given, now: float) -> Grid:
+    """Return the one moment of ``time``, now if it is not given.
+
+    Raises:
+        QueryError: it is no time.
+    """
+    return Grid(_milliseconds(given, "time", now), 0, 1)
+
+
+def range_grid(given: Given) -> Grid:
+    """Return the moments from ``start`` to ``end``, ``step`` apart.
+
+    Raises:
+        QueryError: one is missing or no time, or there are more than 11,000 of them.
+    """
+    start, end = _milliseconds(given, "start"), _milliseconds(given, "end")
+    step = round(1000 * duration_seconds(_required(given, "step"), "step"))
+    if end < start:
+        raise QueryError("end: it must not be before start")
+    if end - start > 1000 * _LONGEST_SECONDS:
+        raise QueryError("start: the range is longer than ten years")
+    if step <= 0:
+        raise QueryError("step: it must be positive, at least a millisecond")
+    count = (end - start) // step + 1
+    if count > MAX_POINTS:
+        msg = (
+            f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries."
+            " Try decreasing the query resolution (?step=XX)"
+        )
+        raise QueryError(msg)
+    return Grid(start, step, count)
+
+
+def since_seconds(given: Given) -> int:
+    """Return ``start`` in whole seconds, 0 if it is not given; checks ``end`` as well.
+
+    Raises:
+        QueryError: one is no time.
+    """
+    _milliseconds(given, "end", 0)
+    return _milliseconds(given, "start", 0) // 1000
+
+
+def selectors(given: Given, *, needed: bool = False) -> list[tuple[Match, ...]]:
+    """Return each ``match[]`` as its conditions.
+
+    Raises:
+        QueryError: one is no selector, there are too many, or none though one is ``needed``.
+    """
+    texts = given.getlist("match[]")
+    if needed and not texts:
+        raise QueryError("no match[] parameter provided")
+    if len(texts) > MAX_SELECTORS:
+        msg = f"match[]: use at most {MAX_SELECTORS}"
+        raise QueryError(msg)
+    return [parse_selector(text).matches for text in texts]
+
+
+def limit(given: Given) -> int | None:
+    """Return ``limit``; None for none, which 0 means as well.
+
+    Raises:
+        QueryError: it is no number.
+    """
+    text = given.get("limit")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise QueryError("limit: use a whole number")
+    return int(text) or None
+
+
+def timeout_seconds(given: Given, default: float) -> float:
+    """Return ``timeout``, at most ``default``.
+
+    Raises:
+        QueryError: it is no duration.
+    """
+    text = given.get("timeout")
+    return min(default, duration_seconds(text, "timeout")) if text else default
+
+
+def duration_seconds(text: str, name: str) -> float:
+    """Return a duration: seconds as a number, or as Prometheus writes it (``1h30m``).
+
+    Raises:
+        QueryError: it is neither.
+    """
+    number = _number(text)
+    if number is not None:
+        return number
+    try:
+        return float(promql.parse_duration(text).total_seconds())
+    except (ValueError, OverflowError) as exc:
+        msg = f"{name}: cannot parse {text[:50]!r} to a valid duration"
+        raise QueryError(msg) from exc
+
+
+def time_text(milliseconds: int) -> float | int:
+    """Return a moment as Prometheus writes it in JSON: seconds, whole where they are."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return milliseconds / 1000 if rest else seconds
+
+
+def _milliseconds(given: Given, name: str, default: float | None = None) -> int:
+    text = given.get(name)
+    if not text:
+        if default is None:
+            msg = f"{name}: it is missing"
+            raise QueryError(msg)
+        return round(1000 * default)
+    seconds = _number(text)
+    if seconds is None:
+        seconds = _rfc3339(text, name)
+    if not -_LATEST_SECONDS <= seconds <= _LATEST_SECONDS:
+        msg = f"{name}: {text[:50]!r} is outside of time"
+        raise QueryError(msg)
+    return max(0, round(1000 * seconds))
+
+
+def _number(text: str) -> float | None:
+    if not text.isascii() or len(text) > 40 or "_" in text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _rfc3339(text: str, name: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        msg = f"{name}: cannot parse {text[:50]!r} to a valid timestamp"
+        raise QueryError(msg) from exc
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp()
+
+
+def _required(given: Given, name: str) -> str:
+    text = given.get(name)
+    if not text:
+        msg = f"{name}: it is missing"
+        raise QueryError(msg)
+    return text

@@ -1,0 +1,126 @@
+"""Stored buckets on the grid of a query. Pure.
+
+A bucket's value is known at its end, so that is its sample's time. The value of a series at ``t``
+is that of all samples of ``(t - window, t]`` taken together, weighted by the minutes in them:
+what wide steps show is the mean of the step, not one minute out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metrics.catalog import TIERS
+from metrics.prometheus_api.names import Statistic
+from metrics.stores.base import Columns
+
+LOOKBACK_SECONDS = 300
+"""How old the newest sample of an instant query may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The moments of a query, in milliseconds since 1970.
+
+    ``step_ms`` 0 is an instant query: one moment, and the newest sample before it.
+    """
+
+    start_ms: int
+    step_ms: int
+    count: int
+
+    @property
+    def instant(self) -> bool:
+        """Return whether the query asks for one moment."""
+        return self.step_ms == 0
+
+    @property
+    def end_ms(self) -> int:
+        """Return the last moment."""
+        return self.start_ms + self.step_ms * (self.count - 1)
+
+    def moved(self, by_ms: int) -> Grid:
+        """Return the grid so much earlier."""
+        return Grid(self.start_ms - by_ms, self.step_ms, self.count)
+
+    def window_ms(self, width: int) -> int:
+        """Return how far back samples of ``width`` seconds count."""
+        if self.instant:
+            return 1000 * max(LOOKBACK_SECONDS, width)
+        return max(self.step_ms, 1000 * width)
+
+    def reach(self, width: int) -> tuple[int, int]:
+        """Return from when to when buckets of ``width`` seconds have to be read, as seconds."""
+        first = (self.start_ms - self.window_ms(width)) // 1000 - width
+        return max(0, first), self.end_ms // 1000 + 1
+
+
+def choose_tier(grid: Grid, *, now: int, kept: Mapping[str, int]) -> str:
+    """Return the widest tier that is no wider than the step and still holds the start.
+
+    Where none is, the finest that holds it; where nothing reaches back so far, the one kept
+    longest.
+    """
+    start = grid.start_ms // 1000
+    held = [tier for tier in TIERS if start >= now - kept[tier]]
+    if not held:
+        return max(TIERS, key=lambda tier: kept[tier])
+    fitting = [tier for tier in held if 1000 * TIERS[tier] <= grid.step_ms]
+    return fitting[-1] if fitting else held[0]
+
+
+def place(columns: Columns, width: int, grid: Grid, statistic: Statistic) -> list[float | None]:
+    """Return a value per moment of the grid; None where there is no sample, or no extreme of it.
+
+    Args:
+        columns: buckets of ``width`` seconds, ascending.
+        width: in seconds.
+        grid: the moments.
+        statistic: of the samples: their mean, lowest or highest.
+    """
+    if statistic == "mean":
+        return _means(columns, width, grid)
+    return _extremes(columns, width, grid, statistic)
+
+
+def _means(columns: Columns, width: int, grid: Grid) -> list[float | None]:
+    counts, totals = [0] * grid.count, [0] * grid.count
+    for t, n, total in zip(columns.t, columns.n, columns.total, strict=True):
+        for at in _moments(t, width, grid):
+            if grid.instant:
+                counts[at], totals[at] = n, total
+            else:
+                counts[at] += n
+                totals[at] += total
+    return [total / n if n else None for total, n in zip(totals, counts, strict=True)]
+
+
+def _extremes(columns: Columns, width: int, grid: Grid, statistic: Statistic) -> list[float | None]:
+    found: list[float | None] = [None] * grid.count
+    unknown: set[int] = set()  # a part without its extremes: neither has the whole
+    pick = min if statistic == "min" else max
+    values = columns.low if statistic == "min" else columns.high
+    for t, value in zip(columns.t, values, strict=True):
+        for at in _moments(t, width, grid):
+            before = found[at]
+            if value is None:
+                unknown.add(at)  # type: ignore[unreachable] # low and high may be None once coarse values are stored
+            elif before is None or grid.instant:
+                found[at] = value
+            else:
+                found[at] = pick(before, value)
+            if grid.instant and value is not None:
+                unknown.discard(at)
+    for at in unknown:
+        found[at] = None
+    return found
+
+
+def _moments(t: int, width: int, grid: Grid) -> range:
+    """Return the moments that the bucket at ``t`` counts for, as indexes of the grid."""
+    known = 1000 * (t + width) - grid.start_ms  # from then on, and for a window
+    gone = known + grid.window_ms(width)
+    if grid.instant:
+        return range(1) if known <= 0 < gone else range(0)
+    first = max(0, -(-known // grid.step_ms))
+    return range(first, min(grid.count, -(-gone // grid.step_ms)))

@@ -1,0 +1,235 @@
+"""Prometheus' HTTP API, read-only: the same paths, parameters, shapes and error words."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import orjson
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import APIException
+from rest_framework.parsers import FormParser
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from clusters import access
+from clusters.api.base import caller
+from clusters.models import Cluster
+from metrics.prometheus_api import answers, parameters
+from metrics.prometheus_api.authentication import AnyHeaderAuthentication
+from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline
+from metrics.prometheus_api.errors import QueryError
+from metrics.prometheus_api.evaluation import Evaluation
+from metrics.prometheus_api.inventory import cluster_labels, find
+from metrics.prometheus_api.language import Match, parse
+from metrics.prometheus_api.names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
+from metrics.stores.base import StoreError
+
+SPOKEN_VERSION = "2.42.0"
+"""The version of Prometheus whose API this is: clients choose what they ask for by it."""
+
+log = logging.getLogger(__name__)
+
+
+class PrometheusView(APIView):
+    """An endpoint that answers as Prometheus does, also when it refuses."""
+
+    authentication_classes = (AnyHeaderAuthentication, SessionAuthentication)
+    permission_classes = (IsAuthenticated,)  # a POST only reads: read-only tokens may
+    parser_classes = (FormParser,)
+    http_method_names = ["get", "post", "head"]
+    schema = None  # Prometheus' own documentation describes it
+
+    def get(self, request: Request, **path: str) -> HttpResponse:
+        """Answer a query in the URL."""
+        return self._answered(request.query_params, path)
+
+    def post(self, request: Request, **path: str) -> HttpResponse:
+        """Answer a query in a form; what it lacks is taken from the URL."""
+        given = QueryDict(mutable=True)
+        given.update(request.query_params)
+        given.update(request.data)  # QueryDict.get() takes the last
+        return self._answered(given, path)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002
+        """Answer with JSON whatever is accepted: clients ask for odd types."""
+        renderer = self.get_renderers()[0]
+        return renderer, renderer.media_type
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer a refusal in Prometheus' shape; a bug is raised on."""
+        if isinstance(exc, APIException):
+            refused = super().handle_exception(exc)  # sets the headers of 401
+            body = _error("bad_data", str(exc.detail))
+            headers = {k: v for k, v in refused.items() if k in ("WWW-Authenticate", "Allow")}
+            return _json(body, refused.status_code, headers)  # type: ignore[return-value]
+        return super().handle_exception(exc)
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return what goes below ``data``.
+
+        Raises:
+            QueryError: it cannot be answered.
+        """
+        raise NotImplementedError
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        """Return the clusters that the caller sees, by name."""
+        visible = access.visible_clusters(caller(self.request))
+        return list(visible.select_related("customer").order_by("name"))
+
+    def _answered(self, given: parameters.Given, path: dict[str, str]) -> HttpResponse:
+        try:
+            data = self.data(given, **path)
+        except QueryError as exc:
+            return _json(_error(exc.error_type, str(exc)), exc.status)
+        except StoreError as exc:
+            log.error("metric store: %s", exc)
+            msg = "the metric store cannot be read at the moment; Ops Center's log says why"
+            return _json(_error("unavailable", msg), 503)
+        return _json({"status": "success", "data": data}, 200)
+
+
+class QueryView(PrometheusView):
+    """``query`` and ``query_range``: an expression at one moment, or at many."""
+
+    ranged: ClassVar[bool] = False
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return a matrix, a vector or a scalar."""
+        del path
+        now = time.time()
+        grid = parameters.range_grid(given) if self.ranged else parameters.instant_grid(given, now)
+        expression = parse(given.get("query") or "")
+        deadline = Deadline(parameters.timeout_seconds(given, LONGEST_SECONDS))
+        rows = Evaluation(self.clusters, grid, int(now), deadline).rows(expression)
+        if self.ranged:
+            return answers.matrix(rows, grid)
+        return answers.vector(rows, grid, expression)
+
+
+class QueryRangeView(QueryView):
+    """``query_range``."""
+
+    ranged = True
+
+
+class SeriesView(PrometheusView):
+    """``series``: the labels of what fits."""
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return one object of labels a series."""
+        del path
+        found: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        for labels in _each(self.clusters, given, parameters.selectors(given, needed=True)):
+            found.setdefault(tuple(labels.items()), labels)
+        return list(found.values())[: parameters.limit(given)]
+
+
+class LabelsView(PrometheusView):
+    """``labels``: the names of labels."""
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return the names, in order; of what fits, if ``match[]`` is given."""
+        del path
+        asked = parameters.selectors(given)
+        names: set[str] = set()
+        if asked:
+            for labels in _each(self.clusters, given, asked):
+                names |= labels.keys()
+        elif self.clusters:
+            names = set(LABEL_NAMES)
+        return sorted(names)[: parameters.limit(given)]
+
+
+class LabelValuesView(PrometheusView):
+    """``label/<name>/values``."""
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return the values of a label, in order; of what fits, if ``match[]`` is given."""
+        name = path["name"]
+        asked = parameters.selectors(given)
+        return sorted(set(self._values(name, given, asked)))[: parameters.limit(given)]
+
+    def _values(
+        self, name: str, given: parameters.Given, asked: list[tuple[Match, ...]]
+    ) -> Iterable[str]:
+        clusters = self.clusters
+        if asked:
+            return (labels[name] for labels in _each(clusters, given, asked) if name in labels)
+        if name == "__name__":
+            return METRICS if clusters else ()
+        if name in CLUSTER_LABELS:
+            labels = map(cluster_labels, clusters)
+            return (found[name] for found in labels if name in found)
+        kinds = [kind for kind, names in KIND_LABELS.items() if name in names]
+        since, deadline = parameters.since_seconds(given), Deadline()
+        return (
+            thing.labels[name]
+            for found in find(clusters, (), since=since, deadline=deadline, kinds=kinds)
+            for thing in found.things
+            if name in thing.labels
+        )
+
+
+class MetadataView(PrometheusView):
+    """``metadata``: type, unit and meaning of each metric."""
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return an entry a metric; nothing of any cluster."""
+        del path
+        return answers.metadata(given.get("metric"), parameters.limit(given))
+
+
+class BuildInfoView(PrometheusView):
+    """``status/buildinfo``: which version of the API clients may expect."""
+
+    def data(self, given: parameters.Given, **path: str) -> Any:
+        """Return the API's version, and ours."""
+        del given, path
+        return {
+            "version": SPOKEN_VERSION,
+            "revision": "",
+            "branch": f"Ops Center {settings.VERSION}",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+        }
+
+
+@csrf_exempt
+def not_there(request: HttpRequest, path: str) -> HttpResponse:
+    """Answer what Prometheus has and this API has not, such as rules and targets."""
+    del request
+    msg = f"{path[:100]}: Ops Center has no such endpoint of Prometheus' API"
+    return _json(_error("not_found", msg), 404)
+
+
+def _each(
+    clusters: list[Cluster], given: parameters.Given, asked: list[tuple[Match, ...]]
+) -> Iterable[dict[str, str]]:
+    """Yield the labels of every series that fits one of the selectors; some of them twice."""
+    since, deadline = parameters.since_seconds(given), Deadline()
+    for matches in asked:
+        for found in find(clusters, matches, since=since, deadline=deadline):
+            for metric in found.metrics:
+                for thing in found.things:
+                    yield {"__name__": metric.name, **thing.labels}
+
+
+def _error(error_type: str, message: str) -> dict[str, str]:
+    return {"status": "error", "errorType": error_type, "error": message}
+
+
+def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(
+        orjson.dumps(body), status=status, content_type="application/json", headers=headers
+    )
