@@ -7,6 +7,7 @@ there is a reader again.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from typing import TextIO
@@ -15,6 +16,22 @@ _COLOURS = {
     "redis": 31, "web": 32, "hub": 36, "worker": 33, "beat": 35, "agent": 34, "up": 1,
 }  # fmt: skip
 _LINES_HELD = 10_000
+
+
+def let_go(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere if its reader is gone; nothing otherwise.
+
+    Python flushes its standard streams once more when it exits, and takes a failure of that for
+    one of the program: exit code 120.
+    """
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except ValueError:
+        return  # it is closed: there is nothing left to flush
 
 
 class LineWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 
-from opscenter.output import LineWriter
+from opscenter.output import LineWriter, let_go
 
 
 def test_lines_carry_the_name_of_their_process_in_order():
@@ -49,3 +49,21 @@ def test_a_reader_that_does_not_read_costs_lines_not_time():
         writer("up", "there is room again")
     assert b"lines were dropped: nobody read them" in taken
     os.close(reader)
+
+
+def test_what_nobody_takes_does_not_fail_the_exit():
+    reader, writer_end = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer_end, "w")
+    stream.write("a line that is still held")
+    let_go(stream)
+    stream.close()  # flushes once more, as Python does with its own at its exit
+
+
+def test_a_stream_with_a_reader_keeps_what_it_holds():
+    reader, writer_end = os.pipe()
+    with os.fdopen(writer_end, "w") as stream:
+        stream.write("held")
+        let_go(stream)
+    with os.fdopen(reader) as other:
+        assert other.read() == "held"

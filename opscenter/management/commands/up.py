@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client
 from opscenter.first_start import ADMIN_NAME, password_path, prepare
-from opscenter.output import LineWriter
+from opscenter.output import LineWriter, let_go
 from opscenter.preflight import check_listeners, only_one
 from opscenter.processes import NAMES, listeners, make_processes
 from opscenter.redis_binary import RedisBinary, find_redis
@@ -79,6 +79,8 @@ class Command(BaseCommand):
             asyncio.run(_supervise(names, redis, write_line, password))
         finally:
             write_line.close()
+            for stream in (sys.stdout, sys.stderr):
+                let_go(stream)
 
 
 async def _supervise(
