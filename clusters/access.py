@@ -3,7 +3,8 @@
 ========== ============================================== ======== =========
 role       how it is given                                sees     acts on
 ========== ============================================== ======== =========
-admin      superuser                                      all      all
+admin      superuser                                      all      all; sets retention and
+                                                                   holds, erases customers
 operator   member of the group ``operators``              all      all
 auditor    member of the group ``auditors``               all      nothing
 customer   ``view_customer`` on a customer, or            those    nothing
@@ -121,6 +122,47 @@ def require_create(user: AnyUser) -> None:
     """
     if not acts_on_all(user):
         raise ForbiddenError("Only operators may add clusters.")
+
+
+def require_sees_all(user: AnyUser) -> None:
+    """Check the right to see what belongs to no single customer.
+
+    Raises:
+        ForbiddenError: if the user is neither admin, operator nor auditor.
+    """
+    if not sees_all(user):
+        raise ForbiddenError("Only operators and auditors may see this.")
+
+
+def keeps(user: AnyUser) -> bool:
+    """Return whether the user decides how long data is kept, holds it and erases it: admins."""
+    return _is_admin(user)
+
+
+def require_keeper(user: AnyUser) -> None:
+    """Check the right to change retention, to place and lift holds, and to erase.
+
+    Raises:
+        ForbiddenError: if the user is no admin.
+    """
+    if not keeps(user):
+        raise ForbiddenError("Only administrators may change what is kept.")
+
+
+def get_customer(user: AnyUser, customer_id: UUID | str) -> Customer:
+    """Return one customer whose clusters the user sees.
+
+    Raises:
+        NotFoundError: if there is none with this id or the user does not see it.
+    """
+    try:
+        wanted = customer_id if isinstance(customer_id, UUID) else UUID(str(customer_id))
+    except ValueError as exc:
+        raise NotFoundError("Not found.") from exc
+    customer = visible_customers(user).filter(pk=wanted).first()
+    if customer is None:
+        raise NotFoundError("Not found.")
+    return customer
 
 
 def _may_operate(user: AnyUser, cluster: Cluster) -> bool:

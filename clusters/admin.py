@@ -15,7 +15,7 @@ from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from guardian.admin import GuardedModelAdminMixin
 
-from clusters import audit
+from clusters import audit, holds
 from clusters.models import (
     ApiToken,
     AuditEvent,
@@ -24,6 +24,7 @@ from clusters.models import (
     ClusterStatus,
     Customer,
     JoinToken,
+    LegalHold,
     TunnelSession,
 )
 
@@ -140,6 +141,14 @@ class ClusterAdmin(AuditedGrants, AuditedAdmin):  # type: ignore[misc]
         "conflict_detail", "created_at", "enrolled_at",
     )  # fmt: skip
 
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> tuple[str, ...]:
+        """Return what cannot be changed: the customer neither, under a legal hold."""
+        fields = tuple(super().get_readonly_fields(request, obj))
+        held = isinstance(obj, Cluster) and holds.standing(obj)
+        return (*fields, "customer") if held else fields
+
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """Return False."""
         return False
@@ -147,6 +156,14 @@ class ClusterAdmin(AuditedGrants, AuditedAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:  # noqa: ARG002
         """Return False."""
         return False
+
+
+@admin.register(LegalHold)
+class LegalHoldAdmin(ReadOnlyAdmin):
+    """Legal holds: placed and lifted on the customer's page and the API."""
+
+    list_display = ("customer", "cluster", "reason", "placed_by", "placed_at")
+    list_select_related = ("customer", "cluster")
 
 
 @admin.register(ClusterStatus)

@@ -112,6 +112,36 @@ class CustomerGroupObjectPermission(GroupObjectPermissionBase):
     )
 
 
+class LegalHold(models.Model):
+    """While the row stands, no number of its customer or cluster is deleted, by nothing and nobody.
+
+    It goes when the hold is lifted; the audit log keeps who placed and lifted it. PROTECT keeps
+    its customer and cluster from being deleted past :mod:`clusters.holds`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer = models.OneToOneField(
+        Customer, null=True, on_delete=models.PROTECT, related_name="hold"
+    )
+    cluster = models.OneToOneField(
+        Cluster, null=True, on_delete=models.PROTECT, related_name="hold"
+    )
+    reason = models.CharField(max_length=500)
+    placed_by = models.CharField(max_length=150)  # as in the audit log
+    placed_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(customer=None) ^ models.Q(cluster=None),
+                name="hold_on_a_customer_or_a_cluster",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"legal hold on {self.customer or self.cluster}"
+
+
 class ClusterStatus(models.Model):
     """What is known of a cluster now: one narrow row, so that lists cost one query.
 

@@ -22,7 +22,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from clusters import audit
+from clusters import audit, holds
 from clusters.audit import Actor
 from clusters.models import (
     CLUSTER_NAME,
@@ -317,10 +317,20 @@ def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
     """Delete the cluster with its keys, grants, sessions and status; the audit log stays.
 
     Its numbers go with the next expiry: the metric store erases clusters that are unknown here.
+    The audit line's ``customer_id`` lets a hold that is placed meanwhile still save them.
+
+    Raises:
+        LegalHoldError: while a legal hold stands on the cluster or its customer.
     """
-    cluster_id, name = cluster.pk, cluster.name
+    cluster_id = cluster.pk
+    detail = {
+        "name": cluster.name,
+        "customer": str(cluster.customer or ""),
+        "customer_id": str(cluster.customer_id or ""),
+    }
     with transaction.atomic():
-        audit.record("cluster.delete", actor=actor, cluster_id=cluster_id, detail={"name": name})
+        holds.require_free(cluster)
+        audit.record("cluster.delete", actor=actor, cluster_id=cluster_id, detail=detail)
         cluster.delete()
         order_on_commit("revoke", cluster_id)
     realtime.publish_on_commit(cluster_id, "config")
