@@ -1,26 +1,56 @@
-"""The admin of retention: how long numbers are kept, and the pulls' schedule to look at."""
+"""The admin of retention and pulls: to look at. Pages and API change retention, with a preview."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from clusters.admin import AuditedAdmin, ReadOnlyAdmin
-from metrics.models import CustomerRetention, PullSchedule, RetentionClass
+from clusters.admin import ReadOnlyAdmin
+from metrics.models import (
+    ClusterRetention,
+    CustomerRetention,
+    Erasure,
+    Export,
+    PullSchedule,
+    RetentionClass,
+)
 
 
 @admin.register(RetentionClass)
-class RetentionClassAdmin(AuditedAdmin):
-    """Retention classes. A shorter one deletes data at the next expiry, for good."""
+class RetentionClassAdmin(ReadOnlyAdmin):
+    """Retention classes; the page "Retention" changes them and says first what that deletes."""
 
-    list_display = ("name", "days_1m", "days_10m", "days_1h", "is_default")
+    list_display = ("name", "is_default")
 
 
 @admin.register(CustomerRetention)
-class CustomerRetentionAdmin(AuditedAdmin):
+class CustomerRetentionAdmin(ReadOnlyAdmin):
     """Which customer has which class; without a row the default class holds."""
 
     list_display = ("customer", "retention_class")
     list_select_related = ("customer", "retention_class")
+
+
+@admin.register(ClusterRetention)
+class ClusterRetentionAdmin(ReadOnlyAdmin):
+    """What retention does with each cluster's data now, and how far it was deleted."""
+
+    list_display = ("cluster_id", "shorter_since", "swept_day")
+    search_fields = ("cluster_id",)
+
+
+@admin.register(Erasure)
+class ErasureAdmin(ReadOnlyAdmin):
+    """Customers whose data was erased, or is being erased."""
+
+    list_display = ("customer_name", "state", "requested_by", "requested_at", "finished_at")
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnlyAdmin):
+    """Exports: who made which, and whether the file is still there."""
+
+    list_display = ("id", "customer", "cluster", "format", "state", "requested_by", "requested_at")
+    list_select_related = ("customer", "cluster")
 
 
 @admin.register(PullSchedule)

@@ -5,10 +5,12 @@ The numbers themselves, their watermark and the gap ledger live together in the 
 
 from __future__ import annotations
 
-from django.core.validators import MinValueValidator
+import uuid
+
 from django.db import models
 
 from clusters.models import Cluster, Customer
+from metrics.limits import default_limits
 
 
 class PullSchedule(models.Model):
@@ -42,15 +44,18 @@ class PullSchedule(models.Model):
 
 
 class RetentionClass(models.Model):
-    """How long each tier is kept, in days."""
+    """How long each kind and tier is kept; :mod:`metrics.limits` has the rules.
+
+    ``limits`` is kind -> tier -> days. What a change of it means for the data waits in
+    :class:`ClusterRetention`.
+    """
 
     name = models.CharField(max_length=60, unique=True)
-    days_1m = models.PositiveIntegerField(default=7, validators=[MinValueValidator(1)])
-    days_10m = models.PositiveIntegerField(default=90, validators=[MinValueValidator(1)])
-    days_1h = models.PositiveIntegerField(default=730, validators=[MinValueValidator(1)])
+    limits = models.JSONField(default=default_limits)
     is_default = models.BooleanField(default=False)
 
     class Meta:
+        ordering = ["name"]
         constraints = [
             models.UniqueConstraint(
                 fields=["is_default"],
@@ -71,3 +76,107 @@ class CustomerRetention(models.Model):
 
     def __str__(self) -> str:
         return f"{self.customer_id}: {self.retention_class}"
+
+
+class ClusterRetention(models.Model):
+    """What retention does with one cluster's data now: :class:`metrics.limits.Force`, stored.
+
+    No foreign key: the row says how far data was deleted for as long as there is some.
+    """
+
+    cluster_id = models.UUIDField(primary_key=True)
+    limits = models.JSONField()
+    wanted = models.JSONField()
+    shorter_since = models.BigIntegerField(null=True)  # Unix time
+    gone = models.JSONField(default=dict)  # kind -> tier -> Unix time
+    sweep = models.JSONField(default=dict)  # the deletion that is under way; {} for none
+    swept_day = models.IntegerField(default=0)  # of the last whole deletion: Unix time / 86,400
+
+    def __str__(self) -> str:
+        return f"retention of {self.cluster_id}"
+
+
+class Erasure(models.Model):
+    """One customer's data being erased, or erased: what is left to do, and who wanted it.
+
+    No foreign keys: the customer and its clusters go, this row stays and says so.
+    """
+
+    class State(models.TextChoices):
+        """How far it is."""
+
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        HELD = "held", "stopped by a legal hold"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer_id = models.UUIDField()
+    customer_name = models.CharField(max_length=100)
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    clusters = models.JSONField(default=list)  # ids of all, in the order of work
+    erased = models.JSONField(default=list)  # ids of those whose numbers are gone
+    problem = models.CharField(max_length=500, blank=True, default="")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-requested_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer_id"],
+                condition=~models.Q(state="done"),
+                name="one_open_erasure_per_customer",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"erasure of {self.customer_name}"
+
+
+class Export(models.Model):
+    """A file with one customer's or one cluster's data, being made or ready to be fetched."""
+
+    class State(models.TextChoices):
+        """How far it is."""
+
+        WAITING = "waiting", "waiting"
+        RUNNING = "running", "running"
+        READY = "ready", "ready"
+        FAILED = "failed", "failed"
+
+    class Format(models.TextChoices):
+        """What the tables inside the file are."""
+
+        PARQUET = "parquet", "Parquet"
+        CSV = "csv", "CSV"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer = models.ForeignKey(Customer, null=True, on_delete=models.CASCADE, related_name="+")
+    cluster = models.ForeignKey(Cluster, null=True, on_delete=models.CASCADE, related_name="+")
+    format = models.CharField(max_length=10, choices=Format)
+    start = models.BigIntegerField()  # Unix time, included
+    end = models.BigIntegerField()  # Unix time, excluded
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    seen_at = models.DateTimeField(null=True)  # refreshed while it is worked on
+    done_ratio = models.FloatField(default=0)  # 0..1, of the work
+    step = models.CharField(max_length=200, blank=True, default="")  # what is written now
+    rows = models.BigIntegerField(default=0)
+    size_bytes = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True, default="")
+    problem = models.CharField(max_length=500, blank=True, default="")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-requested_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(customer=None) ^ models.Q(cluster=None),
+                name="export_of_a_customer_or_a_cluster",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.format} export of {self.customer or self.cluster}"

@@ -109,7 +109,9 @@ def range_query(
     """
     unit = _check(key.kind, field, start, end)
     store = get_store()
-    chosen = select(start, end, points=points, now=now, kept=retention_of(cluster).seconds)
+    chosen = select(
+        start, end, points=points, now=now, kept=retention_of(cluster, now).kept(key.kind)
+    )
     columns = store.read(cluster.id, key, field, chosen.tier, chosen.start, chosen.end)
     columns = rebucket(columns, chosen.step)
     head = store.position(cluster.id, STREAM).head
@@ -293,7 +295,7 @@ def heat(
         MetricsUnavailableError: the store cannot be read.
     """
     unit = _check(kind, field, start, end)
-    chosen = select(start, end, points=cells, now=now, kept=retention_of(cluster).seconds)
+    chosen = select(start, end, points=cells, now=now, kept=retention_of(cluster, now).kept(kind))
     grid = tuple(range(chosen.start, chosen.end, chosen.step))
     found = get_store().read_many(cluster.id, kind, field, chosen.tier, chosen.start, chosen.end)
     rows = [_heat_row(key, rebucket(columns, chosen.step), grid) for key, columns in found.items()]

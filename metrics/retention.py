@@ -1,175 +1,157 @@
-"""How long which tier of which cluster is kept, and the deletion of what is older."""
+"""How long what of a cluster is kept: its customer's class, and what of it is in force."""
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
-from clusters import audit
-from clusters.models import AuditEvent, Cluster
-from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.models import CustomerRetention, RetentionClass
-from metrics.rollups import bucket_start
-from metrics.stores import get_store
-from metrics.stores.base import MetricStore
+from django.db import transaction
 
-DAY = 86_400
-CHUNK = 20_000  # buckets in one call, so that pulls never wait long for the file
+from clusters.models import Cluster
+from metrics.catalog import TIERS, Kind
+from metrics.limits import (
+    DAY,
+    KINDS,
+    Force,
+    Limits,
+    advance,
+    complete,
+    kept_seconds,
+    longest,
+)
+from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 
-log = logging.getLogger(__name__)
+_COLUMNS = ["limits", "wanted", "shorter_since"]
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """A class's durations: tier name -> seconds."""
+    """What holds for one cluster at one moment."""
 
     name: str
-    seconds: Mapping[str, int]
+    """Of the class."""
+    force: Force
+    now: int
+
+    def kept(self, kind: Kind) -> Mapping[str, int]:
+        """Return how far back each tier of a kind reaches: tier name -> seconds before now."""
+        return kept_seconds(self.force, kind, self.now)
 
     @property
-    def longest(self) -> int:
-        """Return how long the longest-kept tier is kept, in seconds."""
-        return max(self.seconds.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Expiry:
-    """What one run deleted: buckets by cluster and tier, series, erased clusters."""
-
-    buckets: Mapping[UUID, Mapping[str, int]] = field(default_factory=dict)
-    series: int = 0
-    erased: tuple[UUID, ...] = ()
+    def seconds(self) -> Mapping[str, int]:
+        """Return the longest of :meth:`kept` over all kinds."""
+        every = [self.kept(kind) for kind in KINDS]
+        return {tier: max(one[tier] for one in every) for tier in TIERS}
 
     @property
-    def total(self) -> int:
-        """Return how many buckets went, over all clusters and tiers."""
-        return sum(sum(tiers.values()) for tiers in self.buckets.values())
+    def limits(self) -> Limits:
+        """Return the days that deletion goes by, kind -> tier -> days."""
+        return self.force.limits
 
 
-def retention_of(cluster: Cluster) -> Retention:
-    """Return the retention of a cluster: its customer's class, else the default. 1-2 queries."""
-    if cluster.customer_id is not None:
+def retention_of(cluster: Cluster, now: int | None = None) -> Retention:
+    """Return the retention of a cluster: its customer's class, else the default. 2-3 queries.
+
+    Args:
+        cluster: whose.
+        now: Unix time; the clock if None.
+    """
+    chosen = class_of(cluster.customer_id)
+    now = int(time.time()) if now is None else now
+    row = ClusterRetention.objects.filter(pk=cluster.pk).first()
+    wanted = complete(chosen.limits)
+    # Shown is what deletion would go by now; only :func:`look` starts a grace for all to see.
+    return Retention(chosen.name, advance(stored_force(row), wanted, now), now)
+
+
+def class_of(customer_id: UUID | None) -> RetentionClass:
+    """Return the class of a customer, the default one for none. 1-2 queries."""
+    if customer_id is not None:
         chosen = (
-            CustomerRetention.objects.filter(customer_id=cluster.customer_id)
+            CustomerRetention.objects.filter(customer_id=customer_id)
             .select_related("retention_class")
             .first()
         )
         if chosen is not None:
-            return _retention(chosen.retention_class)
-    return _default()
+            return chosen.retention_class
+    return default_class()
 
 
-def expire_due(now: int) -> Expiry:
-    """Delete what is older than its retention, and the rest of deleted clusters.
-
-    Works through the store in small transactions; may run at any time and any number of times.
-    Bounds are rounded down to the hour, so that no wider bucket is left with a part of its
-    minutes. Each cluster's deletions are logged, and the run leaves one audit line if it deleted
-    anything.
-
-    Args:
-        now: Unix time.
-
-    Raises:
-        StoreError: the store refuses; what was deleted before stays deleted.
-    """
-    store = get_store()
-    stored = list(store.clusters())
-    retentions = _retentions(stored)
-    buckets: dict[UUID, dict[str, int]] = {}
-    series = 0
-    for cluster, retention in retentions.items():
-        gone = _expire_cluster(store, cluster, retention, now)
-        series += store.forget(cluster, _bound(now, retention.longest))
-        if gone:
-            buckets[cluster] = gone
-            log.info("retention %r: cluster %s: deleted %s", retention.name, cluster, gone)
-    erased = _erase_deleted(store, [c for c in stored if c not in retentions])
-    expiry = Expiry(buckets, series, erased)
-    if expiry.total or series or erased:
-        _audit(expiry)
-    return expiry
+def default_class() -> RetentionClass:
+    """Return the default class; an unsaved one with the usual limits if there is none."""
+    return RetentionClass.objects.filter(is_default=True).first() or RetentionClass(name="Standard")
 
 
-def _bound(now: int, seconds: int) -> int:
-    return bucket_start(now - seconds, TIERS["1h"])
-
-
-def _expire_cluster(
-    store: MetricStore, cluster: UUID, retention: Retention, now: int
-) -> dict[str, int]:
-    gone: dict[str, int] = {}
-    for tier, seconds in retention.seconds.items():
-        before = _bound(now, seconds)
-        for kind in FIELD_NAMES:
-            while count := store.expire(cluster, kind, tier, before, limit=CHUNK):
-                gone[tier] = gone.get(tier, 0) + count
-                if count < CHUNK:
-                    break
-    return gone
-
-
-def _retentions(stored: Iterable[UUID]) -> dict[UUID, Retention]:
-    """Return the retention of every stored cluster that still exists. Three queries."""
-    default = _default()
+def wanted_limits() -> dict[UUID, Limits]:
+    """Return what is wanted for every cluster by its customer's class. Three queries."""
+    default = complete(default_class().limits)
     by_customer = {
-        row.customer_id: _retention(row.retention_class)
+        row.customer_id: complete(row.retention_class.limits)
         for row in CustomerRetention.objects.select_related("retention_class")
     }
-    customers = dict(Cluster.objects.values_list("id", "customer_id"))
+    customers = Cluster.objects.values_list("pk", "customer_id")
     return {
-        cluster: by_customer.get(customer, default) if (customer := customers[cluster]) else default
-        for cluster in stored
-        if cluster in customers
+        pk: by_customer.get(customer, default) if customer else default
+        for pk, customer in customers
     }
 
 
-def _erase_deleted(store: MetricStore, unknown: Iterable[UUID]) -> tuple[UUID, ...]:
-    """Erase clusters that were deleted.
+def look(now: int, only: Iterable[UUID] | None = None) -> dict[UUID, ClusterRetention]:
+    """Bring what is in force up to date for all clusters, or ``only`` some; return their rows.
 
-    A cluster that is merely absent is kept: the database may be a new or an older one, and its
-    metrics cannot be had again. The audit log tells the two apart.
+    Runs before every deletion and after every change of a class, so that a grace begins when the
+    change is made. Rows of clusters that are not registered any more are left as they are.
     """
-    deleted = set(
-        AuditEvent.objects.filter(action="cluster.delete", ok=True).values_list(
-            "cluster_id", flat=True
-        )
-    )
-    erased = []
-    for cluster in unknown:
-        if cluster in deleted:
-            store.erase(cluster)
-            log.info("cluster %s was deleted: erased its metrics", cluster)
-            erased.append(cluster)
-        else:
-            log.warning("the metric store holds cluster %s, which the database does not", cluster)
-    return tuple(erased)
+    wanted = wanted_limits()
+    ids = wanted.keys() if only is None else wanted.keys() & set(only)
+    rows: dict[UUID, ClusterRetention] = {}
+    with transaction.atomic():
+        found = {row.pk: row for row in ClusterRetention.objects.select_for_update()}
+        fresh, changed = [], []
+        for pk in ids:
+            row = found.get(pk)
+            force = advance(stored_force(row), wanted[pk], now)
+            if row is None:
+                row = ClusterRetention(cluster_id=pk)
+                fresh.append(row)
+            elif force != stored_force(row):
+                changed.append(row)
+            row.limits, row.wanted, row.shorter_since = _plain(force)
+            rows[pk] = row
+        ClusterRetention.objects.bulk_create(fresh, ignore_conflicts=True)
+        ClusterRetention.objects.bulk_update(changed, _COLUMNS, batch_size=500)
+    return rows
 
 
-def _audit(expiry: Expiry) -> None:
-    tiers: dict[str, int] = {}
-    for gone in expiry.buckets.values():
-        for tier, count in gone.items():
-            tiers[tier] = tiers.get(tier, 0) + count
-    audit.record(
-        "metrics.expire",
-        actor="system",
-        detail={
-            "buckets": tiers,
-            "clusters": len(expiry.buckets),
-            "series": expiry.series,
-            "erased": [str(cluster) for cluster in expiry.erased],
-        },
-    )
+def stored_force(row: ClusterRetention | None) -> Force | None:
+    """Return what a row says; None for no row."""
+    if row is None:
+        return None
+    gone = {kind: dict(tiers) for kind, tiers in row.gone.items()} or None
+    return Force(complete(row.limits), complete(row.wanted), row.shorter_since, gone)
 
 
-def _default() -> Retention:
-    """Return the default class; the model's own defaults if somebody deleted it."""
-    return _retention(RetentionClass.objects.filter(is_default=True).first() or RetentionClass())
+def longest_days(limits: Limits) -> int:
+    """Return how many days the longest-kept tier is kept."""
+    return max(max(tiers.values()) for tiers in limits.values())
 
 
-def _retention(chosen: RetentionClass) -> Retention:
-    days = {"1m": chosen.days_1m, "10m": chosen.days_10m, "1h": chosen.days_1h}
-    return Retention(chosen.name, {tier: days[tier] * DAY for tier in TIERS})
+def longest_wanted(now: int) -> Limits:
+    """Return the longest limits over all clusters and classes, for stores that keep per tier."""
+    every: list[Limits] = [complete(row.limits) for row in RetentionClass.objects.all()]
+    every += [row.limits for row in look(now).values()]
+    return longest([*every, complete(default_class().limits)])
+
+
+def _plain(force: Force) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]], int | None]:
+    limits = {str(kind): dict(tiers) for kind, tiers in force.limits.items()}
+    wanted = {str(kind): dict(tiers) for kind, tiers in force.wanted.items()}
+    return limits, wanted, force.shorter_since
+
+
+__all__ = [
+    "DAY", "Retention", "class_of", "default_class", "longest_days", "longest_wanted", "look",
+    "retention_of", "stored_force", "wanted_limits",
+]  # fmt: skip

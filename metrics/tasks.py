@@ -13,7 +13,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import close_old_connections
 
-from metrics import backfill, lease, pull, retention, schedule
+from metrics import backfill, expiry, lease, pull, schedule
 
 EXPIRE_LEASE_SECONDS = 3600
 
@@ -72,7 +72,7 @@ def expire() -> str:
         with lease.hold("expire", EXPIRE_LEASE_SECONDS) as held:
             if not held:
                 return "another worker is at it"
-            expiry = retention.expire_due(int(time.time()))
+            gone = expiry.expire_due(int(time.time()))
     finally:
         close_old_connections()
-    return f"{expiry.total} buckets, {expiry.series} series, {len(expiry.erased)} clusters"
+    return f"{gone.total} buckets, {gone.series} series, {len(gone.erased)} clusters"

@@ -1,0 +1,33 @@
+"""How many rows a stretch of time holds, from what is known of its series. Pure.
+
+An estimate: a series counts from its first minute to its newest as if it never paused. To count
+for certain, a store would have to read everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from metrics.catalog import TIERS, Kind
+from metrics.rollups import bucket_start
+from metrics.stores.base import StoredSeries
+
+
+def amount(
+    series: Iterable[StoredSeries], kind: Kind, tier: str, start: int, end: int
+) -> tuple[int, int | None]:
+    """Return about how many buckets lie in ``[start, end)``, and the start of the oldest one.
+
+    The oldest is None if there is none.
+    """
+    width = TIERS[tier]
+    rows, oldest = 0, None
+    for one in series:
+        if one.key.kind != kind:
+            continue
+        first = max(bucket_start(one.first_ts, width), -(-start // width) * width)
+        last = min(one.last_ts, end - 1)
+        if first <= last:
+            rows += (last - first) // width + 1
+            oldest = first if oldest is None else min(oldest, first)
+    return rows, oldest

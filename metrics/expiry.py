@@ -1,0 +1,202 @@
+"""The deletion of what is older than its retention, in small transactions, each in the audit log.
+
+One run does what is due for every cluster; it may be killed anywhere and run any number of times.
+A day's deletion of a cluster is written down in three steps: *what will go* is stored before the
+first row goes (and tells queries not to count on it), *what went* is added up while it does, and
+one audit line ends it. A run that is killed in between leaves the first two to the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from clusters import audit, holds
+from clusters.models import AuditEvent, Cluster
+from metrics.limits import DAY, bound, bounds, cells, complete, horizons
+from metrics.models import ClusterRetention
+from metrics.retention import longest_days, look
+from metrics.stores import get_store
+from metrics.stores.base import MetricStore
+
+CHUNK = 20_000
+"""Buckets in one call, so that pulls never wait long for the store."""
+MAX_LINES = 200
+"""Audit lines of one run; a larger fleet shares them between clusters."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What one run deleted: buckets by cluster and "kind tier", series, erased clusters."""
+
+    buckets: Mapping[UUID, Mapping[str, int]] = field(default_factory=dict)
+    series: int = 0
+    erased: tuple[UUID, ...] = ()
+    held: int = 0
+    """Clusters of which nothing was deleted because of a legal hold."""
+
+    @property
+    def total(self) -> int:
+        """Return how many buckets went, over all clusters, kinds and tiers."""
+        return sum(sum(tiers.values()) for tiers in self.buckets.values())
+
+
+def expire_due(now: int) -> Expiry:
+    """Delete what is older than its retention, and the rest of deleted clusters.
+
+    Nothing of a cluster under a legal hold goes, also if the hold is placed during the run.
+
+    Args:
+        now: Unix time.
+
+    Raises:
+        StoreError: the store refuses; what was deleted before stays deleted, and the next run
+            goes on.
+    """
+    store = get_store()
+    stored = list(store.clusters())
+    rows = look(now, stored)
+    held = holds.held_of(stored)
+    due = [row for pk, row in rows.items() if pk not in held and _is_due(row, now)]
+    names = dict(Cluster.objects.values_list("pk", "name"))
+    share = max(1, -(-len(due) // MAX_LINES))
+    buckets: dict[UUID, dict[str, int]] = {}
+    series = 0
+    for begin in range(0, len(due), share):
+        group = due[begin : begin + share]
+        for row in group:
+            _sweep(store, row, now)
+        series += _close(group, names, now)
+        for row in group:
+            if counts := {name: part["rows"] for name, part in _gone(row).items()}:
+                buckets[row.pk] = counts
+    erased = _erase_deleted(store, [c for c in stored if c not in rows], held)
+    return Expiry(buckets, series, erased, len(held))
+
+
+def _is_due(row: ClusterRetention, now: int) -> bool:
+    """Return whether a day's deletion is left to do, or one that was begun."""
+    if row.sweep or row.swept_day < now // DAY:
+        return True
+    reached = bounds(complete(row.limits), now)
+    return any(reached[kind][tier] > row.gone.get(kind, {}).get(tier, 0) for kind, tier in cells())
+
+
+def _sweep(store: MetricStore, row: ClusterRetention, now: int) -> None:
+    """Delete what is due of one cluster; ``row.sweep`` says afterwards what went."""
+    limits = complete(row.limits)
+    reached = bounds(limits, now)
+    before = row.gone
+    parts: dict[str, Any] = row.sweep.get("parts", {})
+    row.sweep = {"parts": parts, "series": row.sweep.get("series", 0), "whole": False}
+    row.gone = horizons(before or None, reached)
+    # Before the first row goes: from here on nothing counts on what is about to be deleted.
+    row.save(update_fields=["sweep", "gone"])
+    for kind, tier in cells():
+        until = reached[kind][tier]
+        since = before.get(kind, {}).get(tier, 0)
+        while True:
+            if holds.is_held(row.pk):
+                return
+            count = store.expire(row.pk, kind, tier, until, limit=CHUNK)
+            if count:
+                part = parts.setdefault(f"{kind} {tier}", {"from": since, "rows": 0})
+                part |= {"to": until, "rows": part["rows"] + count}
+                row.save(update_fields=["sweep"])
+            if count < CHUNK:
+                break
+    if not holds.is_held(row.pk):
+        row.sweep["series"] += store.forget(row.pk, bound(now, longest_days(limits)))
+        row.sweep["whole"] = True
+
+
+def _gone(row: ClusterRetention) -> Mapping[str, Any]:
+    parts: Mapping[str, Any] = row.sweep.get("parts", {})
+    return parts
+
+
+def _close(group: Sequence[ClusterRetention], names: Mapping[UUID, str], now: int) -> int:
+    """Write one audit line for a group of clusters and end their sweeps; return the series."""
+    said = [row for row in group if _gone(row) or row.sweep.get("series")]
+    series = sum(row.sweep.get("series", 0) for row in said)
+    with transaction.atomic():
+        if len(group) == 1 and said:
+            row = said[0]
+            detail = {"cluster": names.get(row.pk, ""), **_detail(row)}
+            audit.record("metrics.expire", actor="system", cluster_id=row.pk, detail=detail)
+        elif said:
+            details = {
+                str(row.pk): {"cluster": names.get(row.pk, ""), **_detail(row)} for row in said
+            }
+            audit.record("metrics.expire", actor="system", detail={"clusters": details})
+        for row in group:
+            day = now // DAY if row.sweep.get("whole") else row.swept_day
+            ClusterRetention.objects.filter(pk=row.pk).update(sweep={}, swept_day=day)
+    for row in said:
+        log.info("cluster %s: expired %s", row.pk, _detail(row))
+    return series
+
+
+def _detail(row: ClusterRetention) -> dict[str, Any]:
+    """Return what went as the audit log keeps it: kind, tier, range and rows."""
+    expired = []
+    for name, part in _gone(row).items():
+        kind, tier = name.split()
+        since = _day(part["from"]) if part["from"] else "the beginning"
+        expired.append(
+            {
+                "kind": kind,
+                "tier": tier,
+                "from": since,
+                "to": _day(part["to"]),
+                "rows": part["rows"],
+            }
+        )
+    return {"expired": expired, "series": row.sweep.get("series", 0)}
+
+
+def _day(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _erase_deleted(
+    store: MetricStore, unknown: Iterable[UUID], held: set[UUID]
+) -> tuple[UUID, ...]:
+    """Erase clusters that were deleted, each with its audit line.
+
+    A cluster that is merely absent is kept: the database may be a new or an older one, and its
+    metrics cannot be had again. The audit log tells the two apart.
+    """
+    rows = AuditEvent.objects.filter(action="cluster.delete", ok=True)
+    deleted = {pk: detail for pk, detail in rows.values_list("cluster_id", "detail")}
+    erased = []
+    for cluster in unknown:
+        if cluster in held:
+            log.info("cluster %s was deleted, but a legal hold keeps its metrics", cluster)
+        elif cluster in deleted:
+            erase(store, cluster, name=str(deleted[cluster].get("name", "")))
+            erased.append(cluster)
+        else:
+            log.warning("the metric store holds cluster %s, which the database does not", cluster)
+    return tuple(erased)
+
+
+def erase(store: MetricStore, cluster: UUID, *, name: str) -> None:
+    """Erase everything that a store holds of one cluster, and write that down.
+
+    The caller has made sure that no legal hold covers it.
+    """
+    store.erase(cluster)
+    with transaction.atomic():
+        ClusterRetention.objects.filter(pk=cluster).delete()
+        detail = {"cluster": name, "what": "all numbers, series and the gap ledger"}
+        audit.record("metrics.erase", actor="system", cluster_id=cluster, detail=detail)
+    log.info("cluster %s (%s): erased its metrics", cluster, name)
