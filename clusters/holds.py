@@ -138,7 +138,8 @@ def _lock(target: Customer | Cluster) -> None:
     if not transaction.get_connection().in_atomic_block:
         return
     customer = target.customer_id if isinstance(target, Cluster) else target.pk
-    list(Customer.objects.select_for_update().filter(pk=customer).values_list("pk"))
+    if customer is not None:
+        list(Customer.objects.select_for_update().filter(pk=customer).values_list("pk"))
     if isinstance(target, Cluster):
         list(Cluster.objects.select_for_update().filter(pk=target.pk).values_list("pk"))
 

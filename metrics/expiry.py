@@ -94,10 +94,10 @@ def _sweep(store: MetricStore, row: ClusterRetention, now: int) -> None:
     """Delete what is due of one cluster; ``row.sweep`` says afterwards what went."""
     limits = complete(row.limits)
     reached = bounds(limits, now)
-    before = row.gone
-    parts: dict[str, Any] = row.sweep.get("parts", {})
-    row.sweep = {"parts": parts, "series": row.sweep.get("series", 0), "whole": False}
-    row.gone = horizons(before or None, reached)
+    begun = row.sweep or {"parts": {}, "series": 0, "before": row.gone}
+    parts, before = begun["parts"], begun["before"]
+    row.sweep = {**begun, "whole": False}
+    row.gone = horizons(row.gone or None, reached)
     # Before the first row goes: from here on nothing counts on what is about to be deleted.
     row.save(update_fields=["sweep", "gone"])
     for kind, tier in cells():
@@ -126,7 +126,7 @@ def _gone(row: ClusterRetention) -> Mapping[str, Any]:
 def _close(group: Sequence[ClusterRetention], names: Mapping[UUID, str], now: int) -> int:
     """Write one audit line for a group of clusters and end their sweeps; return the series."""
     said = [row for row in group if _gone(row) or row.sweep.get("series")]
-    series = sum(row.sweep.get("series", 0) for row in said)
+    series: int = sum(row.sweep.get("series", 0) for row in said)
     with transaction.atomic():
         if len(group) == 1 and said:
             row = said[0]
@@ -176,7 +176,7 @@ def _erase_deleted(
     metrics cannot be had again. The audit log tells the two apart.
     """
     rows = AuditEvent.objects.filter(action="cluster.delete", ok=True)
-    deleted = {pk: detail for pk, detail in rows.values_list("cluster_id", "detail")}
+    deleted = dict(rows.values_list("cluster_id", "detail"))
     erased = []
     for cluster in unknown:
         if cluster in held:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from metrics.catalog import CATALOG, TIERS, Kind
@@ -99,11 +100,10 @@ def _problems_of(kind: Kind, days: Any) -> list[str]:
             found.append(f"{kind} {tier}: use {MIN_DAYS} to {MAX_DAYS} days")
     if found:
         return found
-    tiers = list(TIERS)
     return [
         f"{kind} {fine}: {days[fine]} days are longer than the {days[coarse]} days of {coarse};"
         " keep a coarser tier at least as long as a finer one"
-        for fine, coarse in zip(tiers, tiers[1:], strict=False)
+        for fine, coarse in pairwise(TIERS)
         if days[fine] > days[coarse]
     ]
 

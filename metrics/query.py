@@ -92,7 +92,7 @@ def range_query(
     """Return one field of one series over time, in at most ``points`` buckets.
 
     Takes the finest tier that still holds the range and fits, so a narrower range is finer. A
-    series that does not exist gives an empty answer. Two database queries for the retention.
+    series that does not exist gives an empty answer. Three database queries for the retention.
 
     Args:
         cluster: visible to the asker.

@@ -6,9 +6,9 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
+from clusters import holds
 from clusters.admin import AuditedAdmin
 from clusters.models import ApiToken, AuditEvent, Customer
-from metrics.models import RetentionClass
 from tests.factories import NOW, TunnelSessionFactory, api_token, public_key
 
 pytestmark = pytest.mark.django_db
@@ -62,12 +62,30 @@ def test_a_cluster_is_neither_added_nor_deleted_past_the_services(as_admin, clus
     assert as_admin.get(url(type(cluster), "delete", cluster.pk)).status_code == 403
 
 
-def test_a_changed_retention_leaves_an_audit_line(as_admin):
-    sent = {"name": "Bank", "days_1m": 30, "days_10m": 365, "days_1h": 3650}
-    assert as_admin.post(url(RetentionClass, "add"), sent).status_code == 302
+def test_a_customer_that_is_added_leaves_an_audit_line(as_admin):
+    assert as_admin.post(url(Customer, "add"), {"name": "Bank"}).status_code == 302
     line = AuditEvent.objects.get()
-    assert (line.actor, line.action) == ("admin", "admin.retentionclass.add")
+    assert (line.actor, line.action) == ("admin", "admin.customer.add")
     assert line.detail["object"] == "Bank"
+
+
+def test_a_cluster_under_a_legal_hold_keeps_its_customer(as_admin, cluster, foreign_cluster, admin):
+    page = url(type(cluster), "change", cluster.pk)
+    sent = {"customer": foreign_cluster.customer_id}
+    holds.place(cluster.customer, reason="file 7", actor=admin)
+    as_admin.post(page, sent)
+    cluster.refresh_from_db()
+    assert cluster.customer_id != foreign_cluster.customer_id
+    holds.lift(cluster.customer.hold, actor=admin)
+    as_admin.post(page, sent)
+    cluster.refresh_from_db()
+    assert cluster.customer_id == foreign_cluster.customer_id
+
+
+def test_a_customer_under_a_legal_hold_is_not_deleted(as_admin, customer, admin):
+    holds.place(customer, reason="file 7", actor=admin)
+    as_admin.post(url(Customer, "delete", customer.pk), {"post": "yes"})
+    assert Customer.objects.filter(pk=customer.pk).exists()
 
 
 def test_ending_a_token_leaves_an_audit_line(as_admin, operator):

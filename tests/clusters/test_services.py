@@ -226,7 +226,11 @@ def test_deleting_leaves_only_the_audit_log():
     cluster = ClusterFactory()
     services.delete_cluster(cluster, actor="test")
     assert not Cluster.objects.exists()
-    assert AuditEvent.objects.get().detail == {"name": cluster.name}
+    assert AuditEvent.objects.get().detail == {
+        "name": cluster.name,
+        "customer": cluster.customer.name,
+        "customer_id": str(cluster.customer_id),
+    }
 
 
 def test_hostile_agent_texts_are_cut_and_cleaned():

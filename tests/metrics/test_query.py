@@ -72,7 +72,9 @@ def test_a_pod_born_within_a_bucket_is_not_blamed_for_the_time_before(cluster):
 def test_retention_of_the_customer_decides_which_tier_still_holds_a_range(cluster):
     start = NOW - 20 * DAY
     assert query.range_query(cluster, POD, "cpu_mc", start, start + 3600, now=NOW).tier == "10m"
-    long = RetentionClass.objects.create(name="Bank", days_1m=30)
+    long = RetentionClass(name="Bank")
+    long.limits["pod"]["1m"] = 30
+    long.save()
     CustomerRetention.objects.create(customer=cluster.customer, retention_class=long)
     assert query.range_query(cluster, POD, "cpu_mc", start, start + 3600, now=NOW).tier == "1m"
 

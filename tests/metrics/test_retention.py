@@ -1,101 +1,261 @@
-"""What is kept for how long, with a fixed clock."""
+"""What is kept for how long, with a fixed clock: classes, grace and what queries count on."""
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from clusters.models import AuditEvent
-from clusters.services import delete_cluster
-from metrics.models import CustomerRetention, RetentionClass
-from metrics.retention import DAY, expire_due, retention_of
+from metrics import query
+from metrics.expiry import expire_due
+from metrics.keeping import (
+    assign,
+    change_class,
+    create_class,
+    delete_class,
+    effect_of_assigning,
+    effect_of_default,
+    effect_on_class,
+)
+from metrics.limits import DAY, KINDS, default_limits
+from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
+from metrics.retention import look, retention_of
 from metrics.stores import get_store
-from metrics.stores.base import Batch
-from tests.factories import ClusterFactory
-from tests.metrics.stores.contract import NODE, POD, T0, row, window
+from opscenter.core.errors import ConflictError, InvalidInputError
+from tests.factories import ClusterFactory, CustomerFactory
+from tests.metrics.keeping import NOW, T0, days, kept, store_hours
 
 pytestmark = pytest.mark.django_db
 
-NOW = T0 + 1800  # half past: bounds are rounded down to the hour
 
-
-def store_hours(cluster_id, *ages):
-    """Store one minute at the start of the hour that lies ``age`` seconds before T0."""
-    rows = [row(NODE, T0 - age + 60 * m, cpu_mc=1) for age in ages for m in range(3)]
-    get_store().write(cluster_id, "agent", Batch(rows=rows))
-
-
-def kept(cluster_id, tier):
-    columns = get_store().read(cluster_id, NODE, "cpu_mc", tier, T0 - 4000 * DAY, T0 + DAY)
-    return sorted({(T0 - t + 3599) // 3600 * 3600 for t in columns.t})
+def standard() -> RetentionClass:
+    return RetentionClass.objects.get(is_default=True)
 
 
 def test_the_default_class_keeps_a_week_a_quarter_and_two_years(cluster):
-    assert retention_of(cluster).seconds == {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
-    assert RetentionClass.objects.get(is_default=True).name == "Standard"
+    for kind in KINDS:
+        assert retention_of(cluster, NOW).kept(kind) == {
+            "1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY,
+        }  # fmt: skip
+    assert standard().name == "Standard"
 
 
-def test_without_any_class_the_defaults_of_the_model_hold(cluster):
+def test_without_any_class_the_usual_limits_hold(cluster):
     RetentionClass.objects.all().delete()
-    assert retention_of(cluster).longest == 730 * DAY
+    assert retention_of(cluster, NOW).limits == default_limits()
 
 
-def test_a_customers_class_holds_for_its_clusters_only(cluster, foreign_cluster):
-    chosen = RetentionClass.objects.create(name="Bank", days_1m=1, days_10m=2, days_1h=3650)
-    CustomerRetention.objects.create(customer=cluster.customer, retention_class=chosen)
-    assert retention_of(cluster).longest == 3650 * DAY
-    assert retention_of(foreign_cluster).longest == 730 * DAY
-    assert retention_of(ClusterFactory(customer=None)).name == "Standard"
+def test_a_customers_class_holds_for_its_clusters_only(cluster, foreign_cluster, admin):
+    bank = create_class(name="Bank", limits=days(1, 2, 3650), actor=admin)
+    assign(cluster.customer, bank, actor=admin, now=NOW - 2 * DAY)
+    assert retention_of(cluster, NOW).kept("pod")["1h"] == 3650 * DAY
+    assert retention_of(foreign_cluster, NOW).kept("pod")["1h"] == 730 * DAY
+    assert retention_of(ClusterFactory(customer=None), NOW).name == "Standard"
     for each in (cluster, foreign_cluster):
-        store_hours(each.id, 0, 3 * DAY)
+        store_hours(each.id, 0, 4 * DAY)
     expire_due(NOW)
     assert kept(cluster.id, "1m") == kept(cluster.id, "10m") == [0]
-    assert kept(foreign_cluster.id, "1m") == kept(cluster.id, "1h") == [0, 3 * DAY]
+    assert kept(foreign_cluster.id, "1m") == kept(cluster.id, "1h") == [0, 4 * DAY]
 
 
-def test_each_tier_goes_when_its_time_is_over(cluster):
-    ages = [0, 7 * DAY, 7 * DAY + 3600, 90 * DAY, 91 * DAY, 730 * DAY, 731 * DAY]
-    store_hours(cluster.id, *ages)
-    expiry = expire_due(NOW)
-    assert kept(cluster.id, "1m") == ages[:2]
-    assert kept(cluster.id, "10m") == ages[:4]
-    assert kept(cluster.id, "1h") == ages[:6]
-    # 3 minutes an hour of the node and of the cluster itself
-    assert expiry.buckets == {cluster.id: {"1m": 30, "10m": 6, "1h": 2}}
-    assert expire_due(NOW).total == 0
+def test_each_kind_has_limits_of_its_own(cluster, admin):
+    limits = default_limits()
+    limits["pod"] = {"1m": 1, "10m": 2, "1h": 3}
+    change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
+    retention = retention_of(cluster, NOW)
+    assert retention.kept("pod") == {"1m": DAY, "10m": 2 * DAY, "1h": 3 * DAY}
+    assert retention.kept("node")["1m"] == retention.seconds["1m"] == 7 * DAY
 
 
-def test_expiry_is_audited_once_a_run(cluster):
-    store_hours(cluster.id, 8 * DAY)
+def test_a_range_comes_from_the_tier_that_holds_it_for_its_kind(cluster, admin):
+    limits = default_limits()
+    limits["pod"]["1m"] = 1
+    change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
+    store_hours(cluster.id, 3 * DAY)
+    start = T0 - 3 * DAY
+    tiers = {
+        kind: query.range_query(
+            cluster, query.SeriesKey(kind, ns, "x"), "cpu_mc", start, start + 3600, now=NOW
+        ).tier
+        for kind, ns in (("node", ""), ("pod", "a"))
+    }
+    assert tiers == {"node": "1m", "pod": "10m"}
+
+
+def test_shorter_limits_delete_after_a_day_of_grace(cluster, admin):
+    store_hours(cluster.id, 0, 4 * DAY)
     expire_due(NOW)
+    change_class(standard(), limits=days(1, 90, 730), actor=admin, now=NOW)
+    assert retention_of(cluster, NOW).force.due_at == NOW + DAY
+    expire_due(NOW + 3600)
+    assert kept(cluster.id, "1m") == [0, 4 * DAY]
+    expire_due(NOW + DAY - 1)
+    assert kept(cluster.id, "1m") == [0, 4 * DAY]
+    expire_due(NOW + DAY)
+    assert kept(cluster.id, "1m") == [0]
+    # What the minutes made stays.
+    assert kept(cluster.id, "10m") == kept(cluster.id, "1h") == [0, 4 * DAY]
+
+
+def test_a_change_taken_back_in_time_costs_nothing(cluster, admin):
+    store_hours(cluster.id, 0, 4 * DAY)
+    change_class(standard(), limits=days(1, 90, 730), actor=admin, now=NOW)
+    change_class(standard(), limits=default_limits(), actor=admin, now=NOW + DAY - 60)
+    expire_due(NOW + 2 * DAY)
+    assert kept(cluster.id, "1m") == [0, 4 * DAY]
+    assert retention_of(cluster, NOW).force.due_at is None
+
+
+def test_longer_limits_hold_at_once_but_bring_nothing_back(cluster, admin):
+    store_hours(cluster.id, 0, 6 * DAY, 20 * DAY)
     expire_due(NOW)
-    line = AuditEvent.objects.get(action="metrics.expire")
-    assert line.detail["buckets"] == {"1m": 6}
-
-
-def test_series_and_ledger_lines_go_with_the_longest_tier(cluster):
-    store = get_store()
-    old, new = T0 - 731 * DAY, T0 - DAY
-    store.write(
-        cluster.id,
-        "agent",
-        Batch(
-            rows=[row(POD, old, cpu_mc=1), row(NODE, new, cpu_mc=1)],
-            windows=[window(old, old + 60), window(new, new + 60)],
-        ),
+    change_class(standard(), limits=days(60, 90, 730), actor=admin, now=NOW)
+    expire_due(NOW + 20 * DAY)
+    assert kept(cluster.id, "1m") == [0, 6 * DAY]
+    # A range from before that is answered by the tier that still has it.
+    start = T0 - 20 * DAY
+    answer = query.range_query(
+        cluster, query.SeriesKey("node", "", "n1"), "cpu_mc", start, start + 3600, now=NOW
     )
-    assert expire_due(NOW).series == 1
-    assert store.first_seen(cluster.id, POD) is None
-    assert store.first_seen(cluster.id, NODE) == new
-    assert [w.start for w in store.windows(cluster.id, "agent", 0, T0)] == [new]
+    assert answer.tier == "10m"
 
 
-def test_a_deleted_cluster_is_erased_but_an_unknown_one_is_kept(cluster, operator, caplog):
-    stranger, deleted = uuid.uuid4(), cluster.id
-    store_hours(stranger, 0)
-    store_hours(deleted, 0)
-    delete_cluster(cluster, actor=operator)
-    assert expire_due(NOW).erased == (deleted,)
-    assert get_store().clusters() == [stranger]
-    assert str(stranger) in caplog.text
+def test_moving_a_cluster_to_a_customer_with_less_has_the_grace_too(cluster, admin):
+    short = CustomerFactory(name="Brief")
+    assign(short, create_class(name="Brief", limits=days(1, 1, 1), actor=admin), actor=admin)
+    store_hours(cluster.id, 0, 4 * DAY)
+    expire_due(NOW)
+    cluster.customer = short
+    cluster.save()
+    expire_due(NOW + 3600)
+    expire_due(NOW + DAY)
+    assert kept(cluster.id, "1m") == [0, 4 * DAY]
+    expire_due(NOW + DAY + 3600)
+    assert kept(cluster.id, "1m") == [0]
+
+
+def test_a_preview_says_about_how_much_goes_from_when_and_until_when(
+    cluster, foreign_cluster, admin
+):
+    for each in (cluster, foreign_cluster):
+        store_hours(each.id, 0, 6 * DAY)
+    look(NOW)
+    effect = effect_on_class(standard(), days(2, 90, 700), NOW)
+    assert [(loss.kind, loss.tier) for loss in effect.losses] == [
+        (kind, tier) for kind in KINDS for tier in ("1m", "1h")
+    ]
+    node = next(loss for loss in effect.losses if (loss.kind, loss.tier) == ("node", "1m"))
+    assert (node.days_before, node.days) == (7, 2)
+    # From the oldest minute to two days before the deletion begins, as if it never paused.
+    end = (NOW + DAY - 2 * DAY) // DAY * DAY
+    assert node.rows == 2 * (end - node.oldest) // 60
+    assert node.oldest == T0 - 6 * DAY
+    assert effect.due_at == NOW + DAY
+    assert (effect.clusters, effect.held, effect.counted) == (2, 0, 2)
+    hours = next(loss for loss in effect.losses if (loss.kind, loss.tier) == ("node", "1h"))
+    assert (hours.rows, hours.oldest) == (0, None)
+
+
+def test_a_preview_of_longer_limits_is_empty(cluster, admin):
+    store_hours(cluster.id, 0, 6 * DAY)
+    effect = effect_on_class(standard(), days(30, 365, 3650), NOW)
+    assert (effect.losses, effect.due_at, effect.clusters) == ((), None, 1)
+
+
+def test_choosing_another_class_or_default_has_a_preview(cluster, foreign_cluster, admin):
+    store_hours(cluster.id, 0, 6 * DAY)
+    brief = create_class(name="Brief", limits=days(1, 1, 1), actor=admin)
+    assert effect_of_assigning(cluster.customer, brief, NOW).clusters == 1
+    assert effect_of_assigning(cluster.customer, None, NOW).losses == ()
+    assign(foreign_cluster.customer, brief, actor=admin, now=NOW)
+    assert effect_of_default(brief, NOW).clusters == 1  # the other one has it already
+
+
+def test_a_preview_ends_in_time(cluster, foreign_cluster, admin, monkeypatch):
+    monkeypatch.setattr("metrics.keeping.COUNTING_SECONDS", -1.0)
+    effect = effect_on_class(standard(), days(1, 1, 1), NOW)
+    assert (effect.counted, effect.clusters, effect.rows) == (0, 2, 0)
+    assert len(effect.losses) == 3 * len(KINDS)
+
+
+def test_every_change_is_in_the_audit_log_and_nothing_else_is(cluster, admin):
+    row = create_class(name="Bank", limits=days(1, 2, 3), actor=admin)
+    change_class(row, name="Bank", limits=days(1, 2, 3), actor=admin)
+    change_class(row, limits=days(1, 2, 4), actor=admin)
+    assign(cluster.customer, row, actor=admin)
+    assign(cluster.customer, row, actor=admin)
+    assign(cluster.customer, None, actor=admin)
+    delete_class(row, actor=admin)
+    lines = list(AuditEvent.objects.values_list("actor", "action"))
+    assert lines == [
+        ("admin", f"retention{action}")
+        for action in ("_class.create", "_class.change", ".assign", ".assign", "_class.delete")
+    ]
+    change = AuditEvent.objects.get(action="retention_class.change").detail
+    assert change["before"]["limits"]["pod"]["1h"] == 3
+    assert change["after"]["limits"]["pod"]["1h"] == 4
+
+
+def test_a_class_that_somebody_has_stays(cluster, admin):
+    row = create_class(name="Bank", limits=days(1, 2, 3), actor=admin)
+    assign(cluster.customer, row, actor=admin)
+    with pytest.raises(ConflictError, match="Northwind still has this class"):
+        delete_class(row, actor=admin)
+    with pytest.raises(ConflictError, match="default"):
+        delete_class(standard(), actor=admin)
+    with pytest.raises(InvalidInputError, match="make another class the default"):
+        change_class(standard(), is_default=False, actor=admin)
+    change_class(row, is_default=True, actor=admin)
+    assert RetentionClass.objects.filter(is_default=True).get() == row
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 61])
+def test_a_class_needs_a_name(admin, name):
+    with pytest.raises(InvalidInputError, match="name"):
+        create_class(name=name, limits=days(1, 2, 3), actor=admin)
+
+
+def test_two_classes_of_one_name_and_limits_that_make_no_sense_are_refused(admin):
+    with pytest.raises(ConflictError, match="Standard exists already"):
+        create_class(name="Standard", limits=days(1, 2, 3), actor=admin)
+    with pytest.raises(InvalidInputError, match="keep a coarser tier at least as long"):
+        create_class(name="Odd", limits=days(9, 2, 3), actor=admin)
+    assert RetentionClass.objects.count() == 1
+
+
+def test_looking_again_changes_nothing(cluster, django_assert_num_queries):
+    look(NOW)
+    row = ClusterRetention.objects.get()
+    look(NOW + 60)
+    assert ClusterRetention.objects.get().wanted == row.wanted
+    assert CustomerRetention.objects.count() == 0
+    assert get_store().series(cluster.id) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_migration_keeps_what_every_class_said():
+    executor = MigrationExecutor(connection)
+    newest = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "metrics"]
+    names = [name for app, name in executor.loader.graph.nodes if app == "metrics"]
+    ours = next(name for name in names if name.endswith("_retention_by_kind"))
+    before = executor.loader.graph.node_map[("metrics", ours)].parents
+    earlier = [node.key for node in before if node.key[0] == "metrics"]
+    try:
+        state = executor.migrate(earlier)
+        old = state.apps.get_model("metrics", "RetentionClass")
+        old.objects.create(name="Bank", days_1m=30, days_10m=365, days_1h=3650)
+        old.objects.create(name="Odd", days_1m=30, days_10m=9, days_1h=3)
+        executor = MigrationExecutor(connection)
+        executor.migrate([("metrics", ours)])
+        limits = {row.name: row.limits for row in RetentionClass.objects.all()}
+        assert set(limits["Bank"]) == set(KINDS)
+        assert limits["Bank"]["pod"] == {"1m": 30, "10m": 365, "1h": 3650}
+        assert limits["Odd"]["node"] == {"1m": 30, "10m": 30, "1h": 30}
+        executor = MigrationExecutor(connection)
+        state = executor.migrate(earlier)
+        old = state.apps.get_model("metrics", "RetentionClass")
+        assert old.objects.get(name="Bank").days_1h == 3650
+    finally:
+        executor = MigrationExecutor(connection)
+        executor.migrate(newest)
