@@ -69,6 +69,7 @@ class Facts:
     last_pull_at: datetime | None = None
     pull_error: str = ""  # of the last pull, "" if it was good
     clock_skew_ms: int | None = None  # the cluster's clock minus ours
+    settle_seconds: int = 0  # until a minute is complete at its source
     nodes_ready: int | None = None
     nodes_total: int | None = None
     nodes_not_ready: Sequence[str] = ()
@@ -127,9 +128,13 @@ def judge(facts: Facts, recorded: Health, now: datetime) -> Health:
     return _continue(recorded, "ok", now, _all_well(facts))
 
 
-def data_limit_seconds(interval_seconds: int) -> int:
-    """Return the age above which data says nothing about now: three pulls, at least 180 s."""
-    return max(3 * interval_seconds + DATA_SETTLE_SECONDS, DATA_MIN_LIMIT_SECONDS)
+def data_limit_seconds(interval_seconds: int, settle_seconds: int = 0) -> int:
+    """Return the age above which data says nothing about now: three pulls, at least 180 s.
+
+    A source that completes its minutes late (``settle_seconds``) has so much longer.
+    """
+    limit = max(3 * interval_seconds + DATA_SETTLE_SECONDS, DATA_MIN_LIMIT_SECONDS)
+    return limit + settle_seconds
 
 
 def age_seconds(then: datetime | None, now: datetime) -> float | None:
@@ -171,7 +176,8 @@ def _tunnel_lost(facts: Facts, now: datetime) -> _Stale | None:
 
 def _data_old(facts: Facts, now: datetime) -> _Stale | None:
     age = age_seconds(facts.data_as_of, now)
-    if age is not None and age <= data_limit_seconds(facts.interval_seconds):
+    limit = data_limit_seconds(facts.interval_seconds, facts.settle_seconds)
+    if age is not None and age <= limit:
         return None
     where = "tunnel up" if facts.tunnel_up else "tunnel just lost"
     if facts.pull_error:

@@ -171,6 +171,8 @@ class ClusterStatus(models.Model):
     pull_error = models.CharField(max_length=500, blank=True, default="")
     pull_failures = models.PositiveIntegerField(default=0)
     clock_skew_ms = models.IntegerField(null=True)
+    # How long the source in use takes until a minute is complete; added to the limit of its age.
+    settle_seconds = models.PositiveIntegerField(default=0)
     # Newest minute of data (its end), and what it said.
     data_as_of = models.DateTimeField(null=True)
     nodes_ready = models.PositiveIntegerField(null=True)

@@ -30,9 +30,9 @@ _CLUSTER_COLUMNS = (
 _STATUS_COLUMNS = (
     "state", "since", "was", "reason", "tunnel_up", "tunnel_since", "tunnel_seen_at",
     "tunnel_reason", "tunnel_rtt_ms", "last_pull_at", "last_pull_ok_at", "pull_error_code",
-    "pull_error", "pull_failures", "clock_skew_ms", "data_as_of", "nodes_ready", "nodes_total",
-    "nodes_not_ready", "pods", "cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap", "fs_worst_ratio",
-    "fs_worst_name", "inodes_worst_ratio", "inodes_worst_name", "cpu_history",
+    "pull_error", "pull_failures", "clock_skew_ms", "settle_seconds", "data_as_of", "nodes_ready",
+    "nodes_total", "nodes_not_ready", "pods", "cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap",
+    "fs_worst_ratio", "fs_worst_name", "inodes_worst_ratio", "inodes_worst_name", "cpu_history",
 )  # fmt: skip
 _PATHS = ("customer__name", *_CLUSTER_COLUMNS, *(f"current__{name}" for name in _STATUS_COLUMNS))
 _NAMES = ("customer", *_CLUSTER_COLUMNS, *_STATUS_COLUMNS)
@@ -67,6 +67,7 @@ class ClusterOverview:
     pull_error: str
     pull_failures: int
     clock_skew_ms: int | None
+    settle_seconds: int  # until a minute is complete at the source
     conflict_at: datetime | None
     conflict_detail: str
     nodes_ready: int | None
@@ -87,6 +88,11 @@ class ClusterOverview:
     def reporting(self) -> bool:
         """Return whether its numbers are of now: the state rests on fresh data."""
         return self.health.state in ("ok", "degraded", "critical")
+
+    @property
+    def stale_seconds(self) -> int:
+        """Return the age from which its data looks old: two pulls, and what its source takes."""
+        return 2 * settings.PULL_INTERVAL_SECONDS + 60 + self.settle_seconds
 
     @property
     def cpu_ratio(self) -> float | None:
@@ -253,6 +259,7 @@ def _overview(row: dict[str, Any], now: datetime) -> ClusterOverview:
         row[name] = row[name] or ""
     row["tunnel_up"] = bool(row["tunnel_up"])
     row["pull_failures"] = row["pull_failures"] or 0
+    row["settle_seconds"] = row["settle_seconds"] or 0
     row["nodes_not_ready"] = row["nodes_not_ready"] or []
     row["cpu_history"] = row["cpu_history"] or []
     age = age_seconds(row["data_as_of"], now)
@@ -273,6 +280,7 @@ def _facts(row: Mapping[str, Any]) -> Facts:
         last_pull_at=row["last_pull_at"],
         pull_error=row["pull_error"] or "",
         clock_skew_ms=row["clock_skew_ms"],
+        settle_seconds=row["settle_seconds"] or 0,
         nodes_ready=row["nodes_ready"],
         nodes_total=row["nodes_total"],
         nodes_not_ready=row["nodes_not_ready"] or (),

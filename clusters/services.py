@@ -34,6 +34,7 @@ from clusters.models import (
 )
 from clusters.status import refresh_health
 from clusters.tunnel.control import order_on_commit
+from clusters.tunnel.wire import SERVICE_PORTS
 from opscenter.core import realtime
 from opscenter.core.errors import ConflictError, EnrolmentRefusedError, InvalidInputError
 from opscenter.core.text import one_line
@@ -311,6 +312,51 @@ def revoke_cluster(cluster: Cluster, *, actor: Actor, now: datetime | None = Non
         order_on_commit("revoke", cluster.pk)
     refresh_health(cluster.pk, now)
     realtime.publish_on_commit(cluster.pk, "config")
+
+
+def allow_service(cluster: Cluster, service: str, *, actor: Actor) -> bool:
+    """Let the hub accept a service from this cluster; return whether it did not before.
+
+    An agent that offered it already dials again and offers it anew, within seconds.
+
+    Raises:
+        InvalidInputError: if there is no such service.
+    """
+    if service not in SERVICE_PORTS:
+        msg = f"service: {one_line(service, 60)!r} is none of {', '.join(SERVICE_PORTS)}"
+        raise InvalidInputError(msg)
+    return _change_services(cluster, add=service, actor=actor)
+
+
+def refuse_service(cluster: Cluster, service: str, *, actor: Actor) -> bool:
+    """Let the hub accept a service no longer; return whether it did before.
+
+    The agent's own service always stays.
+    """
+    return service != "agent" and _change_services(cluster, remove=service, actor=actor)
+
+
+def _change_services(cluster: Cluster, *, add: str = "", remove: str = "", actor: Actor) -> bool:
+    """Write the changed list and its audit line; return whether anything changed."""
+    with transaction.atomic():
+        locked = Cluster.objects.select_for_update().get(pk=cluster.pk)
+        before = locked.allowed_services
+        after = [name for name in before if name != remove]
+        after += [add] if add and add not in before else []
+        cluster.services = after
+        if after == before:
+            return False
+        locked.services = after
+        locked.save(update_fields=["services"])
+        audit.record(
+            "cluster.services",
+            actor=actor,
+            cluster_id=cluster.pk,
+            detail={"before": before, "after": after},
+        )
+        order_on_commit("recheck", cluster.pk)
+    realtime.publish_on_commit(cluster.pk, "config")
+    return True
 
 
 def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:

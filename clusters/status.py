@@ -41,7 +41,8 @@ class PullFacts:
     data_as_of: datetime | None = None  # end of the newest minute
     agent_version: str = ""  # "" leaves what is recorded
     kind: str = ""  # "host" or "kubernetes"; "" leaves what is recorded
-    clock_skew_ms: int | None = None  # the agent's clock minus ours
+    clock_skew_ms: int | None = None  # the source's clock minus ours
+    settle_seconds: int = 0  # until a minute is complete at the source
     nodes_ready: int | None = None
     nodes_total: int | None = None
     nodes_not_ready: Sequence[str] = ()
@@ -75,8 +76,9 @@ def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None)
         current.pull_error_code = current.pull_error = ""
         current.pull_failures = 0
         current.clock_skew_ms = facts.clock_skew_ms
+        current.settle_seconds = facts.settle_seconds
         columns = ["last_pull_at", "last_pull_ok_at", "pull_error_code", "pull_error",
-                   "pull_failures", "clock_skew_ms"]  # fmt: skip
+                   "pull_failures", "clock_skew_ms", "settle_seconds"]  # fmt: skip
         if _is_newest(facts, current):
             columns += _take_summary(current, facts)
         current.save(update_fields=columns)

@@ -10,6 +10,7 @@ from metrics.models import (
     CustomerRetention,
     Erasure,
     Export,
+    MetricSource,
     PullSchedule,
     RetentionClass,
 )
@@ -59,4 +60,14 @@ class PullScheduleAdmin(ReadOnlyAdmin):
 
     list_display = ("cluster", "stream", "due_at", "last_ok_at", "failures", "error_code")
     list_select_related = ("cluster",)
+    search_fields = ("cluster__name",)
+
+
+@admin.register(MetricSource)
+class MetricSourceAdmin(ReadOnlyAdmin):
+    """Which source each cluster has; changed on the cluster's page, where it is tested."""
+
+    list_display = ("cluster", "role", "kind", "service", "changed_by", "changed_at")
+    list_select_related = ("cluster",)
+    exclude = ("sealed", "state")
     search_fields = ("cluster__name",)

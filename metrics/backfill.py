@@ -16,13 +16,12 @@ from django.conf import settings
 
 from clusters.models import Cluster
 from metrics import gaps, lease, ledger
+from metrics.connect import Connect, by_tunnel
 from metrics.models import PullSchedule
 from metrics.pull import (
     LEASE_MARGIN_SECONDS,
     STREAM,
-    Connect,
     back_off_seconds,
-    by_tunnel,
     fetch,
     to_pull,
 )

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -22,12 +20,12 @@ from django.conf import settings
 
 from clusters.models import Cluster, ClusterStatus
 from clusters.status import record_pull, record_pull_failure
-from clusters.tunnel.client import ClusterClient
 from metrics import gaps, lease, ledger
+from metrics.connect import Connect, by_tunnel
 from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
 from metrics.sources.agent import AgentSource
-from metrics.sources.base import JsonClient, SourceAnswer
+from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import Columns, StoreError
 from metrics.turns import Turn
@@ -40,8 +38,6 @@ STREAM = "agent"
 LEASE_MARGIN_SECONDS = 10
 MAX_BACK_OFF_SECONDS = 600
 FIRST_MINUTE_GRACE_SECONDS = 4  # after its end; agents serve a minute 2 s after it
-
-Connect = Callable[[Cluster], AbstractAsyncContextManager[JsonClient]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +55,6 @@ class PullResult:
     start: int = 0
     end: int = 0
     gaps_open: bool = False
-
-
-def by_tunnel(cluster: Cluster) -> AbstractAsyncContextManager[JsonClient]:
-    """Return the client that asks a cluster's agent through the hub's gateway."""
-    return ClusterClient(
-        cluster.pk,
-        "agent",
-        deadline_seconds=settings.PULL_DEADLINE_SECONDS,
-        max_bytes=settings.PULL_MAX_BYTES,
-        cluster_name=cluster.name,
-    )
 
 
 def pull_cluster(

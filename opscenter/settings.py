@@ -46,6 +46,10 @@ DATA_DIR = ensure_private_directory(
 )
 RUNTIME_DIR = runtime_directory(DATA_DIR)
 SECRET_KEY = env_secret("OPSCENTER_SECRET_KEY") or read_or_create_secret(DATA_DIR / "secret_key")
+SECRET_KEY_FALLBACKS = env_list("OPSCENTER_SECRET_KEY_FALLBACKS")
+if any(len(_old) < 20 for _old in SECRET_KEY_FALLBACKS):
+    _msg = "OPSCENTER_SECRET_KEY_FALLBACKS: each earlier key has at least 20 characters"
+    raise ImproperlyConfigured(_msg)
 DEBUG = env_bool("OPSCENTER_DEBUG", default=False)
 
 # --- Addresses -------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class ClusterClient:
         max_bytes: of a decoded body; one byte more is refused.
         cluster_name: for messages; the id when it is not given.
         headers: sent with every request, e.g. ``Authorization``; never logged or shown.
+        path_prefix: put before every path, e.g. ``/prometheus``; "" for none.
         tls: how to speak TLS with the service; None for plain HTTP inside the tunnel.
 
     Attributes:
@@ -72,6 +73,7 @@ class ClusterClient:
         max_bytes: int,
         cluster_name: str = "",
         headers: Mapping[str, str] = _NOTHING,
+        path_prefix: str = "",
         tls: TlsIdentity | None = None,
     ) -> None:
         self._cluster_id = cluster_id
@@ -80,6 +82,7 @@ class ClusterClient:
         self._max_bytes = max_bytes
         self._subject = f"{service} of {cluster_name or cluster_id}"
         self._headers = dict(headers)
+        self._path_prefix = path_prefix
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self.server_date: float | None = None
@@ -221,7 +224,12 @@ class ClusterClient:
             async with (
                 asyncio.timeout(self._deadline_seconds),
                 self._session.request(
-                    method, path, params=params, data=data, headers=headers, allow_redirects=False
+                    method,
+                    self._path_prefix + path,
+                    params=params,
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
                 ) as response,
             ):
                 self.server_date = _date_of(response)

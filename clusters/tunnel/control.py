@@ -28,7 +28,7 @@ def order_on_commit(order: Order, cluster_id: UUID) -> None:
 
     Args:
         order: ``revoke`` cuts the cluster's sessions; ``recheck`` cuts those whose key is not
-            active any more.
+            active any more, and lets agents dial anew whose refused service is allowed now.
         cluster_id: the cluster.
     """
     transaction.on_commit(lambda: _send(order, cluster_id))

@@ -297,8 +297,12 @@ class Hub:
             if cluster_id != session.cluster_id:
                 self.registry.abort(session, "revoked")
                 self.counters.add("tunnel_revocations_total")
-            else:
-                session.allowed = services
+                continue
+            session.allowed = services
+            if session.denied & services and session.state in ("connecting", "ready", "suspect"):
+                # SSH has no way to ask for a forward that was refused: the agent offers it again
+                # when it dials again, within seconds.
+                self.registry.close(session, "a service that it offers is allowed now")
 
     async def _listen_control(self) -> None:
         """Cut a cluster's sessions the moment the web process revokes it."""

@@ -259,6 +259,8 @@ class HubServer(asyncssh.SSHServer):
             or len(session.services) >= limits.forwards
         ):
             self._door.counters.add("tunnel_forward_denied_total")
+            if session is not None and SERVICE_PORTS.get(listen_host) == listen_port:
+                session.denied.add(listen_host)
             asked = one_line(f"{listen_host}:{listen_port}", 80)
             if self._door.log.admit(self._address, f"forward {asked}") is not None:
                 logger.warning(

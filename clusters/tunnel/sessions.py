@@ -43,6 +43,7 @@ class Session:
     connected_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: State = "connecting"
     services: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)  # known services that it may not forward
     pending: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     streams: int = 0
     end_reason: str = ""

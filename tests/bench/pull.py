@@ -33,7 +33,8 @@ from django.db import close_old_connections, connections
 
 from clusters.models import Cluster, ClusterStatus
 from metrics import gaps
-from metrics.pull import STREAM, Connect, by_tunnel, pull_cluster
+from metrics.connect import Connect, by_tunnel
+from metrics.pull import STREAM, pull_cluster
 from metrics.sources.base import JsonClient
 from metrics.stores import close_stores, get_store
 from tests.bench.hub import running_hub

@@ -192,7 +192,7 @@ def test_charts_draw_zoom_by_dragging_and_show_their_table(site, tab, alpha):
     expect(plot.locator(".shapelayer path")).not_to_have_count(0)
     page.locator("figure").first.get_by_text("Data table").click()
     table = page.locator("figure").first.locator("table")
-    expect(table).to_contain_text("the agent did not run")
+    expect(table).to_contain_text("nothing was recorded at the source")
     box = plot.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 80)
     page.mouse.down()

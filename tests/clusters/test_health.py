@@ -147,6 +147,7 @@ any_facts = st.builds(
     enrolled_at=times, tunnel_up=st.booleans(), tunnel_since=times, tunnel_seen_at=times,
     tunnel_reason=st.text(max_size=200), data_as_of=times, last_pull_at=times,
     pull_error=st.text(max_size=500), clock_skew_ms=st.none() | st.integers(-(10**9), 10**9),
+    settle_seconds=st.integers(0, 600),
     nodes_ready=counts, nodes_total=counts,
     nodes_not_ready=st.lists(st.text(max_size=253), max_size=10),
     mem_ws=counts, mem_cap=counts, fs_worst_ratio=ratios, fs_worst_name=st.text(max_size=300),
@@ -185,7 +186,7 @@ def test_since_is_kept_while_the_state_stays(some, recorded):
 @given(any_facts, any_health)
 def test_only_fresh_data_over_a_live_tunnel_is_ever_ok(some, recorded):
     if judge(some, recorded, NOW).state in ("ok", "degraded", "critical"):
-        limit = health.data_limit_seconds(some.interval_seconds)
+        limit = health.data_limit_seconds(some.interval_seconds, some.settle_seconds)
         assert some.status != "revoked"
         assert some.data_as_of is not None
         assert some.data_as_of >= ago(limit)

@@ -247,3 +247,20 @@ def test_hostile_agent_texts_are_cut_and_cleaned():
     assert cluster.agent_version.isprintable()
     assert len(cluster.agent_version) <= 40
     assert len(cluster.kind) <= 20
+
+
+def test_services_are_allowed_and_refused_with_audit_lines(operator):
+    cluster = new_cluster()
+    assert services.allow_service(cluster, "prometheus", actor=operator)
+    assert not services.allow_service(cluster, "prometheus", actor=operator)
+    cluster.refresh_from_db()
+    assert cluster.allowed_services == ["agent", "prometheus"]
+    assert services.refuse_service(cluster, "prometheus", actor=operator)
+    assert not services.refuse_service(cluster, "prometheus", actor=operator)
+    assert not services.refuse_service(cluster, "agent", actor=operator)
+    cluster.refresh_from_db()
+    assert cluster.allowed_services == ["agent"]
+    lines = AuditEvent.objects.filter(action="cluster.services").order_by("id")
+    assert [line.detail["after"] for line in lines] == [["agent", "prometheus"], ["agent"]]
+    with pytest.raises(InvalidInputError, match="service: 'mysql' is none of"):
+        services.allow_service(cluster, "mysql", actor=operator)

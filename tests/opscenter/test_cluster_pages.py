@@ -112,7 +112,7 @@ def test_the_tunnel_tab_lists_drops_and_why(client, alpha):
 def test_the_data_tab_is_the_ledger(client, alpha):
     measure(alpha)
     text = page(client, alpha, "tab=data&range=1h")
-    assert "the agent did not run (lost)" in text
+    assert "nothing was recorded at the source (lost)" in text
     assert "0 of 10" in text
     assert "<script>alert" not in text
     assert text.count("<tr>") == 2
@@ -175,7 +175,7 @@ def test_a_chart_has_columns_gaps_and_the_capacity_of_the_node(client, alpha):
     assert set(series["max"]) == {201.0, None}
     assert len(series["mean"]) == len(series["min"]) == len(series["max"])
     assert figure["capacity"]["name"] == "capacity of node-1"
-    assert figure["gaps"][0]["text"] == "No data: the agent did not run (lost)"
+    assert figure["gaps"][0]["text"] == "No data: nothing was recorded at the source (lost)"
     assert figure["layout"]["hovermode"] == "x unified"
 
 

@@ -510,3 +510,40 @@ def test_a_gateway_address_of_another_kind_is_refused(tmp_path):
 
     with pytest.raises(ImproperlyConfigured, match="OPSCENTER_GATEWAY_URL"):
         asyncio.run(start())
+
+
+async def test_a_service_that_is_allowed_later_is_offered_again_by_the_agent(
+    settings, short_directory, tmp_path, transactional_db, target, redis_url, admin
+):
+    settings.REDIS_URL = redis_url
+    async with running_hub(settings, short_directory, LIMITS, redis_url=redis_url) as hub:
+        identity = await make_identity(tmp_path, "north-1")
+
+        async def dial():
+            connection = await connect(hub, identity)
+            await connection.forward_remote_port("agent", 9099, "127.0.0.1", target.port)
+            try:
+                await connection.forward_remote_port("prometheus", 9090, "127.0.0.1", target.port)
+            except asyncssh.ChannelListenError:
+                return connection, False
+            return connection, True
+
+        connection, taken = await dial()
+        assert not taken
+        await serving(hub, identity)
+        allow = sync_to_async(services.allow_service)
+        assert await allow(identity.cluster, "influxdb", actor=admin)  # not what it offered
+        assert await get_json(identity) == {"hello": "world"}
+        assert await allow(identity.cluster, "prometheus", actor=admin)
+        await connection.wait_closed()
+        connection, taken = await dial()
+        assert taken
+        await serving(hub, identity)
+        assert await get_json(identity, service="prometheus") == {"hello": "world"}
+        assert await sync_to_async(services.refuse_service)(
+            identity.cluster, "prometheus", actor=admin
+        )
+        await until(lambda: "prometheus" not in hub.registry.serving(identity.cluster.id).allowed)
+        assert await get_json(identity) == {"hello": "world"}
+        connection.abort()
+        await connection.wait_closed()

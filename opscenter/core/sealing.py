@@ -1,0 +1,67 @@
+"""Secrets at rest: sealed texts that only this Ops Center can open.
+
+A sealed text names the key that sealed it, so that after a change of ``SECRET_KEY`` the old one,
+kept in ``SECRET_KEY_FALLBACKS``, still opens what it sealed. What is written anew is sealed with
+the newest key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from cryptography.fernet import Fernet, InvalidToken
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+from opscenter.core.errors import OpsCenterError
+
+_SALT = "opscenter.sealed-secret"
+_VERSION = "1"
+
+
+class SealBrokenError(OpsCenterError):
+    """A secret was sealed under a key that is not known any more, or was changed."""
+
+    code = "secret_lost"
+    http_status = 500
+
+
+def seal(text: str) -> str:
+    """Return the text encrypted and signed; "" for ""."""
+    if not text:
+        return ""
+    key = _key(settings.SECRET_KEY)
+    return f"{_VERSION}:{_name(key)}:{Fernet(key).encrypt(text.encode()).decode()}"
+
+
+def unseal(sealed: str) -> str:
+    """Return a sealed text; "" for "".
+
+    Raises:
+        SealBrokenError: if no known key opens it.
+    """
+    if not sealed:
+        return ""
+    _, _, rest = sealed.partition(":")
+    name, _, token = rest.partition(":")
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        key = _key(secret)
+        if _name(key) != name:
+            continue
+        try:
+            return Fernet(key).decrypt(token.encode()).decode()
+        except InvalidToken as exc:
+            raise SealBrokenError("a stored secret was changed; enter it again") from exc
+    msg = "a stored secret was sealed under another SECRET_KEY; enter it again"
+    raise SealBrokenError(msg)
+
+
+def _key(secret: str | bytes) -> bytes:
+    derived = salted_hmac(_SALT, b"key", secret=secret, algorithm="sha256").digest()
+    return base64.urlsafe_b64encode(derived)
+
+
+def _name(key: bytes) -> str:
+    """Return what a sealed text calls its key; says nothing about the key itself."""
+    return hashlib.sha256(b"name:" + key).hexdigest()[:12]
