@@ -19,8 +19,8 @@ from pathlib import Path
 from tests.bench.openssh import free_port
 from tests.bench.report import Report
 
-AREAS = ("store", "size", "recovery", "crash", "python", "pull", "tunnel", "pages")
-_SCALED = ("size", "recovery")
+AREAS = ("store", "size", "recovery", "crash", "python", "pull", "cost", "tunnel", "pages")
+_SCALED = ("size", "recovery", "cost")
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
-"""Pull to store: one point a minute of 100 clusters x 10 nodes x 300 pods, beside its floor.
+"""Pull to store: 100 clusters x 10 nodes x 300 pods, one point a minute, beside the floor.
+
+Once with a pull a minute, as a live fleet is pulled, and once with ten minutes a pull, as after a
+short outage: what a pull costs by itself is shared by ten times the values then.
 
 The floor is what no puller can go below: the same bytes fetched by bare aiohttp over connections
 that stay open, and parsed by orjson. Ours is :func:`metrics.pull.pull_cluster` in as many threads
 as the worker has: leases, ledger, store with all rollups, status and events. It is measured
 straight to the sources' ports and through the real hub with a real tunnel for each cluster.
-Each round is one more minute of the fleet. CPU seconds are those of this process, and the hub's
-where it takes part; the sources run in a process of their own and answer from memory.
+Each round is one more minute, or ten, of the fleet. CPU seconds are those of this process, and
+the hub's where it takes part; the sources run in a process of their own and answer from memory.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +24,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,7 @@ from metrics.pull import STREAM, pull_cluster
 from metrics.sources.base import JsonClient
 from metrics.stores import close_stores, get_store
 from tests.bench.hub import running_hub
+from tests.bench.processes import cpu_seconds
 from tests.bench.report import Measure, Report, cpu_seconds_of
 
 AREA = "pull"
@@ -46,6 +48,7 @@ ROUNDS = 3
 WAIT_SECONDS = 120
 _FLOOR = "bare aiohttp + orjson"
 _WAYS = ("direct", "by tunnel")
+_STEPS = {1: "1 min", 10: "10 min"}  # minutes that a pull brings
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Figures:
     floor_wall: list[float] = field(default_factory=list)
     floor_cpu: list[float] = field(default_factory=list)
     hub_cpu: list[float] = field(default_factory=list)
+    rows: int = 0
+    values: int = 0
 
 
 def run(report: Report) -> None:
@@ -76,36 +81,41 @@ def run(report: Report) -> None:
         with ThreadPoolExecutor(settings.WORKER_THREADS) as threads:
             _pull_all(far, born + 300, _directly(far), threads)
             ways = {"direct": _directly(far), "by tunnel": by_tunnel}
-            figures = {way: Figures() for way in _WAYS}
-            size = (0, 0)
+            figures = {(step, way): Figures() for step in _STEPS for way in _WAYS}
             now = born + 300.0
             for _ in range(ROUNDS):
-                for way, connect in ways.items():
-                    now += gaps.MINUTE
-                    size = _round(figures[way], far, now, connect, threads, hub)
+                for (step, way), into in figures.items():
+                    now += step * gaps.MINUTE
+                    _round(into, far, now, step, ways[way], threads, hub)
             list(threads.map(lambda _: connections.close_all(), range(settings.WORKER_THREADS)))
-        for way in _WAYS:
-            _tell(report, way, figures[way], *size)
+        for (step, way), seconds in figures.items():
+            _tell(report, step, way, seconds)
         Cluster.objects.filter(pk__in=far.ports).delete()
     close_stores()
 
 
 def _round(
-    figures: Figures, far: Far, now: float, connect: Connect, threads: ThreadPoolExecutor, hub: int
-) -> tuple[int, int]:
-    """Measure one minute of the fleet; return the rows and values that were new in it."""
+    figures: Figures,
+    far: Far,
+    now: float,
+    step: int,
+    connect: Connect,
+    threads: ThreadPoolExecutor,
+    hub: int,
+) -> None:
+    """Measure one pull of every cluster, of ``step`` new minutes."""
     asyncio.run(_set_clock(far, now))
     urls = _urls(far, now)
     parsed = asyncio.run(_fetch(urls))  # the sources make their answers now
     wall, cpu = cpu_seconds_of(lambda: asyncio.run(_fetch(urls)))
     figures.floor_wall.append(wall)
     figures.floor_cpu.append(cpu)
-    hub_before = _process_seconds(hub)
+    hub_before = cpu_seconds(hub)
     wall, cpu = cpu_seconds_of(lambda: _pull_all(far, now, connect, threads))
     figures.wall.append(wall)
     figures.cpu.append(cpu)
-    figures.hub_cpu.append(_process_seconds(hub) - hub_before)
-    return _count(parsed, gaps.floor_minute(now) - gaps.MINUTE)
+    figures.hub_cpu.append(cpu_seconds(hub) - hub_before)
+    figures.rows, figures.values = _count(parsed, gaps.floor_minute(now) - step * gaps.MINUTE)
 
 
 def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecutor) -> None:
@@ -127,20 +137,27 @@ def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecuto
     list(threads.map(one, far.ports))
 
 
-def _tell(report: Report, way: str, seconds: Figures, rows: int, values: int) -> None:
+def _tell(report: Report, step: int, way: str, seconds: Figures) -> None:
     """Report one way."""
-    about = f"{CLUSTERS} clusters, {rows:,} rows of one minute"
-    report.compare(AREA, f"{way}: wall", "s", seconds.wall, _FLOOR, seconds.floor_wall, about)
-    report.compare(AREA, f"{way}: CPU", "s", seconds.cpu, _FLOOR, seconds.floor_cpu, about)
-    for name, amount in (("rows", rows), ("field values", values)):
-        rates = ([amount / s for s in each] for each in (seconds.wall, seconds.floor_wall))
-        ours, floor = rates
-        report.compare(AREA, f"{way}: {name} stored", f"{name.split()[-1]}/s", ours, _FLOOR, floor)
-    share = 100 / 60 * statistics.median(seconds.cpu)
-    report.add(Measure(AREA, f"{way}: worker at one point a minute", "% of core", share))
+    name = f"{way}, {_STEPS[step]} a pull"
+    about = f"{CLUSTERS} clusters, {seconds.rows:,} rows, {seconds.values:,} values"
+    report.compare(AREA, f"{name}: wall", "s", seconds.wall, _FLOOR, seconds.floor_wall, about)
+    report.compare(AREA, f"{name}: CPU", "s", seconds.cpu, _FLOOR, seconds.floor_cpu)
+    ours, floor = (
+        [seconds.values / s for s in each] for each in (seconds.wall, seconds.floor_wall)
+    )
+    report.compare(AREA, f"{name}: field values stored", "values/s", ours, _FLOOR, floor)
+    cpu = statistics.median(seconds.cpu)
+    per_million = 1e6 / seconds.values
+    report.add(Measure(AREA, f"{name}: worker's CPU", "s/million", cpu * per_million))
+    hub = statistics.median(seconds.hub_cpu)
     if way == "by tunnel":
-        share = 100 / 60 * statistics.median(seconds.hub_cpu)
-        report.add(Measure(AREA, f"{way}: hub at one point a minute", "% of core", share))
+        report.add(Measure(AREA, f"{name}: hub's CPU", "s/million", hub * per_million))
+    if step == 1:
+        share = 100 / 60
+        report.add(Measure(AREA, f"{way}: worker at one point a minute", "% of core", share * cpu))
+        if way == "by tunnel":
+            report.add(Measure(AREA, f"{way}: hub at one point a minute", "% of core", share * hub))
 
 
 @contextlib.contextmanager
@@ -203,12 +220,12 @@ async def _set_clock(far: Far, now: float) -> None:
         response.raise_for_status()
 
 
-def _count(answers: list[Any], minute: int) -> tuple[int, int]:
-    """Return how many rows, and how many values in them, the answers have of one minute."""
+def _count(answers: list[Any], since: int) -> tuple[int, int]:
+    """Return how many rows, and how many values in them, the answers have from a minute on."""
     rows = values = 0
     for answer in answers:
         for table in answer["kinds"].values():
-            new = [at for at, t in enumerate(table["t"]) if t == minute]
+            new = [at for at, t in enumerate(table["t"]) if t >= since]
             rows += len(new)
             for columns in table["fields"].values():
                 values += sum(columns["n"][at] is not None for at in new)
@@ -240,9 +257,3 @@ def _directly(far: Far) -> Connect:
         return opened(cluster)
 
     return connect
-
-
-def _process_seconds(pid: int) -> float:
-    """Return the CPU seconds that another process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
