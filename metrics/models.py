@@ -11,6 +11,19 @@ from django.db import models
 
 from clusters.models import Cluster, Customer
 from metrics.limits import default_limits
+from metrics.stores.influxdb_models import (
+    MetricCluster,
+    MetricPlace,
+    MetricPosition,
+    MetricSeries,
+    MetricWindow,
+)
+
+__all__ = [
+    "ClusterRetention", "CustomerRetention", "Erasure", "Export", "MetricCluster", "MetricPlace",
+    "MetricPosition", "MetricSeries", "MetricSource", "MetricWindow", "PullSchedule",
+    "RetentionClass",
+]  # fmt: skip
 
 
 class PullSchedule(models.Model):

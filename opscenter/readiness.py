@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -14,7 +14,12 @@ from metrics.stores.base import StoreError
 from opscenter.core.heartbeats import read_heartbeats
 
 HEARTBEATS = ("worker", "beat", "hub")
-_NOBODY = UUID(int=0)
+_STORE_REASONS = {
+    "sqlite": "cannot be read",
+    "influxdb": "InfluxDB does not answer or refuses us; the log says why",
+}
+
+logger = logging.getLogger(__name__)
 
 
 def heartbeat_ages(now: float) -> dict[str, float | None]:
@@ -49,9 +54,10 @@ def missing_parts(now: float | None = None) -> dict[str, str]:
     except DatabaseError:
         missing["database"] = "does not answer"
     try:
-        get_store().position(_NOBODY, "agent")
-    except (StoreError, OSError):
-        missing["metric store"] = "cannot be read"
+        get_store().ping()
+    except (StoreError, OSError) as exc:
+        logger.warning("the metric store is not ready: %s", exc)
+        missing["metric store"] = _STORE_REASONS[settings.METRICS_STORE]
     return missing
 
 

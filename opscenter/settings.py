@@ -133,8 +133,20 @@ if not GATEWAY_URL.startswith("unix:///") and not (
     raise ImproperlyConfigured(_msg)
 
 # --- Pulls -----------------------------------------------------------------------------------
-METRICS_STORE = env_choice("METRICS_STORE", "sqlite", ("sqlite",))
+METRICS_STORE = env_choice("METRICS_STORE", "sqlite", ("sqlite", "influxdb"))
 METRICS_SQLITE_PATH = DATA_DIR / "metrics.sqlite3"
+INFLUXDB_URL = env_url("INFLUXDB_URL", "http://127.0.0.1:8086", ("http", "https")).rstrip("/")
+INFLUXDB_ORG = env_str("INFLUXDB_ORG", "opscenter")
+INFLUXDB_TOKEN = env_secret("INFLUXDB_TOKEN") or ""
+INFLUXDB_BUCKET_PREFIX = env_str("INFLUXDB_BUCKET_PREFIX", "opscenter")
+if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", INFLUXDB_BUCKET_PREFIX):
+    _msg = (
+        f"INFLUXDB_BUCKET_PREFIX={INFLUXDB_BUCKET_PREFIX!r} is not 1 to 40 letters, digits, dashes"
+    )
+    raise ImproperlyConfigured(_msg)
+if METRICS_STORE == "influxdb" and not INFLUXDB_TOKEN:
+    _msg = "INFLUXDB_TOKEN (or INFLUXDB_TOKEN_FILE) is not set, and METRICS_STORE=influxdb needs it"
+    raise ImproperlyConfigured(_msg)
 PULL_INTERVAL_SECONDS = env_int("OPSCENTER_PULL_INTERVAL_SECONDS", 60, low=5, high=3600)
 PULL_DEADLINE_SECONDS = env_int("OPSCENTER_PULL_DEADLINE_SECONDS", 30, low=1, high=600)
 PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high=256_000_000)

@@ -5,25 +5,40 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 from metrics.stores.base import MetricStore
 from metrics.stores.sqlite import SqliteStore
 
 _lock = threading.Lock()
-_stores: dict[tuple[str, Path], MetricStore] = {}
+_stores: dict[tuple[str, ...], MetricStore] = {}
 
 
-def get_store() -> MetricStore:
-    """Return this process's metric store, as the settings name it; made on the first call.
+def get_store(name: str | None = None) -> MetricStore:
+    """Return this process's metric store; made on the first call.
 
     Tests that point ``METRICS_SQLITE_PATH`` elsewhere get another store.
+
+    Args:
+        name: "sqlite" or "influxdb"; the one that the settings name if None.
+
+    Raises:
+        ImproperlyConfigured: naming the variable that is missing or wrong.
     """
     from django.conf import settings
 
-    name = (str(settings.METRICS_STORE), Path(settings.METRICS_SQLITE_PATH))
+    name = str(settings.METRICS_STORE) if name is None else name
+    if name == "sqlite":
+        identity: tuple[str, ...] = (name, str(settings.METRICS_SQLITE_PATH))
+    elif name == "influxdb":
+        identity = (name, *_influxdb_settings())
+    else:
+        msg = f"METRICS_STORE={name!r} is not one of sqlite, influxdb"
+        raise ImproperlyConfigured(msg)
     with _lock:
-        if name not in _stores:
-            _stores[name] = SqliteStore(name[1])
-        return _stores[name]
+        if identity not in _stores:
+            _stores[identity] = _make(*identity)
+        return _stores[identity]
 
 
 def close_stores() -> None:
@@ -32,3 +47,33 @@ def close_stores() -> None:
         for store in _stores.values():
             store.close()
         _stores.clear()
+
+
+def _make(name: str, *where: str) -> MetricStore:
+    if name == "sqlite":
+        return SqliteStore(Path(where[0]))
+    # Only where it is used: the client library takes half a second to import.
+    from metrics.stores.influxdb import InfluxStore
+    from metrics.stores.influxdb_client import Server
+    from metrics.stores.influxdb_kept import kept
+
+    url, org, token, prefix = where
+    return InfluxStore(Server(url, org, token), kept, prefix=prefix)
+
+
+def _influxdb_settings() -> tuple[str, str, str, str]:
+    """Return address, organisation, token and prefix.
+
+    Raises:
+        ImproperlyConfigured: naming the variable that is missing.
+    """
+    from django.conf import settings
+
+    needed = {name: getattr(settings, name) for name in ("INFLUXDB_URL", "INFLUXDB_ORG")}
+    needed["INFLUXDB_TOKEN"] = settings.INFLUXDB_TOKEN
+    for name, value in needed.items():
+        if not value:
+            msg = f"{name} is not set, and the metric store influxdb needs it"
+            raise ImproperlyConfigured(msg)
+    url, org, token = needed.values()
+    return url, org, token, settings.INFLUXDB_BUCKET_PREFIX

@@ -380,6 +380,13 @@ class MetricStore(Protocol):
         Called every ten minutes, by one process at a time.
         """
 
+    def ping(self) -> None:
+        """Check within seconds that the store can be asked.
+
+        Raises:
+            StoreError: it cannot.
+        """
+
     def check(self) -> str:
         """Return "ok", or what is wrong with the store (integrity, reachability). May be slow."""
 

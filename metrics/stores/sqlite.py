@@ -221,6 +221,10 @@ class SqliteStore:
                 series.finish(connection)
             self._index.learn(cluster, series)
 
+    def ping(self) -> None:
+        """Check that the file can be read."""
+        self.position(UUID(int=0), "")
+
     def check(self) -> str:
         """Return "ok", or what is wrong with the file. Reads all of it: seconds a gigabyte."""
         try:

@@ -27,6 +27,7 @@ UNCHECKED = {
     *("OPSCENTER_DATA_DIR", "OPSCENTER_STATIC_ROOT", "OPSCENTER_SECRET_KEY"),
     *("OPSCENTER_ADMIN_PASSWORD", "OPSCENTER_ADMIN_PASSWORD_FILE"),
     *("DATABASE_PASSWORD", "DATABASE_PASSWORD_FILE", "REDIS_URL"),
+    *("INFLUXDB_ORG", "INFLUXDB_TOKEN"),
     *("OPSCENTER_HOST", "OPSCENTER_HUB_HOST", "OPSCENTER_HUB_HOST_KEY_FILE"),
 }
 NAME = re.compile(r"[A-Z][A-Z0-9_]{2,}\Z")
@@ -131,7 +132,7 @@ def test_nonsense_in_any_variable_of_the_centre_is_refused_by_name(tmp_path):
     names = [
         name
         for name in documented()
-        if name.startswith(("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_"))
+        if name.startswith(("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "INFLUXDB_"))
         and not name.startswith("OPSCENTER_AGENT_")
         and name not in UNCHECKED
     ]

@@ -1,0 +1,441 @@
+"""The InfluxDB store's part in Django's database: series, last values, ledger, positions."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Collate, Lower
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.stores.base import (
+    LastRow,
+    Position,
+    SeriesKey,
+    StoredSeries,
+    StoreError,
+    Window,
+)
+from metrics.stores.influxdb_models import (
+    MetricCluster,
+    MetricPosition,
+    MetricSeries,
+    MetricWindow,
+)
+
+MAX_NEW_SERIES_PER_DAY = 20_000
+"""As in the SQLite store."""
+MAX_NAME_LENGTH = 1_000
+WRITER_SECONDS = 120
+WRITER_WAIT_SECONDS = 30
+
+_POLL_SECONDS = 0.02
+_WINDOW = tuple(Window.__dataclass_fields__)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn an error of Django's database into a :class:`StoreError`."""
+    try:
+        yield
+    except DatabaseError as exc:
+        msg = f"the database with the index of the metrics refuses: {exc}"
+        raise StoreError(msg) from exc
+
+
+def text(name: str) -> str:
+    """Return a name as the database keeps it: PostgreSQL's text holds no NUL."""
+    return name.replace("\x1a", "\x1a1").replace("\0", "\x1a0")
+
+
+def untext(stored: str) -> str:
+    """Return the name that a stored text stands for; undoes :func:`text`."""
+    return stored.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
+
+
+def is_usable(key: SeriesKey) -> bool:
+    """Return whether a store can hold the names: not too long, and no lone surrogates."""
+    if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
+        return False
+    try:
+        (key.ns + key.name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Entry:
+    """One series while it is written to; ``last_ts`` is None if it has no newest minute yet."""
+
+    first_ts: int
+    last_ts: int | None = None
+    last_n: int = -1
+    node: str = ""
+    attrs: str = "{}"
+    numbers: str = "[]"
+
+
+@dataclass(slots=True)
+class Session:
+    """What one write of a cluster knows and changes of its series."""
+
+    cluster: MetricCluster
+    entries: dict[SeriesKey, Entry]
+    changed: set[SeriesKey] = field(default_factory=set)
+    problem: str = ""
+    limited: bool = True
+    _made: int = 0
+
+    def seen(self, key: SeriesKey, ts: int) -> bool:
+        """Note that a series has data at ``ts``; make it if it is new.
+
+        Returns:
+            Whether its rows can be stored; :attr:`problem` says why not.
+        """
+        entry = self.entries.get(key)
+        if entry is None:
+            if not self._may_make(key):
+                return False
+            self.entries[key] = Entry(first_ts=ts)
+            self.changed.add(key)
+            self._made += 1
+        elif ts < entry.first_ts:
+            entry.first_ts = ts
+            self.changed.add(key)
+        return True
+
+    def inform(self, key: SeriesKey, newest: int, node: str, attrs: str) -> None:
+        """Keep what is known of a series, unless newer data of it was here before."""
+        entry = self.entries.get(key)
+        if entry is None or newest < (entry.last_ts or 0):
+            return
+        if (entry.node, entry.attrs) != (node, attrs):
+            entry.node, entry.attrs = node, attrs
+            self.changed.add(key)
+
+    def tell(self, key: SeriesKey, node: str, attrs: Mapping[str, str]) -> None:
+        """Keep node and attributes as another store knows them."""
+        entry, known = self.entries[key], json_text(attrs)
+        if (entry.node, entry.attrs) != (node, known):
+            entry.node, entry.attrs = node, known
+            self.changed.add(key)
+
+    def last(self, key: SeriesKey, ts: int, n: int, numbers: Sequence[int | None]) -> None:
+        """Keep a minute as the newest one if it is; n -1 stands for a wider bucket."""
+        entry = self.entries[key]
+        if entry.last_ts is not None:
+            if n < 0:
+                # A wider bucket says only that there was something: it never replaces a minute.
+                if entry.last_n >= 0 or ts <= entry.last_ts:
+                    return
+            elif (ts, n) < (entry.last_ts, entry.last_n):
+                return
+        changed = orjson.dumps(numbers).decode()
+        if (entry.last_ts, entry.last_n, entry.numbers) != (ts, n, changed):
+            entry.last_ts, entry.last_n, entry.numbers = ts, n, changed
+            self.changed.add(key)
+
+    def _may_make(self, key: SeriesKey) -> bool:
+        if not is_usable(key):
+            self.problem = "a name is too long or no text"
+            return False
+        today = int(time.time()) // 86_400
+        if self.cluster.new_day != today:
+            self.cluster.new_day, self.cluster.new_count = today, 0
+        if self.limited and self.cluster.new_count + self._made >= MAX_NEW_SERIES_PER_DAY:
+            self.problem = f"more than {MAX_NEW_SERIES_PER_DAY} new series in a day"
+            return False
+        return True
+
+    def save(self) -> None:
+        """Put what changed, within the caller's transaction."""
+        put_entries(self.cluster, {key: self.entries[key] for key in self.changed})
+        self.cluster.new_count += self._made if self.limited else 0
+        self.cluster.generation += 1
+        self.cluster.save(update_fields=["generation", "new_day", "new_count"])
+
+
+class Memory:
+    """What one process remembers of clusters' series, so that a pull need not read them again."""
+
+    _LIMIT = 500_000
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, tuple[int, int, dict[SeriesKey, Entry]]] = {}
+
+    def begin(self, cluster: MetricCluster, *, limited: bool = True) -> Session:
+        """Return a session with all series of a cluster. Its caller holds :func:`writing`.
+
+        Args:
+            cluster: whose.
+            limited: whether the daily limit of new series holds.
+        """
+        pk, generation, entries = self._known.pop(cluster.cluster, (0, -1, {}))
+        if (pk, generation) != (cluster.pk, cluster.generation):
+            entries = _entries(cluster)
+        return Session(cluster, entries, limited=limited)
+
+    def learn(self, session: Session) -> None:
+        """Remember a session after its commit."""
+        if sum(len(known[2]) for known in list(self._known.values())) > self._LIMIT:
+            self._known.clear()
+        cluster = session.cluster
+        self._known[cluster.cluster] = (cluster.pk, cluster.generation, session.entries)
+
+
+def _entries(cluster: MetricCluster) -> dict[SeriesKey, Entry]:
+    rows = MetricSeries.objects.filter(cluster=cluster).values_list(
+        "kind", "ns", "name", "first_ts", "last_ts", "last_n", "node", "attrs", "numbers"
+    )
+    return {
+        _key(kind, ns, name): Entry(
+            first, last, n, untext(node), json_text(attrs), orjson.dumps(numbers).decode()
+        )
+        for kind, ns, name, first, last, n, node, attrs, numbers in rows.iterator(2000)
+    }
+
+
+def json_text(attrs: Any) -> str:
+    """Return attributes as a text that is the same for the same attributes."""
+    return orjson.dumps(dict(attrs), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def put_entries(cluster: MetricCluster, entries: dict[SeriesKey, Entry]) -> None:
+    """Insert or replace series; one statement for all."""
+    if not entries:
+        return
+    rows = [
+        (
+            cluster.pk, key.kind, text(key.ns), text(key.name), text(entry.node),
+            entry.attrs.replace("\\u0000", "\\ufffd"), entry.first_ts, entry.last_ts,
+            entry.last_n, entry.numbers,
+        )
+        for key, entry in entries.items()
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO metrics_metricseries(cluster_id, kind, ns, name, node, attrs, first_ts,"
+            " last_ts, last_n, numbers) VALUES(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT(cluster_id, kind, ns, name) DO UPDATE SET node = excluded.node,"
+            " attrs = excluded.attrs, first_ts = excluded.first_ts, last_ts = excluded.last_ts,"
+            " last_n = excluded.last_n, numbers = excluded.numbers",
+            rows,
+        )
+
+
+def put_windows(cluster: MetricCluster, stream: str, windows: Iterable[Window]) -> None:
+    """Insert or replace ledger lines; (stream, start) is their key."""
+    rows = [(cluster.pk, stream, *(getattr(w, name) for name in _WINDOW)) for w in windows]
+    if not rows:
+        return
+    names = ", ".join(f'"{name}"' for name in _WINDOW)
+    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in _WINDOW if name != "start")
+    places = ", ".join(["%s"] * (2 + len(_WINDOW)))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO metrics_metricwindow(cluster_id, stream, {names}) VALUES({places})"
+            f" ON CONFLICT(cluster_id, stream, start) DO UPDATE SET {changes}",
+            rows,
+        )
+
+
+def put_position(
+    cluster: MetricCluster, stream: str, watermark: int | None, head: int | None
+) -> None:
+    """Move a stream's position forward; None leaves a part of it."""
+    if watermark is None and head is None:
+        return
+    known, _ = MetricPosition.objects.select_for_update().get_or_create(
+        cluster=cluster, stream=stream
+    )
+    known.watermark = _later(known.watermark, watermark)
+    known.head = _later(known.head, head)
+    known.save(update_fields=["watermark", "head"])
+
+
+def _later(known: int | None, new: int | None) -> int | None:
+    return max((ts for ts in (known, new) if ts is not None), default=None)
+
+
+def find_cluster(cluster: UUID) -> MetricCluster | None:
+    """Return what the store knows of a cluster; None if nothing, or if it is being erased."""
+    return MetricCluster.objects.filter(cluster=cluster, erasing=False).first()
+
+
+@contextmanager
+def writing(cluster: UUID, *, erasing: bool = False) -> Iterator[MetricCluster]:
+    """Be the only writer of a cluster, which is made if it is new.
+
+    A writer that dies is waited for until its time is over.
+
+    Raises:
+        StoreError: another one writes for too long, or the cluster is being erased.
+    """
+    with translated():
+        row, _ = MetricCluster.objects.get_or_create(cluster=cluster)
+    token = secrets.token_hex(16)
+    give_up_at = time.monotonic() + WRITER_WAIT_SECONDS
+    free = MetricCluster.objects.filter(pk=row.pk)
+    while True:
+        now = time.time()
+        with translated():
+            taken = free.filter(Q(writer="") | Q(writer_until__lt=now)).update(
+                writer=token, writer_until=now + WRITER_SECONDS
+            )
+        if taken:
+            break
+        if time.monotonic() > give_up_at:
+            msg = f"another process writes the metrics of cluster {cluster}; try again"
+            raise StoreError(msg)
+        time.sleep(_POLL_SECONDS)
+    try:
+        with translated():
+            row.refresh_from_db()
+        if row.erasing and not erasing:
+            msg = f"the metrics of cluster {cluster} are being erased; try again"
+            raise StoreError(msg)
+        yield row
+    finally:
+        with translated():
+            free.filter(writer=token).update(writer="")
+
+
+def position(cluster: UUID, stream: str) -> Position:
+    """See :meth:`metrics.stores.base.MetricStore.position`."""
+    row = (
+        MetricPosition.objects.filter(
+            cluster__cluster=cluster, cluster__erasing=False, stream=stream
+        )
+        .values_list("watermark", "head")
+        .first()
+    )
+    return Position(None, None) if row is None else Position(*row)
+
+
+def windows(
+    cluster: UUID, stream: str, start: int, end: int, states: Sequence[str]
+) -> list[Window]:
+    """See :meth:`metrics.stores.base.MetricStore.windows`."""
+    rows = MetricWindow.objects.filter(
+        cluster__cluster=cluster,
+        cluster__erasing=False,
+        stream=stream,
+        end__gt=start,
+        start__lt=end,
+    ).order_by("start")
+    if states:
+        rows = rows.filter(state__in=states)
+    return [Window(*row) for row in rows.values_list(*_WINDOW)]
+
+
+def last(cluster: UUID, kind: Kind, since: int) -> list[LastRow]:
+    """See :meth:`metrics.stores.base.MetricStore.last`."""
+    rows = _last_rows([cluster], kind).filter(last_ts__gte=since).order_by("pk")
+    return [row for _, row in _found(rows)]
+
+
+def last_one(cluster: UUID, key: SeriesKey) -> LastRow | None:
+    """See :meth:`metrics.stores.base.MetricStore.last_one`."""
+    if not is_usable(key):
+        return None
+    rows = _last_rows([cluster], key.kind).filter(ns=text(key.ns), name=text(key.name))
+    return next((row for _, row in _found(rows)), None)
+
+
+def find(
+    clusters: Iterable[UUID], kind: Kind, part: str, *, since: int, limit: int, order: str
+) -> list[tuple[UUID, LastRow]]:
+    """See :meth:`metrics.stores.base.MetricStore.find`."""
+    if order and order not in FIELD_NAMES[kind]:
+        msg = f"no {kind} field {order}"
+        raise StoreError(msg)
+    binary = "C" if connection.vendor == "postgresql" else "BINARY"
+    rows = _last_rows(clusters, kind).filter(last_ts__gte=since)
+    # Collated so, both databases lower ASCII letters alone, and order by code points.
+    rows = rows.annotate(by_ns=Collate("ns", binary), by_name=Collate("name", binary))
+    if part:
+        wanted = _lower_ascii(text(part))
+        rows = rows.annotate(low_ns=Lower("by_ns"), low_name=Lower("by_name")).filter(
+            Q(low_ns__contains=wanted) | Q(low_name__contains=wanted)
+        )
+    if order:
+        first = F(f"numbers__{FIELD_NAMES[kind].index(order)}").desc(nulls_last=True)
+    else:
+        first = F("last_ts").desc()
+    return list(_found(rows.order_by(first, "by_ns", "by_name", "cluster_id")[:limit]))
+
+
+def first_seen(cluster: UUID, key: SeriesKey) -> int | None:
+    """See :meth:`metrics.stores.base.MetricStore.first_seen`."""
+    if not is_usable(key):
+        return None
+    return (
+        MetricSeries.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
+        .filter(kind=key.kind, ns=text(key.ns), name=text(key.name))
+        .values_list("first_ts", flat=True)
+        .first()
+    )
+
+
+def series(cluster: UUID) -> list[StoredSeries]:
+    """See :meth:`metrics.stores.base.MetricStore.series`."""
+    rows = MetricSeries.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
+    names = ("kind", "ns", "name", "node", "attrs", "first_ts", "last_ts")
+    found = [
+        StoredSeries(
+            _key(kind, ns, name), untext(node), attrs, first, first if newest is None else newest
+        )
+        for kind, ns, name, node, attrs, first, newest in rows.values_list(*names)
+    ]
+    return sorted(found, key=lambda entry: entry.key)
+
+
+def clusters() -> list[UUID]:
+    """Return the ids of all clusters that are not being erased."""
+    rows = MetricCluster.objects.filter(erasing=False).order_by("pk")
+    return list(rows.values_list("cluster", flat=True))
+
+
+def forget(cluster: MetricCluster, before: int) -> int:
+    """Delete series whose newest minute is older, and ledger lines that ended before."""
+    with transaction.atomic():
+        rows = MetricSeries.objects.filter(cluster=cluster, last_ts__lt=before)
+        gone = rows._raw_delete(rows.db)
+        MetricWindow.objects.filter(cluster=cluster, end__lte=before).delete()
+        if gone:
+            MetricCluster.objects.filter(pk=cluster.pk).update(generation=F("generation") + 1)
+    return gone
+
+
+def _last_rows(clusters: Iterable[UUID], kind: Kind) -> Any:
+    return MetricSeries.objects.filter(
+        cluster__cluster__in=list(clusters),
+        cluster__erasing=False,
+        kind=kind,
+        last_ts__isnull=False,
+    )
+
+
+def _found(rows: Any) -> Iterator[tuple[UUID, LastRow]]:
+    names = ("cluster__cluster", "kind", "ns", "name", "last_ts", "node", "attrs", "numbers")
+    for cluster, kind, ns, name, ts, node, attrs, numbers in rows.values_list(*names):
+        fields = len(FIELD_NAMES[kind])
+        values = tuple(numbers[:fields]) + (None,) * (fields - len(numbers))
+        yield cluster, LastRow(_key(kind, ns, name), ts, untext(node), attrs, values)
+
+
+def _key(kind: Any, ns: str, name: str) -> SeriesKey:
+    return SeriesKey(kind, untext(ns), untext(name))
+
+
+def _lower_ascii(part: str) -> str:
+    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in part)

@@ -1,0 +1,28 @@
+"""How long a cluster's rows are kept, as the InfluxDB store needs to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from clusters import holds
+from clusters.models import Cluster
+from metrics.catalog import TIERS, Kind
+from metrics.stores.influxdb_names import FOREVER, KINDS
+
+_DAY = 86_400
+
+
+def kept(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
+    """Return the seconds that each kind's tiers of a cluster are kept. 4-8 queries.
+
+    For ever under a legal hold. A cluster that the database does not know any more is kept as
+    the default class says.
+    """
+    from metrics.retention import retention_of  # its module imports the stores'
+
+    if holds.is_held(cluster):
+        return {kind: dict.fromkeys(TIERS, FOREVER) for kind in KINDS}
+    row = Cluster.objects.filter(pk=cluster).first() or Cluster(pk=cluster)
+    limits = retention_of(row).limits
+    return {kind: {tier: limits[kind][tier] * _DAY for tier in TIERS} for kind in KINDS}

@@ -1,0 +1,242 @@
+"""Reads of the InfluxDB store's points, by Flux."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import Literal
+from uuid import UUID
+
+from metrics.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.rollups import bucket_start
+from metrics.stores.base import Columns, SeriesKey, StoredRow, StoreError, TopRow
+from metrics.stores.influxdb_buckets import Buckets, Places, Sight
+from metrics.stores.influxdb_client import Influx
+from metrics.stores.influxdb_flux import (
+    Points,
+    Query,
+    merged,
+    of_cluster,
+    of_series,
+    points,
+    records,
+    unix,
+)
+from metrics.stores.influxdb_names import NOTHING, field_columns, places, untag
+from metrics.stores.influxdb_rows import Values, cells_of
+
+SCAN_BUCKETS = 60
+"""Bucket starts that one read of whole rows covers: an hour of minutes, ten hours, 2.5 days."""
+CLUSTERS_IN_A_QUERY = 50
+
+
+def check_field(kind: Kind, field: str, tier: str) -> None:
+    """Check that the catalogue has a field and tier, before they enter a query.
+
+    Raises:
+        StoreError: if it has not.
+    """
+    if field not in FIELD_NAMES[kind] or tier not in TIERS:
+        msg = f"no {kind} field {field} in tier {tier}"
+        raise StoreError(msg)
+
+
+class Reader:
+    """Reads of one InfluxDB; holds no state."""
+
+    def __init__(self, influx: Influx, buckets: Buckets) -> None:
+        self._influx = influx
+        self._buckets = buckets
+
+    def fields(
+        self, cluster: UUID, key: SeriesKey, fields: Sequence[str], tier: str, start: int, end: int
+    ) -> dict[str, Columns]:
+        """See :meth:`metrics.stores.base.MetricStore.read_fields`."""
+        for field in fields:
+            check_field(key.kind, field, tier)
+        found: Points = {}
+        for sight in self._sights(cluster, key.kind, tier, start, end):
+            query = of_series(cluster, key, sight.start, end)
+            found = merged([found, self._points(sight, tier, query, fields)])
+        rows = found.get(key, {})
+        return {field: _columns(rows, key.kind, field, tier) for field in fields}
+
+    def many(
+        self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
+    ) -> dict[SeriesKey, Columns]:
+        """See :meth:`metrics.stores.base.MetricStore.read_many`."""
+        check_field(kind, field, tier)
+        found: Points = {}
+        for sight in self._sights(cluster, kind, tier, start, end):
+            query = of_cluster(cluster, [kind], sight.start, end)
+            found = merged([found, self._points(sight, tier, query, [field])])
+        columns = {key: _columns(rows, kind, field, tier) for key, rows in found.items()}
+        return {key: column for key, column in columns.items() if column.t}
+
+    def rows(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> Iterator[StoredRow]:
+        """See :meth:`metrics.stores.base.MetricStore.scan`; series by series within a block."""
+        span = self.extent(cluster, kind, tier, start, end)
+        if span is None:
+            return
+        width = SCAN_BUCKETS * TIERS[tier]
+        for begin in range(bucket_start(span[0], width), span[1], width):
+            until = min(begin + width, end)
+            found: Points = {}
+            for sight in self._sights(cluster, kind, tier, max(start, begin), until):
+                query = of_cluster(cluster, [kind], sight.start, until)
+                found = merged([found, points(self._influx, sight.bucket, tier, query)])
+            flat = [(ts, key, values) for key, rows in found.items() for ts, values in rows.items()]
+            for ts, key, values in sorted(flat, key=lambda row: row[:2]):
+                yield StoredRow(ts, key, *cells_of(tier, values))
+
+    def times(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the times of rows, ascending, each with how many there are."""
+        span = self.extent(cluster, kind, tier, start, end)
+        if span is None:
+            return
+        width = SCAN_BUCKETS * TIERS[tier]
+        for begin in range(bucket_start(span[0], width), span[1], width):
+            found: dict[int, set[tuple[str, str]]] = defaultdict(set)
+            until = min(begin + width, end)
+            for sight in self._sights(cluster, kind, tier, max(start, begin), until):
+                query = of_cluster(cluster, [kind], sight.start, until).where("_field", "n")
+                query.keep("_time", "ns", "name")
+                for at, record in records(self._influx, sight.bucket, query):
+                    name = record[at["ns"]], record[at["name"]]
+                    found[unix(record[at["_time"]])].add(name)
+            for ts in sorted(found):
+                yield ts, len(found[ts])
+
+    def extent(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> tuple[int, int] | None:
+        """Return the times of the oldest row and behind the newest one; None without any."""
+        ends: list[int] = []
+        for sight in self._sights(cluster, kind, tier, start, end):
+            for step in ("first()", "last()"):
+                query = of_cluster(cluster, [kind], sight.start, end).where("_field", "n")
+                query.then(step).keep("_time")
+                for at, record in records(self._influx, sight.bucket, query):
+                    ends.append(unix(record[at["_time"]]))
+        return (min(ends), max(ends) + 1) if ends else None
+
+    def top(
+        self,
+        clusters: Iterable[UUID],
+        kind: Kind,
+        field: str,
+        tier: str,
+        start: int,
+        end: int,
+        limit: int,
+        by: Literal["mean", "max"],
+    ) -> list[TopRow]:
+        """See :meth:`metrics.stores.base.MetricStore.top`; the sums are InfluxDB's."""
+        check_field(kind, field, tier)
+        rows: list[TopRow] = []
+        alike: dict[Sight, list[UUID]] = defaultdict(list)
+        for cluster in set(clusters):
+            sights = self._sights(cluster, kind, tier, start, end)
+            if len(sights) == 1:
+                alike[sights[0]].append(cluster)
+            elif sights:
+                rows += self._summed(cluster, kind, field, tier, start, end)
+        for sight, some in alike.items():
+            for at in range(0, len(some), CLUSTERS_IN_A_QUERY):
+                part = some[at : at + CLUSTERS_IN_A_QUERY]
+                rows += self._top_of(sight, part, kind, field, tier, end)
+        if by == "max":
+            rows = [row for row in rows if row.high is not None]
+        rows.sort(key=lambda row: (row.key, row.cluster))
+        rows.sort(key=lambda row: _rank(row, by), reverse=True)
+        return rows[: max(0, limit)]
+
+    def _top_of(
+        self, sight: Sight, clusters: Sequence[UUID], kind: Kind, field: str, tier: str, end: int
+    ) -> list[TopRow]:
+        """Ask for sums, counts and highest values of every series in one query."""
+        query = Query(sight.start, end).where("_measurement", kind)
+        query.where("cluster", *(str(cluster) for cluster in clusters))
+        query.where("_field", *field_columns(field, tier)).above(NOTHING)
+        text = f"data = {query.flux}\n" + "\n".join(
+            f'data |> {name}() |> keep(columns: ["cluster", "ns", "name", "_field", "_value"])'
+            f' |> group() |> yield(name: "{name}")'
+            for name in ("sum", "count", "max")
+        )
+        found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
+        for at, record in records(self._influx, sight.bucket, query, text):
+            name = record[at["cluster"]], record[at["ns"]], record[at["name"]]
+            what = f"{record[at['result']]} {record[at['_field']]}"
+            found[name][what] = int(record[at["_value"]])
+        rows = []
+        for (cluster, ns, name_), sums in found.items():
+            made = _top_row(field, tier, sums)
+            if made is not None:
+                rows.append(TopRow(UUID(cluster), SeriesKey(kind, untag(ns), untag(name_)), *made))
+        return rows
+
+    def _summed(
+        self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
+    ) -> list[TopRow]:
+        """Return every series of a cluster whose rows are in two buckets at the moment."""
+        found = []
+        for key, columns in self.many(cluster, kind, field, tier, start, end).items():
+            highs = [high for high in columns.high if high is not None]
+            high = max(highs, default=None)
+            found.append(TopRow(cluster, key, sum(columns.n), sum(columns.total), high))
+        return found
+
+    def _sights(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> list[Sight]:
+        if start >= end:
+            return []
+        found = Places.known(self._buckets, cluster).sights(kind, tier, start)
+        return [sight for sight in found if sight.start < end]
+
+    def _points(self, sight: Sight, tier: str, query: Query, fields: Sequence[str]) -> Points:
+        if not fields:
+            return {}
+        names = [name for field in fields for name in field_columns(field, tier)]
+        # n says which of two buckets' rows is over more, while rows are moved.
+        return points(self._influx, sight.bucket, tier, query.where("_field", "n", *names))
+
+
+def _columns(rows: dict[int, Values], kind: Kind, field: str, tier: str) -> Columns:
+    """Return one field of a series' rows; a bucket without the field is left out."""
+    at = [places(kind, tier)[name] for name in field_columns(field, tier)]
+    found = Columns([], [], [], [], [])
+    for ts in sorted(rows):
+        values = [None if rows[ts][place] == NOTHING else rows[ts][place] for place in at]
+        n, total = (1, values[0]) if tier == "1m" else (values[0], values[1])
+        if n is None or total is None:
+            continue
+        low, high = values[-2:]
+        if tier == "1m":
+            low, high = total if low is None else low, total if high is None else high
+        found.t.append(ts)
+        found.n.append(n)
+        found.total.append(total)
+        found.low.append(low)
+        found.high.append(high)
+    return found
+
+
+def _top_row(field: str, tier: str, sums: dict[str, int]) -> tuple[int, int, int | None] | None:
+    """Return n, total and high from InfluxDB's sums; None without any minute."""
+    highs = [sums[f"max {name}"] for name in (f"{field}_h",) if f"max {name}" in sums]
+    if tier == "1m":
+        n, total = sums.get(f"count {field}", 0), sums.get(f"sum {field}", 0)
+        highs += [sums[f"max {field}"]] if n else []
+    else:
+        n, total = sums.get(f"sum {field}_n", 0), sums.get(f"sum {field}_s", 0)
+    return (n, total, max(highs, default=None)) if n else None
+
+
+def _rank(row: TopRow, by: Literal["mean", "max"]) -> Fraction:
+    if by == "max":
+        return Fraction(row.high or 0)
+    return Fraction(row.total, row.n)
