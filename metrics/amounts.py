@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from metrics.catalog import TIERS, Kind
-from metrics.rollups import bucket_start
 from metrics.stores.base import StoredSeries
 
 
@@ -25,7 +24,7 @@ def amount(
     for one in series:
         if one.key.kind != kind:
             continue
-        first = max(bucket_start(one.first_ts, width), -(-start // width) * width)
+        first = max(one.first_ts - one.first_ts % width, -(-start // width) * width)
         last = min(one.last_ts, end - 1)
         if first <= last:
             rows += (last - first) // width + 1

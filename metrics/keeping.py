@@ -183,19 +183,19 @@ def assign(
         look(_clock(now))
 
 
-def effect_on_class(row: RetentionClass, limits: Limits, now: int | None = None) -> Effect:
-    """Return what giving a class these limits would delete."""
-    users = CustomerRetention.objects.filter(retention_class=row).values("customer_id")
-    touched = Cluster.objects.filter(customer_id__in=users)
-    if row.is_default:
+def effect_of_change(
+    row: RetentionClass,
+    limits: Limits | None = None,
+    *,
+    is_default: bool = False,
+    now: int | None = None,
+) -> Effect:
+    """Return what a change of a class would delete: of limits, of being the default, or both."""
+    wanted = complete(row.limits) if limits is None else limits
+    touched = _having(row)
+    if row.is_default or is_default:
         touched = touched | _without_class()
-    return _effect(touched.values_list("pk", flat=True), limits, _clock(now))
-
-
-def effect_of_default(row: RetentionClass, now: int | None = None) -> Effect:
-    """Return what making a class the default would delete."""
-    ids = _without_class().values_list("pk", flat=True)
-    return _effect(ids, complete(row.limits), _clock(now))
+    return _effect(touched.values_list("pk", flat=True), wanted, _clock(now))
 
 
 def effect_of_assigning(
@@ -205,6 +205,11 @@ def effect_of_assigning(
     limits = complete((class_of(None) if chosen is None else chosen).limits)
     ids = Cluster.objects.filter(customer=customer).values_list("pk", flat=True)
     return _effect(ids, limits, _clock(now))
+
+
+def _having(row: RetentionClass) -> Any:
+    users = CustomerRetention.objects.filter(retention_class=row).values("customer_id")
+    return Cluster.objects.filter(customer_id__in=users)
 
 
 def _without_class() -> Any:

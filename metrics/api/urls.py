@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.urls import re_path
 
 from clusters.api.base import CLUSTER_PATH
-from metrics.api import views
+from metrics.api import retention, views
+from metrics.api.retention import CUSTOMER_PATH
 
 urlpatterns = [
     re_path(rf"^{CLUSTER_PATH}/nodes/?$", views.NodeListView.as_view(), name="nodes"),
@@ -15,4 +16,25 @@ urlpatterns = [
     ),
     re_path(rf"^{CLUSTER_PATH}/range/?$", views.RangeView.as_view(), name="range"),
     re_path(rf"^{CLUSTER_PATH}/windows/?$", views.WindowListView.as_view(), name="windows"),
+    re_path(
+        rf"^{CLUSTER_PATH}/retention/?$",
+        retention.ClusterRetentionView.as_view(),
+        name="cluster-retention",
+    ),
+    re_path(rf"^{CLUSTER_PATH}/hold/?$", retention.ClusterHoldView.as_view(), name="cluster-hold"),
+    re_path(r"^customers/?$", retention.CustomerListView.as_view(), name="customers"),
+    re_path(
+        rf"^{CUSTOMER_PATH}/retention/?$",
+        retention.CustomerRetentionView.as_view(),
+        name="customer-retention",
+    ),
+    re_path(
+        rf"^{CUSTOMER_PATH}/hold/?$", retention.CustomerHoldView.as_view(), name="customer-hold"
+    ),
+    re_path(r"^retention-classes/?$", retention.ClassListView.as_view(), name="retention-classes"),
+    re_path(
+        r"^retention-classes/(?P<class_id>[0-9]{1,15})/?$",
+        retention.ClassDetailView.as_view(),
+        name="retention-class",
+    ),
 ]

@@ -14,6 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from clusters.api.base import CLUSTER_PATH
+from metrics.api.retention import CUSTOMER_PATH
 
 LOGIN = 302
 """Sent to the sign-in page."""
@@ -24,7 +25,7 @@ class Expect:
     """What each of the cast gets for one method of one address.
 
     Attributes:
-        url: address to ask; ``{cluster}`` is the viewer's cluster.
+        url: address to ask; ``{cluster}`` is the viewer's cluster, ``{customer}`` its customer.
         anonymous, stranger, viewer, operator: expected status.
         body: JSON to send; None for no body.
         method: HTTP method.
@@ -78,6 +79,7 @@ API = "/api/v1/"
 PROMETHEUS = "/prometheus/api/v1/"
 C = "/api/v1/clusters/{cluster}"
 P = "/clusters/{cluster}"
+K = "/api/v1/customers/{customer}"
 ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
 
 ROUTES: dict[str, list[Expect]] = {
@@ -159,6 +161,32 @@ ROUTES: dict[str, list[Expect]] = {
         get(f"{C}/range?kind=cluster&field=cpu_mc", 401, 404, 200, 200),
         get(f"{C}/range", 401, 404, 400, 400),
     ],
+    "api/v1/^clusters/{id}/retention/?$": [get(f"{C}/retention/", 401, 404, 200, 200)],
+    # Only administrators decide what is kept: operators see it.
+    "api/v1/^clusters/{id}/hold/?$": [
+        act("POST", f"{C}/hold/", (401, 404, 403, 403), {"reason": "x"}),
+        act("DELETE", f"{C}/hold/", (401, 404, 403, 403)),
+        get(f"{C}/hold/", 401, 405, 405, 405),
+    ],
+    "api/v1/^customers/?$": [get(f"{API}customers/", 401, 200, 200, 200)],
+    "api/v1/^customers/{customer}/retention/?$": [
+        get(f"{K}/retention/", 401, 404, 200, 200),
+        act("PATCH", f"{K}/retention/", (401, 404, 403, 403), {"retention_class_id": None}),
+    ],
+    "api/v1/^customers/{customer}/hold/?$": [
+        act("POST", f"{K}/hold/", (401, 404, 403, 403), {"reason": "x"}),
+        act("DELETE", f"{K}/hold/", (401, 404, 403, 403)),
+        get(f"{K}/hold/", 401, 405, 405, 405),
+    ],
+    "api/v1/^retention-classes/?$": [
+        get(f"{API}retention-classes/", 401, 403, 403, 200),
+        act("POST", f"{API}retention-classes/", (401, 403, 403, 403), {"name": "x"}),
+    ],
+    "api/v1/^retention-classes/{class}/?$": [
+        get(f"{API}retention-classes/999/", 401, 403, 403, 404),
+        act("PATCH", f"{API}retention-classes/999/", (401, 403, 403, 403), {}),
+        act("DELETE", f"{API}retention-classes/999/", (401, 403, 403, 403)),
+    ],
     "api/v1/^clusters/{id}/sessions/?$": [get(f"{C}/sessions/", 401, 404, 200, 200)],
 }
 
@@ -175,11 +203,20 @@ SOCKETS: dict[str, tuple[str, tuple[bool, bool, bool, bool]]] = {
 """Pattern of a socket -> an address, and whether anonymous, stranger, viewer, operator get in."""
 
 
+_PATHS = {
+    CLUSTER_PATH: "clusters/{id}",
+    CUSTOMER_PATH: "customers/{customer}",
+    "(?P<class_id>[0-9]{1,15})": "{class}",
+}
+
+
 def all_routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
-    """Yield the whole pattern of every route, with ``{id}`` for a cluster's path."""
+    """Yield the whole pattern of every route, with short names for the ids in it."""
     for entry in (resolver or get_resolver()).url_patterns:
         pattern = prefix + str(entry.pattern)
         if isinstance(entry, URLResolver):
             yield from all_routes(entry, pattern)
         elif isinstance(entry, URLPattern):
-            yield pattern.replace(CLUSTER_PATH, "clusters/{id}")
+            for path, name in _PATHS.items():
+                pattern = pattern.replace(path, name)
+            yield pattern

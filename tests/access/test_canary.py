@@ -16,9 +16,12 @@ from clusters.models import (
     ClusterStatus,
     Customer,
     JoinToken,
+    LegalHold,
     TunnelSession,
 )
 from metrics.catalog import CATALOG
+from metrics.limits import default_limits
+from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM
 from metrics.stores.base import Batch, SeriesInfo, SeriesKey
 from tests.access.routes import ROUTES
@@ -60,6 +63,9 @@ def bird(db, store) -> Cluster:
     for model in (ClusterKey, JoinToken, TunnelSession):
         marked(model, cluster=cluster)
     marked(AuditEvent, cluster_id=cluster.pk)
+    marked(LegalHold, customer=cluster.customer, cluster=None)
+    chosen = marked(RetentionClass, limits=default_limits(), is_default=False)
+    CustomerRetention.objects.create(customer=cluster.customer, retention_class=chosen)
     keys = {kind: SeriesKey(kind, f"{MARKER}-ns", f"{MARKER}-{kind}") for kind in CATALOG}
     store.write(
         cluster.pk,
@@ -77,8 +83,13 @@ def bird(db, store) -> Cluster:
 def addresses(own: Cluster, other: Cluster) -> list[str]:
     """Return every GET of the table, for the viewer's cluster, the other one and none."""
     ids = (str(own.pk), str(other.pk), str(uuid4()))
+    customers = (str(own.customer_id), str(other.customer_id), str(uuid4()))
     table = {line.url for lines in ROUTES.values() for line in lines if line.method == "GET"}
-    found = {url.format(cluster=pk) for url in table for pk in ids}
+    found = {
+        url.format(cluster=pk, customer=customer)
+        for url in table
+        for pk, customer in zip(ids, customers, strict=True)
+    }
     for url in SEARCHES:
         found |= {url.format(cluster=f"/api/v1/clusters/{pk}/", id=pk) for pk in ids}
     return sorted(found)

@@ -49,7 +49,7 @@ def test_each_of_the_cast_gets_what_the_table_says(
         client.force_login(
             request.getfixturevalue(who), backend="django.contrib.auth.backends.ModelBackend"
         )
-    url = expect.url.format(cluster=cluster.pk)
+    url = expect.url.format(cluster=cluster.pk, customer=cluster.customer_id)
     if expect.form is not None:
         response = client.post(url, expect.form)
     else:

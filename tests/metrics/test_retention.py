@@ -15,8 +15,7 @@ from metrics.keeping import (
     create_class,
     delete_class,
     effect_of_assigning,
-    effect_of_default,
-    effect_on_class,
+    effect_of_change,
 )
 from metrics.limits import DAY, KINDS, default_limits
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
@@ -141,7 +140,7 @@ def test_a_preview_says_about_how_much_goes_from_when_and_until_when(
     for each in (cluster, foreign_cluster):
         store_hours(each.id, 0, 6 * DAY)
     look(NOW)
-    effect = effect_on_class(standard(), days(2, 90, 700), NOW)
+    effect = effect_of_change(standard(), days(2, 90, 700), now=NOW)
     assert [(loss.kind, loss.tier) for loss in effect.losses] == [
         (kind, tier) for kind in KINDS for tier in ("1m", "1h")
     ]
@@ -159,7 +158,7 @@ def test_a_preview_says_about_how_much_goes_from_when_and_until_when(
 
 def test_a_preview_of_longer_limits_is_empty(cluster, admin):
     store_hours(cluster.id, 0, 6 * DAY)
-    effect = effect_on_class(standard(), days(30, 365, 3650), NOW)
+    effect = effect_of_change(standard(), days(30, 365, 3650), now=NOW)
     assert (effect.losses, effect.due_at, effect.clusters) == ((), None, 1)
 
 
@@ -169,12 +168,13 @@ def test_choosing_another_class_or_default_has_a_preview(cluster, foreign_cluste
     assert effect_of_assigning(cluster.customer, brief, NOW).clusters == 1
     assert effect_of_assigning(cluster.customer, None, NOW).losses == ()
     assign(foreign_cluster.customer, brief, actor=admin, now=NOW)
-    assert effect_of_default(brief, NOW).clusters == 1  # the other one has it already
+    everybody = effect_of_change(brief, is_default=True, now=NOW)
+    assert (everybody.clusters, len(everybody.losses)) == (2, 3 * len(KINDS))
 
 
 def test_a_preview_ends_in_time(cluster, foreign_cluster, admin, monkeypatch):
     monkeypatch.setattr("metrics.keeping.COUNTING_SECONDS", -1.0)
-    effect = effect_on_class(standard(), days(1, 1, 1), NOW)
+    effect = effect_of_change(standard(), days(1, 1, 1), now=NOW)
     assert (effect.counted, effect.clusters, effect.rows) == (0, 2, 0)
     assert len(effect.losses) == 3 * len(KINDS)
 

@@ -1,0 +1,357 @@
+"""Endpoints about retention classes, what customers have, and legal holds.
+
+Those who see all clusters see classes; a customer's people see what holds for them. Administrators
+change it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from django.contrib.auth.models import User
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from clusters import access, holds
+from clusters.access import ClusterPermission
+from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
+from clusters.models import Cluster, Customer, LegalHold
+from metrics import keeping, retention
+from metrics.api import retention_serializers as shapes
+from metrics.kept import customers_kept
+from metrics.limits import complete
+from metrics.models import CustomerRetention, RetentionClass
+from opscenter.core.errors import NotFoundError
+from opscenter.core.queries import StrictQueryView
+
+CUSTOMER_ID = OpenApiParameter(
+    "customer_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The customer."
+)
+CLASS_ID = OpenApiParameter("class_id", OpenApiTypes.INT, OpenApiParameter.PATH)
+CUSTOMER_PATH = r"customers/(?P<customer_id>[0-9a-fA-F-]{36})"
+
+
+class CustomerScopedView(StrictQueryView):
+    """An endpoint of one customer, which is looked up before any handler runs.
+
+    GET is for who sees the customer, the methods in ``keeper_methods`` for administrators.
+    """
+
+    methods: ClassVar[tuple[str, ...]] = ("GET",)
+    keeper_methods: ClassVar[tuple[str, ...]] = ()
+    customer: Customer
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check who calls, then set ``self.customer``.
+
+        Raises:
+            MethodNotAllowed: for a method that has no declared right.
+            NotFoundError: for a customer that the caller does not see.
+            ForbiddenError: for a change by anybody but an administrator.
+        """
+        super().initial(request, *args, **kwargs)
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        if method not in (*self.methods, *self.keeper_methods):
+            raise MethodNotAllowed(method)
+        self.customer = access.get_customer(caller(request), kwargs["customer_id"])
+        if method in self.keeper_methods:
+            access.require_keeper(caller(request))
+
+
+class ClassListView(StrictQueryView, GenericAPIView[Any]):
+    """All retention classes."""
+
+    serializer_class = shapes.ClassSerializer
+    filter_backends = ()
+
+    @extend_schema(
+        operation_id="retention_classes_list",
+        summary="List retention classes by name",
+        responses=shapes.ClassSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Return a page of the classes; for those who see all clusters."""
+        access.require_sees_all(caller(request))
+        rows = [_with_customers(row) for row in RetentionClass.objects.all()]
+        return paged(self, rows, shapes.ClassSerializer)
+
+    @extend_schema(
+        operation_id="retention_classes_create",
+        summary="Add a retention class",
+        description="Administrators only. Nobody has it yet, so that nothing is deleted.",
+        request=shapes.ClassWriteSerializer,
+        responses={201: shapes.ClassSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Make the class."""
+        access.require_keeper(caller(request))
+        sent = _valid(shapes.ClassWriteSerializer(data=request.data))
+        row = keeping.create_class(**sent, actor=caller(request))
+        body = shapes.ClassSerializer(_with_customers(row)).data
+        return Response(body, status=status.HTTP_201_CREATED)
+
+
+class ClassDetailView(StrictQueryView):
+    """One retention class."""
+
+    @extend_schema(
+        operation_id="retention_classes_get",
+        summary="Get a retention class",
+        parameters=[CLASS_ID],
+        responses=shapes.ClassSerializer,
+    )
+    def get(self, request: Request, class_id: str) -> Response:
+        """Return the class; for those who see all clusters."""
+        access.require_sees_all(caller(request))
+        return Response(shapes.ClassSerializer(_with_customers(_class(class_id))).data)
+
+    @extend_schema(
+        operation_id="retention_classes_change",
+        summary="Change a retention class",
+        description="Administrators only. Longer limits hold at once, shorter ones delete after"
+        " 24 hours; `effect` says what, also for a `dry_run`.",
+        parameters=[CLASS_ID],
+        request=shapes.ClassChangeSerializer,
+        responses=shapes.ClassChangedSerializer,
+    )
+    def patch(self, request: Request, class_id: str) -> Response:
+        """Change what is given."""
+        access.require_keeper(caller(request))
+        row = _class(class_id)
+        sent = _valid(shapes.ClassChangeSerializer(data=request.data))
+        dry_run = sent.pop("dry_run")
+        effect = keeping.effect_of_change(
+            row, sent.get("limits"), is_default=sent.get("is_default", False)
+        )
+        if not dry_run:
+            keeping.change_class(row, **sent, actor=caller(request))
+        body = {"retention_class": _with_customers(row), "effect": effect, "saved": not dry_run}
+        return Response(shapes.ClassChangedSerializer(body).data)
+
+    @extend_schema(
+        operation_id="retention_classes_delete",
+        summary="Delete a retention class that nobody has",
+        parameters=[CLASS_ID],
+        responses={204: None},
+    )
+    def delete(self, request: Request, class_id: str) -> Response:
+        """Delete the class; 409 if it is the default or a customer has it."""
+        access.require_keeper(caller(request))
+        keeping.delete_class(_class(class_id), actor=caller(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class CustomerListView(StrictQueryView, GenericAPIView[Any]):
+    """The customers that the caller sees."""
+
+    serializer_class = shapes.CustomerSerializer
+    filter_backends = ()
+
+    @extend_schema(
+        operation_id="customers_list",
+        summary="List customers by name",
+        responses=shapes.CustomerSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Return a page of the visible customers."""
+        rows = customers_kept(access.visible_customers(caller(request)))
+        return paged(self, rows, shapes.CustomerSerializer)
+
+
+class CustomerRetentionView(CustomerScopedView):
+    """How long one customer's data is kept."""
+
+    keeper_methods = ("PATCH",)
+
+    @extend_schema(
+        operation_id="customers_retention",
+        summary="Get how long a customer's data is kept",
+        parameters=[CUSTOMER_ID],
+        responses=shapes.CustomerRetentionSerializer,
+    )
+    def get(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
+        """Return the class, its limits, and the holds that stand."""
+        body = _retention_of(self.customer, caller(request))
+        return Response(shapes.CustomerRetentionSerializer(body).data)
+
+    @extend_schema(
+        operation_id="customers_retention_change",
+        summary="Give a customer another retention class",
+        description="Administrators only. What becomes shorter is deleted after 24 hours; `effect`"
+        " says what, also for a `dry_run`.",
+        parameters=[CUSTOMER_ID],
+        request=shapes.AssignSerializer,
+        responses=shapes.AssignedSerializer,
+    )
+    def patch(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
+        """Choose the class."""
+        sent = _valid(shapes.AssignSerializer(data=request.data))
+        wanted = sent["retention_class_id"]
+        chosen = None if wanted is None else _class(str(wanted))
+        effect = keeping.effect_of_assigning(self.customer, chosen)
+        if not sent["dry_run"]:
+            keeping.assign(self.customer, chosen, actor=caller(request))
+        body = {
+            "retention": _retention_of(self.customer, caller(request)),
+            "effect": effect,
+            "saved": not sent["dry_run"],
+        }
+        return Response(shapes.AssignedSerializer(body).data)
+
+
+class ClusterRetentionView(ClusterScopedView):
+    """How long one cluster's data is kept."""
+
+    @extend_schema(
+        operation_id="clusters_retention",
+        summary="Get how long a cluster's data is kept",
+        parameters=[CLUSTER_ID],
+        responses=shapes.ClusterRetentionSerializer,
+    )
+    def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
+        """Return what is in force, what is wanted, and the holds that stand."""
+        found = retention.retention_of(self.cluster, self.unix_now)
+        body = {
+            "retention_class": found.name,
+            "limits": found.force.limits,
+            "wanted": found.force.wanted,
+            "due_at": found.force.due_at,
+            "legal_holds": _holds(holds.standing(self.cluster), caller(request)),
+        }
+        return Response(shapes.ClusterRetentionSerializer(body).data)
+
+
+class CustomerHoldView(CustomerScopedView):
+    """The legal hold on one customer."""
+
+    methods = ()
+    keeper_methods = ("POST", "DELETE")
+
+    @extend_schema(
+        operation_id="customers_hold_place",
+        summary="Place a legal hold on a customer",
+        description="Administrators only. Nothing of the customer expires or is erased from now"
+        " on.",
+        parameters=[CUSTOMER_ID],
+        request=shapes.HoldWriteSerializer,
+        responses={201: shapes.HoldSerializer},
+    )
+    def post(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
+        """Place the hold."""
+        return _place(request, self.customer)
+
+    @extend_schema(
+        operation_id="customers_hold_lift",
+        summary="Lift the legal hold on a customer",
+        parameters=[CUSTOMER_ID],
+        responses={204: None},
+    )
+    def delete(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
+        """Lift the hold; 404 if none stands."""
+        return _lift(request, LegalHold.objects.filter(customer=self.customer).first())
+
+
+class ClusterHoldView(ClusterScopedView):
+    """The legal hold on one cluster."""
+
+    rights: ClassVar[dict[str, ClusterPermission]] = {
+        "POST": "view_cluster",
+        "DELETE": "view_cluster",
+    }
+
+    @extend_schema(
+        operation_id="clusters_hold_place",
+        summary="Place a legal hold on a cluster",
+        description="Administrators only. Nothing of the cluster expires or is erased from now on.",
+        parameters=[CLUSTER_ID],
+        request=shapes.HoldWriteSerializer,
+        responses={201: shapes.HoldSerializer},
+    )
+    def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
+        """Place the hold."""
+        access.require_keeper(caller(request))
+        return _place(request, self.cluster)
+
+    @extend_schema(
+        operation_id="clusters_hold_lift",
+        summary="Lift the legal hold on a cluster",
+        parameters=[CLUSTER_ID],
+        responses={204: None},
+    )
+    def delete(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
+        """Lift the hold; 404 if none stands on the cluster itself."""
+        access.require_keeper(caller(request))
+        return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
+
+
+def _place(request: Request, target: Customer | Cluster) -> Response:
+    sent = _valid(shapes.HoldWriteSerializer(data=request.data))
+    hold = holds.place(target, reason=sent["reason"], actor=caller(request))
+    body = shapes.HoldSerializer(_holds([hold], caller(request))[0]).data
+    return Response(body, status=status.HTTP_201_CREATED)
+
+
+def _lift(request: Request, hold: LegalHold | None) -> Response:
+    if hold is None:
+        raise NotFoundError("No legal hold stands there.")
+    holds.lift(hold, actor=caller(request))
+    return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _holds(rows: list[LegalHold], user: User) -> list[dict[str, Any]]:
+    """Return holds as the caller may see them: why and by whom is no customer's business."""
+    all_of_it = access.sees_all(user)
+    return [
+        {
+            "on": "customer" if hold.customer else "cluster",
+            "name": str(hold.customer or hold.cluster),
+            "placed_at": hold.placed_at,
+            "placed_by": hold.placed_by if all_of_it else None,
+            "reason": hold.reason if all_of_it else None,
+        }
+        for hold in rows
+    ]
+
+
+def _retention_of(customer: Customer, user: User) -> dict[str, Any]:
+    chosen = retention.class_of(customer.pk)
+    return {
+        "customer_id": customer.pk,
+        "customer": customer.name,
+        "retention_class": chosen,
+        "limits": complete(chosen.limits),
+        "legal_holds": _holds(holds.standing_on(customer), user),
+    }
+
+
+def _with_customers(row: RetentionClass) -> dict[str, Any]:
+    users = CustomerRetention.objects.filter(retention_class=row).order_by("customer__name")
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "is_default": row.is_default,
+        "limits": row.limits,
+        "customers": list(users.values_list("customer__name", flat=True)),
+    }
+
+
+def _class(class_id: str) -> RetentionClass:
+    row = RetentionClass.objects.filter(pk=int(class_id)).first()
+    if row is None:
+        raise NotFoundError("There is no such retention class.")
+    return row
+
+
+def _valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
+    """Return the checked input.
+
+    Raises:
+        ValidationError: naming each field that does not fit.
+    """
+    serializer.is_valid(raise_exception=True)
+    return cast("dict[str, Any]", dict(serializer.validated_data))
