@@ -31,8 +31,9 @@ class Gap:
 class RangeAnswer:
     """One field over time: equally long columns, one entry a bucket that has data.
 
-    ``coverage`` is minutes present per minutes expected, 0..1; the open newest bucket counts what
-    can be there so far. ``start`` and ``end`` are the asked range rounded out to whole buckets.
+    ``samples`` counts the minutes that have data, ``expected`` those that could (of the open
+    newest bucket so far), and ``coverage`` is one per the other, 0..1. ``start`` and ``end`` are
+    the asked range rounded out to whole buckets.
     """
 
     t: list[int]
@@ -40,6 +41,8 @@ class RangeAnswer:
     min: list[int | None]  # None where a source's own rollups gave the mean alone
     max: list[int | None]
     coverage: list[float]
+    samples: list[int]
+    expected: list[int]
     tier: str
     step: int  # seconds; wider than the tier where buckets were merged for the answer
     unit: Unit

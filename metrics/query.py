@@ -7,10 +7,7 @@ what is known stays readable while the cluster is away.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterable, Sequence
 
 from clusters.models import Cluster
 from metrics import coverage as strip
@@ -25,60 +22,37 @@ from metrics.answers import (
     SeriesList,
     SeriesNow,
 )
-from metrics.catalog import FIELD_NAMES, Kind, Unit, field_of
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.comparison import OFFSETS, Comparison, compared
+from metrics.reading import (
+    STREAM,
+    MetricsUnavailableError,
+    check_field,
+    check_range,
+    elapsed,
+    reads_store,
+)
 from metrics.retention import retention_of
 from metrics.rollups import rebucket
-from metrics.selection import MAX_POINTS, coverages, select
+from metrics.selection import MAX_POINTS, expected_minutes, select
 from metrics.stores import get_store
-from metrics.stores.base import Columns, LastRow, Position, SeriesKey, StoreError, Window
-from opscenter.core.errors import InvalidInputError, OpsCenterError
+from metrics.stores.base import Columns, LastRow, Position, SeriesKey, Window
+from metrics.toplist import TopAnswer, TopEntry, top
+from opscenter.core.errors import InvalidInputError
 
 __all__ = [
-    "STREAM", "FoundSeries", "Gap", "HeatAnswer", "HeatRow", "MetricsUnavailableError",
-    "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList", "SeriesNow", "Window",
-    "cluster_now", "coverage", "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods",
-    "position", "range_query", "search_pods", "windows",
+    "OFFSETS", "STREAM", "Comparison", "FoundSeries", "Gap", "HeatAnswer", "HeatRow",
+    "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList",
+    "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare", "coverage",
+    "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods", "position", "range_query",
+    "search_pods", "top", "windows",
 ]  # fmt: skip
-
-STREAM = "agent"
-FRESH_SECONDS = 300
-"""Data younger than this is up to date: what is missing since then is not a gap yet."""
 
 GONE_SECONDS = 86_400
 """What is gone stays in the lists for a day."""
 
-_LONGEST_RANGE = 10 * 366 * 86_400
-_LATEST = 2**40
 
-log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class MetricsUnavailableError(OpsCenterError):
-    """The metric store cannot be read; the log says why."""
-
-    code = "metrics_unavailable"
-    http_status = 503
-
-
-def _reads_store(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn a store's error, which names files, into one that any user may read."""
-
-    @wraps(function)
-    def translated(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except StoreError as exc:
-            log.error("metric store: %s", exc)
-            msg = "The metric store cannot be read at the moment; Ops Center's log says why."
-            raise MetricsUnavailableError(msg) from exc
-
-    return translated
-
-
-@_reads_store
+@reads_store
 def range_query(
     cluster: Cluster,
     key: SeriesKey,
@@ -107,7 +81,8 @@ def range_query(
         InvalidInputError: an empty or absurd range, or an unknown field.
         MetricsUnavailableError: the store cannot be read.
     """
-    unit = _check(key.kind, field, start, end)
+    unit = check_field(key.kind, field)
+    check_range(start, end)
     store = get_store()
     chosen = select(
         start, end, points=points, now=now, kept=retention_of(cluster, now).kept(key.kind)
@@ -115,15 +90,16 @@ def range_query(
     columns = store.read(cluster.id, key, field, chosen.tier, chosen.start, chosen.end)
     columns = rebucket(columns, chosen.step)
     head = store.position(cluster.id, STREAM).head
-    until = _elapsed(head, now)
+    born = store.first_seen(cluster.id, key)
+    expected = expected_minutes(columns, chosen.step, born=born, until=elapsed(head, now))
     return RangeAnswer(
         t=columns.t,
         mean=[total / n for total, n in zip(columns.total, columns.n, strict=True)],
         min=columns.low,
         max=columns.high,
-        coverage=coverages(
-            columns, chosen.step, born=store.first_seen(cluster.id, key), until=until
-        ),
+        coverage=[min(1.0, n / m) for n, m in zip(columns.n, expected, strict=True)],
+        samples=columns.n,
+        expected=expected,
         tier=chosen.tier,
         step=chosen.step,
         unit=unit,
@@ -134,14 +110,37 @@ def range_query(
     )
 
 
-@_reads_store
+def compare(
+    cluster: Cluster,
+    key: SeriesKey,
+    field: str,
+    answer: RangeAnswer,
+    offset: int,
+    points: int = MAX_POINTS,
+    *,
+    now: int,
+) -> Comparison:
+    """Return the same range ``offset`` seconds earlier beside an answer of :func:`range_query`.
+
+    The former range may come from a wider tier, where the finer one is no longer kept.
+
+    Raises:
+        InvalidInputError: the former range lies before 1970.
+        MetricsUnavailableError: the store cannot be read.
+    """
+    start, end = answer.start - offset, answer.end - offset
+    former = range_query(cluster, key, field, start, end, points, now=now)
+    return compared(answer, former, offset)
+
+
+@reads_store
 def cluster_now(cluster: Cluster) -> SeriesNow | None:
     """Return the cluster's own newest minute, summed over its nodes; None before the first."""
     last = get_store().last_one(cluster.id, SeriesKey("cluster", "", ""))
     return None if last is None else _now(last, last.ts)
 
 
-@_reads_store
+@reads_store
 def nodes(cluster: Cluster, now: int) -> SeriesList:
     """Return the nodes by name, with those that went within a day before the newest data.
 
@@ -155,7 +154,7 @@ def nodes(cluster: Cluster, now: int) -> SeriesList:
     return SeriesList(_as_of(newest), len(items), tuple(items))
 
 
-@_reads_store
+@reads_store
 def filesystems(cluster: Cluster, now: int, node: str | None = None) -> SeriesList:
     """Return the present filesystems, of one node or all, the fullest first."""
     del now
@@ -166,7 +165,7 @@ def filesystems(cluster: Cluster, now: int, node: str | None = None) -> SeriesLi
     return SeriesList(_as_of(newest), len(items), tuple(items))
 
 
-@_reads_store
+@reads_store
 def pods(
     cluster: Cluster,
     now: int,
@@ -210,7 +209,7 @@ def pods(
     return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in shown))
 
 
-@_reads_store
+@reads_store
 def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
     """Return the pods that went within a day before the newest data, the last to go first.
 
@@ -229,19 +228,19 @@ def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
     return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in rows))
 
 
-@_reads_store
+@reads_store
 def node(cluster: Cluster, name: str) -> SeriesDetail | None:
     """Return one node, present or gone; None if it was never seen."""
     return _detail(cluster, SeriesKey("node", "", name))
 
 
-@_reads_store
+@reads_store
 def pod(cluster: Cluster, ns: str, name: str) -> SeriesDetail | None:
     """Return one pod, present or gone; None if it was never seen or is forgotten."""
     return _detail(cluster, SeriesKey("pod", ns, name))
 
 
-@_reads_store
+@reads_store
 def search_pods(
     clusters: Iterable[Cluster],
     text: str,
@@ -277,7 +276,7 @@ def search_pods(
     return [FoundSeries(by_id[cluster], _now(row, newest[cluster])) for cluster, row in found]
 
 
-@_reads_store
+@reads_store
 def heat(
     cluster: Cluster,
     kind: Kind,
@@ -294,7 +293,8 @@ def heat(
         InvalidInputError: an empty or absurd range, or an unknown field.
         MetricsUnavailableError: the store cannot be read.
     """
-    unit = _check(kind, field, start, end)
+    unit = check_field(kind, field)
+    check_range(start, end)
     chosen = select(start, end, points=cells, now=now, kept=retention_of(cluster, now).kept(kind))
     grid = tuple(range(chosen.start, chosen.end, chosen.step))
     found = get_store().read_many(cluster.id, kind, field, chosen.tier, chosen.start, chosen.end)
@@ -303,19 +303,19 @@ def heat(
     return HeatAnswer(grid, chosen.step, chosen.tier, unit, chosen.start, chosen.end, tuple(rows))
 
 
-@_reads_store
+@reads_store
 def windows(cluster: Cluster, start: int, end: int, states: Sequence[str] = ()) -> list[Window]:
     """Return the ledger's lines that overlap the range, ascending; of ``states`` if given."""
     return get_store().windows(cluster.id, STREAM, start, end, states=states)
 
 
-@_reads_store
+@reads_store
 def position(cluster: Cluster) -> Position:
     """Return how far the cluster's data is contiguous, and how far it reaches."""
     return get_store().position(cluster.id, STREAM)
 
 
-@_reads_store
+@reads_store
 def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segment, ...]:
     """Return what became of every moment of the range, for the coverage strip.
 
@@ -327,31 +327,9 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
     return strip.segments(lines, start, min(end, now), head=head)
 
 
-def _check(kind: Kind, field: str, start: int, end: int) -> Unit:
-    """Return the field's unit; refuse what cannot be answered."""
-    try:
-        unit = field_of(kind, field).unit
-    except KeyError as exc:
-        msg = f"field: {kind} has no field {field!r}"
-        raise InvalidInputError(msg) from exc
-    if start >= end:
-        msg = "end: the range is empty; end must be after start"
-        raise InvalidInputError(msg)
-    if start < 0 or end > _LATEST or end - start > _LONGEST_RANGE:
-        msg = "start: the range is longer than ten years or outside of time"
-        raise InvalidInputError(msg)
-    return unit
-
-
-def _elapsed(head: int | None, now: int) -> int:
-    """Return the end of the data that can be there: the head if it is fresh, else now."""
-    now -= now % 60
-    return head if head is not None and 0 <= now - head <= FRESH_SECONDS else now
-
-
 def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:
     lines = get_store().windows(cluster.id, STREAM, start, end, states=("gap", "lost"))
-    return strip.gaps(lines, start, min(end, now), head=head, until=_elapsed(head, now))
+    return strip.gaps(lines, start, min(end, now), head=head, until=elapsed(head, now))
 
 
 def _newest(cluster: Cluster) -> int:

@@ -66,6 +66,28 @@ def retention_of(cluster: Cluster, now: int | None = None) -> Retention:
     return Retention(chosen.name, advance(stored_force(row), wanted, now), now)
 
 
+def retentions_of(clusters: Iterable[Cluster], now: int) -> dict[UUID, Retention]:
+    """Return the retention of many clusters, by cluster; three queries.
+
+    Args:
+        clusters: whose.
+        now: Unix time.
+    """
+    customers = {cluster.pk: cluster.customer_id for cluster in clusters}
+    default = default_class()
+    by_customer = {
+        row.customer_id: row.retention_class
+        for row in CustomerRetention.objects.select_related("retention_class")
+    }
+    rows = ClusterRetention.objects.in_bulk(list(customers))
+    found = {}
+    for pk, customer in customers.items():
+        chosen = by_customer.get(customer, default) if customer else default
+        force = advance(stored_force(rows.get(pk)), complete(chosen.limits), now)
+        found[pk] = Retention(chosen.name, force, now)
+    return found
+
+
 def class_of(customer_id: UUID | None) -> RetentionClass:
     """Return the class of a customer, the default one for none. 1-2 queries."""
     if customer_id is not None:

@@ -68,8 +68,8 @@ def _aligned(tier: str, step: int, start: int, end: int) -> Selection:
     return Selection(tier, step, bucket_start(start, step), bucket_start(end + step - 1, step))
 
 
-def coverages(columns: Columns, step: int, *, born: int | None, until: int) -> list[float]:
-    """Return each bucket's minutes present per minutes expected, 0..1.
+def expected_minutes(columns: Columns, step: int, *, born: int | None, until: int) -> list[int]:
+    """Return how many minutes each bucket could have, at least the one that it is there for.
 
     Args:
         columns: buckets of ``step`` seconds.
@@ -78,8 +78,7 @@ def coverages(columns: Columns, step: int, *, born: int | None, until: int) -> l
         until: end of what can be there; the open bucket is expected up to here.
     """
     found = []
-    for t, n in zip(columns.t, columns.n, strict=True):
+    for t in columns.t:
         since = max(t, born) if born is not None else t
-        expected = max(1, (min(t + step, until) - since) // 60)
-        found.append(min(1.0, n / expected))
+        found.append(max(1, (min(t + step, until) - since) // 60))
     return found

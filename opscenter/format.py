@@ -111,8 +111,3 @@ def _scaled(amount: float, base: int, units: tuple[str, ...]) -> str:
     if unit == units[0] or abs(value) >= 100:
         return f"{value:,.0f} {unit}"
     return f"{value:.1f} {unit}"
-
-
-def csv_cell(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula: an apostrophe in front where needed."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -11,12 +11,18 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from metrics.catalog import FIELD_NAMES, Kind
+from metrics.comparison import OFFSETS
 from metrics.query import SeriesKey
+from metrics.toplist import By
 from opscenter.core.api import whole_number
 
 KINDS: tuple[Kind, ...] = tuple(FIELD_NAMES)
 WINDOW_STATES = ("done", "gap", "lost")
 MAX_POINTS = 1440
+MAX_TOP = 500
+FORMATS = ("json", "csv")
+TOP_KINDS: tuple[Kind, ...] = ("pod", "node", "filesystem", "cluster")
+TOP_BY: tuple[By, ...] = ("mean", "max")
 _FIELDS = sorted({field for names in FIELD_NAMES.values() for field in names})
 _LATEST = 2**40
 _NAME_LENGTH = 300
@@ -44,6 +50,32 @@ RANGE_PARAMETERS = [
         {"type": "integer", "minimum": 2, "maximum": MAX_POINTS, "default": MAX_POINTS},
         description="At most so many buckets; the finest tier that fits is taken.",
     ),
+]
+FORMAT = OpenApiParameter(
+    "format", str, enum=FORMATS, default="json", description="csv: the same as a file."
+)
+COMPARE = OpenApiParameter(
+    "compare",
+    str,
+    enum=tuple(OFFSETS),
+    description="Beside the range the same one a day, a week or four weeks earlier.",
+)
+RANGE_PARAMETERS += [COMPARE, FORMAT]
+TOP_PARAMETERS = [
+    OpenApiParameter("kind", str, enum=TOP_KINDS, default="pod"),
+    OpenApiParameter("field", str, enum=_FIELDS, default="cpu_mc"),
+    OpenApiParameter(
+        "by", str, enum=TOP_BY, default="mean", description="The mean, or the highest sample."
+    ),
+    START,
+    END,
+    OpenApiParameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": 20},
+        description="At most so many entries.",
+    ),
+    OpenApiParameter("q", _NAME, description="A part of the namespace or the name."),
+    FORMAT,
 ]
 POD_PARAMETERS = [
     OpenApiParameter("q", _NAME, description="A part of the namespace, the name or the node."),
@@ -75,6 +107,49 @@ class RangeQuery:
     start: int
     end: int
     points: int
+    compare: int | None
+    """How much earlier the range beside it lies, in seconds; None for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopQuery:
+    """A top list, as asked."""
+
+    kind: Kind
+    field: str
+    by: By
+    start: int
+    end: int
+    limit: int
+    search: str
+
+
+def top_query_of(request: Request, now: int) -> TopQuery:
+    """Read the parameters of a top list; the last hour if no time is given.
+
+    Raises:
+        ValidationError: naming the parameter that does not fit.
+    """
+    kind = cast("Kind", choice(request, "kind", TOP_KINDS, "pod"))
+    start, end = time_range(request, now, 3600)
+    return TopQuery(
+        kind=kind,
+        field=choice(request, "field", FIELD_NAMES[kind], "cpu_mc"),
+        by=cast("By", choice(request, "by", TOP_BY, "mean")),
+        start=start,
+        end=end,
+        limit=whole_number(request, "limit", 20, low=1, high=MAX_TOP),
+        search=text(request, "q").strip(),
+    )
+
+
+def wants_csv(request: Request) -> bool:
+    """Return whether the answer is wanted as a file.
+
+    Raises:
+        ValidationError: for another format.
+    """
+    return choice(request, "format", FORMATS, "json") == "csv"
 
 
 def range_query_of(request: Request, now: int) -> RangeQuery:
@@ -96,6 +171,9 @@ def range_query_of(request: Request, now: int) -> RangeQuery:
         start=start,
         end=end,
         points=whole_number(request, "points", MAX_POINTS, low=2, high=MAX_POINTS),
+        compare=OFFSETS[choice(request, "compare", tuple(OFFSETS))]
+        if "compare" in request.query_params
+        else None,
     )
 
 

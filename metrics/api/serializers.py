@@ -55,16 +55,12 @@ class GapSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-class RangeSerializer(serializers.Serializer[Any]):
+class ColumnsSerializer(serializers.Serializer[Any]):
     """One field over time, as columns of the same length: one entry a bucket that has data.
 
     All times are Unix seconds, UTC. A bucket covers ``[t, t + step)``.
     """
 
-    kind = serializers.ChoiceField(choices=KINDS)
-    ns = serializers.CharField()
-    name = serializers.CharField()
-    field = serializers.CharField()
     unit = serializers.CharField(help_text="Of mean, min and max.")
     tier = serializers.CharField(help_text="1m, 10m or 1h: what the answer was made from.")
     step = serializers.IntegerField(help_text="Width of a bucket in seconds.")
@@ -83,7 +79,82 @@ class RangeSerializer(serializers.Serializer[Any]):
     coverage = serializers.ListField(
         child=serializers.FloatField(), help_text="Minutes present per minutes expected, 0..1."
     )
+    samples = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Minutes that have data, of each bucket."
+    )
+    expected = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Minutes that could have data so far."
+    )
     gaps = GapSerializer(many=True)
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    """How the mean differs from the former one, over the moments that both ranges have data of."""
+
+    mean = serializers.FloatField(allow_null=True)
+    former_mean = serializers.FloatField(allow_null=True)
+    ratio = serializers.FloatField(
+        allow_null=True, help_text="0.1: a tenth more. Null without data, or if it was 0."
+    )
+    share = serializers.FloatField(help_text="The share of the range that was compared, 0..1.")
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """The same range earlier, with its own times: add `offset` to lay it over the later one.
+
+    Its tier may be wider, where finer buckets are no longer kept.
+    """
+
+    offset = serializers.IntegerField(help_text="In seconds.")
+    former = ColumnsSerializer()
+    change = ChangeSerializer()
+
+
+class RangeSerializer(ColumnsSerializer):
+    """One field of one series over time, and what it was before, if that was asked."""
+
+    kind = serializers.ChoiceField(choices=KINDS)
+    ns = serializers.CharField()
+    name = serializers.CharField()
+    field = serializers.CharField()
+    comparison = ComparisonSerializer(allow_null=True)
+
+
+class TopEntrySerializer(serializers.Serializer[Any]):
+    """One series of a top list, over the whole range."""
+
+    cluster_id = serializers.UUIDField(source="cluster.pk")
+    cluster_name = serializers.CharField(source="cluster.name")
+    ns = serializers.CharField(source="key.ns")
+    name = serializers.CharField(source="key.name")
+    node = serializers.CharField(help_text="The node that a pod was last seen on, else empty.")
+    mean = serializers.FloatField()
+    max = serializers.IntegerField(allow_null=True, help_text="Null where only means are known.")
+    samples = serializers.IntegerField(source="minutes", help_text="Minutes that have data.")
+    expected = serializers.IntegerField(
+        help_text="Minutes that could, since the series' first one."
+    )
+
+
+class TopSerializer(serializers.Serializer[Any]):
+    """The largest series, the largest first."""
+
+    kind = serializers.ChoiceField(choices=KINDS)
+    field = serializers.CharField()
+    unit = serializers.CharField(help_text="Of mean and max.")
+    by = serializers.CharField()
+    start = serializers.IntegerField(
+        help_text="The asked range in Unix seconds, rounded out to whole buckets."
+    )
+    end = serializers.IntegerField()
+    tiers = serializers.ListField(
+        child=serializers.CharField(), help_text="What was read, by the clusters' retention."
+    )
+    as_of = serializers.IntegerField(
+        allow_null=True, help_text="End of the newest data; null before the first."
+    )
+    clusters = serializers.IntegerField(help_text="How many were looked at.")
+    entries = TopEntrySerializer(many=True)
 
 
 class WindowSerializer(serializers.Serializer[Any]):

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, ClassVar
+from uuid import UUID
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clusters.api.base import CLUSTER_ID, ClusterScopedView, paged
+from clusters import access, audit
+from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
+from clusters.models import Cluster
 from metrics import query as numbers
 from metrics.api import parameters
+from metrics.api.csvfiles import range_csv, top_csv
 from metrics.api.pages import SeriesPagination, units_of
-from metrics.api.serializers import RangeSerializer, SeriesSerializer, WindowSerializer
+from metrics.api.serializers import (
+    RangeSerializer,
+    SeriesSerializer,
+    TopSerializer,
+    WindowSerializer,
+)
 from metrics.catalog import FIELD_NAMES, Kind
-from metrics.query import SeriesList
+from metrics.query import RangeAnswer, SeriesList
+from opscenter.core.queries import StrictQueryView
 
 _DAY = 86_400
 
@@ -106,10 +119,11 @@ class RangeView(ClusterScopedView):
         operation_id="range_get",
         summary="Get one field over time",
         parameters=[CLUSTER_ID, *parameters.RANGE_PARAMETERS],
-        responses=RangeSerializer,
+        responses={(200, "application/json"): RangeSerializer, (200, "text/csv"): str},
     )
-    def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, cluster_id: str) -> HttpResponseBase:  # noqa: ARG002
         """Return columns; a series that does not exist has empty ones."""
+        as_csv = parameters.wants_csv(request)
         asked = parameters.range_query_of(request, self.unix_now)
         answer = numbers.range_query(
             self.cluster,
@@ -120,8 +134,83 @@ class RangeView(ClusterScopedView):
             asked.points,
             now=self.unix_now,
         )
+        comparison = self._compare(asked, answer)
+        if as_csv:
+            _record_export(self.request, self.cluster.pk, _said(asked))
+            return range_csv(self.cluster, asked.key, asked.field, answer, comparison)
         body = {"kind": asked.key.kind, "ns": asked.key.ns, "name": asked.key.name}
-        return Response({**body, "field": asked.field, **asdict(answer)})
+        beside = None if comparison is None else asdict(comparison)
+        return Response({**body, "field": asked.field, **asdict(answer), "comparison": beside})
+
+    def _compare(
+        self, asked: parameters.RangeQuery, answer: RangeAnswer
+    ) -> numbers.Comparison | None:
+        if asked.compare is None:
+            return None
+        if answer.start < asked.compare:
+            raise ValidationError({"compare": ["The former range lies before 1970."]})
+        return numbers.compare(
+            self.cluster, asked.key, asked.field, answer, asked.compare, asked.points,
+            now=self.unix_now,
+        )  # fmt: skip
+
+
+class ClusterTopView(ClusterScopedView):
+    """The largest series of one cluster."""
+
+    query_parameters = parameters.TOP_PARAMETERS
+
+    @extend_schema(
+        operation_id="cluster_top",
+        summary="List a cluster's largest series over a range",
+        parameters=[CLUSTER_ID, *parameters.TOP_PARAMETERS],
+        responses={(200, "application/json"): TopSerializer, (200, "text/csv"): str},
+    )
+    def get(self, request: Request, cluster_id: str) -> HttpResponseBase:  # noqa: ARG002
+        """Return the list, the largest first."""
+        return _top(request, [self.cluster], self.unix_now, self.cluster.pk)
+
+
+class FleetTopView(StrictQueryView):
+    """The largest series of all clusters that the caller sees."""
+
+    query_parameters = parameters.TOP_PARAMETERS
+
+    @extend_schema(
+        operation_id="top",
+        summary="List the largest series of all clusters over a range",
+        parameters=parameters.TOP_PARAMETERS,
+        responses={(200, "application/json"): TopSerializer, (200, "text/csv"): str},
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """Return the list, the largest first."""
+        visible = access.visible_clusters(caller(request)).select_related("customer")
+        return _top(request, list(visible), int(datetime.now(UTC).timestamp()), None)
+
+
+def _top(
+    request: Request, clusters: list[Cluster], now: int, cluster_id: UUID | None
+) -> HttpResponseBase:
+    as_csv = parameters.wants_csv(request)
+    asked = parameters.top_query_of(request, now)
+    answer = numbers.top(
+        clusters, asked.kind, asked.field, asked.start, asked.end, now=now, by=asked.by,
+        limit=asked.limit, search=asked.search,
+    )  # fmt: skip
+    if as_csv:
+        _record_export(request, cluster_id, asdict(asked))
+        return top_csv(answer)
+    return Response(TopSerializer(answer).data)
+
+
+def _said(asked: parameters.RangeQuery) -> dict[str, Any]:
+    """Return a range as the audit log keeps it."""
+    return {**asdict(asked), "key": asked.key._asdict()}
+
+
+def _record_export(request: Request, cluster_id: UUID | None, asked: dict[str, Any]) -> None:
+    """Note in the audit log who took numbers away."""
+    audit.record("data.export", actor=caller(request), cluster_id=cluster_id, detail=asked)
 
 
 class WindowListView(ClusterScopedView, GenericAPIView[Any]):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from heapq import nlargest
 
 from clusters.models import Cluster
-from metrics.catalog import TIERS
+from metrics.catalog import TIERS, Kind
 from metrics.prometheus_api.deadline import Deadline
 from metrics.prometheus_api.errors import TooMuchError
 from metrics.prometheus_api.inventory import Found, find
 from metrics.prometheus_api.language import Aggregate, Expression, Number, Selector
 from metrics.prometheus_api.names import Metric
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
-from metrics.retention import retention_of
+from metrics.retention import retentions_of
 from metrics.stores import get_store
 from metrics.stores.base import Columns, SeriesKey
 
@@ -57,7 +57,7 @@ class Evaluation:
 
     def _select(self, selector: Selector) -> list[Row]:
         grid = self.grid.moved(selector.offset_ms)
-        reader = _Reader(grid, self.now, self.deadline)
+        reader = _Reader(self.clusters, grid, self.now, self.deadline)
         since, _ = grid.reach(TIERS["1h"])
         for found in find(self.clusters, selector.matches, since=since, deadline=self.deadline):
             reader.read(found)
@@ -81,17 +81,19 @@ class Evaluation:
 class _Reader:
     """Reads series onto a grid."""
 
-    def __init__(self, grid: Grid, now: int, deadline: Deadline) -> None:
+    def __init__(
+        self, clusters: Iterable[Cluster], grid: Grid, now: int, deadline: Deadline
+    ) -> None:
         self.rows: list[Row] = []
         self._grid = grid
         self._now = now
         self._deadline = deadline
-        self._kept: dict[object, dict[str, int]] = {}
+        self._retentions = retentions_of(clusters, now)
         self._samples = 0
 
     def read(self, found: Found) -> None:
         """Read what was found in one cluster."""
-        tier = self._tier(found.cluster)
+        tier = self._tier(found.cluster, found.kind)
         width = TIERS[tier]
         start, end = self._grid.reach(width)
         self._samples += len(found.things) * len(found.metrics) * max(1, (end - start) // width)
@@ -121,10 +123,8 @@ class _Reader:
             if any(value is not None for value in values):
                 self.rows.append(Row({"__name__": metric.name, **thing.labels}, values))
 
-    def _tier(self, cluster: Cluster) -> str:
-        kept = self._kept.get(cluster.customer_id)
-        if kept is None:
-            kept = self._kept[cluster.customer_id] = dict(retention_of(cluster).seconds)
+    def _tier(self, cluster: Cluster, kind: Kind) -> str:
+        kept = self._retentions[cluster.pk].kept(kind)
         return choose_tier(self._grid, now=self._now, kept=kept)
 
 

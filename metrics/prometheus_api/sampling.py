@@ -104,7 +104,7 @@ def _extremes(columns: Columns, width: int, grid: Grid, statistic: Statistic) ->
         for at in _moments(t, width, grid):
             before = found[at]
             if value is None:
-                unknown.add(at)  # type: ignore[unreachable] # low and high may be None once coarse values are stored
+                unknown.add(at)
             elif before is None or grid.instant:
                 found[at] = value
             else:

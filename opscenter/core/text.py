@@ -11,3 +11,8 @@ def one_line(text: str, limit: int) -> str:
     """
     clean = "".join(char if char.isprintable() else " " for char in text[: 4 * limit])
     return " ".join(clean.split())[:limit].rstrip()
+
+
+def csv_cell(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula: an apostrophe in front where needed."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -20,7 +20,8 @@ from clusters.models import Cluster
 from metrics import query
 from metrics.catalog import Kind
 from metrics.charts import POINTS, Column, Panel, columns, figure, panel_of, reason_text
-from opscenter.format import by_unit, csv_cell
+from opscenter.core.text import csv_cell
+from opscenter.format import by_unit
 from opscenter.views.base import page
 from opscenter.views.ranges import LENGTHS, read_range
 

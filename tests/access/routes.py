@@ -187,6 +187,15 @@ ROUTES: dict[str, list[Expect]] = {
         act("PATCH", f"{API}retention-classes/999/", (401, 403, 403, 403), {}),
         act("DELETE", f"{API}retention-classes/999/", (401, 403, 403, 403)),
     ],
+    "api/v1/^clusters/{id}/top/?$": [
+        get(f"{C}/top", 401, 404, 200, 200),
+        get(f"{C}/top?format=csv", 401, 404, 200, 200),
+        get(f"{C}/top?field=no-such", 401, 404, 400, 400),
+    ],
+    "api/v1/^top/?$": [
+        get(f"{API}top", 401, 200, 200, 200),
+        get(f"{API}top?kind=node&format=csv", 401, 200, 200, 200),
+    ],
     "api/v1/^clusters/{id}/sessions/?$": [get(f"{C}/sessions/", 401, 404, 200, 200)],
 }
 

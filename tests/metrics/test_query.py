@@ -285,3 +285,21 @@ def test_a_broken_store_is_told_without_naming_files(cluster, settings, caplog):
     assert str(settings.METRICS_SQLITE_PATH) not in str(caught.value)
     assert str(settings.METRICS_SQLITE_PATH) in caplog.text
     close_stores()
+
+
+def test_a_range_says_how_many_minutes_it_has_and_could_have(cluster):
+    write(cluster, minutes(NODE, T0, 65, cpu_mc=1)[::2], head=T0 + 3900)
+    answer = query.range_query(cluster, NODE, "cpu_mc", T0, T0 + 7200, 2, now=T0 + 3990)
+    assert (answer.samples, answer.expected, answer.coverage) == ([30, 3], [60, 5], [0.5, 0.6])
+
+
+def test_a_range_is_compared_with_the_week_before_in_whatever_is_kept(cluster):
+    week = 7 * DAY
+    now = T0 + week + 7200
+    write(cluster, minutes(NODE, T0, 30, cpu_mc=100), head=now)
+    write(cluster, minutes(NODE, T0 + week, 60, cpu_mc=150), head=now)
+    answer = query.range_query(cluster, NODE, "cpu_mc", T0 + week, T0 + week + 3600, now=now)
+    found = query.compare(cluster, NODE, "cpu_mc", answer, week, now=now)
+    assert (answer.tier, found.former.tier, found.offset) == ("1m", "10m", week)
+    assert (found.former.start, found.former.t) == (T0, [T0, T0 + 600, T0 + 1200])
+    assert (found.change.ratio, found.change.share) == (0.5, 0.5)

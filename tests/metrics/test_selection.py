@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.catalog import TIERS
-from metrics.selection import MAX_POINTS, Selection, coverages, select
+from metrics.selection import MAX_POINTS, Selection, expected_minutes, select
 from metrics.stores.base import Columns
 
 DAY = 86_400
@@ -63,5 +63,5 @@ def test_an_empty_range_is_refused():
 
 def test_coverage_counts_elapsed_minutes_of_a_living_series_only():
     columns = Columns([0, 600, 1200], [5, 10, 3], [1] * 3, [1] * 3, [1] * 3)
-    assert coverages(columns, 600, born=None, until=1500) == [0.5, 1.0, 0.6]
-    assert coverages(columns, 600, born=300, until=1380) == [1.0, 1.0, 1.0]
+    assert expected_minutes(columns, 600, born=None, until=1500) == [10, 10, 5]
+    assert expected_minutes(columns, 600, born=300, until=1380) == [5, 10, 3]

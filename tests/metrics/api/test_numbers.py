@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime
+from io import StringIO
 
 import pytest
 import time_machine
 from rest_framework.test import APIClient
 
+from clusters.models import AuditEvent
 from metrics.catalog import FIELD_NAMES
 from metrics.query import STREAM
 from metrics.stores import get_store
@@ -158,3 +161,72 @@ def test_a_list_of_numbers_costs_four_queries(api, path, django_assert_num_queri
     api(path)
     with django_assert_num_queries(4):  # the token, its user's others, the role, the cluster
         assert api(path).status_code == 200
+
+
+def test_a_range_comes_with_the_former_one_if_asked(api, store, cluster):
+    rows = [row(NODE, T0 - 86_400 + 60 * m, cpu_mc=50) for m in range(5)]
+    store.write(cluster.pk, STREAM, Batch(rows=rows, head=T0))
+    path = f"range?kind=node&name=n1&field=cpu_mc&start={T0}&end={T0 + 600}"
+    assert api(path).json()["comparison"] is None
+    found = api(f"{path}&compare=day").json()["comparison"]
+    assert found["offset"] == 86_400
+    assert found["former"]["t"] == [T0 - 86_400 + 60 * m for m in range(5)]
+    assert found["change"] == {
+        "mean": 102, "former_mean": 50, "ratio": 1.04, "share": 5 / 9,
+    }  # fmt: skip
+    assert api(f"{path}&compare=year").status_code == 400
+    early = api("range?kind=node&name=n1&field=cpu_mc&start=60&end=120&compare=day")
+    assert list(early.json()["error"]["fields"]) == ["compare"]
+
+
+def test_a_range_is_a_csv_file_that_no_spreadsheet_takes_for_formulas(api, store, cluster):
+    evil = SeriesKey("pod", "=1+1", "@evil")
+    store.write(cluster.pk, STREAM, Batch(rows=[row(evil, T0 + 60, cpu_mc=3)]))
+    answer = api(f"range?kind=pod&ns=%3D1%2B1&name=@evil&field=cpu_mc&start={T0}&end={T0 + 600}"
+                 "&format=csv&compare=week")  # fmt: skip
+    assert answer["Content-Type"].startswith("text/csv")
+    assert "attachment" in answer["Content-Disposition"]
+    lines = list(csv.DictReader(StringIO(answer.content.decode())))
+    assert [(line["range"], line["tier"], line["unix_s"]) for line in lines] == [
+        ("asked", "1m", str(T0 + 60)), ("asked", "1m", str(T0 + 300)),
+    ]  # fmt: skip
+    assert (lines[0]["namespace"], lines[0]["name"], lines[0]["mean"]) == ("'=1+1", "'@evil", "3")
+    assert (lines[0]["samples"], lines[0]["expected"], lines[0]["unit"]) == ("1", "1", "millicores")
+    assert "tunnel_down" in lines[1]["note"]
+    assert lines[1]["mean"] == ""
+    assert AuditEvent.objects.filter(action="data.export", cluster_id=cluster.pk).count() == 1
+
+
+def test_the_largest_pods_of_a_cluster_and_of_all_that_is_seen(
+    api, viewer, cluster, foreign_cluster, store
+):
+    body = api(f"top?start={T0}&end={T0 + 600}&limit=2").json()
+    assert [(e["ns"], e["name"], e["mean"]) for e in body["entries"]] == [
+        ("default", "web-1", 7), ("web", "web-2", 2),
+    ]  # fmt: skip
+    assert (body["unit"], body["by"], body["tiers"], body["clusters"]) == (
+        "millicores", "mean", ["1m"], 1,
+    )  # fmt: skip
+    store.write(foreign_cluster.pk, STREAM, Batch(rows=[row(POD, T0 + 540, cpu_mc=999)]))
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {api_token(viewer, name='2')}")
+    fleet = client.get(f"/api/v1/top?start={T0}&end={T0 + 600}&limit=2").json()
+    assert fleet == body
+    nodes = client.get(f"/api/v1/top?kind=node&by=max&start={T0}&end={T0 + 600}").json()
+    assert [(e["name"], e["max"], e["samples"], e["expected"]) for e in nodes["entries"]] == [
+        ("n1", 109, 9, 10)
+    ]  # fmt: skip
+    file = client.get(f"/api/v1/top?start={T0}&end={T0 + 600}&format=csv")
+    (first, *_) = csv.DictReader(StringIO(file.content.decode()))
+    assert (first["rank"], first["name"], first["mean"], first["customer"]) == (
+        "1", "web-1", "7", "Northwind",
+    )  # fmt: skip
+    for query in (
+        "limit=0",
+        "limit=501",
+        "by=median",
+        "field=load1_m",
+        "format=xml",
+        "start=9&end=8",
+    ):
+        assert client.get(f"/api/v1/top?{query}").status_code == 400

@@ -13,6 +13,7 @@ import time_machine
 from rest_framework.test import APIClient
 
 from metrics import query
+from metrics.catalog import CATALOG, TIERS
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.prometheus_api import evaluation, inventory
 from metrics.query import STREAM
@@ -289,7 +290,9 @@ def test_tokens_come_as_bearer_token_or_password(world, viewer):
 
 @pytest.mark.django_db(transaction=True)
 def test_promtool_reads_the_same_numbers(live_server, viewer, world):
-    longest = RetentionClass.objects.create(name="Long", days_1m=36_500, days_1h=36_500)
+    longest = RetentionClass(name="Long")
+    longest.limits = {kind: dict.fromkeys(TIERS, 3660) for kind in CATALOG}
+    longest.save()
     CustomerRetention.objects.create(customer=world.customer, retention_class=longest)
     promtool = shutil.which("promtool")
     assert promtool, "promtool is missing: install Debian's prometheus package"

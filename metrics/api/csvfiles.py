@@ -1,0 +1,104 @@
+"""Answers as CSV: one line a bucket or an entry, what it is in columns of its own.
+
+No cell can be read as a formula by a spreadsheet. Answers are bounded (1,440 buckets, 500 entries),
+so that a file is made whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+
+from django.http import HttpResponse
+from django.utils.text import slugify
+
+from clusters.models import Cluster
+from metrics.answers import RangeAnswer
+from metrics.comparison import Comparison
+from metrics.stores.base import SeriesKey
+from metrics.toplist import TopAnswer
+from opscenter.core.text import csv_cell
+
+CONTENT_TYPE = "text/csv; charset=utf-8"
+
+Number = float | None
+
+
+def csv_response(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
+    """Return a file to be saved as ``name``, each text made harmless; None is an empty cell."""
+    out = StringIO()
+    writer = csv.writer(out)
+    writer.writerow(head)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    file = slugify(name)[:100] or "export"
+    return HttpResponse(
+        out.getvalue(),
+        content_type=CONTENT_TYPE,
+        headers={"Content-Disposition": f'attachment; filename="{file}.csv"'},
+    )
+
+
+def range_csv(
+    cluster: Cluster,
+    key: SeriesKey,
+    field: str,
+    answer: RangeAnswer,
+    comparison: Comparison | None = None,
+) -> HttpResponse:
+    """Return a range: a line a bucket, and a line a gap, which says why in ``note``.
+
+    The former range of a comparison follows below, with its own times, tier and ``range`` "former".
+    """
+    head = ["cluster", "kind", "namespace", "name", "field", "unit", "range", "tier", "step_s",
+            "time_utc", "unix_s", "mean", "min", "max", "samples", "expected", "coverage",
+            "note"]  # fmt: skip
+    who = (cluster.name, key.kind, key.ns, key.name, field, answer.unit)
+    parts = [("asked", answer)] + ([("former", comparison.former)] if comparison else [])
+    rows = ((*who, name, *row) for name, part in parts for row in _range_rows(part))
+    return csv_response(f"{cluster.name} {key.ns} {key.name} {field}", head, rows)
+
+
+def top_csv(answer: TopAnswer) -> HttpResponse:
+    """Return a top list, the largest first."""
+    head = ["rank", "cluster", "customer", "kind", "namespace", "name", "node", "field", "unit",
+            "mean", "max", "samples", "expected", "start_utc", "end_utc"]  # fmt: skip
+    span = utc(answer.start), utc(answer.end)
+    rows = (
+        (
+            rank, entry.cluster.name, entry.cluster.customer.name if entry.cluster.customer else "",
+            answer.kind, entry.key.ns, entry.key.name, entry.node, answer.field, answer.unit,
+            entry.mean, entry.max, entry.minutes, entry.expected, *span,
+        )
+        for rank, entry in enumerate(answer.entries, 1)
+    )  # fmt: skip
+    return csv_response(f"top {answer.kind} {answer.field}", head, rows)
+
+
+def utc(seconds: int) -> str:
+    """Return a moment as ISO 8601."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
+    rows: list[tuple[int, int, tuple[object, ...]]] = [
+        (gap.start, 0, (None,) * 6 + (f"no data until {utc(gap.end)}: {gap.reason or gap.state}",))
+        for gap in answer.gaps
+    ]
+    columns = (answer.mean, answer.min, answer.max, answer.samples, answer.expected,
+               answer.coverage)  # fmt: skip
+    for t, *cells in zip(answer.t, *columns, strict=True):
+        rows.append((t, 1, (*cells, "")))
+    rows.sort(key=lambda row: row[:2])
+    for at, _, values in rows:
+        yield (answer.tier, answer.step, utc(at), at, *values)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return csv_cell(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,81 @@
+"""What all reads of the numbers share: what may be asked, and the store's errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from metrics.catalog import Kind, Unit, field_of
+from metrics.stores.base import StoreError
+from opscenter.core.errors import InvalidInputError, OpsCenterError
+
+STREAM = "agent"
+"""What the ledger calls a cluster's metrics, whichever source they come from."""
+
+FRESH_SECONDS = 300
+"""Data younger than this is up to date: what is missing since then is not a gap yet."""
+
+_LONGEST_RANGE = 10 * 366 * 86_400
+_LATEST = 2**40
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class MetricsUnavailableError(OpsCenterError):
+    """The metric store cannot be read; the log says why."""
+
+    code = "metrics_unavailable"
+    http_status = 503
+
+
+def reads_store(function: Callable[P, T]) -> Callable[P, T]:
+    """Turn a store's error, which names files, into one that any user may read."""
+
+    @wraps(function)
+    def translated(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except StoreError as exc:
+            log.error("metric store: %s", exc)
+            msg = "The metric store cannot be read at the moment; Ops Center's log says why."
+            raise MetricsUnavailableError(msg) from exc
+
+    return translated
+
+
+def check_field(kind: Kind, field: str) -> Unit:
+    """Return the unit of a field.
+
+    Raises:
+        InvalidInputError: the kind has no such field.
+    """
+    try:
+        return field_of(kind, field).unit
+    except KeyError as exc:
+        msg = f"field: {kind} has no field {field!r}"
+        raise InvalidInputError(msg) from exc
+
+
+def check_range(start: int, end: int) -> None:
+    """Refuse a range that is empty or absurd.
+
+    Raises:
+        InvalidInputError: naming the end that does not fit.
+    """
+    if start >= end:
+        msg = "end: the range is empty; end must be after start"
+        raise InvalidInputError(msg)
+    if start < 0 or end > _LATEST or end - start > _LONGEST_RANGE:
+        msg = "start: the range is longer than ten years or outside of time"
+        raise InvalidInputError(msg)
+
+
+def elapsed(head: int | None, now: int) -> int:
+    """Return the end of the data that can be there: the head if it is fresh, else now."""
+    now -= now % 60
+    return head if head is not None and 0 <= now - head <= FRESH_SECONDS else now

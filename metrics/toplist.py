@@ -1,0 +1,173 @@
+"""The largest series of one cluster or of many, over any range."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from clusters.models import Cluster
+from metrics.catalog import TIERS, Kind, Unit
+from metrics.reading import STREAM, check_field, check_range, elapsed, reads_store
+from metrics.retention import retentions_of
+from metrics.rollups import bucket_start
+from metrics.stores import get_store
+from metrics.stores.base import SeriesKey, TopRow
+
+By = Literal["mean", "max"]
+
+LEAST_BUCKETS = 12
+"""A range is answered from the widest buckets of which it has at least so many: its ends are
+rounded out to whole ones, by a twelfth of it at the most."""
+
+_ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopEntry:
+    """One series of a top list, over the whole range.
+
+    ``minutes`` have data, of ``expected`` (since the series' first one); ``max`` is None where only
+    means are known.
+    """
+
+    cluster: Cluster
+    key: SeriesKey
+    mean: float
+    max: int | None
+    minutes: int
+    expected: int
+    node: str  # of a pod, where it was last seen; "" for others
+    attrs: Mapping[str, str]
+    as_of: int | None  # end of its newest minute
+
+    @property
+    def coverage(self) -> float:
+        """Return minutes present per minutes expected, 0..1."""
+        return min(1.0, self.minutes / self.expected) if self.expected else 0.0
+
+    def value(self, by: By) -> float:
+        """Return what the list is ordered by."""
+        return self.mean if by == "mean" else self.max or 0
+
+
+@dataclass(frozen=True, slots=True)
+class TopAnswer:
+    """The largest series, the largest first.
+
+    ``start`` and ``end`` are the asked range rounded out to whole buckets of the widest tier that
+    was read; ``tiers`` are those that were, by cluster's retention. ``clusters`` were looked at.
+    """
+
+    kind: Kind
+    field: str
+    unit: Unit
+    by: By
+    start: int
+    end: int
+    tiers: tuple[str, ...]
+    as_of: int | None  # end of the newest data of all these clusters
+    clusters: int
+    entries: tuple[TopEntry, ...]
+
+
+@reads_store
+def top(  # noqa: PLR0913 - a query's parameters
+    clusters: Iterable[Cluster],
+    kind: Kind,
+    field: str,
+    start: int,
+    end: int,
+    *,
+    now: int,
+    by: By = "mean",
+    limit: int = 20,
+    search: str = "",
+) -> TopAnswer:
+    """Return the series with the largest field over a range.
+
+    Args:
+        clusters: visible to the asker; nothing else is looked at.
+        kind: which kind of series.
+        field: of :data:`metrics.catalog.CATALOG`.
+        start: Unix time, included.
+        end: Unix time, excluded.
+        now: Unix time.
+        by: the mean over the minutes that have data, or the highest sample.
+        limit: at most so many.
+        search: a part of the namespace or name, in any case; "" for all.
+
+    Raises:
+        InvalidInputError: an empty or absurd range, or an unknown field.
+        MetricsUnavailableError: the store cannot be read.
+    """
+    unit = check_field(kind, field)
+    check_range(start, end)
+    by_id = {cluster.pk: cluster for cluster in clusters}
+    store = get_store()
+    rows: list[TopRow] = []
+    spans: dict[UUID, tuple[int, int]] = {}
+    by_tier = _by_tier(by_id.values(), kind, start, end, now)
+    for tier, ids in by_tier.items():
+        width = TIERS[tier]
+        span = bucket_start(start, width), bucket_start(end + width - 1, width)
+        spans |= dict.fromkeys(ids, span)
+        wanted = _ALL if search else limit
+        found = store.top(ids, kind, field, tier, *span, limit=wanted, by=by)
+        rows += [row for row in found if _fits(row.key, search)]
+    rows = heapq.nsmallest(limit, rows, key=lambda row: _rank(row, by))
+    heads = {cluster: store.position(cluster, STREAM).head for cluster in by_id}
+    entries = tuple(
+        _entry(by_id[row.cluster], row, spans[row.cluster], elapsed(heads[row.cluster], now))
+        for row in rows
+    )
+    return TopAnswer(
+        kind, field, unit, by,
+        min((low for low, _ in spans.values()), default=start),
+        max((high for _, high in spans.values()), default=end),
+        tuple(tier for tier in TIERS if tier in by_tier),
+        max((head for head in heads.values() if head is not None), default=None),
+        len(by_id), entries,
+    )  # fmt: skip
+
+
+def choose_tier(start: int, end: int, *, now: int, kept: Mapping[str, int]) -> str:
+    """Return the tier that a list over the range is made from."""
+    held = [tier for tier in TIERS if start >= now - kept[tier]]
+    if not held:
+        return max(TIERS, key=lambda tier: kept[tier])
+    fitting = [tier for tier in held if (end - start) // TIERS[tier] >= LEAST_BUCKETS]
+    return fitting[-1] if fitting else held[0]
+
+
+def _by_tier(
+    clusters: Iterable[Cluster], kind: Kind, start: int, end: int, now: int
+) -> dict[str, list[UUID]]:
+    """Return the clusters by the tier that answers for them; three queries."""
+    found: dict[str, list[UUID]] = {}
+    for pk, retention in retentions_of(clusters, now).items():
+        tier = choose_tier(start, end, now=now, kept=retention.kept(kind))
+        found.setdefault(tier, []).append(pk)
+    return found
+
+
+def _fits(key: SeriesKey, search: str) -> bool:
+    return not search or search.lower() in f"{key.ns}/{key.name}".lower()
+
+
+def _rank(row: TopRow, by: By) -> tuple[float, str, str, UUID]:
+    worth = row.total / row.n if by == "mean" else row.high or 0
+    return (-worth, row.key.ns, row.key.name, row.cluster)
+
+
+def _entry(cluster: Cluster, row: TopRow, span: tuple[int, int], until: int) -> TopEntry:
+    store = get_store()
+    last = store.last_one(cluster.pk, row.key)
+    born = store.first_seen(cluster.pk, row.key) or 0
+    expected = (min(span[1], until) - max(span[0], born)) // 60
+    return TopEntry(
+        cluster, row.key, row.total / row.n, row.high, row.n, max(expected, row.n),
+        last.node if last else "", last.attrs if last else {}, last.ts + 60 if last else None,
+    )  # fmt: skip
