@@ -1,0 +1,362 @@
+"""What an InfluxDB 1.x answers: checked, and told apart by statement. Pure.
+
+Everything in an answer is hostile until checked. One bad thing refuses the whole answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from operator import le
+from typing import Any
+
+from metrics.sources.influx_queries import Series
+from metrics.sources.influx_rows import (
+    MAX_SERIES,
+    MINUTE,
+    Table,
+    Tags,
+    codes_of,
+    integers,
+    minute_cells,
+    sampled_cells,
+    storable,
+    summed,
+)
+from metrics.sources.names import clean_text
+from opscenter.core.errors import BadResponseError, Problem, ServiceUnavailableError
+from opscenter.core.text import one_line
+
+NOT_EXECUTED = "not executed"
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_REFUSALS: tuple[tuple[str, Problem], ...] = (
+    ("database not found", "database_missing"),
+    ("retention policy not found", "not_found"),
+    ("not authorized", "forbidden"),
+    ("limit exceeded", "too_large"),  # max-select-series, max-select-point, max-select-buckets
+)
+_UNAVAILABLE = ("timeout", "interrupted", "max-concurrent-queries", "engine is closed")
+_TEXT = ({str}, {str, type(None)}, {type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """One policy of a database, as the server says.
+
+    Attributes:
+        name: of the policy.
+        seconds: for how long it keeps values; None for ever.
+        default: whether it is the database's own.
+    """
+
+    name: str
+    seconds: int | None
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What was asked for, to check an answer's times by.
+
+    Attributes:
+        start: of what the values describe, Unix seconds.
+        end: exclusive.
+        grouped: whether series are named once, or with every point.
+    """
+
+    start: int
+    end: int
+    grouped: bool
+
+
+def results_of(raw: object, count: int) -> list[Any]:
+    """Return the parts of an answer, one a statement, in order.
+
+    Args:
+        raw: the parsed JSON.
+        count: how many statements were sent.
+
+    Raises:
+        BadResponseError: it is no answer of InfluxDB; a statement was refused, or cut by a limit
+            of the server (``too_large``), or its part is missing (``cut_off``).
+        ServiceUnavailableError: the server could not do it now.
+    """
+    answer = _object(raw, "the answer")
+    results = _list(answer.get("results"), "results")
+    for position, result in enumerate(results):
+        part = _object(result, f"results[{position}]")
+        if part.get("statement_id", position) != position:
+            msg = f"results[{position}] is of statement {part.get('statement_id')!r}"
+            raise BadResponseError(msg, problem="bad_value")
+        if "error" in part:
+            raise refusal(part["error"])
+        if part.get("partial") or any(
+            _object(series, "series").get("partial") for series in _series(part)
+        ):
+            msg = "the server cuts answers of this length (max-row-limit)"
+            raise BadResponseError(msg, problem="too_large")
+    if "error" in answer:
+        raise refusal(answer["error"])
+    if len(results) != count:
+        msg = f"{len(results)} results for {count} statements: the answer is not whole"
+        raise BadResponseError(msg, problem="cut_off")
+    return results
+
+
+def refusal(text: object) -> BadResponseError | ServiceUnavailableError:
+    """Return the error for what the server says of a statement, which comes with status 200."""
+    said = one_line(text if type(text) is str else "an error without words", 300)
+    msg = f"InfluxDB refused the query: {said}"
+    for words, problem in _REFUSALS:
+        if words in said:
+            return BadResponseError(msg, problem=problem)
+    if any(words in said for words in _UNAVAILABLE):
+        return ServiceUnavailableError(msg)
+    return BadResponseError(msg, problem="query_refused")
+
+
+def read_policies(result: object) -> list[RetentionPolicy]:
+    """Return what ``SHOW RETENTION POLICIES`` says.
+
+    Raises:
+        BadResponseError: it says something else.
+    """
+    policies = []
+    for series in _series(_object(result, "the policies")):
+        columns = _list(_object(series, "the policies").get("columns"), "columns")
+        for row in _list(series.get("values", []), "values"):
+            entry = dict(zip(columns, _list(row, "a policy"), strict=False))
+            name, text = entry.get("name"), entry.get("duration")
+            if type(name) is not str or type(text) is not str:
+                msg = "a retention policy without a name or a duration"
+                raise BadResponseError(msg, problem="bad_value")
+            policies.append(RetentionPolicy(name, _seconds(text), entry.get("default") is True))
+    return policies
+
+
+def read_edge(result: object) -> int | None:
+    """Return the time of a statement's only point; None if there is none.
+
+    Raises:
+        BadResponseError: it is no time.
+    """
+    for series in _series(_object(result, "the edge")):
+        for row in _list(_object(series, "the edge").get("values"), "values"):
+            moment = _list(row, "a point")[0]
+            if type(moment) is not int or not 0 <= moment < 1 << 40:
+                msg = f"{str(moment)[:40]!r} is no time in Unix seconds"
+                raise BadResponseError(msg, problem="bad_value")
+            return moment
+    return None
+
+
+def read_names(result: object) -> set[str]:
+    """Return what ``SHOW MEASUREMENTS`` lists.
+
+    Raises:
+        BadResponseError: it lists something else.
+    """
+    names: set[str] = set()
+    for series in _series(_object(result, "the measurements")):
+        for row in _list(_object(series, "the measurements").get("values"), "values"):
+            names.update(name for name in _list(row, "a measurement") if type(name) is str)
+    return names
+
+
+def read_version(result: object) -> str:
+    """Return the version that ``SHOW DIAGNOSTICS`` names; "" if it names none.
+
+    Raises:
+        BadResponseError: it is no table.
+    """
+    for series in _series(_object(result, "the diagnostics")):
+        part = _object(series, "the diagnostics")
+        if part.get("name") == "build":
+            columns = _list(part.get("columns"), "columns")
+            for row in _list(part.get("values"), "values"):
+                version = dict(zip(columns, _list(row, "a row"), strict=False)).get("Version", "")
+                return clean_text(version, "the version", 60)
+    return ""
+
+
+@dataclass(slots=True)
+class Points:
+    """The points of one statement, checked: equally long columns."""
+
+    times: list[int]
+    tags: list[Tags]
+    values: list[list[Any]]
+    """One list a column that was asked for."""
+
+
+def read_points(
+    result: object, series: Series, columns: Sequence[str], span: Span, where: str
+) -> Points:
+    """Return the points of one statement.
+
+    Args:
+        result: the statement's part of the answer.
+        series: what was asked for.
+        columns: InfluxDB's fields that were asked for.
+        span: of time that was asked for.
+        where: names the measurement in errors.
+
+    Raises:
+        BadResponseError: a series comes twice, times are not in order or not what was asked for,
+            a name is no text, or the part is of another shape.
+    """
+    points = Points([], [], [[] for _ in columns])
+    found = _series(_object(result, where))
+    if len(found) > (MAX_SERIES if span.grouped else 1):
+        problem: Problem = "too_many_series" if span.grouped else "duplicate_series"
+        msg = f"{where}: {len(found)} series in one answer"
+        raise BadResponseError(msg, problem=problem)
+    expected = ["time", *columns] if span.grouped else ["time", *columns, *series.tags]
+    seen: set[Tags] = set()
+    for part in found:
+        read = _read_series(_object(part, where), expected, where)
+        times, values = read[0], read[1 : 1 + len(columns)]
+        if span.grouped:
+            tags = _tags(part, series, where)
+            if tags in seen:
+                msg = f"{where}: the series {one_line(repr(tags), 120)} comes twice"
+                raise BadResponseError(msg, problem="duplicate_series")
+            seen.add(tags)
+            points.tags += repeat(tags, len(times))
+        else:
+            points.tags += _tag_columns(read[1 + len(columns) :], where)
+        points.times += times
+        for column, more in zip(points.values, values, strict=True):
+            column.extend(more)
+    return points
+
+
+def put_points(points: Points, series: Series, span: Span, table: Table, where: str) -> None:
+    """Put minutes into the table of their kind.
+
+    Args:
+        points: of one statement.
+        series: what was asked for.
+        span: of time that was asked for.
+        table: of the kind.
+        where: names the measurement in errors.
+
+    Raises:
+        BadResponseError: a value is no number, or one series has a time twice.
+    """
+    times = points.times
+    numbers = _numbers(points.tags, series, table)
+    ends = bool(series.type)
+    aligned = not any(time % MINUTE for time in set(times))
+    if aligned and ends:
+        minutes = [time - MINUTE for time in times]
+    elif ends:
+        minutes = [(time - 1) // MINUTE * MINUTE for time in times]
+    else:
+        minutes = [time - time % MINUTE for time in times]
+    check_span(minutes, span, where)
+    codes = codes_of(minutes, numbers)
+    if series.kind == "pod" and series.merge == "one":
+        hosts = (tags[2] or "" for tags in points.tags)
+        table.hosts.update(zip(codes, hosts, strict=True))
+    whole = integers(points.values[0], where, series.scale)
+    codes, whole = storable(table, codes, whole)
+    if series.merge == "sum":
+        sums = summed(codes, whole)
+        codes, cells = list(sums), minute_cells(list(sums.values()))
+    elif series.merge == "samples" or not aligned:
+        exact = codes_of(times, numbers)
+        if series.merge == "one" and len(set(exact)) < len(exact):
+            raise table.twice(exact, where)
+        merged = sampled_cells(codes, whole)
+        codes, cells = list(merged), merged.values()
+    else:
+        cells = minute_cells(whole)
+    table.put(series.field, codes, cells, where)
+
+
+def _numbers(tags: Sequence[Tags], series: Series, table: Table) -> list[int]:
+    """Return the number of each point's series; Telegraf's nodes go by the first tag there is."""
+    if series.type:
+        return list(map(table.numbers.__getitem__, tags))
+    return [table.numbers[(first or second,)] for first, second in tags]
+
+
+def check_span(starts: Sequence[int], span: Span, where: str) -> None:
+    """Check that times lie in what was asked for.
+
+    Raises:
+        BadResponseError: one does not.
+    """
+    if starts and not span.start <= min(starts) <= max(starts) < span.end:
+        strange = min(starts) if min(starts) < span.start else max(starts)
+        msg = f"{where}: {strange} is outside what was asked for, {span.start}..{span.end}"
+        raise BadResponseError(msg, problem="bad_value")
+
+
+def _read_series(part: dict[str, Any], expected: list[str], where: str) -> list[list[Any]]:
+    """Return the columns of one series; times are checked to ascend."""
+    if part.get("columns") != expected:
+        msg = f"{where}: columns {str(part.get('columns'))[:100]} where {expected} were asked for"
+        raise BadResponseError(msg, problem="bad_value")
+    rows = _list(part.get("values"), f"{where}: values")
+    if not rows:
+        return [[] for _ in expected]
+    if set(map(type, rows)) != {list} or set(map(len, rows)) != {len(expected)}:
+        msg = f"{where}: a point that has not {len(expected)} values"
+        raise BadResponseError(msg, problem="bad_value")
+    columns = list(map(list, zip(*rows, strict=True)))
+    times = columns[0]
+    if set(map(type, times)) != {int}:
+        msg = f"{where}: a time is no whole number of seconds"
+        raise BadResponseError(msg, problem="bad_value")
+    if not all(map(le, times, times[1:])):
+        msg = f"{where}: the points are not in order of time"
+        raise BadResponseError(msg, problem="unsorted")
+    return columns
+
+
+def _tags(part: dict[str, Any], series: Series, where: str) -> Tags:
+    named = _object(part.get("tags"), f"{where}: tags")
+    tags = tuple(map(named.get, series.tags))
+    if set(map(type, tags)) not in _TEXT:
+        msg = f"{where}: a name that is no text"
+        raise BadResponseError(msg, problem="bad_name")
+    return tags
+
+
+def _tag_columns(columns: list[list[Any]], where: str) -> Iterable[Tags]:
+    if any(column and set(map(type, column)) not in _TEXT for column in columns):
+        msg = f"{where}: a name that is no text"
+        raise BadResponseError(msg, problem="bad_name")
+    return zip(*columns, strict=True)
+
+
+def _series(part: dict[str, Any]) -> list[Any]:
+    return _list(part.get("series", []), "series")
+
+
+def _seconds(duration: str) -> int | None:
+    """Return a duration of Go ("672h0m0s") in seconds; None for 0, which is for ever."""
+    found = _DURATION.fullmatch(duration)
+    if found is None or not duration:
+        msg = f"{duration[:40]!r} is no duration"
+        raise BadResponseError(msg, problem="bad_value")
+    hours, minutes, seconds = found.groups(default="0")
+    return 3600 * int(hours) + 60 * int(minutes) + int(float(seconds)) or None
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        msg = f"{where}: not an object"
+        raise BadResponseError(msg, problem="bad_value")
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if type(value) is not list:
+        msg = f"{where}: not a list"
+        raise BadResponseError(msg, problem="bad_value")
+    return value

@@ -1,0 +1,105 @@
+"""Statements to an InfluxDB 1.x and their answers, one round trip at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metrics.sources.base import HttpClient, Resolution
+from metrics.sources.influx_answers import (
+    NOT_EXECUTED,
+    RetentionPolicy,
+    read_edge,
+    read_policies,
+    results_of,
+)
+from metrics.sources.influx_queries import RAW, ROLLUPS, Policy, edge, identifier
+from metrics.sources.influx_rows import MINUTE
+from metrics.turns import Turn
+from opscenter.core.errors import BadResponseError
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A policy with data in it, and where its data begins."""
+
+    policy: Policy
+    begins: int
+
+
+class Asking:
+    """Sends statements and takes the answers apart."""
+
+    def __init__(
+        self, client: HttpClient, database: str, turn: Turn, budget_seconds: float
+    ) -> None:
+        self._client, self._turn = client, turn
+        self.database = database
+        self.policies: list[RetentionPolicy] = []
+        self._clock = asyncio.get_running_loop().time
+        self._stop_at = self._clock() + budget_seconds
+
+    @property
+    def late(self) -> bool:
+        """Whether the budget has gone."""
+        return self._clock() >= self._stop_at
+
+    def clock(self, now: float) -> float:
+        """Return the server's time by its last answer; ``now`` if it did not say."""
+        # The header has whole seconds, cut off: half of one is missing on average.
+        said = self._client.server_date
+        return now if said is None else said + 0.5
+
+    async def ask(self, statements: Sequence[str]) -> list[object]:
+        """Return each statement's part of the answer.
+
+        Raises:
+            ClusterError: the server did not answer acceptably.
+        """
+        self._turn.give_back()
+        form = {"db": self.database, "epoch": "s", "q": ";".join(statements)}
+        raw = await self._client.post_form_json("/query", form, before_parsing=self._turn.take)
+        try:
+            return results_of(raw, len(statements))
+        except BadResponseError as exc:
+            position = _not_executed(raw)
+            if position is None or len(statements) == 1 or position >= len(statements):
+                raise
+            # The server says so of a statement that failed with others behind it (1.6.7); by
+            # itself it says why.
+            await self.ask([statements[position]])
+            raise exc from None
+
+    async def held(self) -> list[Held]:
+        """Return the policies with data in them, finest first, and where each begins."""
+        results = await self.ask([f"SHOW RETENTION POLICIES ON {identifier(self.database)}"])
+        self.policies = read_policies(results[0])
+        names = {policy.name for policy in self.policies}
+        policies = [RAW, *(policy for policy in ROLLUPS if policy.name in names)]
+        edges = await self.ask([edge(self.database, one, newest=False) for one in policies])
+        found = []
+        for policy, result in zip(policies, edges, strict=True):
+            begins = read_edge(result)
+            if begins is not None:
+                begins -= MINUTE if policy is RAW else 0
+                found.append(Held(policy, begins - begins % policy.step))
+        return found
+
+
+def _not_executed(raw: object) -> int | None:
+    results = raw.get("results") if isinstance(raw, dict) else None
+    for position, result in enumerate(results if isinstance(results, list) else ()):
+        if isinstance(result, dict) and result.get("error") == NOT_EXECUTED:
+            return position
+    return None
+
+
+def resolutions_of(policies: Sequence[RetentionPolicy]) -> Sequence[Resolution]:
+    """Return what a server's policies keep, finest first; () if none is the database's own."""
+    reach = {policy.name: policy.seconds for policy in policies}
+    raw = next((policy for policy in policies if policy.default), None)
+    if raw is None:
+        return ()
+    rollups = (Resolution(p.step, reach[p.name], p.tier) for p in ROLLUPS if p.name in reach)
+    return (Resolution(MINUTE, raw.seconds, "1m"), *rollups)

@@ -1,0 +1,113 @@
+"""Roll-ups that a source keeps itself, as buckets of our wider tiers. Pure.
+
+Gravity's continuous queries keep means and highest values, never the lowest. A value of 5 minutes
+stands for 5 minutes, two of them make a bucket of 10; a value of an hour stands for 60. Of
+``filesystem/usage`` they keep the highest value only. It stands for the mean as well, for what a
+disk holds changes little within 5 minutes, and a chart that is a little high beats none; over an
+hour the same holds less well, so that the answer's notes say it.
+
+The roll-ups go by Heapster's times, which are the ends of minutes, so that a bucket of theirs
+begins one minute before its label; that minute is not corrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from metrics.catalog import TIERS
+from metrics.rollups import LARGEST
+from metrics.sources.influx_answers import Points, Span, check_span
+from metrics.sources.influx_queries import Policy, Series
+from metrics.sources.influx_rows import (
+    MASK,
+    MINUTE,
+    NAMELESS,
+    SHIFT,
+    Table,
+    codes_of,
+    integers,
+    summed,
+)
+from metrics.stores.base import Cell
+
+
+def put_rollups(
+    points: Points, series: Series, policy: Policy, span: Span, table: Table, where: str
+) -> None:
+    """Put a policy's values into the table of their kind, each at its own start.
+
+    Args:
+        points: of one statement: the mean and the highest, or the highest alone.
+        series: what was asked for.
+        policy: that keeps the values.
+        span: of time that was asked for.
+        table: of the kind.
+        where: names the measurement in errors.
+
+    Raises:
+        BadResponseError: a value is no number, or one series has a time twice.
+    """
+    check_span(points.times, span, where)
+    n = policy.step // MINUTE
+    starts = (time - time % policy.step for time in points.times)
+    codes = codes_of(starts, map(table.numbers.__getitem__, points.tags))
+    if codes and min(codes) < 0:
+        table.ignored += codes.count(NAMELESS)
+    highest = _present(codes, points.values[-1])
+    highs = dict(zip(highest[0], integers(highest[1], where), strict=True))
+    if len(points.values) == 1:
+        if series.merge == "sum":
+            highs = summed(highest[0], integers(highest[1], where))
+        _check_once(highest[0], highs, series, table, where)
+        totals = {code: n * high for code, high in highs.items()}
+    else:
+        means = _present(codes, points.values[0])
+        totals = dict(zip(means[0], integers(means[1], where, n), strict=True))
+        _check_once(means[0], totals, series, table, where)
+        _check_once(highest[0], highs, series, table, where)
+        totals |= {code: n * high for code, high in highs.items() if code not in totals}
+    cells = {
+        code: Cell(n, total, None, highs.get(code))
+        for code, total in totals.items()
+        if -n * LARGEST <= total <= n * LARGEST
+        and abs(highs.get(code, 0)) <= LARGEST
+    }  # fmt: skip
+    table.ignored += len(totals) - len(cells)
+    table.put(series.field, list(cells), cells.values(), where)
+
+
+def widen(table: Table, tier: str) -> None:
+    """Merge what lies in the same bucket of a tier."""
+    width = TIERS[tier]
+    for column in table.fields.values():
+        merged: dict[int, Cell] = {}
+        for code, cell in column.items():
+            start = code >> SHIFT
+            place = (start - start % width) << SHIFT | code & MASK
+            old = merged.get(place)
+            merged[place] = cell if old is None else _both(old, cell)
+        column.clear()
+        column.update(merged)
+
+
+def _both(one: Cell, other: Cell) -> Cell:
+    """Merge one field over two times; the highest is not known if it is not of both."""
+    high = None if one.high is None or other.high is None else max(one.high, other.high)
+    return Cell(one.n + other.n, one.total + other.total, one.low, high)
+
+
+def _present(codes: Iterable[int], values: list[object]) -> tuple[list[int], list[object]]:
+    """Return codes and values without those that are null or of no series."""
+    kept = [
+        (code, value)
+        for code, value in zip(codes, values, strict=True)
+        if value is not None and code >= 0
+    ]
+    return [code for code, _ in kept], [value for _, value in kept]
+
+
+def _check_once(
+    codes: list[int], column: dict[int, int], series: Series, table: Table, where: str
+) -> None:
+    if series.merge == "one" and len(column) != len(codes):
+        raise table.twice(codes, where)

@@ -1,0 +1,122 @@
+"""What an InfluxDB 1.x has, for the form that adds it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from metrics.catalog import CATALOG, Kind
+from metrics.sources.base import FieldProbe, Probe
+from metrics.sources.influx_answers import (
+    RetentionPolicy,
+    read_edge,
+    read_names,
+    read_version,
+)
+from metrics.sources.influx_asking import Asking, Held
+from metrics.sources.influx_fetch import Fetch
+from metrics.sources.influx_queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge, identifier
+from metrics.sources.influx_rows import MINUTE
+from metrics.stores.base import MinuteRow
+from opscenter.core.errors import BadResponseError
+
+PROBED_MINUTES = 5
+_OLD_SECONDS = 600
+_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
+_WHERE = {(series.kind, series.field): series for series in (*MINUTES, *SAMPLES)}
+_FROM_OTHERS = {
+    "fs_used": "summed over filesystems, of which there are none",
+    "fs_cap": "summed over filesystems, of which there are none",
+    "inodes_total": "summed over filesystems, of which there are none",
+    "inodes_free": "summed over filesystems, of which there are none",
+    "pods": "counted from pods, of which there are none",
+    "etcd_fsync_us": "Gravity's InfluxDB does not have it: add etcd itself as a source",
+    "etcd_leader_changes": "Gravity's InfluxDB does not have it: add etcd itself as a source",
+}
+
+
+async def probe(asking: Asking, now: float) -> Probe:
+    """Return what the server has: its policies, and the newest minutes that it holds.
+
+    Raises:
+        ClusterError: it does not answer, refuses, or lacks the database.
+    """
+    held = await asking.held()
+    version = await _version(asking)
+    database = identifier(asking.database)
+    names = read_names((await asking.ask([f"SHOW MEASUREMENTS ON {database}"]))[0])
+    newest = read_edge((await asking.ask([edge(asking.database, RAW, newest=True)]))[0])
+    rows: Sequence[MinuteRow] = ()
+    if newest is not None:
+        # The newest minute may be half written, so that the ones before it are looked at.
+        end = newest // MINUTE * MINUTE - MINUTE
+        answer = await Fetch(asking, end - PROBED_MINUTES * MINUTE, end, now).minutes(held)
+        rows = answer.rows
+    keys = {row.key for row in rows}
+    return Probe(
+        product="InfluxDB",
+        version=version,
+        oldest=min((one.begins for one in held), default=None),
+        newest=newest,
+        series={kind: sum(1 for key in keys if key.kind == kind) for kind in _KINDS},
+        fields=_fields(rows, names),
+        notes=_notes(asking.policies, held, newest, asking.clock(now)),
+    )
+
+
+async def _version(asking: Asking) -> str:
+    """Return the server's version; "" to a user who is no administrator."""
+    try:
+        return read_version((await asking.ask(["SHOW DIAGNOSTICS"]))[0])
+    except BadResponseError as exc:
+        if exc.problem != "forbidden":
+            raise
+        return ""
+
+
+def _fields(rows: Sequence[MinuteRow], names: Collection[str]) -> list[FieldProbe]:
+    probes = []
+    for kind in _KINDS:
+        of_kind = [row for row in rows if row.key.kind == kind]
+        for position, field in enumerate(CATALOG[kind]):
+            having = {row.key for row in of_kind if row.cells[position] is not None}
+            why = "" if having else _why(kind, field.name, names)
+            probes.append(FieldProbe(kind, field.name, len(having), why))
+    return probes
+
+
+def _why(kind: Kind, field: str, names: Collection[str]) -> str:
+    """Return why no series of a kind has a field."""
+    series = _WHERE.get((kind, field))
+    if series is None:
+        return _FROM_OTHERS[field]
+    writer = "Heapster" if series.type else "Telegraf"
+    if series.measurement not in names:
+        return f"{writer} does not write {series.measurement!r} into this database"
+    if not series.type:
+        return f"{series.measurement!r} has no {series.column!r} of a node that Heapster knows"
+    return f"{series.measurement!r} has no points of type {series.type!r} in the newest minutes"
+
+
+def _notes(
+    policies: Sequence[RetentionPolicy], held: Sequence[Held], newest: int | None, clock: float
+) -> list[str]:
+    notes = []
+    begins = {one.policy.name: one.begins for one in held}
+    for policy in policies:
+        name = "" if policy.default else policy.name
+        if policy.default or any(policy.name == one.name for one in ROLLUPS):
+            since = f"data since {_text(begins[name])}" if name in begins else "no data"
+        else:
+            since = "not used"
+        kept = "for ever" if policy.seconds is None else f"{policy.seconds // 3600} h"
+        notes.append(f"retention policy {policy.name!r} keeps {kept}: {since}")
+    if newest is None:
+        notes.append("Heapster has written nothing of nodes into this database")
+    elif newest < clock - _OLD_SECONDS:
+        notes.append(f"the newest data is of {_text(newest)}: Heapster does not write any more")
+    return notes
+
+
+def _text(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,270 @@
+"""Points of time series databases, put together to rows of the catalogue. Pure.
+
+Databases answer by field: one list of points a field. Rows go by minute and series. A point's
+place is coded in one integer, its minute and the number of its series, so that fields are put
+together by loops that run in C.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from itertools import repeat
+from math import floor
+from operator import and_, lshift, or_, rshift
+from typing import cast
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.rollups import LARGEST
+from metrics.sources.names import MAX_NAME, clean_text
+from metrics.stores.base import Cell, CoarseRow, MinuteRow, SeriesInfo, SeriesKey
+from opscenter.core.errors import BadResponseError
+
+MINUTE = 60
+MAX_SERIES = 20_000  # of one answer and kind
+SHIFT = 20  # bits of a code that hold the number of the series
+MASK = (1 << SHIFT) - 1
+NAMELESS, UNWANTED = -1, -2  # instead of the number of a series, and so of a code
+# What Cell._make does without its check of the length: a fleet makes 200,000 cells a minute.
+_new_cell: Callable[[Iterable[int]], Cell] = partial(tuple.__new__, Cell)
+_NUMBERS = ({int}, {float}, {int, float})
+# Of fstype in Prometheus' terms; Heapster and Telegraf have the device, or the type for it.
+_IN_MEMORY = (
+    "tmpfs", "devtmpfs", "shm", "overlay", "none", "rootfs", "/run", "/sys",
+    "/dev/shm",  # noqa: S108 - a name to compare with
+)  # fmt: skip
+_NODE_SUMS = {
+    "fs_used": "used",
+    "fs_cap": "cap",
+    "inodes_total": "inodes_total",
+    "inodes_free": "inodes_free",
+}
+
+Tags = tuple[str | None, ...]
+"""What names a series: of a node (name), of a filesystem (node, name), of a pod (namespace, name,
+node)."""
+
+
+class _Numbers(dict[Tags, int]):
+    """Numbers of series by their tags; a new one comes from ``make``."""
+
+    def __init__(self, make: Callable[[Tags], int]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, tags: Tags) -> int:
+        number = self[tags] = self._make(tags)
+        return number
+
+
+class Table:
+    """The series and cells of one kind.
+
+    Attributes:
+        kind: of the series.
+        keys: of the series, by their number.
+        numbers: numbers by tags, made at the first look-up; negative where the tags name no
+            series, or one that nobody wants.
+        fields: cells by code (see :func:`codes_of`), for each field.
+        hosts: the node that a pod ran on, by code.
+        ignored: points that were left out: of no series, or with a value that cannot be stored.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.keys: list[SeriesKey] = []
+        self.numbers = _Numbers(self._number)
+        self.fields: dict[str, dict[int, Cell]] = {name: {} for name in FIELD_NAMES[kind]}
+        self.hosts: dict[int, str] = {}
+        self.ignored = 0
+        self._by_key: dict[SeriesKey, int] = {}
+
+    def put(self, field: str, codes: Sequence[int], cells: Iterable[Cell], where: str) -> None:
+        """Put one field's cells.
+
+        Raises:
+            BadResponseError: one series has a time twice.
+        """
+        column = self.fields[field]
+        before = len(column)
+        column.update(zip(codes, cells, strict=False))  # cells may be endless, as repeats are
+        if len(column) != before + len(codes):
+            raise self.twice(codes, where)
+
+    def twice(self, codes: Sequence[int], where: str) -> BadResponseError:
+        """Return the error that a time comes twice in one series."""
+        code, times = Counter(codes).most_common(1)[0]
+        key = self.keys[code & MASK]
+        count = f"{times} times" if times > 1 else "again"
+        msg = f"{where}: {key.ns or key.kind}/{key.name} has {code >> SHIFT} {count}"
+        return BadResponseError(msg, problem="duplicate_series")
+
+    def rows(self, before: int) -> list[MinuteRow]:
+        """Return a row for every minute earlier than ``before`` of every series; ascending."""
+        codes = sorted(set[int]().union(*self.fields.values()))
+        if codes and codes[-1] >> SHIFT >= before:
+            codes = [code for code in codes if code >> SHIFT < before]
+        columns = [map(column.get, codes) for column in self.fields.values()]
+        return list(
+            map(
+                MinuteRow._make,
+                zip(
+                    map(rshift, codes, repeat(SHIFT)),
+                    map(self.keys.__getitem__, map(and_, codes, repeat(MASK))),
+                    zip(*columns, strict=True),
+                    strict=True,
+                ),
+            )
+        )
+
+    def coarse_rows(self, tier: str) -> list[CoarseRow]:
+        """Return a row for every bucket of every series, ascending."""
+        return [CoarseRow(tier, *row) for row in self.rows(1 << 62)]
+
+    def times(self) -> set[int]:
+        """Return every time at which any series has a value."""
+        return {code >> SHIFT for column in self.fields.values() for code in column}
+
+    def infos(self) -> list[SeriesInfo]:
+        """Return every series; of a pod with the node that it was last seen on."""
+        nodes: dict[int, str] = {}
+        for code in sorted(self.hosts):
+            nodes[code & MASK] = self.hosts[code]
+        return [SeriesInfo(key, nodes.get(i, "")) for i, key in enumerate(self.keys)]
+
+    def _number(self, tags: Tags) -> int:
+        if not all(tags[: 1 if self.kind == "node" else 2]):
+            return NAMELESS
+        names = [clean_text(tag, f"a name of a {self.kind}", MAX_NAME) for tag in tags if tag]
+        if not all(names):
+            msg = f"the name of a {self.kind} has nothing that prints: {tags!r}"
+            raise BadResponseError(msg, problem="bad_name")
+        if self.kind == "filesystem" and not is_real_filesystem(names[1]):
+            return UNWANTED
+        key = SeriesKey(self.kind, "", names[0])
+        if self.kind != "node":
+            key = SeriesKey(self.kind, names[0], names[1])
+        known = self._by_key.setdefault(key, len(self.keys))
+        if known == len(self.keys):
+            if known >= MAX_SERIES:
+                msg = f"more than {MAX_SERIES} series of kind {self.kind} in one answer"
+                raise BadResponseError(msg, problem="too_many_series")
+            self.keys.append(key)
+        return known
+
+
+def is_real_filesystem(name: str) -> bool:
+    """Return whether a device or mount point is of a disk, not of memory or a container's view."""
+    return not name.startswith(_IN_MEMORY)
+
+
+def codes_of(times: Iterable[int], numbers: Iterable[int]) -> list[int]:
+    """Return the codes of (time, number of the series); they sort by time first."""
+    return list(map(or_, map(lshift, times, repeat(SHIFT)), numbers))
+
+
+def integers(values: Collection[object], where: str, scale: int = 1) -> list[int]:
+    """Return numbers times ``scale`` (a divisor if negative) as integers, halves rounded up.
+
+    Raises:
+        BadResponseError: a value is no number, or infinite.
+    """
+    types = set(map(type, values))
+    if not types or types == {int}:
+        whole = cast("Collection[int]", values)
+        if scale == 1:
+            return list(whole)
+        if scale > 0:
+            return [value * scale for value in whole]
+        return [(2 * value - scale) // (-2 * scale) for value in whole]
+    if types not in _NUMBERS:
+        strange = next(value for value in values if type(value) not in (int, float))
+        msg = f"{where}: {str(strange)[:60]!r} where a number must be"
+        raise BadResponseError(msg, problem="bad_value")
+    numbers = cast("Collection[float]", values)
+    try:
+        if scale > 0:
+            return [v * scale if type(v) is int else floor(v * scale + 0.5) for v in numbers]
+        return [floor(v / -scale + 0.5) for v in numbers]
+    except (OverflowError, ValueError) as exc:
+        msg = f"{where}: a value is infinite or not a number"
+        raise BadResponseError(msg, problem="bad_value") from exc
+
+
+def storable(table: Table, codes: list[int], values: list[int]) -> tuple[list[int], list[int]]:
+    """Return codes and values without those of no series or beyond what a store holds.
+
+    What goes is counted in the table's ``ignored``, save filesystems that nobody wants.
+    """
+    nowhere = bool(codes) and min(codes) < 0
+    beyond = bool(values) and (max(values) > LARGEST or min(values) < -LARGEST)
+    if not nowhere and not beyond:
+        return codes, values
+    kept = [
+        (code, value)
+        for code, value in zip(codes, values, strict=True)
+        if code >= 0 and -LARGEST <= value <= LARGEST
+    ]
+    table.ignored += len(codes) - len(kept) - codes.count(UNWANTED)
+    return [code for code, _ in kept], [value for _, value in kept]
+
+
+def minute_cells(values: Sequence[int]) -> Iterable[Cell]:
+    """Return a cell of one sample for each value."""
+    return map(_new_cell, zip(repeat(1), values, values, values, strict=False))
+
+
+def sampled_cells(codes: Sequence[int], values: Sequence[int]) -> dict[int, Cell]:
+    """Return one cell a code from several samples."""
+    samples: dict[int, list[int]] = {}
+    for code, value in zip(codes, values, strict=True):
+        samples.setdefault(code, []).append(value)
+    return {code: Cell(len(v), sum(v), min(v), max(v)) for code, v in samples.items()}
+
+
+def summed(codes: Sequence[int], values: Sequence[int]) -> dict[int, int]:
+    """Return the sum of the values of each code (containers of a pod)."""
+    sums: dict[int, int] = {}
+    get = sums.get
+    for code, value in zip(codes, values, strict=True):
+        sums[code] = get(code, 0) + value
+    return sums
+
+
+def count_pods(pods: Table, nodes: Table) -> None:
+    """Put how many pods each node had: 0 where others had some in that minute."""
+    counts = Counter(zip(map(rshift, pods.hosts, repeat(SHIFT)), pods.hosts.values(), strict=True))
+    counts = Counter({entry: count for entry, count in counts.items() if entry[1]})
+    minutes = {time for time, _ in counts}
+    present = {code for column in nodes.fields.values() for code in column}
+    found: dict[int, int] = {code: 0 for code in present if code >> SHIFT in minutes}
+    for (time, host), count in counts.items():
+        code = time << SHIFT | nodes.numbers[(host,)]
+        found[code] = found.get(code, 0) + count
+    column = nodes.fields["pods"]
+    column.update((code, Cell(1, count, count, count)) for code, count in found.items())
+
+
+def sum_filesystems(filesystems: Table, nodes: Table) -> None:
+    """Put what the filesystems of each node add up to."""
+    hosts = [nodes.numbers[(key.ns,)] for key in filesystems.keys]
+    for name, part in _NODE_SUMS.items():
+        column = nodes.fields[name]
+        for code, cell in filesystems.fields[part].items():
+            place = (code >> SHIFT) << SHIFT | hosts[code & MASK]
+            old = column.get(place)
+            column[place] = cell if old is None else _added(old, cell)
+
+
+def _added(one: Cell, other: Cell) -> Cell:
+    """Add two gauges over the same time; each of ``n`` minutes or samples."""
+    n = min(one.n, other.n)
+    total = _per(one, n) + _per(other, n)
+    low = None if one.low is None or other.low is None else one.low + other.low
+    high = None if one.high is None or other.high is None else one.high + other.high
+    return one._replace(n=n, total=total, low=low, high=high)
+
+
+def _per(cell: Cell, n: int) -> int:
+    return cell.total if cell.n == n else (2 * cell.total * n + cell.n) // (2 * cell.n)

@@ -1,0 +1,109 @@
+"""The ``influxdb`` source: an InfluxDB 1.x that Heapster and Telegraf write to (Gravity 5).
+
+Its minutes are in the database's own retention policy, its roll-ups in others; which there are,
+and how far back each reaches, is asked, not assumed. Minutes are selected as they are, never
+grouped by time: Heapster writes one a minute already, and that is five times cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from metrics.catalog import TIERS
+from metrics.sources.base import HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.influx_asking import Asking, Held, resolutions_of
+from metrics.sources.influx_fetch import SETTLE_SECONDS, SHORT, Fetch
+from metrics.sources.influx_probe import probe
+from metrics.sources.influx_queries import RAW, Policy, identifier
+from metrics.sources.influx_rows import MINUTE
+from metrics.turns import Turn
+
+RECENT = 3600  # InfluxDB keeps no policy shorter than this
+_GRAVITY = (
+    Resolution(MINUTE, 86_400, "1m"),
+    Resolution(300, 28 * 86_400, "10m"),
+    Resolution(3600, 364 * 86_400, "1h"),
+)
+
+
+class InfluxSource:
+    """Asks an InfluxDB 1.x for a window, in pieces where one answer does not hold it.
+
+    Args:
+        database: that Heapster writes to.
+        budget_seconds: no further piece is asked for once this much time has gone, so that what
+            is in gets stored before the caller's deadline.
+
+    Raises:
+        ValueError: the database cannot be named in InfluxQL.
+    """
+
+    # Heapster writes a minute in batches of 10,000 points, so that the newest one may be half
+    # there; one minute more heals what a pull saw too early.
+    overlap_seconds: ClassVar[int] = 60
+    # It scrapes 5 s after a minute's end and writes when the slowest node has answered.
+    settle_seconds: ClassVar[int] = SETTLE_SECONDS
+    longest_request_seconds: ClassVar[int] = 6 * 3600
+
+    def __init__(self, database: str = "k8s", *, budget_seconds: float = 10.0) -> None:
+        identifier(database)
+        self._database = database
+        self._budget_seconds = budget_seconds
+        self._resolutions: Sequence[Resolution] = _GRAVITY
+
+    @property
+    def resolutions(self) -> Sequence[Resolution]:
+        """Return what the server keeps for how long; Gravity's own before it was asked."""
+        return self._resolutions
+
+    async def fetch(
+        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+    ) -> SourceAnswer:
+        """Return what the database has of ``[start, end)``; see :class:`.base.HttpSource`.
+
+        Minutes, or where the window begins before them the values of the finest roll-up that
+        reaches so far back, up to the first of its buckets that is all minutes.
+
+        Raises:
+            ClusterError: nothing can be said of the window.
+        """
+        asking = Asking(client, self._database, turn, self._budget_seconds)
+        if end - start <= SHORT and start >= now - RECENT:
+            held = None
+        else:
+            held = await asking.held()
+        fetch = Fetch(asking, start, end, now)
+        policy, until = RAW, end
+        if held:
+            policy, until = _choose(held, start, end)
+        if policy is RAW:
+            answer = await fetch.minutes(held)
+        else:
+            answer = await fetch.rollups(policy, until, held or [])
+        self._resolutions = resolutions_of(asking.policies) or self._resolutions
+        return answer
+
+    async def probe(self, client: HttpClient, *, now: float) -> Probe:
+        """Return what the server has; see :class:`.base.HttpSource`."""
+        with Turn("live") as turn:
+            asking = Asking(client, self._database, turn, self._budget_seconds)
+            found = await probe(asking, now)
+        self._resolutions = resolutions_of(asking.policies) or self._resolutions
+        return replace(found, resolutions=self._resolutions)
+
+
+def _choose(held: Sequence[Held], start: int, end: int) -> tuple[Policy, int]:
+    """Return the finest policy that reaches back to ``start``, and where its answer ends.
+
+    That is where finer values begin, at the next border of the coarse ones' tier, so that every
+    bucket there is whole; coarse values are asked for only if they reach back further.
+    """
+    chosen, until = held[0], end
+    for coarser in held[1:]:
+        if start < chosen.begins and coarser.begins < chosen.begins:
+            until = chosen.begins
+            chosen = coarser
+    width = TIERS[chosen.policy.tier]
+    return chosen.policy, min(end, until + -until % width)
