@@ -13,7 +13,14 @@ from typing import Literal
 from uuid import UUID
 
 from metrics.catalog import Kind
-from metrics.stores import checksum, sqlite_copy, sqlite_expire, sqlite_read, sqlite_write
+from metrics.stores import (
+    checksum,
+    sqlite_copy,
+    sqlite_expire,
+    sqlite_read,
+    sqlite_seal,
+    sqlite_write,
+)
 from metrics.stores.base import (
     Batch,
     Columns,
@@ -29,6 +36,9 @@ from metrics.stores.base import (
 )
 from metrics.stores.sqlite_connection import Connections, explain
 from metrics.stores.sqlite_series import Series, SeriesIndex
+
+_VERIFIED_AT_ONCE = 2_000
+"""Chunks whose checksums one :meth:`SqliteStore.maintain` compares: 100 MB."""
 
 
 class SqliteStore:
@@ -206,9 +216,15 @@ class SqliteStore:
             return sqlite_copy.load(connection, own, kind, tier, rows)
 
     def maintain(self, now: int) -> str:
-        """Do what housekeeping is due; return one line for the log."""
-        del now
-        return "nothing to do"
+        """Seal what is settled, in short transactions; return one line for the log."""
+        chunks, rows = sqlite_seal.seal_due(self._connections, now)
+        sqlite_seal.verify(self._connections, _VERIFIED_AT_ONCE)
+        connection = self._connections.get()
+        with self._connections.translated():
+            damaged = sqlite_seal.damaged(connection)
+        told = [f"sealed {rows} rows in {chunks} chunks"] if chunks else []
+        told += [f"{len(damaged)} damaged chunks are left out of answers"] if damaged else []
+        return "; ".join(told) or "nothing to do"
 
     @contextmanager
     def _writing(self, cluster: UUID) -> Iterator[tuple[sqlite3.Connection, Series]]:
@@ -226,10 +242,19 @@ class SqliteStore:
         self.position(UUID(int=0), "")
 
     def check(self) -> str:
-        """Return "ok", or what is wrong with the file. Reads all of it: seconds a gigabyte."""
+        """Return "ok", or what is wrong with the file. Reads all of it: seconds a gigabyte.
+
+        Chunks that turn out to be damaged are set aside.
+        """
         try:
             connection = self._connections.get()
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if answer == "ok":
+                sqlite_seal.verify(self._connections)
+                damaged = sqlite_seal.damaged(connection)
+                (chunks,) = connection.execute("SELECT count(*) FROM chunk").fetchone()
+                if damaged:
+                    answer = f"{len(damaged)} of {chunks} chunks are damaged: {damaged[0]}"
         except StoreError as exc:
             return str(exc)
         except sqlite3.Error as exc:

@@ -11,6 +11,8 @@ from metrics.rollups import bucket_start, cluster_bucket
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import CoarseRow, SeriesKey, StoreError
 from metrics.stores.sqlite_rows import Values, bucket_values, coarse_values, stored_cells
+from metrics.stores.sqlite_seal import unseal_tier
+from metrics.stores.sqlite_sealed import spans
 from metrics.stores.sqlite_series import Series
 
 _CLUSTER_KEY = SeriesKey("cluster", "", "")
@@ -76,8 +78,12 @@ def _put(
 ) -> None:
     if not rows:
         return
-    connection.executemany(schema.upsert_bucket(kind, tier), rows)
     starts = sorted({row[0] for row in rows if row[0] is not None})
+    for each in (kind, "cluster") if kind == "node" else (kind,):
+        for wider in TIERS:
+            if TIERS[wider] >= TIERS[tier]:
+                unseal_tier(connection, series.cluster, each, wider, spans(wider, starts))
+    connection.executemany(schema.upsert_bucket(kind, tier), rows)
     kinds = [kind]
     if kind == "node":
         _put_cluster(connection, series, tier, starts)

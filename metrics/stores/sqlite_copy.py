@@ -7,68 +7,81 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
-from metrics.catalog import TIERS, Kind
+from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import bucket_start
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import LastRow, SeriesKey, StoredRow, StoredSeries
+from metrics.stores.sqlite_chunks import table_rows
+from metrics.stores.sqlite_read import series_keys
 from metrics.stores.sqlite_rows import stored_cells, stored_values
+from metrics.stores.sqlite_seal import unseal_tier
+from metrics.stores.sqlite_sealed import SPANS, field_numbers, find, snapshot, spans
 from metrics.stores.sqlite_series import Series, sid_range
-
-_BLOCK_BUCKETS = 60
-"""Bucket starts that one read covers: an hour of minutes, ten hours, two and a half days."""
 
 
 def scan(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int, end: int
 ) -> Iterator[StoredRow]:
     """See :meth:`metrics.stores.base.MetricStore.scan`; ``number`` is the cluster's."""
-    table, step = f"{kind}_{tier}", TIERS[tier]
-    oldest, newest = connection.execute(
-        f"SELECT (SELECT min(ts) FROM {table}), (SELECT max(ts) FROM {table})"  # noqa: S608
+    width = SPANS[tier]
+    begin: int | None = start
+    while begin is not None and begin < end:
+        block = bucket_start(begin, width)
+        with snapshot(connection):
+            found = _rows(
+                connection, number, kind, tier, max(start, block), min(end, block + width)
+            )
+            begin = _next(connection, number, kind, tier, block + width)
+        yield from found
+
+
+def _next(
+    connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int
+) -> int | None:
+    """Return where data may begin at or after the start of a span; None if there is none."""
+    (row,) = connection.execute(
+        f"SELECT min(ts) FROM {kind}_{tier} WHERE ts >= ?",  # noqa: S608 - our own names
+        (start,),
     ).fetchone()
-    if oldest is None:
-        return
-    width = _BLOCK_BUCKETS * step
-    start, end = max(start, oldest), min(end, newest + 1)
-    for begin in range(bucket_start(start, width), end, width):
-        span = max(start, begin), min(end, begin + width)
-        yield from _rows(connection, number, kind, tier, *span)
+    (chunk,) = connection.execute(
+        "SELECT min(t0) FROM chunk"
+        " WHERE cluster = ? AND kind = ? AND tier = ? AND t0 >= ? AND NOT damaged",
+        (number, schema.KIND_NUMBERS[kind], TIERS[tier], start),
+    ).fetchone()
+    return min((ts for ts in (row, chunk) if ts is not None), default=None)
 
 
 def _rows(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int, end: int
 ) -> list[StoredRow]:
-    """Return the rows of one block, sorted."""
+    """Return the rows of one span, sorted."""
     step = TIERS[tier]
     columns = ", ".join(
         schema.minute_columns(kind) if tier == "1m" else schema.bucket_columns(kind)
     )
     low, high = sid_range(number)
+    query = (
+        f"SELECT ts, sid, n, {columns} FROM {kind}_{tier}"  # noqa: S608 - our own names
+        " WHERE ts = ? AND sid BETWEEN ? AND ?"
+    )
+    rows = [
+        row
+        for ts in range(-(-start // step) * step, end, step)
+        for row in connection.execute(query, (ts, low, high))
+    ]
+    known = field_numbers(connection)
+    numbers = [known.get(name, 0) for name in FIELD_NAMES[kind]]
+    for sealed in find(connection, number, kind, tier, start, end):
+        since = max(start, sealed.since)
+        rows += [
+            row for row in table_rows(sealed.chunk, numbers, since=since) if (row[0] or 0) < end
+        ]
     keys = series_keys(connection, number, kind)
-    found: list[StoredRow] = []
-    for ts in range(-(-start // step) * step, end, step):
-        rows = connection.execute(
-            f"SELECT sid, n, {columns} FROM {kind}_{tier}"  # noqa: S608
-            " WHERE ts = ? AND sid BETWEEN ? AND ?",
-            (ts, low, high),
-        ).fetchall()
-        found += sorted(
-            StoredRow(ts, keys[row[0]], row[1], stored_cells(tier, row[2:]))
-            for row in rows
-            if row[0] in keys
-        )
-    return found
-
-
-def series_keys(connection: sqlite3.Connection, number: int, kind: Kind) -> dict[int, SeriesKey]:
-    """Return the names of a cluster's series of a kind, by sid."""
-    return {
-        sid: SeriesKey(kind, ns, name)
-        for sid, ns, name in connection.execute(
-            "SELECT sid, ns, name FROM series WHERE cluster = ? AND kind = ?",
-            (number, schema.KIND_NUMBERS[kind]),
-        )
-    }
+    return sorted(
+        StoredRow(row[0], keys[row[1]], row[2], stored_cells(tier, row[3:]))
+        for row in rows
+        if row[1] in keys
+    )
 
 
 def load(
@@ -79,11 +92,13 @@ def load(
     rows: Iterable[StoredRow],
 ) -> int:
     """See :meth:`metrics.stores.base.MetricStore.load`; within the caller's transaction."""
-    values = []
+    values, times = [], []
     for row in rows:
         sid = series.sid(row.key, row.ts)
         if sid is not None:
+            times.append(row.ts)
             values.append([row.ts, sid, row.n, *stored_values(tier, row.cells)])
+    unseal_tier(connection, series.cluster, kind, tier, spans(tier, times))
     put = schema.upsert_minute(kind) if tier == "1m" else schema.upsert_bucket(kind, tier)
     connection.executemany(put, values)
     return len(values)

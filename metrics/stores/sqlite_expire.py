@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
+from collections.abc import Iterable
 from uuid import UUID
 
 from metrics.catalog import TIERS, Kind
 from metrics.stores import sqlite_schema as schema
+from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError
 from metrics.stores.sqlite_connection import Connections
 from metrics.stores.sqlite_read import cluster_number
+from metrics.stores.sqlite_sealed import SPANS
 from metrics.stores.sqlite_series import sid_range
 
 CHUNK = 20_000
 """Rows that one transaction deletes: about 50 ms."""
+
+_CHUNKS = 100
+"""Sealed chunks that one transaction deletes."""
 
 _FREE_PAGES = 2_000
 
@@ -26,7 +33,54 @@ def expire(
         number = cluster_number(connection, cluster)
     if number is None:
         return 0
-    return _delete(connections, f"{kind}_{tier}", TIERS[tier], number, before, limit)
+    gone = _expire_chunks(connections, number, kind, tier, before, limit)
+    return gone + _delete(connections, f"{kind}_{tier}", TIERS[tier], number, before, limit - gone)
+
+
+def _expire_chunks(
+    connections: Connections, number: int, kind: Kind, tier: str, before: int, limit: int
+) -> int:
+    """Delete whole chunks, and what of the newest ones is older; return how many rows went."""
+    gone = 0
+    span = SPANS[tier]
+    while gone < limit:
+        with connections.transaction() as connection:
+            found = connection.execute(
+                "SELECT id, t0, since, damaged, data FROM chunk JOIN chunk_data USING(id)"
+                " WHERE cluster = ? AND kind = ? AND tier = ? AND t0 < ?"
+                " AND (t0 + ? <= ? OR (since < ? AND NOT damaged)) ORDER BY t0 LIMIT ?",
+                (number, schema.KIND_NUMBERS[kind], TIERS[tier], before, span, before, before,
+                 _CHUNKS),
+            ).fetchall()  # fmt: skip
+            for chunk_id, t0, since, damaged, data in found:
+                gone += 0 if damaged else _count(data, since, before)
+                if t0 + span <= before:
+                    _delete_chunks(connection, (chunk_id,))
+                else:
+                    connection.execute(
+                        "UPDATE chunk SET since = ? WHERE id = ?", (before, chunk_id)
+                    )
+        if len(found) < _CHUNKS:
+            break
+    return gone
+
+
+def _count(data: bytes, since: int, before: int) -> int:
+    """Return how many rows of a chunk lie in ``[since, before)``; 0 if it is damaged."""
+    try:
+        chunk = Chunk(data)
+        counts = chunk.counts()
+    except (DamagedChunkError, zlib.error):
+        return 0
+    times = range(chunk.start, chunk.start + chunk.step * chunk.slots, chunk.step)
+    within = [since <= ts < before for ts in times] * len(chunk.sids)
+    return sum(n is not None and inside for n, inside in zip(counts, within, strict=True))
+
+
+def _delete_chunks(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    keys = [(chunk_id,) for chunk_id in ids]
+    connection.executemany("DELETE FROM chunk_data WHERE id = ?", keys)
+    connection.executemany("DELETE FROM chunk WHERE id = ?", keys)
 
 
 def forget(connections: Connections, cluster: UUID, before: int) -> int:
@@ -88,18 +142,33 @@ def resume_erasures(connections: Connections) -> None:
                 table = f"{kind}_{tier}"
                 while _delete(connections, table, step, number, 2**62, CHUNK):
                     pass
+        while _erase_chunks(connections, number):
+            pass
         with connections.transaction() as connection:
             for kind in schema.KINDS:
                 connection.execute(
                     f"DELETE FROM {kind}_last WHERE sid BETWEEN ? AND ?",  # noqa: S608
                     sid_range(number),
                 )
-            for table in ("series", "watermark", "pull_window", "open_bucket", "chunk"):
+            for table in ("series", "watermark", "pull_window", "open_bucket"):
                 connection.execute(f"DELETE FROM {table} WHERE cluster = ?", (number,))  # noqa: S608
             connection.execute("DELETE FROM cluster WHERE id = ?", (number,))
     if numbers:
         with connections.transaction() as connection:
             connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+
+
+def _erase_chunks(connections: Connections, number: int) -> int:
+    """Delete some chunks of a cluster; return how many."""
+    with connections.transaction() as connection:
+        ids = [
+            chunk_id
+            for (chunk_id,) in connection.execute(
+                "SELECT id FROM chunk WHERE cluster = ? LIMIT ?", (number, _CHUNKS)
+            )
+        ]
+        _delete_chunks(connection, ids)
+    return len(ids)
 
 
 def _delete(

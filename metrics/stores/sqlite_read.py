@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import partial
+from operator import itemgetter
 from typing import Literal
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from metrics.stores.base import (
     TopRow,
     Window,
 )
+from metrics.stores.sqlite_sealed import read_all, read_series, snapshot
 from metrics.stores.sqlite_series import sid_range
 
 _WALK = (
@@ -50,6 +52,17 @@ def series_number(connection: sqlite3.Connection, cluster: UUID, key: SeriesKey)
         (str(cluster), schema.KIND_NUMBERS[key.kind], key.ns, key.name),
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def series_keys(connection: sqlite3.Connection, number: int, kind: Kind) -> dict[int, SeriesKey]:
+    """Return the names of a cluster's series of a kind, by sid."""
+    return {
+        sid: SeriesKey(kind, ns, name)
+        for sid, ns, name in connection.execute(
+            "SELECT sid, ns, name FROM series WHERE cluster = ? AND kind = ?",
+            (number, schema.KIND_NUMBERS[kind]),
+        )
+    }
 
 
 def position(connection: sqlite3.Connection, cluster: UUID, stream: str) -> Position:
@@ -110,11 +123,16 @@ def read_fields(
     sid = series_number(connection, cluster, key)
     if sid is None or start >= end or not found:
         return found
-    rows = connection.execute(
-        f"{_WALK} SELECT ts, {values} FROM walk CROSS JOIN {key.kind}_{tier}"  # noqa: S608
-        " ON ts = t AND sid = :sid WHERE t < :end",
-        {**_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
-    ).fetchall()
+    with snapshot(connection):
+        rows = connection.execute(
+            f"{_WALK} SELECT ts, {values} FROM walk CROSS JOIN {key.kind}_{tier}"  # noqa: S608
+            " ON ts = t AND sid = :sid WHERE t < :end",
+            {**_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
+        ).fetchall()
+        number = sid >> schema.SID_BITS
+        sealed = read_series(connection, number, key.kind, list(found), tier, (start, end), sid)
+    if sealed:
+        rows = sorted([*sealed, *rows], key=itemgetter(0))
     for at, columns in enumerate(found.values()):
         n, total, low, high = range(1 + 4 * at, 5 + 4 * at)
         present = [row for row in rows if row[total] is not None]
@@ -180,29 +198,26 @@ def read_many(
     if number is None or start >= end:
         return {}
     low, high = sid_range(number)
-    found: dict[int, Columns] = {}
-    for sid, ts, n, total, lowest, highest in connection.execute(
-        f"{_WALK} SELECT sid, ts, {values} FROM walk CROSS JOIN {kind}_{tier}"  # noqa: S608
-        f" ON ts = t AND sid BETWEEN :low AND :high WHERE {_present(field, tier)}",
-        {**_steps(connection, f"{kind}_{tier}", tier, start, end), "low": low, "high": high},
-    ):
-        columns = found.get(sid)
-        if columns is None:
-            columns = found[sid] = Columns([], [], [], [], [])
-        columns.t.append(ts)
-        columns.n.append(n)
-        columns.total.append(total)
-        columns.low.append(lowest)
-        columns.high.append(highest)
-    keys = {
-        sid: SeriesKey(kind, ns, name)
-        for sid, ns, name in connection.execute(
-            "SELECT sid, ns, name FROM series WHERE cluster = ? AND kind = ?",
-            (number, schema.KIND_NUMBERS[kind]),
-        )
-        if sid in found
-    }
-    return {keys[sid]: columns for sid, columns in found.items() if sid in keys}
+    found: dict[SeriesKey, Columns] = {}
+    rows: dict[int, list[tuple[int, int, int, int | None, int | None]]] = {}
+    with snapshot(connection):
+        for sid, *row in connection.execute(
+            f"{_WALK} SELECT sid, ts, {values} FROM walk CROSS JOIN {kind}_{tier}"  # noqa: S608
+            f" ON ts = t AND sid BETWEEN :low AND :high WHERE {_present(field, tier)}",
+            {**_steps(connection, f"{kind}_{tier}", tier, start, end), "low": low, "high": high},
+        ):
+            rows.setdefault(sid, []).append(tuple(row))
+        sealed = read_all(connection, number, kind, field, tier, (start, end))
+        older: dict[int, list[tuple[int, int, int, int | None, int | None]]] = {}
+        for sid, entries in sealed:
+            older.setdefault(sid, []).extend(entries)
+        keys = series_keys(connection, number, kind)
+    for sid, entries in older.items():
+        rows[sid] = sorted([*entries, *rows[sid]]) if sid in rows else entries
+    for sid, entries in rows.items():
+        if sid in keys:
+            found[keys[sid]] = Columns(*map(list, zip(*entries, strict=True)))
+    return found
 
 
 def last(connection: sqlite3.Connection, cluster: UUID, kind: Kind, *, since: int) -> list[LastRow]:

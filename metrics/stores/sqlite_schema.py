@@ -69,8 +69,8 @@ CREATE TABLE chunk(
     t0 INTEGER NOT NULL,                -- start of the chunk's span
     first_sid INTEGER NOT NULL, last_sid INTEGER NOT NULL,
     since INTEGER NOT NULL,             -- rows before it have expired
-    damaged INTEGER NOT NULL DEFAULT 0, -- found so; set aside
-    data BLOB NOT NULL);
+    damaged INTEGER NOT NULL DEFAULT 0);  -- found so; set aside
+CREATE TABLE chunk_data(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE UNIQUE INDEX chunk_place ON chunk(cluster, kind, tier, t0, first_sid, last_sid)
     WHERE NOT damaged;
 """
@@ -174,6 +174,15 @@ def _ensure_table(connection: sqlite3.Connection, table: str, columns: list[str]
 def upsert_minute(kind: Kind) -> str:
     """Return the statement that puts one minute; one over fewer samples changes nothing."""
     return _upsert(f"{kind}_1m", ["ts", "sid"], ["n", *minute_columns(kind)], "excluded.n >= n")
+
+
+@cache
+def insert_row(kind: Kind, tier: str) -> str:
+    """Return the statement that puts a row of any tier back where none is."""
+    columns = minute_columns(kind) if tier == "1m" else bucket_columns(kind)
+    names = ["ts", "sid", "n", *columns]
+    places = ", ".join("?" * len(names))
+    return f"INSERT INTO {kind}_{tier}({', '.join(names)}) VALUES({places})"
 
 
 @cache

@@ -15,6 +15,7 @@ from metrics.stores import sqlite_coarse
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, StoreError, WriteResult
 from metrics.stores.sqlite_rows import Values, minute_values
+from metrics.stores.sqlite_seal import unseal
 from metrics.stores.sqlite_series import Series
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
@@ -50,8 +51,11 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
     _put_infos(connection, series, batch, newest)
     minutes = {row.ts for row in batch.rows if row.key.kind == "node"}
     for kind, table in tables.items():
+        touched = {at for values in table if (at := values[0]) is not None}
+        unseal(connection, series.cluster, kind, touched)
         _put_rows(connection, kind, table)
     if minutes and tables["node"]:
+        unseal(connection, series.cluster, "cluster", minutes)
         cluster_rows = _cluster_rows(connection, series, sorted(minutes))
         _put_rows(connection, "cluster", cluster_rows)
         tables["cluster"] = cluster_rows

@@ -1,0 +1,366 @@
+"""Column chunks: how rows of the SQLite store are packed once their time is over. Pure.
+
+A chunk holds the rows of some series (a block) over one span of one tier as a matrix of series x
+buckets for each field. ``docs/decisions/0009-sealed-chunks.md`` has the layout and the figures.
+
+Means are stored as differences to the bucket before, lowest and
+highest values as distances from the mean, all divided by their greatest common divisor first:
+bytes come in pages, so that it is 4096 more often than not. zlib does the rest. Fields that
+nobody measured take no space. A field is named by a number that the caller maps to its name, so
+that chunks outlive changes of the catalogue; a checksum tells a damaged chunk from a good one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+
+from metrics.stores.sqlite_planes import Plain, Reader, Walk, plain, span_of, varint, walk
+
+VERSION = 1
+BLOCK_SERIES = 64
+"""Series in one chunk: what is inflated to read one of them."""
+
+_UNIT_BYTES = 24_000  # of planes that are compressed together, at least: small fields share
+_LEVEL = 6
+_MASKED, _LOWS_MASKED, _HIGHS_MASKED, _COUNTED = 1, 2, 4, 8
+
+Row = Sequence[int | None]
+"""ts, sid, n, then the value columns of the tier's table, in the order of the given fields."""
+
+
+class DamagedChunkError(Exception):
+    """The bytes are not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of some series of a chunk, slot by slot; None = not measured (or not known)."""
+
+    n: list[int | None]
+    total: list[int | None]
+    low: list[int | None]
+    high: list[int | None]
+
+
+def encode(
+    rows: Iterable[Row], fields: Sequence[int], *, start: int, step: int, slots: int
+) -> bytes:
+    """Pack the rows of one span.
+
+    Args:
+        rows: in any order, no (ts, sid) twice, at least one.
+        fields: the number of each field, in the order of the rows' columns.
+        start: of the span, Unix seconds.
+        step: width of a bucket in seconds; 60 for rows with three columns a field (mean, low,
+            high, None where they equal the mean), else four (n, total, low, high).
+        slots: buckets in the span.
+    """
+    ordered = sorted(rows, key=lambda row: (row[1], row[0]))
+    columns = list(zip(*ordered, strict=True))
+    sids = sorted(set(columns[1]))
+    matrix = _Matrix(columns[0], columns[1], sids, start, step, slots)
+    counts = matrix.fill([n + 1 for n in columns[2]], 0)
+    index = plain([b - a for a, b in zip([0, *sids], sids, strict=False)]) + plain(counts)
+    packed: list[tuple[int, bytes]] = []
+    wide = step > 60
+    width = 4 if wide else 3
+    for at, number in enumerate(fields):
+        mine = columns[3 + width * at : 3 + width * (at + 1)]
+        if any(value is not None for value in mine[1 if wide else 0]):
+            body = _wide(matrix, columns[2], mine) if wide else _minute(matrix, mine)
+            packed.append((number, body))
+    units: list[tuple[tuple[int, ...], bytes]] = [((), zlib.compress(index, _LEVEL))]
+    units += [(numbers, zlib.compress(body, _LEVEL)) for numbers, body in _units(packed)]
+    head = bytearray()
+    for number in (len(sids), slots, step, start, len(units)):
+        head += varint(number)
+    for numbers, body in units:
+        for number in (len(numbers), *numbers, len(body)):
+            head += varint(number)
+    content = bytes(head) + b"".join(body for _, body in units)
+    return bytes([VERSION]) + zlib.crc32(content).to_bytes(4, "little") + content
+
+
+class Chunk:
+    """A packed chunk, opened: nothing but its index is inflated until it is asked for.
+
+    Attributes:
+        sids: ascending.
+        start: of the span, Unix seconds.
+        step: width of a bucket.
+        slots: buckets in the span.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Open a chunk.
+
+        Raises:
+            DamagedChunkError: the checksum is wrong, or a version that this one does not know.
+        """
+        if len(data) < 6 or data[0] != VERSION:
+            msg = "it is no chunk of a version that is known"
+            raise DamagedChunkError(msg)
+        content = memoryview(data)[5:]
+        if zlib.crc32(content) != int.from_bytes(data[1:5], "little"):
+            msg = "its checksum is wrong"
+            raise DamagedChunkError(msg)
+        reader = Reader(content)
+        count, self.slots, self.step, self.start, units = (reader.varint() for _ in range(5))
+        described = []
+        for _ in range(units):
+            numbers = [reader.varint() for _ in range(reader.varint())]
+            described.append((numbers, reader.varint()))
+        self._units: list[memoryview] = []
+        self._unit_of: dict[int, tuple[int, int]] = {}
+        for at, (numbers, length) in enumerate(described):
+            self._units.append(reader.take(length))
+            self._unit_of.update((number, (at, place)) for place, number in enumerate(numbers))
+        index = Reader(memoryview(zlib.decompress(self._units[0])))
+        self.sids = list(accumulate(Plain(index, count).all()))
+        self._counts = Plain(index, count * self.slots)
+
+    @property
+    def fields(self) -> list[int]:
+        """Return the numbers of the fields that have any value."""
+        return list(self._unit_of)
+
+    def counts(self) -> list[int | None]:
+        """Return each row's n, series by series; None where there is no row."""
+        return [n - 1 if n else None for n in self._counts.all()]
+
+    def read(self, fields: Iterable[int], series: int | None = None) -> dict[int, Field]:
+        """Return fields by their numbers; those that nobody measured are left out.
+
+        Args:
+            fields: their numbers.
+            series: position in :attr:`sids`, for its slots alone; None for all, one after another.
+
+        Raises:
+            DamagedChunkError: what is inside is not what the checksum promises.
+        """
+        by_unit: dict[int, dict[int, int]] = {}
+        for number in fields:
+            if number in self._unit_of:
+                unit, place = self._unit_of[number]
+                by_unit.setdefault(unit, {})[place] = number
+        found: dict[int, Field] = {}
+        for unit, wanted in by_unit.items():
+            found.update(self._read_unit(unit, wanted, series))
+        return found
+
+    def _read_unit(
+        self, unit: int, wanted: Mapping[int, int], series: int | None
+    ) -> Iterable[tuple[int, Field]]:
+        reader = Reader(memoryview(zlib.decompress(self._units[unit])))
+        counts = self._counts.some(span_of(series, self.slots))
+        for place in range(max(wanted) + 1):
+            stored = _Stored(reader, len(self.sids), self.slots, wide=self.step > 60)
+            if place in wanted:
+                yield wanted[place], stored.field(counts, series)
+
+
+def table_rows(
+    chunk: Chunk, fields: Sequence[int], *, since: int = 0
+) -> list[tuple[int | None, ...]]:
+    """Return the rows that were packed, by sid and time; undoes :func:`encode`.
+
+    Args:
+        chunk: opened.
+        fields: numbers in the order of the table's columns; those the chunk lacks are None.
+        since: rows before it are left out.
+    """
+    wide = chunk.step > 60
+    counts = chunk.counts()
+    found = chunk.read(fields)
+    nothing: list[int | None] = [None] * len(counts)
+    times = range(chunk.start, chunk.start + chunk.step * chunk.slots, chunk.step)
+    columns: list[Iterable[int | None]] = [
+        list(times) * len(chunk.sids),
+        chain.from_iterable([sid] * chunk.slots for sid in chunk.sids),
+        counts,
+    ]
+    for number in fields:
+        field = found.get(number)
+        if field is None:
+            columns += [nothing] * (4 if wide else 3)
+        elif wide:
+            columns += [field.n, field.total, field.low, field.high]
+        else:
+            columns.append(field.total)
+            for ends in (field.low, field.high):
+                pairs = zip(ends, field.total, strict=True)
+                columns.append([None if end == mean else end for end, mean in pairs])
+    rows = zip(*columns, strict=True)
+    return [row for row in rows if row[2] is not None and (row[0] or 0) >= since]
+
+
+class _Matrix:
+    """Where the ordered rows of a chunk lie in series x slots."""
+
+    def __init__(
+        self,
+        times: Sequence[int],
+        owners: Sequence[int],
+        sids: Sequence[int],
+        start: int,
+        step: int,
+        slots: int,
+    ) -> None:
+        self.slots = slots
+        self.size = len(sids) * slots
+        self.full = len(times) == self.size
+        place = {sid: at * slots for at, sid in enumerate(sids)}
+        self._at = [
+            place[sid] + (ts - start) // step for ts, sid in zip(times, owners, strict=True)
+        ]
+
+    def fill(self, values: Sequence[int], nothing: int) -> list[int]:
+        """Return one value a slot; ``nothing`` where there is no row."""
+        if self.full:
+            return list(values)
+        cells = [nothing] * self.size
+        for at, value in zip(self._at, values, strict=True):
+            cells[at] = value
+        return cells
+
+    def carry(self, values: Sequence[int | None]) -> tuple[bytes, list[int]]:
+        """Return a mask and one value a slot, the one before where there is none.
+
+        The mask is b"" if every row has a value.
+        """
+        if None not in values:
+            present = [value for value in values if value is not None]
+            if self.full:
+                return b"", present
+            return b"", self._carried(self.fill(present, _ABSENT))
+        cells = self.fill([_ABSENT if value is None else value for value in values], _ABSENT)
+        mask = bytes([value != _ABSENT for value in cells])
+        return mask, self._carried(cells)
+
+    @staticmethod
+    def _carried(cells: list[int]) -> list[int]:
+        value = next(cell for cell in cells if cell != _ABSENT)
+        for at, cell in enumerate(cells):
+            if cell == _ABSENT:
+                cells[at] = value
+            else:
+                value = cell
+        return cells
+
+
+_ABSENT = 1 << 70  # beyond every value
+
+
+def _minute(matrix: _Matrix, columns: Sequence[Sequence[int | None]]) -> bytes:
+    """Pack one field of minutes."""
+    means, lows, highs = columns
+    mask, cells = matrix.carry(means)
+    pairs = list(zip(means, lows, highs, strict=True))
+    below = [0 if m is None or low is None else m - low for m, low, _ in pairs]
+    above = [0 if m is None or high is None else high - m for m, _, high in pairs]
+    flags = _MASKED if mask else 0
+    return b"".join(
+        (
+            bytes([flags]),
+            mask,
+            walk(cells, matrix.slots),
+            plain(matrix.fill(below, 0)),
+            plain(matrix.fill(above, 0)),
+        )
+    )
+
+
+def _wide(
+    matrix: _Matrix, minutes: Sequence[int], columns: Sequence[Sequence[int | None]]
+) -> bytes:
+    """Pack one field of wider buckets: the mean, rounded down, and what is left of the sum."""
+    pairs = [(n or 1, total) for n, total in zip(columns[0], columns[1], strict=True)]
+    means = [None if total is None else total // n for n, total in pairs]
+    rests = [0 if total is None else total % n for n, total in pairs]
+    missing = [0 if n is None else row - n for row, n in zip(minutes, columns[0], strict=True)]
+    mask, cells = matrix.carry(means)
+    flags = _MASKED if mask else 0
+    parts = [mask, walk(cells, matrix.slots), plain(matrix.fill(rests, 0))]
+    if any(missing):
+        flags |= _COUNTED
+        parts.append(plain(matrix.fill(missing, 0)))
+    for ends, sign, flag in ((columns[2], -1, _LOWS_MASKED), (columns[3], 1, _HIGHS_MASKED)):
+        known = [end is not None or mean is None for end, mean in zip(ends, means, strict=True)]
+        if not all(known):
+            flags |= flag
+            parts.append(bytes(matrix.fill(known, 0)))
+        away = [
+            0 if end is None or mean is None else sign * (end - mean)
+            for end, mean in zip(ends, means, strict=True)
+        ]
+        parts.append(plain(matrix.fill(away, 0)))
+    return bytes([flags]) + b"".join(parts)
+
+
+class _Stored:
+    """One field as it lies in an inflated unit; opening it steps over its bytes."""
+
+    def __init__(self, reader: Reader, series: int, slots: int, *, wide: bool) -> None:
+        size = series * slots
+        flags = reader.take(1)[0]
+        self._slots = slots
+        self._wide = wide
+        self._mask = reader.take(size) if flags & _MASKED else None
+        self._walk = Walk(reader, series, slots)
+        self._rests = Plain(reader, size) if wide else None
+        self._missing = Plain(reader, size) if flags & _COUNTED else None
+        self._lows_mask = reader.take(size) if flags & _LOWS_MASKED else None
+        self._below = Plain(reader, size)
+        self._highs_mask = reader.take(size) if flags & _HIGHS_MASKED else None
+        self._above = Plain(reader, size)
+
+    def field(self, counts: Sequence[int], series: int | None) -> Field:
+        """Return the values of one series, or of all; ``counts`` are the rows' n + 1 there."""
+        span = span_of(series, self._slots)
+        means = self._walk.all() if series is None else self._walk.one(series)
+        present: Sequence[int] = counts if self._mask is None else self._mask[span]
+        low: list[int | None] = [m - d for m, d in zip(means, self._below.some(span), strict=True)]
+        high: list[int | None] = [m + d for m, d in zip(means, self._above.some(span), strict=True)]
+        n: list[int | None] = [1] * len(means)
+        total: list[int | None] = list(means)
+        if self._rests is not None:
+            minutes = [count - 1 for count in counts]
+            if self._missing is not None:
+                pairs = zip(minutes, self._missing.some(span), strict=True)
+                minutes = [a - b for a, b in pairs]
+            n = list(minutes)
+            triples = zip(means, minutes, self._rests.some(span), strict=True)
+            total = [mean * m + rest for mean, m, rest in triples]
+        low = _masked(low, self._lows_mask, span)
+        high = _masked(high, self._highs_mask, span)
+        if not all(present):
+            n, total, low, high = (
+                [v if there else None for v, there in zip(values, present, strict=True)]
+                for values in (n, total, low, high)
+            )
+        return Field(n, total, low, high)
+
+
+def _masked(values: list[int | None], mask: memoryview | None, span: slice) -> list[int | None]:
+    if mask is None:
+        return values
+    return [v if known else None for v, known in zip(values, mask[span], strict=True)]
+
+
+def _units(packed: Iterable[tuple[int, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:
+    """Put small fields together, so that each compressed piece is worth its overhead."""
+    units: list[tuple[tuple[int, ...], bytes]] = []
+    numbers: list[int] = []
+    bodies: list[bytes] = []
+    for number, body in packed:
+        numbers.append(number)
+        bodies.append(body)
+        if sum(map(len, bodies)) >= _UNIT_BYTES:
+            units.append((tuple(numbers), b"".join(bodies)))
+            numbers, bodies = [], []
+    if numbers:
+        units.append((tuple(numbers), b"".join(bodies)))
+    return units

@@ -1,0 +1,171 @@
+"""Lists of integers as compressible bytes: what :mod:`metrics.stores.sqlite_chunks` is made of.
+
+Integers become *planes*: the lowest bytes of all numbers, then the second lowest and so on, as
+many as the largest needs. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+
+
+def span_of(series: int | None, slots: int) -> slice:
+    """Return where a series lies in a matrix of series x slots; all of it for None."""
+    return slice(None) if series is None else slice(series * slots, (series + 1) * slots)
+
+
+def _divided(values: Sequence[int]) -> tuple[int, Sequence[int]]:
+    """Return the greatest common divisor, at least 1, and the values without it."""
+    divisor = math.gcd(*values) or 1
+    return divisor, values if divisor == 1 else [value // divisor for value in values]
+
+
+def plain(values: Sequence[int]) -> bytes:
+    """Pack numbers that have little to do with their neighbours."""
+    least = min(values)
+    shifted = values if least == 0 else [value - least for value in values]
+    divisor, small = _divided(shifted)
+    return varint(divisor) + varint(_folded(least)) + _planes(small)
+
+
+def walk(values: Sequence[int], slots: int) -> bytes:
+    """Pack numbers that wander from slot to slot: each series' first one, then the steps."""
+    divisor, small = _divided(values)
+    steps = [b - a for a, b in pairwise(small)]
+    folded = [0, *[step << 1 if step >= 0 else ~(step << 1) for step in steps]]
+    for at in range(0, len(folded), slots):
+        folded[at] = 0
+    return varint(divisor) + plain(small[::slots]) + _planes(folded)
+
+
+def _planes(values: Sequence[int]) -> bytes:
+    """Return how many planes there are, and the planes; values are >= 0 and below 2^64."""
+    count = (max(values).bit_length() + 7) // 8
+    raw = _little_endian(array("Q", values)).tobytes() if count else b""
+    return bytes([count]) + b"".join(raw[at::8] for at in range(count))
+
+
+def _little_endian(values: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+class Reader:
+    """Takes bytes off the front."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, length: int) -> memoryview:
+        """Return the next bytes."""
+        self._at += length
+        return self._data[self._at - length : self._at]
+
+    def varint(self) -> int:
+        """Return the next number that :func:`varint` packed."""
+        value = shift = 0
+        while True:
+            byte = self._data[self._at]
+            self._at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+
+
+class _Planes:
+    """Numbers in planes, read as a whole or in part."""
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        self.size = size
+        self._planes = [reader.take(size) for _ in range(reader.take(1)[0])]
+
+    def some(self, span: slice) -> list[int]:
+        start, stop, _ = span.indices(self.size)
+        if not self._planes:
+            return [0] * (stop - start)
+        if len(self._planes) == 1:
+            return list(self._planes[0][span])
+        raw = bytearray(8 * (stop - start))
+        for at, plane in enumerate(self._planes):
+            raw[at::8] = plane[span]
+        return _little_endian(array("Q", bytes(raw))).tolist()
+
+
+class Plain:
+    """What :func:`_plain` packed."""
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        self._divisor = reader.varint()
+        self._least = _unfolded(reader.varint())
+        self._planes = _Planes(reader, size)
+
+    def all(self) -> list[int]:
+        """Return all numbers."""
+        return self.some(slice(None))
+
+    def some(self, span: slice) -> list[int]:
+        """Return the numbers of a slice."""
+        values = self._planes.some(span)
+        divisor, least = self._divisor, self._least
+        if divisor == 1 and least == 0:
+            return values
+        return [value * divisor + least for value in values]
+
+
+class Walk:
+    """What :func:`_walk` packed."""
+
+    def __init__(self, reader: Reader, series: int, slots: int) -> None:
+        self._slots = slots
+        self._divisor = reader.varint()
+        self._firsts = Plain(reader, series)
+        self._steps = _Planes(reader, series * slots)
+
+    def one(self, series: int) -> list[int]:
+        """Return the values of one series."""
+        folded = self._steps.some(span_of(series, self._slots))
+        return self._values(self._firsts.some(slice(series, series + 1))[0], folded)
+
+    def all(self) -> list[int]:
+        """Return the values of all series, one after another."""
+        folded, slots = self._steps.some(slice(None)), self._slots
+        found: list[int] = []
+        for at, first in enumerate(self._firsts.all()):
+            found += self._values(first, folded[at * slots : (at + 1) * slots])
+        return found
+
+    def _values(self, first: int, folded: list[int]) -> list[int]:
+        divisor = self._divisor
+        folded[0] = 0
+        steps: Iterable[int] = [step >> 1 ^ -(step & 1) for step in folded]
+        if divisor != 1:
+            steps = [step * divisor for step in steps]
+        values = accumulate(steps, initial=first * divisor)
+        next(values)  # the first step is none
+        return list(values)
+
+
+def varint(value: int) -> bytes:
+    """Return a number >= 0 in as many bytes as it needs, seven bits each."""
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def _folded(value: int) -> int:
+    """Return a number >= 0 for any number: small ones stay small."""
+    return value << 1 if value >= 0 else ~(value << 1)
+
+
+def _unfolded(value: int) -> int:
+    return value >> 1 ^ -(value & 1)

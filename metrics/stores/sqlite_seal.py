@@ -1,0 +1,271 @@
+"""Sealing in the SQLite store: rows whose time is over into chunks, and back for late data.
+
+Each step is one short transaction, so that pulls wait for tens of milliseconds at most and a
+killed process leaves every row either in its table or in a chunk.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+
+from metrics.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.rollups import bucket_start
+from metrics.stores import sqlite_schema as schema
+from metrics.stores.sqlite_chunks import (
+    BLOCK_SERIES,
+    Chunk,
+    DamagedChunkError,
+    encode,
+    table_rows,
+)
+from metrics.stores.sqlite_connection import Connections
+from metrics.stores.sqlite_sealed import SPANS, describe, snapshot, spans
+from metrics.stores.sqlite_series import sid_range
+
+SETTLED: dict[str, int] = {"1m": 7_200, "10m": 21_600, "1h": 86_400}
+"""How much newer a cluster's data must be than the end of a span for it to be sealed. Wider
+tiers wait longer: late data costs the more to take in, the more rows a chunk has."""
+
+ABANDONED = 172_800
+"""Spans that ended so long ago are sealed though their cluster has sent nothing since."""
+
+log = logging.getLogger(__name__)
+
+
+def damaged(connection: sqlite3.Connection) -> list[str]:
+    """Return what the chunks that are known to be damaged hold."""
+    ids = connection.execute("SELECT id FROM chunk WHERE damaged ORDER BY id").fetchall()
+    return [describe(connection, chunk_id) for (chunk_id,) in ids]
+
+
+def verify(connections: Connections, limit: int | None = None) -> int:
+    """Compare the checksums of chunks, and set those aside that are damaged.
+
+    Args:
+        connections: to the file.
+        limit: at most so many chunks, going on where the last run stopped; None for all.
+
+    Returns:
+        How many chunks were looked at.
+    """
+    connection = connections.get()
+    with connections.translated():
+        (after,) = connection.execute(
+            "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'verified'), 0)"
+        ).fetchone()
+        looked, bad = 0, []
+        last = 0 if limit is None else after
+        while limit is None or looked < limit:
+            rows = connection.execute(
+                "SELECT id, data FROM chunk_data JOIN chunk USING(id)"
+                " WHERE id > ? AND NOT damaged ORDER BY id LIMIT 100",
+                (last,),
+            ).fetchall()
+            for chunk_id, data in rows:
+                try:
+                    Chunk(data)
+                except (DamagedChunkError, zlib.error) as exc:
+                    bad.append((chunk_id, str(exc)))
+            looked += len(rows)
+            last = rows[-1][0] if rows else 0
+            if not rows:
+                break
+    with connections.transaction() as writer:
+        for chunk_id, why in bad:
+            set_aside(writer, chunk_id, why)
+        if limit is not None:
+            writer.execute(
+                "INSERT INTO meta VALUES('verified', ?)"
+                " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+                (str(last),),
+            )
+    return looked
+
+
+def seal_due(connections: Connections, now: int) -> tuple[int, int]:
+    """Seal every span that is settled.
+
+    Returns:
+        How many chunks were made, of how many rows.
+    """
+    chunks = rows = 0
+    connection = connections.get()
+    with connections.translated():
+        newest = _newest_by_cluster(connection)
+    for kind in schema.KINDS:
+        for tier in TIERS:
+            for number, start in _settled(connections, kind, tier, newest, now):
+                for count in _seal_span(connections, number, kind, tier, start):
+                    chunks += 1
+                    rows += count
+    return chunks, rows
+
+
+def unseal(connection: sqlite3.Connection, number: int, kind: Kind, times: Iterable[int]) -> None:
+    """Put the rows of all chunks that hold some minutes back into the tables, in every tier.
+
+    Within the caller's transaction, before it writes to these minutes. A damaged chunk is set
+    aside: what comes now is kept beside it.
+    """
+    minutes = sorted(set(times))
+    for tier in TIERS:
+        unseal_tier(connection, number, kind, tier, spans(tier, minutes))
+
+
+def unseal_tier(
+    connection: sqlite3.Connection, number: int, kind: Kind, tier: str, starts: Iterable[int]
+) -> None:
+    """Put the rows of the chunks of some spans of one tier back into its table."""
+    for start in starts:
+        found = connection.execute(
+            "SELECT id, since, data FROM chunk JOIN chunk_data USING(id)"
+            " WHERE cluster = ? AND kind = ? AND tier = ? AND t0 = ? AND NOT damaged",
+            (number, schema.KIND_NUMBERS[kind], TIERS[tier], start),
+        ).fetchall()
+        for chunk_id, since, data in found:
+            _unseal_one(connection, kind, tier, chunk_id, since, data)
+
+
+def _unseal_one(
+    connection: sqlite3.Connection, kind: Kind, tier: str, chunk_id: int, since: int, data: bytes
+) -> None:
+    try:
+        chunk = Chunk(data)
+        rows = table_rows(chunk, _numbers(connection, kind), since=since)
+    except (DamagedChunkError, zlib.error) as exc:
+        set_aside(connection, chunk_id, str(exc))
+        return
+    put = schema.insert_row(kind, tier)
+    # In the table's own order: a third of the time.
+    rows.sort(key=lambda row: (row[0], row[1]))
+    connection.executemany(put, rows)
+    connection.execute("DELETE FROM chunk WHERE id = ?", (chunk_id,))
+    connection.execute("DELETE FROM chunk_data WHERE id = ?", (chunk_id,))
+
+
+def set_aside(connection: sqlite3.Connection, chunk_id: int, why: str) -> None:
+    """Mark a chunk as damaged within the caller's transaction: no read looks at it again."""
+    log.error("a sealed chunk is damaged (%s): %s", describe(connection, chunk_id), why)
+    connection.execute("UPDATE chunk SET damaged = 1 WHERE id = ?", (chunk_id,))
+
+
+def _numbers(connection: sqlite3.Connection, kind: Kind) -> list[int]:
+    """Return the numbers of a kind's fields, in catalogue order; make those that are missing."""
+    known = dict(connection.execute("SELECT name, id FROM field"))
+    for name in FIELD_NAMES[kind]:
+        if name not in known:
+            connection.execute("INSERT INTO field(name) VALUES(?)", (name,))
+            known = dict(connection.execute("SELECT name, id FROM field"))
+    return [known[name] for name in FIELD_NAMES[kind]]
+
+
+def _newest_by_cluster(connection: sqlite3.Connection) -> dict[int, int]:
+    """Return each cluster's newest minute."""
+    newest: dict[int, int] = {}
+    for (number,) in connection.execute("SELECT id FROM cluster WHERE uuid NOT NULL").fetchall():
+        for kind in schema.KINDS:
+            (ts,) = connection.execute(
+                f"SELECT max(ts) FROM {kind}_last WHERE sid BETWEEN ? AND ?",  # noqa: S608
+                sid_range(number),
+            ).fetchone()
+            newest[number] = max(newest.get(number, 0), ts or 0)
+    return newest
+
+
+def _settled(
+    connections: Connections, kind: Kind, tier: str, newest: dict[int, int], now: int
+) -> Iterator[tuple[int, int]]:
+    """Yield (cluster, start of a span) of what is in the table and settled, by time."""
+    table, span = f"{kind}_{tier}", SPANS[tier]
+    last = max([now - ABANDONED, *(ts - SETTLED[tier] for ts in newest.values())])
+    connection = connections.get()
+    with connections.translated():
+        (ts,) = connection.execute(f"SELECT min(ts) FROM {table}").fetchone()  # noqa: S608
+    while ts is not None and bucket_start(ts, span) + span <= last:
+        start = bucket_start(ts, span)
+        with connections.translated():
+            present = _clusters_within(connection, table, start, start + span)
+        for number in sorted(present & newest.keys()):
+            settled = max(newest[number] - SETTLED[tier], now - ABANDONED)
+            if start + span <= settled:
+                yield number, start
+        with connections.translated():
+            (ts,) = connection.execute(
+                f"SELECT min(ts) FROM {table} WHERE ts >= ?",  # noqa: S608
+                (start + span,),
+            ).fetchone()
+
+
+def _clusters_within(connection: sqlite3.Connection, table: str, start: int, end: int) -> set[int]:
+    """Return the clusters that have rows within a span, by look-ups instead of a scan."""
+    found: set[int] = set()
+    next_time = f"SELECT min(ts) FROM {table} WHERE ts >= ? AND ts < ?"  # noqa: S608
+    next_sid = f"SELECT min(sid) FROM {table} WHERE ts = ? AND sid >= ?"  # noqa: S608
+    with snapshot(connection):
+        (ts,) = connection.execute(next_time, (start, end)).fetchone()
+        while ts is not None:
+            (sid,) = connection.execute(next_sid, (ts, 0)).fetchone()
+            while sid is not None:
+                number = sid >> schema.SID_BITS
+                found.add(number)
+                after = sid_range(number)[1] + 1
+                (sid,) = connection.execute(next_sid, (ts, after)).fetchone()
+            (ts,) = connection.execute(next_time, (ts + 1, end)).fetchone()
+    return found
+
+
+def _seal_span(
+    connections: Connections, number: int, kind: Kind, tier: str, start: int
+) -> Iterator[int]:
+    """Seal one span of one cluster, a block of series a transaction; yield the rows of each."""
+    times = range(start, start + SPANS[tier], TIERS[tier])
+    low, high = sid_range(number)
+    connection = connections.get()
+    with connections.translated(), snapshot(connection):
+        query = f"SELECT sid FROM {kind}_{tier} WHERE ts = ? AND sid BETWEEN ? AND ?"  # noqa: S608
+        sids = sorted(
+            {sid for ts in times for (sid,) in connection.execute(query, (ts, low, high))}
+        )
+    for at in range(0, len(sids), BLOCK_SERIES):
+        block = sids[at : at + BLOCK_SERIES]
+        with connections.transaction() as writer:
+            count = _seal_block(writer, number, kind, tier, times, (block[0], block[-1]))
+        if count:
+            yield count
+
+
+def _seal_block(
+    connection: sqlite3.Connection,
+    number: int,
+    kind: Kind,
+    tier: str,
+    times: range,
+    sids: tuple[int, int],
+) -> int:
+    """Move rows into a chunk within the caller's transaction; return how many."""
+    table = f"{kind}_{tier}"
+    columns = schema.minute_columns(kind) if tier == "1m" else schema.bucket_columns(kind)
+    query = (
+        f"SELECT ts, sid, n, {', '.join(columns)} FROM {table}"  # noqa: S608 - our own names
+        " WHERE ts = ? AND sid BETWEEN ? AND ?"
+    )
+    rows = [row for ts in times for row in connection.execute(query, (ts, *sids))]
+    if not rows:
+        return 0
+    data = encode(
+        rows, _numbers(connection, kind), start=times.start, step=times.step, slots=len(times)
+    )
+    chunk_id = connection.execute(
+        "INSERT INTO chunk(cluster, kind, tier, t0, first_sid, last_sid, since)"
+        " VALUES(?, ?, ?, ?, ?, ?, 0)",
+        (number, schema.KIND_NUMBERS[kind], TIERS[tier], times.start, *sids),
+    ).lastrowid
+    connection.execute("INSERT INTO chunk_data VALUES(?, ?)", (chunk_id, data))
+    connection.executemany(
+        f"DELETE FROM {table} WHERE ts = ? AND sid BETWEEN ? AND ?",  # noqa: S608 - our own names
+        [(ts, *sids) for ts in times],
+    )
+    return len(rows)

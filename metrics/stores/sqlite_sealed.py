@@ -1,0 +1,185 @@
+"""Sealed chunks of the SQLite store: where they are, and what reads find in them.
+
+The rows of one series and one span lie either in the tables or in a chunk, never in both. A
+reader that looks at both does so within one :func:`snapshot`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from metrics.catalog import TIERS, Kind
+from metrics.rollups import bucket_start
+from metrics.stores import sqlite_schema as schema
+from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError, Field
+
+SPANS: dict[str, int] = {"1m": 3600, "10m": 86_400, "1h": 864_000}
+"""Seconds of one chunk: 60, 144 and 240 buckets."""
+
+_WHERE = "cluster = ? AND kind = ? AND tier = ? AND t0 > ? AND t0 < ?"
+
+log = logging.getLogger(__name__)
+_told: set[tuple[int, int]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An opened chunk and what of it has not expired."""
+
+    id: int
+    chunk: Chunk
+    since: int
+
+    def times(self, start: int, end: int) -> list[int | None]:
+        """Return each slot's bucket start, None where it is outside of the asked range."""
+        chunk = self.chunk
+        start = max(start, self.since)
+        every = range(chunk.start, chunk.start + chunk.step * chunk.slots, chunk.step)
+        return [ts if start <= ts < end else None for ts in every]
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let all reads of a block see the same state; may be nested."""
+    nested = connection.in_transaction
+    if not nested:
+        connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if not nested and connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def field_numbers(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the numbers that chunks use for fields."""
+    return dict(connection.execute("SELECT name, id FROM field"))
+
+
+def find(
+    connection: sqlite3.Connection,
+    number: int,
+    kind: Kind,
+    tier: str,
+    start: int,
+    end: int,
+    sid: int | None = None,
+) -> Iterator[Sealed]:
+    """Yield the good chunks of a cluster that overlap ``[start, end)``, by time.
+
+    Damaged ones are left out and logged once. ``sid`` leaves out chunks without that series.
+    """
+    values: list[int] = [
+        number, schema.KIND_NUMBERS[kind], TIERS[tier], start - SPANS[tier], end
+    ]  # fmt: skip
+    where = _WHERE
+    if sid is not None:
+        where += " AND first_sid <= ? AND last_sid >= ?"
+        values += [sid, sid]
+    rows = connection.execute(
+        "SELECT id, since, data FROM chunk JOIN chunk_data USING(id)"  # noqa: S608 - our own text
+        f" WHERE {where} AND NOT damaged ORDER BY t0, first_sid",
+        values,
+    )
+    for chunk_id, since, data in rows:
+        try:
+            yield Sealed(chunk_id, Chunk(data), since)
+        except (DamagedChunkError, zlib.error) as exc:
+            _tell(connection, chunk_id, str(exc))
+
+
+def read_series(
+    connection: sqlite3.Connection,
+    number: int,
+    kind: Kind,
+    fields: Sequence[str],
+    tier: str,
+    span: tuple[int, int],
+    sid: int,
+) -> list[tuple[int | None, ...]]:
+    """Return (ts, then n, total, low, high of each field) of one series, ascending."""
+    numbers = field_numbers(connection)
+    found: list[tuple[int | None, ...]] = []
+    for sealed in find(connection, number, kind, tier, *span, sid):
+        chunk = sealed.chunk
+        at = bisect_left(chunk.sids, sid)
+        if at == len(chunk.sids) or chunk.sids[at] != sid:
+            continue
+        read = chunk.read([numbers[name] for name in fields if name in numbers], at)
+        nothing: list[int | None] = [None] * chunk.slots
+        empty = Field(nothing, nothing, nothing, nothing)
+        columns: list[list[int | None]] = [sealed.times(*span)]
+        for name in fields:
+            field = read.get(numbers.get(name, 0), empty)
+            columns += [field.n, field.total, field.low, field.high]
+        found += [row for row in zip(*columns, strict=True) if row[0] is not None]
+    return found
+
+
+def read_all(
+    connection: sqlite3.Connection,
+    number: int,
+    kind: Kind,
+    field: str,
+    tier: str,
+    span: tuple[int, int],
+) -> Iterator[tuple[int, list[tuple[int, int, int, int | None, int | None]]]]:
+    """Yield (sid, its (ts, n, total, low, high)) of every series of each chunk, by time."""
+    numbers = field_numbers(connection)
+    if field not in numbers:
+        return
+    for sealed in find(connection, number, kind, tier, *span):
+        chunk = sealed.chunk
+        read = chunk.read([numbers[field]]).get(numbers[field])
+        if read is None:
+            continue
+        times = sealed.times(*span)
+        for at, sid in enumerate(chunk.sids):
+            part = slice(at * chunk.slots, (at + 1) * chunk.slots)
+            rows = zip(
+                times, read.n[part], read.total[part], read.low[part], read.high[part], strict=True
+            )
+            kept = [
+                (ts, n, total, low, high)
+                for ts, n, total, low, high in rows
+                if ts is not None and n is not None and total is not None
+            ]
+            if kept:
+                yield sid, kept
+
+
+def describe(connection: sqlite3.Connection, chunk_id: int) -> str:
+    """Return what a chunk holds, for people."""
+    row = connection.execute(
+        "SELECT uuid, kind, tier, t0 FROM chunk JOIN cluster ON cluster.id = cluster"
+        " WHERE chunk.id = ?",
+        (chunk_id,),
+    ).fetchone()
+    if row is None:
+        return f"chunk {chunk_id}"
+    uuid, kind, tier, t0 = row
+    width = next(name for name, seconds in TIERS.items() if seconds == tier)
+    begin = datetime.fromtimestamp(t0, UTC)
+    return f"{width} of {schema.KINDS[kind]}s of cluster {uuid} from {begin:%Y-%m-%d %H:%M} UTC"
+
+
+def spans(tier: str, times: Sequence[int]) -> list[int]:
+    """Return the starts of the chunks' spans that hold some times, ascending."""
+    return sorted({bucket_start(ts, SPANS[tier]) for ts in times})
+
+
+def _tell(connection: sqlite3.Connection, chunk_id: int, why: str) -> None:
+    """Log a damaged chunk once a process."""
+    if (id(log), chunk_id) not in _told:
+        _told.add((id(log), chunk_id))
+        log.error(
+            "a sealed chunk is damaged and left out of answers (%s): %s",
+            describe(connection, chunk_id), why,
+        )  # fmt: skip

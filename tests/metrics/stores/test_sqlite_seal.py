@@ -1,0 +1,389 @@
+"""Sealed hours of the SQLite store: they read as if they were not, whatever comes late."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.stores import sqlite_schema
+from metrics.stores.base import Batch, Cell, CoarseRow, MinuteRow, SeriesKey
+from metrics.stores.sqlite import SqliteStore
+from tests.metrics.stores import writer
+from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
+from tests.metrics.stores.test_sqlite import ROOT, assert_whole
+
+HOUR, DAY = 3600, 86_400
+START = T0 // (10 * DAY) * 10 * DAY
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metrics.sqlite3"
+
+
+@pytest.fixture
+def store(path):
+    made = SqliteStore(path)
+    yield made
+    made.close()
+
+
+def count(path, query="SELECT count(*) FROM chunk"):
+    connection = sqlite3.connect(path)
+    (found,) = connection.execute(query).fetchone()
+    connection.close()
+    return found
+
+
+def everything(store, cluster, keys=(*KEYS, CLUSTER)):
+    """Return all that reads say of a cluster, by every way to ask."""
+    span = (START - DAY, START + 40 * DAY)
+    found = []
+    for kind, names in FIELD_NAMES.items():
+        for tier in TIERS:
+            found.append((kind, tier, store.counts(cluster, kind, tier, *span)))
+            found.append(list(store.scan(cluster, kind, tier, START + 120, START + 2 * DAY)))
+            for field in names[:2]:
+                found.append(store.read_many(cluster, kind, field, tier, *span))
+                found += [
+                    store.top([cluster], kind, field, tier, *span, limit=3, by=by)
+                    for by in ("mean", "max")
+                ]
+    for key in keys:
+        for tier in TIERS:
+            names = FIELD_NAMES[key.kind]
+            found.append(store.read_fields(cluster, key, names, tier, *span))
+            found.append(store.read(cluster, key, names[0], tier, START + 90, START + 3 * HOUR))
+    found.append(store.series(cluster))
+    return found
+
+
+def hours(count, keys=(NODE, POD), start=START):
+    """Return a batch of whole hours in which every field moves."""
+    rows = [
+        MinuteRow(ts, key, tuple(Cell(2, 2 * v, v - 1, v + 1) for v in values))
+        for ts in range(start, start + count * HOUR, 60)
+        for key in keys
+        for values in [[ts // 60 % 97 + at for at in range(len(FIELD_NAMES[key.kind]))]]
+    ]
+    return Batch(rows=rows)
+
+
+def test_hours_are_sealed_two_hours_after_the_newest_data(store, path):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(5))
+    before = everything(store, cluster)
+    assert store.maintain(START + 5 * HOUR) == "sealed 360 rows in 6 chunks"
+    assert everything(store, cluster) == before
+    assert count(path, "SELECT count(*) FROM pod_1m") == 180
+    assert count(path, "SELECT min(ts) FROM node_1m") == START + 2 * HOUR
+    assert store.maintain(START + 5 * HOUR) == "nothing to do"
+    assert store.check() == "ok"
+
+
+def test_what_a_silent_cluster_left_is_sealed_after_two_days(store, path):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(2))
+    assert store.maintain(START + 2 * DAY) == "nothing to do"
+    before = everything(store, cluster)
+    store.maintain(START + 2 * DAY + 2 * HOUR)
+    assert count(path, "SELECT count(*) FROM pod_1m") == 0
+    assert count(path, "SELECT count(*) FROM pod_1h") == 2
+    store.maintain(START + 13 * DAY)
+    assert count(path, "SELECT count(*) FROM pod_1h") == 0
+    assert everything(store, cluster) == before
+
+
+def test_late_data_enters_a_sealed_hour_and_every_rollup(store):
+    cluster, plain = uuid4(), uuid4()
+    late = Batch(
+        rows=[
+            row(POD, START + 60, cpu_mc=Cell(9, 9000, 0, 2000)),
+            row(SeriesKey("pod", "new", "new"), START + 120, mem_ws=5),
+            row(NODE, START + 180, cpu_mc=Cell(1, 7, 7, 7)),
+        ],
+        coarse=[CoarseRow("10m", START + 1200, POD, coarse(POD, "10m", 0, cpu_mc=3).cells)],
+    )
+    for name in (cluster, plain):
+        store.write(name, STREAM, hours(30))
+        if name == cluster:
+            assert "sealed" in store.maintain(START + 30 * HOUR + 14 * DAY)
+        store.write(name, STREAM, late)
+    keys = (*KEYS, CLUSTER)
+
+    def without_names(found):
+        return [
+            [part._replace(cluster=None) for part in entry]
+            if isinstance(entry, list) and entry and hasattr(entry[0], "high")
+            else entry
+            for entry in found
+        ]
+
+    assert without_names(everything(store, cluster, keys)) == without_names(
+        everything(store, plain, keys)
+    )
+    before = everything(store, cluster)
+    assert "sealed" in store.maintain(START + 30 * DAY)
+    assert everything(store, cluster) == before
+
+
+def test_expiry_takes_whole_chunks_and_parts_of_them(store, path):
+    cluster, plain = uuid4(), uuid4()
+    for name in (cluster, plain):
+        store.write(name, STREAM, hours(50))
+        if name == cluster:
+            store.maintain(START + 30 * DAY)
+    for kind in FIELD_NAMES:
+        for tier, before in (
+            ("1m", START + 90 * 60),
+            ("10m", START + 30 * HOUR),
+            ("1h", START + DAY),
+        ):
+            gone = store.expire(cluster, kind, tier, before)
+            assert gone == store.expire(plain, kind, tier, before)
+            assert store.expire(cluster, kind, tier, before) == 0
+            span = (START, START + 3 * DAY)
+            assert store.counts(cluster, kind, tier, *span) == store.counts(
+                plain, kind, tier, *span
+            )
+    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 100 * 60, cpu_mc=4)]))
+    store.write(plain, STREAM, Batch(rows=[row(POD, START + 100 * 60, cpu_mc=4)]))
+    for tier in TIERS:
+        span = ("pod", tier, START, START + 3 * DAY)
+        assert store.counts(cluster, *span) == store.counts(plain, *span)
+    for kind in FIELD_NAMES:
+        for tier in TIERS:
+            store.expire(cluster, kind, tier, START + 40 * DAY)
+    assert count(path) == count(path, "SELECT count(*) FROM chunk_data") == 0
+
+
+def test_an_expiry_in_small_steps_leaves_nothing(store):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(9))
+    store.maintain(START + 9 * HOUR)
+    gone = steps = 0
+    while found := store.expire(cluster, "pod", "1m", START + DAY, limit=100):
+        gone, steps = gone + found, steps + 1
+        if found < 100:
+            break
+    assert (gone, steps > 1) == (540, True)
+    assert store.counts(cluster, "pod", "1m", START, START + DAY)[0] == 0
+
+
+def test_forgotten_series_stay_forgotten_and_may_come_back(store):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(4))
+    store.write(cluster, STREAM, hours(4, keys=[NODE], start=START + 4 * HOUR))
+    store.maintain(START + 8 * HOUR)
+    assert store.forget(cluster, START + 5 * HOUR) == 1
+    assert store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY).t == []
+    assert store.counts(cluster, "pod", "1m", START, START + DAY) == (0, 0)
+    assert list(store.read_many(cluster, "pod", "cpu_mc", "1m", START, START + DAY)) == []
+    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=4)]))
+    assert store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY).total == [4]
+
+
+def test_an_erased_cluster_leaves_no_chunk(store, path):
+    cluster, other = uuid4(), uuid4()
+    for name in (cluster, other):
+        store.write(name, STREAM, hours(6))
+    store.maintain(START + DAY)
+    before = everything(store, other)
+    store.erase(cluster)
+    assert count(path) == count(path, "SELECT count(*) FROM chunk_data")
+    assert count(path, "SELECT count(DISTINCT cluster) FROM chunk") == 1
+    assert everything(store, other) == before
+
+
+def test_chunks_outlive_a_catalogue_that_grew(path, monkeypatch):
+    cluster = uuid4()
+    old = {**sqlite_schema.FIELD_NAMES, "pod": sqlite_schema.FIELD_NAMES["pod"][:3]}
+    rows = [row(POD, START + 60 * m, cpu_mc=m, mem_ws=5) for m in range(300)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_schema, "FIELD_NAMES", old)
+        patch.setattr("metrics.stores.sqlite_seal.FIELD_NAMES", old)
+        patch.setattr("metrics.stores.sqlite_write.FIELD_NAMES", old)
+        patch.setattr(sqlite_schema, "upsert_minute", sqlite_schema.upsert_minute.__wrapped__)
+        patch.setattr(sqlite_schema, "upsert_last", sqlite_schema.upsert_last.__wrapped__)
+        patch.setattr(sqlite_schema, "roll_up", sqlite_schema.roll_up.__wrapped__)
+        store = SqliteStore(path)
+        short = [entry._replace(cells=entry.cells[:3]) for entry in rows]
+        store.write(cluster, STREAM, Batch(rows=short))
+        assert "sealed" in store.maintain(START + DAY)
+        store.close()
+    store = SqliteStore(path)
+    span = ("1m", START, START + DAY)
+    assert store.read(cluster, POD, "cpu_mc", *span).total == list(range(300))
+    assert store.read(cluster, POD, "restarts", *span).t == []
+    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, restarts=2, cpu_mc=8)]))
+    assert store.read(cluster, POD, "restarts", *span).total == [2]
+    assert store.read(cluster, POD, "mem_ws", *span).total == [5] + [5] * 298
+    store.close()
+
+
+def damage(path):
+    """Change a byte of the first hour of the pods."""
+    connection = sqlite3.connect(path)
+    (chunk, data) = connection.execute(
+        "SELECT id, data FROM chunk_data"
+        " WHERE id = (SELECT min(id) FROM chunk WHERE kind = 3 AND tier = 60)"
+    ).fetchone()
+    broken = data[:60] + bytes([data[60] ^ 255]) + data[61:]
+    connection.execute("UPDATE chunk_data SET data = ? WHERE id = ?", (broken, chunk))
+    connection.commit()
+    connection.close()
+
+
+def test_a_damaged_chunk_is_reported_and_hides_nothing_else(store, path, caplog):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(6))
+    store.maintain(START + 6 * HOUR)
+    damage(path)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            found = store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY)
+            assert found.t == list(range(START + HOUR, START + 6 * HOUR, 60))
+    assert caplog.text.count("damaged") == 1
+    assert f"1m of pods of cluster {cluster}" in caplog.text
+    assert store.read(cluster, NODE, "cpu_mc", "1m", START, START + DAY).t[0] == START
+    assert sum(store.read(cluster, POD, "cpu_mc", "1h", START, START + DAY).n) == 360
+    assert "1 of" in store.check()
+    assert "damaged" in store.check()
+    assert str(cluster) in store.check()
+
+
+def test_late_data_is_kept_beside_a_damaged_chunk(store, path):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(6))
+    store.maintain(START + 6 * HOUR)
+    damage(path)
+    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=4)]))
+    assert store.read(cluster, POD, "cpu_mc", "1m", START, START + HOUR).total == [4]
+    assert store.read(cluster, POD, "cpu_mc", "1h", START, START + HOUR).n == [60]
+    assert "damaged" in store.maintain(START + 6 * HOUR)
+    assert store.read(cluster, POD, "cpu_mc", "1m", START, START + HOUR).total == [4]
+    assert "damaged" in store.check()
+    store.expire(cluster, "pod", "1m", START + 3 * HOUR)
+    assert store.check() == "ok"
+
+
+def test_a_killed_sealer_loses_and_doubles_nothing(path, store):
+    clusters = [uuid4() for _ in range(3)]
+    for cluster in clusters:
+        for hour in range(6):
+            rows = [
+                entry
+                for minute in range(60)
+                for entry in writer.batch(writer.START + hour * HOUR + 60 * minute).rows
+            ]
+            end = writer.START + (hour + 1) * HOUR
+            ledger = writer.batch(writer.START).windows[0]
+            line = type(ledger)(end - HOUR, end, "done", 60, 60, 1, "", "", None)
+            store.write(cluster, STREAM, Batch(rows=rows, windows=[line], watermark=end, head=end))
+    moments = random.Random(11)
+    command = [
+        sys.executable, "-c",
+        "import sys; from pathlib import Path; from metrics.stores.sqlite import SqliteStore;"
+        "print('ready', flush=True); SqliteStore(Path(sys.argv[1])).maintain(int(sys.argv[2]))",
+        str(path), str(writer.START + 30 * DAY),
+    ]  # fmt: skip
+    for _ in range(8):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(moments.uniform(0, 0.12))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert store.check() == "ok"
+        for cluster in clusters:
+            assert_whole(store, cluster)
+    store.maintain(writer.START + 30 * DAY)
+    assert count(path, "SELECT count(*) FROM pod_1m") == 0
+    for cluster in clusters:
+        assert_whole(store, cluster)
+
+
+# Minutes in several hours, days and ten-day spans, and near their borders.
+TIMES = [
+    START + 60 * m
+    for m in (0, 1, 59, 60, 61, 125, 600, 1439, 1440, 1500, 14_399, 14_400, 14_460, 20_000)
+]
+ROWS = st.sampled_from(KEYS).flatmap(
+    lambda key: st.builds(
+        MinuteRow,
+        ts=st.sampled_from(TIMES),
+        key=st.just(key),
+        cells=st.lists(
+            st.none()
+            | st.integers(0, 99).map(lambda v: Cell(1 + v % 3, v * (1 + v % 3), v, v + 1)),
+            min_size=len(FIELD_NAMES[key.kind]),
+            max_size=len(FIELD_NAMES[key.kind]),
+        ).map(tuple),
+    )
+)
+COARSE = st.sampled_from(KEYS).flatmap(
+    lambda key: st.builds(
+        lambda ts, tier, n, value: CoarseRow(
+            tier,
+            ts - ts % TIERS[tier],
+            key,
+            tuple(Cell(n, n * value, None, value) for _ in FIELD_NAMES[key.kind]),
+        ),
+        st.sampled_from(TIMES),
+        st.sampled_from(["10m", "1h"]),
+        st.sampled_from([1, 5, 10]),
+        st.integers(0, 99),
+    )
+)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.lists(ROWS, max_size=20), st.lists(COARSE, max_size=3)),
+        st.tuples(st.just("seal"), st.sampled_from([0, 3 * HOUR, 2 * DAY, 25 * DAY])),
+        st.tuples(
+            st.just("expire"),
+            st.sampled_from(list(FIELD_NAMES)),
+            st.sampled_from(list(TIERS)),
+            st.sampled_from([*TIMES, START + 40 * DAY]),
+        ),
+        st.tuples(st.just("forget"), st.sampled_from(TIMES)),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+def test_sealed_or_not_makes_no_difference_to_any_read(tmp_path, steps):
+    cluster = uuid4()
+    stores = [SqliteStore(tmp_path / f"{cluster}-{name}") for name in ("sealed", "plain")]
+    for step in steps:
+        for store in stores:
+            match step:
+                case "write", rows, wider:
+                    store.write(cluster, STREAM, Batch(rows=rows, coarse=wider))
+                case "seal", later if store is stores[0]:
+                    store.maintain(max(TIMES) + later)
+                case "expire", kind, tier, before:
+                    store.expire(cluster, kind, tier, before)
+                case "forget", before:
+                    store.forget(cluster, before)
+        sealed, plain = (everything(store, cluster) for store in stores)
+        assert sealed == plain
+    for store in stores:
+        assert store.check() == "ok"
+        store.close()
