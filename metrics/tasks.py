@@ -6,6 +6,7 @@ Threads have no time limits in Celery; the deadlines are inside.
 
 from __future__ import annotations
 
+import logging
 import time
 from uuid import UUID
 
@@ -14,8 +15,12 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from metrics import backfill, expiry, lease, pull, schedule
+from metrics.stores import get_store
 
 EXPIRE_LEASE_SECONDS = 3600
+MAINTAIN_LEASE_SECONDS = 3600
+
+log = logging.getLogger(__name__)
 
 
 @shared_task(name="metrics.dispatch_due", ignore_result=True)
@@ -76,3 +81,17 @@ def expire() -> str:
     finally:
         close_old_connections()
     return f"{gone.total} buckets, {gone.series} series, {len(gone.erased)} clusters"
+
+
+@shared_task(name="metrics.maintain_store", ignore_result=True)
+def maintain_store() -> str:
+    """Do the metric store's housekeeping; return what was done, for the worker's log."""
+    try:
+        with lease.hold("maintain", MAINTAIN_LEASE_SECONDS) as held:
+            if not held:
+                return "another worker is at it"
+            done = get_store().maintain(int(time.time()))
+    finally:
+        close_old_connections()
+    log.info("metric store: %s", done)
+    return done

@@ -28,6 +28,11 @@ app.conf.beat_schedule = {
         "schedule": 3600.0,
         "options": {"expires": 3000, "queue": "slow", "priority": 9},
     },
+    "seal what is over, and other housekeeping of the metric store": {
+        "task": "metrics.maintain_store",
+        "schedule": 600.0,
+        "options": {"expires": 550, "queue": "slow", "priority": 9},
+    },
     "record health changes by time alone": {
         "task": "clusters.judge_all",
         "schedule": 15.0,

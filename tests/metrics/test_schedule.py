@@ -9,7 +9,7 @@ import pytest
 from django.test.utils import CaptureQueriesContext
 
 from clusters.models import Cluster, ClusterStatus
-from metrics import schedule, tasks
+from metrics import lease, schedule, tasks
 from metrics.models import PullSchedule
 from tests.factories import ClusterFactory
 
@@ -125,3 +125,13 @@ def test_the_beat_schedule_names_tasks_that_exist():
     app.loader.import_default_modules()
     names = {entry["task"] for entry in app.conf.beat_schedule.values()}
     assert {"metrics.dispatch_due", "metrics.expire"} <= names <= set(app.tasks)
+
+
+@pytest.mark.django_db
+def test_the_stores_housekeeping_runs_once_at_a_time_and_says_what_it_did(
+    redis_server, store, monkeypatch
+):
+    monkeypatch.setattr(type(store), "maintain", lambda _, now: f"done at {now > 0}")
+    assert tasks.maintain_store() == "done at True"
+    with lease.hold("maintain", 60):
+        assert tasks.maintain_store() == "another worker is at it"
