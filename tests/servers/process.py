@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 60
@@ -58,6 +58,37 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def serving(
+    command: Callable[[int], Sequence[str]],
+    *,
+    ready: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """Run a server on a free port; yield the port once the path ``ready`` answers.
+
+    Args:
+        command: makes the command line for a port.
+        ready: path that answers with 2xx once the server is ready.
+        log: file for what the server says.
+        environment: of the process; that of the tests if None.
+    """
+    with contextlib.ExitStack() as stack:
+        for attempt in range(5):
+            port = free_port()
+            url = f"http://127.0.0.1:{port}{ready}"
+            try:
+                process = running(command(port), ready_url=url, log=log, environment=environment)
+                stack.enter_context(process)
+            except PortTakenError:
+                if attempt == 4:
+                    raise
+            else:
+                break
+        yield port
 
 
 def _wait(process: subprocess.Popen[bytes], name: str, url: str, log: Path) -> None:

@@ -1,0 +1,262 @@
+"""The ``prometheus`` source: minutes from Prometheus or VictoriaMetrics, ``/api/v1/query_range``.
+
+A minute ``[t, t + 60)`` is what the server says at its end, ``t + 60``, at moments aligned to the
+minute, so that asking again gives the same minutes. What is asked is in
+:mod:`metrics.sources.prometheus_queries`; how an answer is checked in
+:mod:`metrics.sources.prometheus_answer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from metrics.catalog import Kind
+from metrics.sources.base import HttpClient, Resolution, SourceAnswer
+from metrics.sources.prometheus_answer import read_matrix, read_vector, refuse
+from metrics.sources.prometheus_names import Facts
+from metrics.sources.prometheus_plan import MAX_SERIES, Plan
+from metrics.sources.prometheus_queries import TAG, facts_expr, joined, oldest_expr
+from metrics.sources.prometheus_rows import Slice
+from metrics.stores.base import MinuteRow, SeriesInfo, SeriesKey
+from metrics.turns import Turn
+from opscenter.core.errors import (
+    BadResponseError,
+    ClusterUnreachableError,
+    ServiceUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+MINUTE = 60
+HOUR = 3600
+DAY = 86_400
+MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
+MAX_FACTS = 3 * MAX_SERIES
+OPEN_SECONDS = 15  # after its end, until a minute's last scrape is in
+OLDEST_FOR_SECONDS = 300  # shorter windows are live pulls, which need not know it each time
+_SHOWN = 5
+# A server answers a query that is too much for it with 400 or 422 and one of these.
+_TOO_MUCH = ("too many", "exceeded maximum", "cannot select more", "maximum resolution", "limit")
+
+Json = Any
+
+
+class PrometheusSource:
+    """Asks a Prometheus, or what speaks like it, for a window, slice by slice.
+
+    Args:
+        reach_seconds: how long the server keeps its data, as its probe found; None if not known.
+        budget_seconds: no further slice is asked for once this much time has gone, so that what
+            is in gets stored before the caller's deadline.
+        max_bytes: what the client accepts as one decoded answer.
+    """
+
+    # The server is asked once its scrapes of a minute are in. One more minute is asked for again
+    # for what came a little late, e.g. by remote write.
+    overlap_seconds: ClassVar[int] = 60
+    settle_seconds: ClassVar[int] = 45
+    longest_request_seconds: ClassVar[int] = 6 * HOUR
+
+    def __init__(
+        self,
+        *,
+        reach_seconds: int | None = None,
+        budget_seconds: float = 10.0,
+        max_bytes: int = 8_000_000,
+    ) -> None:
+        self._reach_seconds = reach_seconds
+        self._budget_seconds = budget_seconds
+        self._max_bytes = max_bytes
+
+    @property
+    def resolutions(self) -> Sequence[Resolution]:
+        """Return one: Prometheus keeps everything at the resolution it was scraped at."""
+        return (Resolution(MINUTE, self._reach_seconds, "1m"),)
+
+    async def fetch(
+        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+    ) -> SourceAnswer:
+        """Return what the server has of ``[start, end)``.
+
+        The answer ends early when the time is up, enough rows are in, or the way to the server
+        breaks after the first slice.
+
+        Raises:
+            ClusterError: nothing can be said of the window.
+            BadResponseError: an answer is refused as a whole; ``problem`` says why.
+        """
+        asker = Asker(client, turn)
+        facts = await asker.facts(start, end, now=now)
+        clock = facts.clock or client.server_date or now
+        limit = int(clock - OPEN_SECONDS) // MINUTE * MINUTE
+        window = _Window(asker, facts, Plan(self._max_bytes, pods=len(facts.pods)))
+        await window.read(start, max(start, min(end, limit)), seconds=self._budget_seconds)
+        oldest = None
+        if end - start > OLDEST_FOR_SECONDS:
+            oldest = await asker.oldest(clock)
+        turn.take()
+        rows = window.rows
+        return SourceAnswer(
+            rows=rows,
+            infos=list(window.infos.values()),
+            start=start,
+            end=window.reached,
+            oldest=oldest if oldest is not None or not rows else rows[0].ts,
+            newest_end=rows[-1].ts + MINUTE if rows else None,
+            now=clock,
+            agent_version="",
+            kind=("kubernetes" if facts.kubernetes else "host") if rows else "",
+            minutes_alive=frozenset(row.ts for row in rows),
+            notes=_notes(facts),
+        )
+
+
+class Asker:
+    """Puts single questions to a server; takes the turn for each answer."""
+
+    def __init__(self, client: HttpClient, turn: Turn) -> None:
+        self._client = client
+        self._turn = turn
+
+    async def facts(self, start: int, end: int, *, now: float) -> Facts:
+        """Return who is who in a window.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        facts = Facts()
+        expr = facts_expr(max(MINUTE, end - start), max(0, int(now) - end))
+        facts.learn(read_vector(await self._ask("query", query=expr), most=MAX_FACTS), TAG)
+        return facts
+
+    async def vector(
+        self, expr: str, at: int | None = None
+    ) -> list[tuple[Mapping[str, str], float]]:
+        """Return an instant vector, at the server's now if no moment is given.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        when = {} if at is None else {"time": str(at)}
+        return read_vector(await self._ask("query", query=expr, **when), most=MAX_FACTS)
+
+    async def matrix(self, numbers: Sequence[int], first: int, last: int) -> Json:
+        """Return the unchecked answer for some queries at each minute of ``first..last``.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        return await self._ask(
+            "query_range", query=joined(numbers), start=str(first), end=str(last), step="60s"
+        )
+
+    async def oldest(self, clock: float) -> int | None:
+        """Return the start of the oldest minute that the server has; None if it has none.
+
+        Looked for by the hour within the last days, else by the day, then more closely.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        for reach, step in ((8 * DAY, HOUR), (400 * DAY, DAY)):
+            found = await self.vector(oldest_expr(reach, step))
+            if not found:
+                continue
+            first = found[0][1]
+            if step == HOUR and first < clock - reach + 2 * step:
+                continue
+            closer = await self.vector(oldest_expr(step, step // MINUTE), int(first))
+            return int(min([first, *(value for _, value in closer)])) // MINUTE * MINUTE
+        return None
+
+    async def _ask(self, what: str, **form: str) -> Json:
+        self._turn.give_back()
+        # VictoriaMetrics otherwise hides the newest 30 s and keeps answers that were not complete.
+        form["nocache"] = "1"
+        return await self._client.post_form_json(
+            f"/api/v1/{what}", form, before_parsing=self._turn.take
+        )
+
+
+class _Window:
+    """Reads a window in slices, as large as their answers may be."""
+
+    def __init__(self, asker: Asker, facts: Facts, plan: Plan) -> None:
+        self._asker = asker
+        self._facts = facts
+        self._plan = plan
+        self.rows: list[MinuteRow] = []
+        self.infos: dict[SeriesKey, SeriesInfo] = {}
+        self.reached = 0
+
+    async def read(self, start: int, end: int, *, seconds: float) -> None:
+        """Read ``[start, end)``, or as much of it as goes.
+
+        Raises:
+            ClusterError: not even the first slice could be had, or an answer is refused.
+        """
+        clock = asyncio.get_running_loop().time
+        stop_at = clock() + seconds
+        self.reached = start
+        while self.reached < end:
+            points = min((end - self.reached) // MINUTE, self._plan.points)
+            try:
+                await self._read_slice(points)
+            except (ClusterUnreachableError, ServiceUnavailableError) as exc:
+                if self.reached == start:
+                    raise
+                logger.info("the window was cut at %s: %s", self.reached, exc)
+                break
+            except BadResponseError as exc:
+                if not _is_too_much(exc):
+                    raise
+                if not self._plan.shrink():
+                    msg = f"one field of one minute is too much: {exc}"
+                    raise BadResponseError(msg, problem="too_many_series") from exc
+                continue
+            if clock() >= stop_at or len(self.rows) >= MAX_ROWS:
+                break
+
+    async def _read_slice(self, points: int) -> None:
+        """Read the next minutes, all fields of them, or nothing."""
+        times = range(self.reached, self.reached + points * MINUTE, MINUTE)
+        moments = range(times[0] + MINUTE, times[-1] + 2 * MINUTE, MINUTE)
+        piece = Slice(times, self._facts)
+        for numbers in self._plan.requests(points):
+            raw = await self._asker.matrix(numbers, moments[0], moments[-1])
+            most = MAX_SERIES * len(numbers) + 1
+            piece.add(read_matrix(raw, moments, most=most), frozenset(numbers))
+            del raw  # as large as the rows
+        rows, infos = piece.finish()
+        self.infos.update((info.key, info) for info in infos)
+        if len(self.infos) > MAX_SERIES:
+            refuse(f"more than {MAX_SERIES} series in one window", "too_many_series")
+        self.rows += rows
+        self._plan.learn(infos)
+        self.reached = times[-1] + MINUTE
+
+
+def count_kinds(infos: Sequence[SeriesInfo]) -> dict[Kind, int]:
+    """Return how many series of each kind there are."""
+    counts: dict[Kind, int] = {"node": 0, "filesystem": 0, "pod": 0}
+    for info in infos:
+        counts[info.key.kind] += 1
+    return counts
+
+
+def _is_too_much(error: BadResponseError) -> bool:
+    if error.problem in ("too_large", "too_many_series"):
+        return error.problem == "too_large"
+    text = str(error).lower()
+    return error.status in (400, 422) and any(words in text for words in _TOO_MUCH)
+
+
+def _notes(facts: Facts) -> list[str]:
+    if not facts.strangers:
+        return []
+    some = sorted(facts.strangers)
+    more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
+    return [f"left out, on no node of the cluster: {', '.join(some[:_SHOWN])}{more}"]

@@ -1,0 +1,249 @@
+"""One name for each node, whoever speaks of it: kubelet, kube-state-metrics, node-exporter. Pure.
+
+kube-state-metrics says ``node``, a kubelet ``instance="10.0.0.5:10250"``, its node-exporter
+``instance="10.0.0.5:9100"`` or the host name. Where Kubernetes is told of, the nodes are those
+that it knows, and machines that are none of them are left out, so that nothing counts twice.
+Without Kubernetes, each node-exporter is a node, by its ``instance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from metrics.sources.names import MAX_NAME, clean_text
+from metrics.sources.prometheus_answer import Labels
+from metrics.sources.prometheus_queries import NODE_LABELS
+
+_SAID = NODE_LABELS[:-1]  # without the instance
+_ENGINE_TEXT = 256
+
+
+@dataclass(slots=True)
+class PodFacts:
+    """What kube_pod_info says of a pod."""
+
+    node: str = ""
+    owner: str = ""
+    host_network: bool = False
+    current: bool = False
+
+
+@dataclass(slots=True)
+class Facts:
+    """Who is who in a window, from the answer to :func:`facts_expr`.
+
+    Attributes:
+        clock: the server's own time; None if it did not say.
+        kubernetes: whether anything tells of Kubernetes.
+        node_attrs: short facts for people, by the node's name.
+        pods: by namespace and name.
+        strangers: what was left out: machines that are no nodes of the cluster.
+    """
+
+    clock: float | None = None
+    kubernetes: bool = False
+    node_attrs: dict[str, dict[str, str]] = field(default_factory=dict)
+    pods: dict[tuple[str, str], PodFacts] = field(default_factory=dict)
+    strangers: set[str] = field(default_factory=set)
+    _known: set[str] = field(default_factory=set)
+    _by_address: dict[str, str] = field(default_factory=dict)
+    _by_short: dict[str, str | None] = field(default_factory=dict)
+    _unames: dict[str, list[Labels]] = field(default_factory=dict)
+    _resolved: dict[tuple[str | None, ...], str | None] = field(default_factory=dict)
+
+    def node_of(self, labels: Labels) -> str | None:
+        """Return the node that a series of a kubelet or an exporter speaks of.
+
+        Returns:
+            Its name; None, remembered as a stranger, if it is no node of the cluster.
+
+        Raises:
+            BadResponseError: a name is too long.
+        """
+        key = (*map(labels.get, NODE_LABELS), labels.get("pod"))
+        if key not in self._resolved:
+            self._resolved[key] = self._resolve(labels)
+        return self._resolved[key]
+
+    @property
+    def exporters_alone(self) -> bool:
+        """Whether there are node-exporters and no Kubernetes."""
+        return bool(self._unames) and not self.kubernetes
+
+    def only_machine(self, labels: Labels) -> str | None:
+        """Return the machine of a process that is no exporter, e.g. etcd, without Kubernetes.
+
+        Its port differs from that of the machine's exporter, so only the host tells.
+        """
+        host = host_of(labels.get("instance", ""))
+        for instance, unames in self._unames.items():
+            if host == host_of(instance) or host == unames[0].get("nodename"):
+                return self.node_of({"instance": instance})
+        self.strangers.add(_name(labels.get("instance", "?")))
+        return None
+
+    def _resolve(self, labels: Labels) -> str | None:
+        instance = labels.get("instance", "")
+        said = _said_name(labels)
+        found = self._find(labels, instance)
+        if found is None and not self.kubernetes:
+            found = said or instance
+        if not found:
+            self.strangers.add(_name(instance or said or "?"))
+            return None
+        return _name(found)
+
+    def _find(self, labels: Labels, instance: str) -> str | None:
+        for label in _SAID:
+            name = _name(labels.get(label, ""))
+            if name in self._known:
+                return name
+        host = host_of(instance)
+        found = host if host in self._known else self._by_address.get(host)
+        if found is not None:
+            return found
+        for uname in self._unames.get(instance, ()):
+            found = self._of_pod(uname) or self._of_host_name(uname.get("nodename", ""))
+            if found is not None:
+                return found
+        # etcd of a control plane: its pod is called etcd-<node>.
+        pod = labels.get("pod", "")
+        static = pod.partition("-")[2]
+        return static if static in self._known else self._of_pod(labels) or self._of_host_name(host)
+
+    def _of_pod(self, labels: Labels) -> str | None:
+        pod = self.pods.get((labels.get("namespace", ""), labels.get("pod", "")))
+        return pod.node if pod is not None and pod.node in self._known else None
+
+    def _of_host_name(self, name: str) -> str | None:
+        if name in self._known:
+            return name
+        return self._by_short.get(_short(name)) if name else None
+
+    def learn(self, series: Iterable[tuple[Labels, float]], tag: str) -> None:
+        """Take in the answer to :func:`facts_expr`, whose tags are in the label ``tag``."""
+        sorted_by_tag: dict[str, list[tuple[Labels, float]]] = {}
+        for labels, value in series:
+            sorted_by_tag.setdefault(labels.get(tag, ""), []).append((labels, value))
+        for _, value in sorted_by_tag.get("clock", ()):
+            self.clock = value
+        for labels, _ in sorted_by_tag.get("node", ()):
+            self._learn_node(labels)
+        roles: dict[str, list[str]] = {}
+        for labels, _ in sorted_by_tag.get("role", ()):
+            roles.setdefault(_ksm_node(labels), []).append(labels.get("role", ""))
+        for node, names in roles.items():
+            text = ",".join(sorted(filter(None, names)))
+            self.node_attrs.setdefault(node, {})["roles"] = _text(text)
+        for labels, value in sorted_by_tag.get("pod", ()):
+            self._learn_pod(labels, current=value == 2)
+        self._learn_kubelets([labels for labels, _ in sorted_by_tag.get("kubelet", ())])
+        for labels, _ in sorted_by_tag.get("uname", ()):
+            self._unames.setdefault(labels.get("instance", ""), []).append(labels)
+        self.kubernetes = bool(self._known)
+        for name in self._known:
+            short = _short(name)
+            self._by_short[short] = None if short in self._by_short else name
+        self._learn_machines()
+
+    def _learn_node(self, labels: Labels) -> None:
+        name = _ksm_node(labels)
+        if not name:
+            return
+        self._known.add(name)
+        self._by_address.setdefault(labels.get("internal_ip") or name, name)
+        attrs = {
+            "os": labels.get("os_image", ""),
+            "kernel": labels.get("kernel_version", ""),
+            "kubelet": labels.get("kubelet_version", ""),
+            "runtime": labels.get("container_runtime_version", ""),
+        }
+        self.node_attrs[name] = {key: _text(value) for key, value in attrs.items() if value}
+
+    def _learn_pod(self, labels: Labels, *, current: bool) -> None:
+        key = pod_of(labels)
+        if key is None:
+            return
+        known = self.pods.get(key)
+        if known is not None and known.current and not current:
+            return
+        node = _ksm_node(labels)
+        if node:
+            self._known.add(node)
+            self._by_address.setdefault(labels.get("host_ip") or node, node)
+        kind, owner = labels.get("created_by_kind", ""), labels.get("created_by_name", "")
+        self.pods[key] = PodFacts(
+            node=node,
+            owner=_text(f"{kind}/{owner}") if owner and owner != "<none>" else "",
+            host_network=labels.get("host_network") == "true",
+            current=current,
+        )
+
+    def _learn_kubelets(self, kubelets: list[Labels]) -> None:
+        """Learn addresses, and the nodes themselves where kube-state-metrics is not there."""
+        alone = not self._known
+        for labels in kubelets:
+            host = host_of(labels.get("instance", ""))
+            name = _name(_said_name(labels) or host)
+            if alone and name:
+                self._known.add(name)
+            if name in self._known and host:
+                self._by_address.setdefault(host, name)
+
+    def _learn_machines(self) -> None:
+        """Take what node-exporter knows of its machine where nothing better is known."""
+        for group in self._unames.values():
+            for labels in group:
+                node = self.node_of({key: labels[key] for key in labels if key != "nodename"})
+                if node is None:
+                    continue
+                attrs = self.node_attrs.setdefault(node, {})
+                for key, label in (
+                    ("hostname", "nodename"), ("kernel", "release"), ("arch", "machine"),
+                ):  # fmt: skip
+                    if labels.get(label):
+                        attrs.setdefault(key, _text(labels[label]))
+
+
+def pod_of(labels: Labels) -> tuple[str, str] | None:
+    """Return the namespace and name of the pod that a series speaks of; None if of none.
+
+    Raises:
+        BadResponseError: a name is too long.
+    """
+    if "exported_pod" in labels:
+        ns = labels.get("exported_namespace") or labels.get("namespace", "")
+        name = labels["exported_pod"]
+    else:
+        ns, name = labels.get("namespace", ""), labels.get("pod", "")
+    ns, name = clean_text(ns, "namespace", MAX_NAME), clean_text(name, "pod", MAX_NAME)
+    return (ns, name) if ns and name else None
+
+
+def host_of(instance: str) -> str:
+    """Return the host of ``host:port``; an IPv6 address without its brackets."""
+    host, colon, port = instance.rpartition(":")
+    if colon and port.isdigit() and (":" not in host or host.startswith("[")):
+        instance = host
+    return instance.strip("[]")
+
+
+def _ksm_node(labels: Labels) -> str:
+    return _name(labels.get("exported_node") or labels.get("node", ""))
+
+
+def _said_name(labels: Mapping[str, str]) -> str:
+    return next((labels[label] for label in _SAID if labels.get(label)), "")
+
+
+def _short(name: str) -> str:
+    return name.partition(".")[0].lower()
+
+
+def _name(text: str) -> str:
+    return clean_text(text, "node", MAX_NAME)
+
+
+def _text(value: str) -> str:
+    return clean_text(value[:_ENGINE_TEXT], "label", _ENGINE_TEXT)

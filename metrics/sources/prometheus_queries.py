@@ -1,0 +1,353 @@
+"""What Prometheus is asked for each field of the catalogue. Pure.
+
+Every expression
+
+* keeps the labels that say whose value it is, under all the names that they go by: ``pod`` and
+  ``pod_name``, ``exported_pod`` where a scrape did not honour its target's labels, ``node`` and
+  ``instance``;
+* takes the largest of what differs in any other label before it adds up, so that two replicas of
+  Prometheus, or two jobs that scrape one target, never count double;
+* rounds to whole numbers on the server, which makes answers a third shorter.
+
+A node's value may come from several exporters. They have ranks: for each minute the lowest rank
+that has a value wins. Several expressions go into one request (:func:`joined`); the label
+:data:`TAG` says which one a series of the answer belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from metrics.catalog import Kind
+
+TAG = "q"
+UP = "up"
+"""Tag of the series that says whether anything was scraped: 0 where nothing was for a minute."""
+KUBE_STATE = "kube-state-metrics"
+CADVISOR = "the kubelet's cAdvisor"
+NODE_EXPORTER = "node-exporter"
+ETCD = "etcd"
+
+NODE_LABELS = (
+    "exported_node", "node", "kubernetes_node", "kubernetes_io_hostname", "nodename", "instance",
+)  # fmt: skip
+POD_LABELS = ("namespace", "pod", "exported_namespace", "exported_pod")
+
+_NODE = ",".join(NODE_LABELS)
+_KSM_NODE = "node,exported_node"
+_POD = ",".join(POD_LABELS)
+_FS = f"{_NODE},device,mountpoint,fstype"
+
+# As the agent's own collector: loopback, containers' ends, bridges, tunnels, stacked interfaces.
+_VIRTUAL = (
+    "lo|veth.*|docker.*|br[0-9]+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
+    "vxlan.*|tun[0-9].*|tap.*|wg[0-9].*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit[0-9].*|"
+    "gre.*|ip6tnl.*|tunl.*|bond[0-9]+|team[0-9]+|podman.*|vmnet.*|ovs-.*|weave.*|antrea.*|"
+    ".*[.][0-9]+"
+)
+_NO_DATA = (
+    "autofs|aufs|bdev|binder|binfmt_misc|bpf|cgroup|cgroup2|configfs|cpuset|debugfs|devfs|devpts|"
+    "devtmpfs|efivarfs|erofs|fuse.gvfsd-fuse|fuse.lxcfs|fuse.portal|fuse.snapfuse|fusectl|"
+    "hugetlbfs|iso9660|mqueue|none|nsfs|overlay|pipefs|proc|pstore|ramfs|resctrl|rootfs|"
+    "rpc_pipefs|securityfs|selinuxfs|smackfs|sockfs|squashfs|sysfs|tmpfs|tracefs"
+)
+_ENGINES = "/(var/lib/(docker|containers|containerd|kubelet|rancher)|run/(containerd|k3s))/.+"
+_MOUNTS = f'{{fstype!~"{_NO_DATA}",mountpoint!~"(/rootfs|/host|/host/root)?{_ENGINES}"}}'
+_ROOT = '{id="/"}'
+_ROOT_DISKS = '{id="/",device=~"/dev/.+",device!~"/dev/shm.*"}'
+_CONTAINERS = '{container!="",container!="POD"}'
+_OLD_CONTAINERS = '{container_name!="",container_name!="POD"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One way to have one field.
+
+    Attributes:
+        kind: of the series.
+        field: of the catalogue.
+        rank: 0 for the best way; others fill what it lacks.
+        expr: PromQL, an instant vector of whole numbers.
+        metrics: names that must exist for it; any one of them, where generations differ.
+        exporter: who exports them.
+        hint: why the metrics may be there and the field still has no value.
+    """
+
+    kind: Kind
+    field: str
+    rank: int
+    expr: str
+    metrics: tuple[str, ...]
+    exporter: str
+    hint: str = ""
+
+
+_RATE_HINT = "a rate needs two samples within two minutes: is it scraped every 60 s or less often?"
+
+
+def _fresh(selector: str) -> str:
+    """Return a gauge without what was last seen more than 90 s ago.
+
+    The kubelet gives cAdvisor's samples times of their own. Prometheus then does not mark series
+    that end as stale, and shows a container that is gone for five minutes more.
+    """
+    return f"({selector} and count_over_time({selector}[90s]))"
+
+
+def _old_generation(vector: str) -> str:
+    return f'label_replace({vector},"pod","$1","pod_name","(.+)")'
+
+
+def _of_containers(metric: str, measure: str, *per: str, factor: str = "") -> str:
+    """Return a sum over a pod's containers, by the labels of Kubernetes 1.16 or those before."""
+    more = "".join(f",{label}" for label in per)
+    new = measure.replace("$", metric + _CONTAINERS)
+    old = _old_generation(measure.replace("$", metric + _OLD_CONTAINERS))
+    return (
+        f"round({factor}("
+        f"sum by({_POD})(max by({_POD},container{more})({new}))"
+        f" or sum by({_POD})(max by({_POD},container_name{more})({old}))))"
+    )
+
+
+def _gauge_of_containers(metric: str, *per: str) -> str:
+    fresh = _fresh("$")
+    return _of_containers(metric, fresh, *per)
+
+
+def _without_resets(by: str, per: str, rate: str, resets: str) -> str:
+    """Return summed rates, and nothing for two minutes around a reset of any of the counters."""
+    return (
+        f"(sum by({by})(max by({by},{per})({rate}))"
+        f" unless (sum by({by})(max by({by},{per})({resets})) > 0))"
+    )
+
+
+def _network_of_pods(metric: str) -> str:
+    parts = []
+    for label in ("pod", "pod_name"):
+        selector = f'{metric}{{{label}!="",interface!="lo"}}'
+        rate, resets = f"rate({selector}[2m])", f"resets({selector}[2m])"
+        if label == "pod_name":
+            rate, resets = _old_generation(rate), _old_generation(resets)
+        parts.append(_without_resets(_POD, "interface", rate, resets))
+    return f"round({' or '.join(parts)})"
+
+
+def _network_of_nodes(selector: str, per: str) -> str:
+    rate, resets = f"rate({selector}[2m])", f"resets({selector}[2m])"
+    return f"round({_without_resets(_NODE, per, rate, resets)})"
+
+
+def _capacity(resource: str, old: str, factor: str = "") -> str:
+    new = f'kube_node_status_capacity{{resource="{resource}"}}'
+    return f"round({factor}max by({_KSM_NODE})({new} or {old}))"
+
+
+def _root(metric: str) -> str:
+    return f"round(max by({_NODE})({_fresh(metric + _ROOT)}))"
+
+
+def _disk(metric: str) -> str:
+    return f"round(sum by({_NODE})(max by({_NODE},device)({_fresh(metric + _ROOT_DISKS)})))"
+
+
+def _node_queries() -> Iterable[Query]:
+    cpu, modes = "container_cpu_usage_seconds_total", 'mode!~"idle|iowait|guest|guest_nice"'
+    yield Query(
+        "node", "cpu_mc", 0,
+        f"round(1000*sum by({_NODE})(max by({_NODE},cpu)(rate({cpu}{_ROOT}[2m]))))",
+        (cpu,), CADVISOR, _RATE_HINT,
+    )  # fmt: skip
+    yield Query(
+        "node", "cpu_mc", 1,
+        f"round(1000*sum by({_NODE})(max by({_NODE},cpu,mode)"
+        f"(rate(node_cpu_seconds_total{{{modes}}}[2m]))))",
+        ("node_cpu_seconds_total",), NODE_EXPORTER, _RATE_HINT,
+    )  # fmt: skip
+    for field, resource, old, machine, own, factor in (
+        ("cpu_cap_mc", "cpu", "kube_node_status_capacity_cpu_cores", "machine_cpu_cores",
+         f'count by({_NODE})(max by({_NODE},cpu)(node_cpu_seconds_total{{mode="idle"}}))', "1000*"),
+        ("mem_cap", "memory", "kube_node_status_capacity_memory_bytes", "machine_memory_bytes",
+         f"max by({_NODE})(node_memory_MemTotal_bytes)", ""),
+    ):  # fmt: skip
+        names = ("kube_node_status_capacity", old)
+        yield Query("node", field, 0, _capacity(resource, old, factor), names, KUBE_STATE)
+        on_root = f"round({factor}max by({_NODE})({machine}))"
+        yield Query("node", field, 1, on_root, (machine,), CADVISOR)
+        name = "node_cpu_seconds_total" if factor else "node_memory_MemTotal_bytes"
+        yield Query("node", field, 2, f"round({factor}{own})", (name,), NODE_EXPORTER)
+    memory = "container_memory_working_set_bytes"
+    yield Query("node", "mem_ws", 0, _root(memory), (memory,), CADVISOR)
+    yield Query(
+        "node", "mem_ws", 1,
+        f"round(max by({_NODE})(node_memory_MemTotal_bytes-node_memory_MemAvailable_bytes))",
+        ("node_memory_MemAvailable_bytes",), NODE_EXPORTER,
+    )  # fmt: skip
+    # Rank 0 of these is the sum of the node's filesystems, which is made from the answer.
+    for field, metric in (
+        ("fs_used", "container_fs_usage_bytes"), ("fs_cap", "container_fs_limit_bytes"),
+        ("inodes_total", "container_fs_inodes_total"), ("inodes_free", "container_fs_inodes_free"),
+    ):  # fmt: skip
+        yield Query("node", field, 1, _disk(metric), (metric,), CADVISOR)
+    for field, way in (("net_rx_bps", "receive"), ("net_tx_bps", "transmit")):
+        name = f"node_network_{way}_bytes_total"
+        selector = f'{name}{{device!~"{_VIRTUAL}"}}'
+        yield Query(
+            "node", field, 0, _network_of_nodes(selector, "device"), (name,), NODE_EXPORTER,
+            _RATE_HINT,
+        )  # fmt: skip
+        name = f"container_network_{way}_bytes_total"
+        selector = f'{name}{{id="/",interface!~"{_VIRTUAL}"}}'
+        yield Query(
+            "node", field, 1, _network_of_nodes(selector, "interface"), (name,), CADVISOR,
+            _RATE_HINT,
+        )  # fmt: skip
+    yield from _node_facts()
+
+
+def _node_facts() -> Iterable[Query]:
+    yield Query(
+        "node", "load1_m", 0, f"round(1000*max by({_NODE})(node_load1))",
+        ("node_load1",), NODE_EXPORTER,
+    )  # fmt: skip
+    yield Query(
+        "node", "uptime_s", 0, f"round(max by({_NODE})(time()-node_boot_time_seconds))",
+        ("node_boot_time_seconds",), NODE_EXPORTER,
+    )  # fmt: skip
+    pods = f'max by({_POD},{_KSM_NODE})(kube_pod_info{{node!=""}})'
+    yield Query("node", "pods", 0, f"count by({_KSM_NODE})({pods})", ("kube_pod_info",), KUBE_STATE)
+    condition = 'kube_node_status_condition{condition="Ready",status="true"}'
+    yield Query(
+        "node", "ready", 0, f"max by({_KSM_NODE})({condition})",
+        ("kube_node_status_condition",), KUBE_STATE,
+    )  # fmt: skip
+    fsync = "etcd_disk_wal_fsync_duration_seconds_bucket"
+    yield Query(
+        "node", "etcd_fsync_us", 0,
+        f"round(1e6*histogram_quantile(0.99,max by({_NODE},pod,le)(rate({fsync}[5m]))))",
+        (fsync,), ETCD, "etcd wrote nothing within five minutes",
+    )  # fmt: skip
+    leader = "etcd_server_leader_changes_seen_total"
+    yield Query("node", "etcd_leader_changes", 0, f"max by({_NODE},pod)({leader})", (leader,), ETCD)
+
+
+def _filesystem_queries() -> Iterable[Query]:
+    size, free, avail = (
+        f"node_filesystem_{name}_bytes{_MOUNTS}" for name in ("size", "free", "avail")
+    )
+    hint = "only filesystems that hold data count, not tmpfs or the layers of containers"
+    for field, value, metric in (
+        # As df and the agent: what is kept back for root is neither used nor capacity.
+        ("used", f"{size}-{free}", "node_filesystem_free_bytes"),
+        ("cap", f"{size}-{free}+{avail}", "node_filesystem_avail_bytes"),
+        ("inodes_total", f"node_filesystem_files{_MOUNTS}>0", "node_filesystem_files"),
+        ("inodes_free", f"node_filesystem_files_free{_MOUNTS} and node_filesystem_files{_MOUNTS}>0",
+         "node_filesystem_files_free"),
+    ):  # fmt: skip
+        expr = f"max by({_FS})({value})"
+        yield Query("filesystem", field, 0, expr, (metric,), NODE_EXPORTER, hint)
+
+
+def _pod_queries() -> Iterable[Query]:
+    hint = "no series has labels of a pod and a container; this is usual with some runtimes"
+    cpu = "container_cpu_usage_seconds_total"
+    expr = _of_containers(cpu, "rate($[2m])", "cpu", factor="1000*")
+    yield Query("pod", "cpu_mc", 0, expr, (cpu,), CADVISOR, f"{_RATE_HINT} Or {hint}")
+    for field, metric, per in (
+        ("mem_ws", "container_memory_working_set_bytes", ()),
+        ("mem_rss", "container_memory_rss", ()),
+        ("fs_used", "container_fs_usage_bytes", ("device",)),
+    ):
+        expr = _gauge_of_containers(metric, *per)
+        yield Query("pod", field, 0, expr, (metric,), CADVISOR, hint)
+    for field, way in (("net_rx_bps", "receive"), ("net_tx_bps", "transmit")):
+        name = f"container_network_{way}_bytes_total"
+        yield Query("pod", field, 0, _network_of_pods(name), (name,), CADVISOR, _RATE_HINT)
+    restarts = "kube_pod_container_status_restarts_total"
+    expr = f"sum by({_POD})(max by({_POD},container)({restarts}))"
+    yield Query("pod", "restarts", 0, expr, (restarts,), KUBE_STATE)
+
+
+QUERIES: tuple[Query, ...] = (*_node_queries(), *_filesystem_queries(), *_pod_queries())
+
+# Count of scraped targets; 0 where there were some within ten minutes, but not within this one.
+# 65 s, so that one scrape a minute that is a little late is none too few.
+UP_EXPR = "(count(count_over_time(up[65s])) or 0*count(count_over_time(up[10m])))"
+
+
+def joined(numbers: Sequence[int]) -> str:
+    """Return one expression that answers several of :data:`QUERIES`, and whether anything was up.
+
+    Args:
+        numbers: indexes of queries; each becomes the value of the label :data:`TAG`.
+    """
+    return _either(
+        [
+            _tagged(UP_EXPR, UP),
+            *(_tagged(QUERIES[number].expr, str(number)) for number in numbers),
+        ]
+    )
+
+
+def _tagged(expr: str, tag: str) -> str:
+    return f'label_replace({expr},"{TAG}","{tag}","","")'
+
+
+def _either(exprs: Sequence[str]) -> str:
+    """Join by ``or`` as a balanced tree: every ``or`` copies all that is on its left."""
+    if len(exprs) == 1:
+        return exprs[0]
+    half = len(exprs) // 2
+    return f"({_either(exprs[:half])} or {_either(exprs[half:])})"
+
+
+def facts_expr(window: int, offset: int) -> str:
+    """Return the expression for who is who in a window: nodes, their addresses, pods' nodes.
+
+    Tags: ``clock`` (the server's time), ``node`` (kube_node_info), ``role``, ``uname``
+    (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info: 2 where the pod is there at the
+    window's end, 1 where it was before).
+
+    Args:
+        window: length in seconds, > 0.
+        offset: how many seconds before the server's now it ends, >= 0.
+    """
+    back = f" offset {offset}s" if offset else ""
+    within = f"[{window}s]{back}"
+    pod = f"{_POD},{_KSM_NODE},host_ip,host_network,created_by_kind,created_by_name"
+    node = (
+        f"{_KSM_NODE},internal_ip,os_image,kernel_version,kubelet_version,container_runtime_version"
+    )
+    uname = f"{_NODE},pod,namespace,release,machine"
+    # A cAdvisor of its own, on a machine without Kubernetes, is no kubelet.
+    container = "container_memory_working_set_bytes"
+    pods = f'(count({container}{{pod!=""}}{back}) or count({container}{{pod_name!=""}}{back}))'
+    kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{within})) and on() {pods}"
+    return _either([
+        _tagged("vector(time())", "clock"),
+        _tagged(f"max by({node})(max_over_time(kube_node_info{within}))", "node"),
+        _tagged(f"max by({_KSM_NODE},role)(max_over_time(kube_node_role{within}))", "role"),
+        _tagged(f"max by({uname})(max_over_time(node_uname_info{within}))", "uname"),
+        _tagged(f"({kubelets})", "kubelet"),
+        _tagged(
+            f"(2*max by({pod})(kube_pod_info{back})"
+            f" or max by({pod})(max_over_time(kube_pod_info{within})))",
+            "pod",
+        ),
+    ])  # fmt: skip
+
+
+# Something that every kind of installation has from its first scrape on.
+_ANYTHING = "(up or kube_node_info or node_boot_time_seconds)"
+
+
+def oldest_expr(window: int, step: int) -> str:
+    """Return the expression for the oldest sample of a time, looked for every ``step`` seconds."""
+    return f"min(min_over_time(timestamp({_ANYTHING})[{window}s:{step}s]))"
+
+
+def names_expr(names: Iterable[str]) -> str:
+    """Return the expression that counts the series of each of these metrics."""
+    return f'count by(__name__)({{__name__=~"{"|".join(sorted(set(names)))}"}})'

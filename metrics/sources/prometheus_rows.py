@@ -1,0 +1,279 @@
+"""From the series of many answers to the rows of one window. Pure.
+
+A column is one field of one series over the window's minutes. Columns of the same field that come
+from several series (two exporters on one node, two ranks) are laid over each other; rows are made
+at the end, all fields of a series at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import repeat
+from operator import itemgetter
+from typing import Any
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.sources.names import MAX_NAME, clean_text
+from metrics.sources.prometheus_answer import Cells, Labels, Line, refuse
+from metrics.sources.prometheus_names import Facts, pod_of
+from metrics.sources.prometheus_queries import CADVISOR, ETCD, QUERIES, TAG, UP
+from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
+
+MINUTE = 60
+_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
+_PLACES = {(kind, name): at for kind in _KINDS for at, name in enumerate(FIELD_NAMES[kind])}
+_PLACE = [_PLACES[query.kind, query.field] for query in QUERIES]
+_NETWORK_OF_PODS = {_PLACES["pod", name] for name in ("net_rx_bps", "net_tx_bps")}
+_READY = _PLACES["node", "ready"]
+_TOTALS = [
+    (_PLACES["filesystem", part], _PLACES["node", total])
+    for part, total in (
+        ("used", "fs_used"), ("cap", "fs_cap"),
+        ("inodes_total", "inodes_total"), ("inodes_free", "inodes_free"),
+    )
+]  # fmt: skip
+_REMOTE = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.cephfs", "fuse.glusterfs",
+    "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+})  # fmt: skip
+_ROOTS = ("/rootfs", "/host/root", "/host")  # where an exporter in a container sees the machine's /
+_MAX_ATTR = 256
+_new_row: Callable[[Iterable[Any]], MinuteRow] = partial(tuple.__new__, MinuteRow)
+
+Columns = list[Cells | None]
+
+
+class Slice:
+    """Collects the series of one slice of a window.
+
+    Args:
+        times: starts of the slice's minutes, ascending.
+        facts: who is who.
+    """
+
+    def __init__(self, times: Sequence[int], facts: Facts) -> None:
+        self._times = times
+        self._facts = facts
+        self._pods: dict[SeriesKey, Columns] = {}
+        # (query, key) first: ranks are laid over each other when all are in.
+        self._nodes: dict[int, dict[str, Cells]] = {}
+        self._disks: dict[tuple[str, str], _Disk] = {}
+        self._up: Cells | None = None
+
+    def add(self, lines: Iterable[Line], allowed: frozenset[int]) -> None:
+        """Take in one answer.
+
+        Args:
+            lines: checked.
+            allowed: numbers of the queries that were asked.
+
+        Raises:
+            BadResponseError: a series of no asked query, or with a name that is refused.
+        """
+        for labels, cells in lines:
+            tag = labels.get(TAG, "")
+            if tag == UP:
+                self._up = cells
+                continue
+            if not tag.isdecimal() or (number := int(tag)) not in allowed:
+                refuse(f"a series with {TAG}={tag[:20]!r}, which was not asked for", "bad_value")
+            kind = QUERIES[number].kind
+            if kind == "pod":
+                self._add_pod(number, labels, cells)
+            elif kind == "node":
+                self._add_node(number, labels, cells)
+            else:
+                self._add_disk(number, labels, cells)
+
+    def _add_pod(self, number: int, labels: Labels, cells: Cells) -> None:
+        pod, place = pod_of(labels), _PLACE[number]
+        if pod is None:
+            return
+        about = self._facts.pods.get(pod)
+        if about is not None and about.host_network and place in _NETWORK_OF_PODS:
+            return  # it would show the node's traffic as its own
+        key = SeriesKey("pod", *pod)
+        columns = self._pods.get(key)
+        if columns is None:
+            columns = self._pods[key] = [None] * len(FIELD_NAMES["pod"])
+        before = columns[place]
+        columns[place] = cells if before is None else _largest(before, cells)
+
+    def _add_node(self, number: int, labels: Labels, cells: Cells) -> None:
+        query = QUERIES[number]
+        if query.exporter == CADVISOR and self._facts.exporters_alone:
+            return  # a cAdvisor beside node-exporter, without Kubernetes: the same machine again
+        if query.exporter == ETCD and not self._facts.kubernetes:
+            node = self._facts.only_machine(labels)
+        else:
+            node = self._facts.node_of(labels)
+        if node is None:
+            return
+        columns = self._nodes.setdefault(number, {})
+        columns[node] = _largest(columns[node], cells) if node in columns else cells
+
+    def _add_disk(self, number: int, labels: Labels, cells: Cells) -> None:
+        node = self._facts.node_of(labels)
+        point = _mount_point(clean_text(labels.get("mountpoint", ""), "mountpoint", MAX_NAME))
+        if node is None or not point:
+            return
+        disk = self._disks.get((node, point))
+        if disk is None:
+            disk = self._disks[node, point] = _Disk(labels)
+        place = _PLACE[number]
+        before = disk.columns[place]
+        disk.columns[place] = cells if before is None else _largest(before, cells)
+
+    def finish(self) -> tuple[list[MinuteRow], list[SeriesInfo]]:
+        """Return the slice's rows, ascending by time, and what is known of their series."""
+        disks = self._chosen_disks()
+        nodes = self._node_columns(disks)
+        tables: list[tuple[SeriesKey, Columns]] = [
+            *((SeriesKey("node", "", name), columns) for name, columns in nodes.items()),
+            *((SeriesKey("filesystem", *name), disk.columns) for name, disk in disks.items()),
+            *self._pods.items(),
+        ]
+        rows: list[MinuteRow] = []
+        for key, columns in tables:
+            rows += self._rows(key, columns)
+        dead = self._dead_minutes()
+        if dead:
+            rows = [row for row in rows if row.ts not in dead]
+        rows.sort(key=itemgetter(0))
+        return rows, self._infos(nodes, disks)
+
+    def _rows(self, key: SeriesKey, columns: Columns) -> Iterable[MinuteRow]:
+        size = len(self._times)
+        cells = zip(*(repeat(None, size) if c is None else c for c in columns), strict=True)
+        rows = map(_new_row, zip(self._times, repeat(key), cells))
+        if any(column is not None and None not in column for column in columns):
+            return rows
+        return [row for row in rows if any(row.cells)]
+
+    def _dead_minutes(self) -> set[int]:
+        """Return minutes in which nothing was scraped; what they show is older."""
+        if self._up is None:
+            return set()
+        return {
+            time
+            for time, cell in zip(self._times, self._up, strict=True)
+            if cell is not None and cell.total == 0
+        }
+
+    def _chosen_disks(self) -> dict[tuple[str, str], _Disk]:
+        """Return each device once: where it is mounted several times, the shortest path."""
+        taken: set[tuple[str, str]] = set()
+        chosen = {}
+        for name in sorted(self._disks, key=lambda name: (name[0], len(name[1]), name[1])):
+            disk = self._disks[name]
+            device = (name[0], disk.device)
+            if disk.device and device in taken:
+                continue
+            taken.add(device)
+            chosen[name] = disk
+        return chosen
+
+    def _node_columns(self, disks: dict[tuple[str, str], _Disk]) -> dict[str, Columns]:
+        """Return all fields of each node: of each field the best rank that has a value."""
+        nodes: dict[str, Columns] = {}
+        for (node, _), disk in disks.items():
+            if disk.remote:
+                continue
+            columns = nodes.setdefault(node, _no_columns())
+            for part, total in _TOTALS:
+                columns[total] = _sum(columns[total], disk.columns[part])
+        for number in sorted(self._nodes, key=lambda number: QUERIES[number].rank):
+            place = _PLACE[number]
+            for node, cells in self._nodes[number].items():
+                columns = nodes.setdefault(node, _no_columns())
+                columns[place] = _first(columns[place], cells)
+        if not self._facts.kubernetes:
+            for columns in nodes.values():
+                columns[_READY] = self._answered(columns)
+        return nodes
+
+    def _answered(self, columns: Columns) -> Cells:
+        """Return 1 for each minute in which a plain machine was seen, as the agent says it."""
+        present = [column for column in columns if column is not None]
+        return [
+            Cell(1, 1, 1, 1) if any(cells) else None for cells in zip(*present, strict=True)
+        ] or [None] * len(self._times)
+
+    def _infos(
+        self, nodes: dict[str, Columns], disks: dict[tuple[str, str], _Disk]
+    ) -> list[SeriesInfo]:
+        facts = self._facts
+        infos = [
+            SeriesInfo(SeriesKey("node", "", name), "", facts.node_attrs.get(name, {}))
+            for name in nodes
+        ]
+        infos += [
+            SeriesInfo(SeriesKey("filesystem", *name), name[0], disk.attrs())
+            for name, disk in disks.items()
+        ]
+        for key in self._pods:
+            about = facts.pods.get((key.ns, key.name))
+            attrs = {"owner": about.owner} if about is not None and about.owner else {}
+            infos.append(SeriesInfo(key, about.node if about is not None else "", attrs))
+        return infos
+
+
+class _Disk:
+    """One mounted filesystem of one node."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.device = clean_text(labels.get("device", "")[:_MAX_ATTR], "device", _MAX_ATTR)
+        self._fstype = clean_text(labels.get("fstype", "")[:_MAX_ATTR], "fstype", _MAX_ATTR)
+        self.columns: Columns = [None] * len(FIELD_NAMES["filesystem"])
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies on another machine, and is no part of its node's totals."""
+        return self._fstype in _REMOTE
+
+    def attrs(self) -> dict[str, str]:
+        """Return what is shown of it."""
+        return {"device": self.device, "fstype": self._fstype}
+
+
+def _no_columns() -> Columns:
+    return [None] * len(FIELD_NAMES["node"])
+
+
+def _mount_point(point: str) -> str:
+    """Return a mount point as the machine itself calls it."""
+    for root in _ROOTS:
+        if point == root:
+            return "/"
+        if point.startswith(f"{root}/"):
+            return point.removeprefix(root)
+    return point
+
+
+def _largest(one: Cells, other: Cells) -> Cells:
+    """Return the larger of two columns' values, minute by minute."""
+    return [
+        b if a is None else a if b is None or a.total >= b.total else b
+        for a, b in zip(one, other, strict=True)
+    ]
+
+
+def _first(one: Cells | None, other: Cells) -> Cells:
+    """Return ``one``, and the other's values where it has none."""
+    if one is None:
+        return other
+    return [b if a is None else a for a, b in zip(one, other, strict=True)]
+
+
+def _sum(one: Cells | None, other: Cells | None) -> Cells | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return [
+        b if a is None else a if b is None else _flat(a.total + b.total)
+        for a, b in zip(one, other, strict=True)
+    ]
+
+
+def _flat(value: int) -> Cell:
+    return Cell(1, value, value, value)
