@@ -27,7 +27,7 @@ _COMMANDS = {
     "beat": " beat ",
     "agent": "-m agent",
 }
-_OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "DJANGO_", "PYTEST_")
+_OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "INFLUXDB_", "DJANGO_", "PYTEST_")
 
 
 def free_ports(count: int) -> list[int]:

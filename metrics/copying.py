@@ -1,0 +1,157 @@
+"""Everything of one metric store into another, block by block, each counted and summed on both.
+
+Nothing is remembered between two runs: a block whose count and checksum are the same in both
+stores is there already. So a copy that was killed goes on where it stopped, and a second run after
+the pulls have stopped copies only what came since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import UUID
+
+from metrics.catalog import CATALOG, TIERS, Kind
+from metrics.stores import checksum
+from metrics.stores.base import Batch, MetricStore, StoredRow, Window
+
+BLOCK_BUCKETS = 60
+"""Bucket starts in a block: an hour of minutes, ten hours of 10m, two and a half days of 1h."""
+ROWS_IN_A_LOAD = 5_000
+WINDOWS_IN_A_WRITE = 5_000
+FAR = 1 << 33
+
+Since = Callable[[UUID, Kind, str], int]
+"""Says from when on rows of a cluster's kind and tier are wanted: older ones have expired."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one cluster's kind and tier."""
+
+    cluster: UUID
+    kind: Kind
+    tier: str
+    rows: int = 0
+    there: int = 0
+    """Rows in blocks that were the same already."""
+    copied: int = 0
+    better: int = 0
+    """Rows of which the target has one over more: it was written to already."""
+    missing: int = 0
+    """Rows that the target does not have as they are, after all."""
+
+
+class Copier:
+    """Copies from one store into another.
+
+    Args:
+        source: read only.
+        target: written to.
+        since: the bound of what is wanted.
+        only_check: compare, and write nothing.
+    """
+
+    def __init__(
+        self, source: MetricStore, target: MetricStore, since: Since, *, only_check: bool = False
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._since = since
+        self._only_check = only_check
+
+    def cluster(self, cluster: UUID, streams: Sequence[str]) -> Iterator[Tally]:
+        """Copy one cluster; yield what became of each kind and tier.
+
+        Positions go last: until then the target would ask for nothing that is still to come.
+
+        Raises:
+            StoreError: a store refuses; run it again.
+        """
+        if not self._only_check:
+            self._target.put_series(cluster, self._source.series(cluster))
+        for kind in CATALOG:
+            for tier in TIERS:
+                yield self._rows(cluster, kind, tier)
+            if not self._only_check:
+                self._target.put_last(cluster, self._source.last(cluster, kind))
+        if not self._only_check:
+            for stream in streams:
+                self._stream(cluster, stream)
+
+    def differences(self, cluster: UUID, streams: Sequence[str]) -> list[str]:
+        """Return what besides rows is not the same in both stores, in words.
+
+        A target that is ahead of the source is no difference.
+        """
+        found = []
+        theirs = {entry.key: entry for entry in self._target.series(cluster)}
+        lacking = sum(entry.key not in theirs for entry in self._source.series(cluster))
+        if lacking:
+            found.append(f"{lacking} series are missing")
+        for kind in CATALOG:
+            newest = {row.key: row.ts for row in self._target.last(cluster, kind)}
+            older = sum(
+                newest.get(row.key, -1) < row.ts for row in self._source.last(cluster, kind)
+            )
+            if older:
+                found.append(f"{older} newest {kind} values are missing")
+        for stream in streams:
+            found += self._stream_differences(cluster, stream)
+        return found
+
+    def _stream_differences(self, cluster: UUID, stream: str) -> list[str]:
+        found = []
+        ours, theirs = (s.position(cluster, stream) for s in (self._source, self._target))
+        for name in ("watermark", "head"):
+            want, have = getattr(ours, name), getattr(theirs, name)
+            if want is not None and (have is None or have < want):
+                found.append(f"the {name} is behind")
+        known = {line.start for line in self._target.windows(cluster, stream, 0, FAR)}
+        lines = self._source.windows(cluster, stream, 0, FAR)
+        lacking = sum(line.start not in known for line in lines)
+        if lacking:
+            found.append(f"{lacking} lines of the ledger are missing")
+        return found
+
+    def _rows(self, cluster: UUID, kind: Kind, tier: str) -> Tally:
+        tally = Tally(cluster, kind, tier)
+        width = BLOCK_BUCKETS * TIERS[tier]
+        since = self._since(cluster, kind, tier)
+        rows = self._source.scan(cluster, kind, tier, since, FAR)
+        for number, block in groupby(rows, key=lambda row: row.ts // width):
+            span = max(since, number * width), (number + 1) * width
+            self._block(tally, list(block), span)
+        return tally
+
+    def _block(self, tally: Tally, rows: list[StoredRow], span: tuple[int, int]) -> None:
+        where = (tally.cluster, tally.kind, tally.tier, *span)
+        wanted = (len(rows), checksum.add(rows))
+        tally.rows += len(rows)
+        if self._target.counts(*where) == wanted:
+            tally.there += len(rows)
+            return
+        if not self._only_check:
+            for at in range(0, len(rows), ROWS_IN_A_LOAD):
+                part = rows[at : at + ROWS_IN_A_LOAD]
+                self._target.load(tally.cluster, tally.kind, tally.tier, part)
+            tally.copied += len(rows)
+            if self._target.counts(*where) == wanted:
+                return
+        stored = {(row.ts, row.key): row for row in self._target.scan(*where)}
+        for row in rows:
+            found = stored.get((row.ts, row.key))
+            if found is not None and found.n > row.n:
+                tally.better += 1
+            elif found != row:
+                tally.missing += 1
+
+    def _stream(self, cluster: UUID, stream: str) -> None:
+        """Copy a stream's ledger, then its position."""
+        lines: list[Window] = self._source.windows(cluster, stream, 0, FAR)
+        for first in range(0, len(lines), WINDOWS_IN_A_WRITE):
+            part = lines[first : first + WINDOWS_IN_A_WRITE]
+            self._target.write(cluster, stream, Batch(windows=part))
+        at = self._source.position(cluster, stream)
+        self._target.write(cluster, stream, Batch(watermark=at.watermark, head=at.head))
