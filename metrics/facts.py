@@ -13,15 +13,16 @@ from metrics.catalog import FIELD_NAMES, Kind
 from metrics.rollups import rounded_mean
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import Columns, MinuteRow
+from metrics.stores.minutes import newest_of, rows_at
 
 MINUTE = 60
 HISTORY_MINUTES = 60
 _AT = {kind: {name: at for at, name in enumerate(names)} for kind, names in FIELD_NAMES.items()}
 
 
-def newest_minute(rows: Iterable[MinuteRow]) -> int | None:
+def newest_minute(rows: Sequence[MinuteRow]) -> int | None:
     """Return the start of the newest minute in which any node reported; None without one."""
-    return max((row.ts for row in rows if row.key.kind == "node"), default=None)
+    return newest_of(rows, "node")
 
 
 def pull_facts(
@@ -42,7 +43,7 @@ def pull_facts(
         return PullFacts(
             agent_version=answer.agent_version, kind=answer.kind, clock_skew_ms=clock_skew_ms
         )
-    rows = [row for row in answer.rows if row.ts == at]
+    rows = rows_at(answer.rows, at)
     nodes = [row for row in rows if row.key.kind == "node"]
     filesystems = [row for row in rows if row.key.kind == "filesystem"]
     not_ready = sorted(row.key.name for row in nodes if _mean(row, "ready") == 0)

@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
-from itertools import repeat
 from operator import le, mul
 from typing import Any, ClassVar, cast
 
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import JsonClient, SourceAnswer
 from metrics.sources.names import MAX_NAME, clean_text
-from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.stores.base import SeriesInfo, SeriesKey
+from metrics.stores.minutes import FieldColumn, Minutes, MinuteTable
 from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,
@@ -40,8 +38,6 @@ MAX_VALUE = (1 << 63) - 1
 MAX_AHEAD_SECONDS = 300  # data from the future beyond this is refused
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _INT = {int}
-# What Cell._make does without its check of the length: a fleet makes 200,000 cells a minute.
-_new_cell: Callable[[Iterable[int]], Cell] = partial(tuple.__new__, Cell)
 
 
 class AgentSource:
@@ -74,10 +70,10 @@ class AgentSource:
         """
         clock = asyncio.get_running_loop().time
         stop_at = clock() + self._budget_seconds
-        rows: list[MinuteRow] = []
+        pieces: list[Minutes] = []
         infos: dict[SeriesKey, SeriesInfo] = {}
         alive: set[int] = set()
-        ignored, reached = 0, start
+        rows, ignored, reached = 0, 0, start
         for _ in range(MAX_PIECES):
             turn.give_back()
             asked = {"start": str(reached), "end": str(end)}
@@ -90,16 +86,17 @@ class AgentSource:
                 break
             piece = parse_answer(raw, reached, end, now=now)
             del raw  # as large as the rows
-            rows += piece.rows
+            pieces.append(cast("Minutes", piece.rows))
+            rows += len(piece.rows)
             infos.update((info.key, info) for info in piece.infos)
             alive |= piece.minutes_alive
             ignored += piece.ignored
             stuck, reached = piece.end == reached, piece.end
-            full = len(rows) >= MAX_ROWS or len(infos) >= MAX_SERIES
+            full = rows >= MAX_ROWS or len(infos) >= MAX_SERIES
             if stuck or full or reached >= end or clock() >= stop_at:
                 break
         return SourceAnswer(
-            rows=rows,
+            rows=Minutes.joined(pieces),
             infos=list(infos.values()),
             start=start,
             end=reached,
@@ -136,7 +133,8 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
         raise BadResponseError(msg)
     kinds = _object(answer.get("kinds"), "kinds")
     limit = min(covered_end, int(now) + MAX_AHEAD_SECONDS)
-    rows: list[MinuteRow] = []
+    tables: list[MinuteTable] = []
+    rows = 0
     infos: list[SeriesInfo] = []
     alive: set[int] = set()
     ignored = sum(1 for kind in kinds if kind not in _KINDS)
@@ -144,17 +142,17 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
         if kind not in kinds:
             continue
         table = _Table(kind, _object(kinds[kind], kind), start, limit)
-        if len(rows) + len(table.times) > MAX_ROWS:
+        rows += len(table.times)
+        if rows > MAX_ROWS:
             msg = f"{kind}.t: more than {MAX_ROWS} rows in one answer"
             raise BadResponseError(msg)
         keys = table.read_series(infos, MAX_SERIES - len(infos))
         ignored += table.unknown_fields
-        rows += table.read_rows(keys)
+        tables.append(table.read(keys))
         if kind == "node":
             alive.update(table.times)
-    rows.sort(key=_row_time)
     return SourceAnswer(
-        rows=rows,
+        rows=Minutes(tables),
         infos=infos,
         start=start,
         end=covered_end,
@@ -196,20 +194,12 @@ class _Table:
             raise BadResponseError(msg)
         return keys
 
-    def read_rows(self, keys: list[SeriesKey]) -> Iterable[MinuteRow]:
+    def read(self, keys: list[SeriesKey]) -> MinuteTable:
         """Return the table's rows, in its own order."""
         self._check_times()
         self._check_indexes(len(keys))
-        columns = [self._cells(name) for name in FIELD_NAMES[self.kind]]
-        return map(
-            MinuteRow._make,
-            zip(
-                self.times,
-                map(keys.__getitem__, self.indexes),
-                zip(*columns, strict=True),
-                strict=True,
-            ),
-        )
+        columns = [self._column(name) for name in FIELD_NAMES[self.kind]]
+        return MinuteTable(self.kind, keys, self.times, self.indexes, columns)
 
     def _check_times(self) -> None:
         times, where = self.times, f"{self.kind}.t"
@@ -240,28 +230,28 @@ class _Table:
             msg = f"{self.kind}: one series has a minute twice"
             raise BadResponseError(msg)
 
-    def _cells(self, name: str) -> Iterable[Cell | None]:
-        """Return one field's cells, a row each; None where the row lacks the field."""
+    def _column(self, name: str) -> FieldColumn | None:
+        """Return one field's column; None if the answer lacks the field."""
         if name not in self.fields:
-            return repeat(None, len(self.times))
+            return None
         where = f"{self.kind}.fields.{name}"
         field = _object(self.fields[name], where)
-        count, total, low, high = (_list(field.get(key), f"{where}.{key}") for key in "nslh")
+        column = FieldColumn(*(_list(field.get(key), f"{where}.{key}") for key in "nslh"))
+        count, total, low, high = column
         if not len(count) == len(total) == len(low) == len(high) == len(self.times):
             msg = f"{where}: the lists are not as long as t"
             raise BadResponseError(msg)
-        present = len(count) - count.count(None)
-        if any(len(column) - column.count(None) != present for column in (total, low, high)):
+        missing = count.count(None)
+        if any(part.count(None) != missing for part in column):
             msg = f"{where}: null in one list, a number in another"
             raise BadResponseError(msg)
-        if present == len(count):
-            self._check_numbers(where, count, total, low, high)
-            return map(_new_cell, zip(count, total, low, high, strict=True))
+        if not missing:
+            self._check_numbers(where, *cast("tuple[list[int], ...]", column))
+            return column
         packed = [cell for cell in zip(count, total, low, high, strict=True) if cell[0] is not None]
         if packed:
             self._check_numbers(where, *map(list, zip(*packed, strict=True)))
-        cells = map(_new_cell, packed)
-        return [None if number is None else next(cells) for number in count]
+        return column
 
     def _check_numbers(
         self, where: str, count: list[int], total: list[int], low: list[int], high: list[int]
@@ -278,6 +268,8 @@ class _Table:
         if lowest < -MAX_VALUE or highest > MAX_VALUE:
             msg = f"{where}: a value is beyond {MAX_VALUE}"
             raise BadResponseError(msg)
+        if low == total == high and count.count(1) == len(count):
+            return  # single samples
         if not (
             all(map(le, map(mul, low, count), total)) and all(map(le, total, map(mul, high, count)))
         ):
@@ -302,10 +294,6 @@ def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
     }
     key = SeriesKey(kind, "" if kind == "node" else ns, name)
     return SeriesInfo(key, node, clean)
-
-
-def _row_time(row: MinuteRow) -> int:
-    return row.ts
 
 
 def _object(value: object, where: str) -> dict[str, Any]:

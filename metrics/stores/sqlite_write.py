@@ -11,10 +11,12 @@ import orjson
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import bucket_start, cluster_minute
-from metrics.stores import sqlite_coarse
+from metrics.stores import sqlite_coarse, sqlite_columns
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, StoreError, WriteResult
-from metrics.stores.sqlite_rows import Values, minute_values
+from metrics.stores.minutes import Minutes
+from metrics.stores.sqlite_columns import Row
+from metrics.stores.sqlite_rows import minute_values
 from metrics.stores.sqlite_seal import unseal
 from metrics.stores.sqlite_series import Series
 
@@ -34,27 +36,18 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
         StoreError: if the batch is malformed.
         sqlite3.Error: if the file refuses.
     """
-    tables: dict[Kind, list[Values]] = defaultdict(list)
-    refused = skipped = 0
     newest = _newest_by_key(batch.rows)
     for key, ts in sqlite_coarse.newest_by_key(batch.coarse).items():
         newest.setdefault(key, ts)
-    for row in batch.rows:
-        sid = series.sid(row.key, row.ts)
-        if sid is None:
-            skipped += 1
-            continue
-        values, bad = minute_values(row, sid)
-        refused += bad
-        tables[row.key.kind].append(values)
+    tables, refused, skipped = _values(batch.rows, series)
 
     _put_infos(connection, series, batch, newest)
-    minutes = {row.ts for row in batch.rows if row.key.kind == "node"}
     for kind, table in tables.items():
         touched = {at for values in table if (at := values[0]) is not None}
         unseal(connection, series.cluster, kind, touched)
         _put_rows(connection, kind, table)
-    if minutes and tables["node"]:
+    minutes = {at for values in tables.get("node", ()) if (at := values[0]) is not None}
+    if minutes:
         unseal(connection, series.cluster, "cluster", minutes)
         cluster_rows = _cluster_rows(connection, series, sorted(minutes))
         _put_rows(connection, "cluster", cluster_rows)
@@ -72,9 +65,35 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
     return WriteResult(refused, skipped, _detail(refused, skipped, series.problem))
 
 
+def _values(rows: Sequence[MinuteRow], series: Series) -> tuple[dict[Kind, list[Row]], int, int]:
+    """Return the rows by kind, how many values were refused, and how many rows skipped."""
+    tables: dict[Kind, list[Row]] = defaultdict(list)
+    refused = skipped = 0
+    if isinstance(rows, Minutes):
+        for table in rows.tables:
+            encoded, bad, left_out = sqlite_columns.table_values(table, series)
+            tables[table.kind] += encoded
+            refused, skipped = refused + bad, skipped + left_out
+        return tables, refused, skipped
+    for row in rows:
+        sid = series.sid(row.key, row.ts)
+        if sid is None:
+            skipped += 1
+            continue
+        values, bad = minute_values(row, sid)
+        refused += bad
+        tables[row.key.kind].append(values)
+    return tables, refused, skipped
+
+
 def _newest_by_key(rows: Iterable[MinuteRow]) -> dict[SeriesKey, int]:
     """Return each key's newest minute; check what a caller must get right."""
     newest: dict[SeriesKey, int] = {}
+    if isinstance(rows, Minutes):
+        for table in rows.tables:
+            for key, ts in sqlite_columns.newest_by_key(table).items():
+                newest[key] = max(ts, newest.get(key, ts))
+        return newest
     for row in rows:
         key = row.key
         if key.kind == "cluster" or row.ts % TIERS["1m"] or row.ts < 0:
@@ -97,10 +116,10 @@ def _detail(refused: int, skipped: int, problem: str) -> str:
     return "; ".join(parts)
 
 
-def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[Values]) -> None:
+def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[Row]) -> None:
     """Put minutes, and the newest of each series as its last values."""
     connection.executemany(schema.upsert_minute(kind), rows)
-    newest: dict[int | None, Values] = {}
+    newest: dict[int | None, Row] = {}
     for row in rows:
         known = newest.get(row[1])
         # ts first, then samples: the same order of preference as in the table.
@@ -114,7 +133,7 @@ def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[Values]
 
 def _cluster_rows(
     connection: sqlite3.Connection, series: Series, minutes: Sequence[int]
-) -> list[Values]:
+) -> list[Row]:
     """Compute the cluster's minutes from all nodes that are stored for them.
 
     The row's n is the number of nodes: it never gets worse when some of them have expired.
@@ -126,7 +145,7 @@ def _cluster_rows(
     sid = series.sid(CLUSTER_KEY, minutes[0])
     if sid is None:
         return []
-    found: list[Values] = []
+    found: list[Row] = []
     statement = f"SELECT {columns} FROM node_1m WHERE ts = ? AND sid BETWEEN ? AND ?"  # noqa: S608
     for ts in minutes:
         nodes = [

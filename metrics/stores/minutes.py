@@ -1,0 +1,127 @@
+"""Minutes kept in columns, as our agent sends them and as a table takes them.
+
+A fleet's minutes are 200,000 numbers and more. As a tuple for every field and one for every row
+they cost more time to make, and to clear away, than to check and to store. :class:`Minutes` is a
+sequence of rows for everybody who wants rows, which are made when somebody looks at one; a store
+that can takes the columns instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple, overload
+
+from metrics.catalog import Kind
+from metrics.stores.base import Cell, MinuteRow, SeriesKey
+
+
+class FieldColumn(NamedTuple):
+    """One field of a table, an entry a row: samples, sum, lowest, highest.
+
+    All four are None where a row does not measure the field.
+    """
+
+    n: Sequence[int | None]
+    total: Sequence[int | None]
+    low: Sequence[int | None]
+    high: Sequence[int | None]
+
+    def cell(self, at: int) -> Cell | None:
+        """Return one row's cell."""
+        n, total = self.n[at], self.total[at]
+        if n is None or total is None:
+            return None
+        return Cell(n, total, self.low[at], self.high[at])
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteTable:
+    """Minutes of one kind.
+
+    Attributes:
+        kind: of all series.
+        keys: the series, each once.
+        times: of each row, Unix seconds.
+        series: of each row, an index of ``keys``; no (time, series) twice.
+        columns: in the order of the catalogue; None where no row measures the field.
+    """
+
+    kind: Kind
+    keys: Sequence[SeriesKey]
+    times: Sequence[int]
+    series: Sequence[int]
+    columns: Sequence[FieldColumn | None]
+
+    def row(self, at: int) -> MinuteRow:
+        """Return one row."""
+        cells = tuple(column.cell(at) if column else None for column in self.columns)
+        return MinuteRow(self.times[at], self.keys[self.series[at]], cells)
+
+
+class Minutes(Sequence[MinuteRow]):
+    """Rows of several tables, ascending by time."""
+
+    def __init__(self, tables: Iterable[MinuteTable]) -> None:
+        self.tables = tuple(tables)
+        self._rows: list[MinuteRow] | None = None
+
+    @staticmethod
+    def joined(parts: Iterable[Minutes]) -> Minutes:
+        """Return the rows of all parts; no (time, series) may be in two of them."""
+        return Minutes(table for part in parts for table in part.tables)
+
+    def newest(self, kind: Kind) -> int | None:
+        """Return the newest time of a kind's rows; None without one."""
+        times = (max(t.times) for t in self.tables if t.kind == kind and t.times)
+        return max(times, default=None)
+
+    def at(self, ts: int) -> list[MinuteRow]:
+        """Return the rows of one minute, without making the others."""
+        return [
+            table.row(at)
+            for table in self.tables
+            for at, time in enumerate(table.times)
+            if time == ts
+        ]
+
+    def __len__(self) -> int:
+        return sum(len(table.times) for table in self.tables)
+
+    def __iter__(self) -> Iterator[MinuteRow]:
+        return iter(self._made())
+
+    @overload
+    def __getitem__(self, at: int) -> MinuteRow: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[MinuteRow]: ...
+
+    def __getitem__(self, at: int | slice) -> MinuteRow | list[MinuteRow]:
+        return self._made()[at]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Sequence):
+            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _made(self) -> list[MinuteRow]:
+        if self._rows is None:
+            rows = [table.row(at) for table in self.tables for at in range(len(table.times))]
+            self._rows = sorted(rows, key=attrgetter("ts"))
+        return self._rows
+
+
+def newest_of(rows: Sequence[MinuteRow], kind: Kind) -> int | None:
+    """Return the newest time of a kind's rows, in columns or not; None without one."""
+    if isinstance(rows, Minutes):
+        return rows.newest(kind)
+    return max((row.ts for row in rows if row.key.kind == kind), default=None)
+
+
+def rows_at(rows: Sequence[MinuteRow], ts: int) -> list[MinuteRow]:
+    """Return the rows of one minute, in columns or not."""
+    return rows.at(ts) if isinstance(rows, Minutes) else [row for row in rows if row.ts == ts]
