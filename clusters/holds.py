@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from clusters import audit
 from clusters.audit import Actor, actor_name
@@ -69,11 +70,11 @@ def lift(hold: LegalHold, *, actor: Actor, now: datetime | None = None) -> None:
 
 def standing(cluster: Cluster) -> list[LegalHold]:
     """Return the holds on a cluster and on its customer, at most two. One query."""
-    rows = LegalHold.objects.select_related("customer", "cluster").order_by("placed_at")
-    own = list(rows.filter(cluster_id=cluster.pk))
+    covers = Q(cluster_id=cluster.pk)
     if cluster.customer_id is not None:
-        own += rows.filter(customer_id=cluster.customer_id)
-    return own
+        covers |= Q(customer_id=cluster.customer_id)
+    rows = LegalHold.objects.select_related("customer", "cluster").filter(covers)
+    return list(rows.order_by("placed_at"))
 
 
 def standing_on(customer: Customer) -> list[LegalHold]:

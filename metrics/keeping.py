@@ -130,6 +130,7 @@ def change_class(
     if after == before:
         return
     with transaction.atomic():
+        look(_clock(now))  # so that clusters never looked at have the grace as well
         if row.is_default:
             RetentionClass.objects.exclude(pk=row.pk).filter(is_default=True).update(
                 is_default=False
@@ -167,6 +168,7 @@ def assign(
     if was == chosen:
         return
     with transaction.atomic():
+        look(_clock(now))  # so that clusters never looked at have the grace as well
         if chosen is None:
             CustomerRetention.objects.filter(customer=customer).delete()
         else:

@@ -13,14 +13,15 @@ from clusters import access
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """Return ``now`` (one moment for the whole page), ``version`` and ``may_create``.
+    """Return ``now`` (one moment for the whole page), ``version``, ``may_create``, ``sees_all``.
 
-    ``may_create`` costs a query, and only where a template asks for it.
+    The latter two cost a query each, and only where a template asks for them.
     """
     user = getattr(request, "user", None)
     return {
         "now": datetime.now(UTC),
         "version": settings.VERSION,
         "may_create": SimpleLazyObject(lambda: user is not None and access.acts_on_all(user)),
+        "sees_all": SimpleLazyObject(lambda: user is not None and access.sees_all(user)),
         "stale_seconds": 2 * settings.PULL_INTERVAL_SECONDS + 60,
     }

@@ -65,6 +65,13 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {rest} h" if rest and days < 10 else f"{days} d"
 
 
+def days(count: int) -> str:
+    """Return a number of days in words: "7 days", "2 years" where it is whole years."""
+    if count % 365 == 0 and count:
+        return f"{count // 365} year{'s' if count > 365 else ''}"
+    return f"{count:,} day{'' if count == 1 else 's'}"
+
+
 def by_unit(unit: str, value: float | None) -> str:
     """Return a value in the manner of a unit of :data:`metrics.catalog.Unit`."""
     if value is None:

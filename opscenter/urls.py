@@ -10,7 +10,18 @@ from clusters.api.urls import urlpatterns as clusters_api
 from metrics.api.urls import urlpatterns as metrics_api
 from metrics.prometheus_api.urls import urlpatterns as prometheus_api
 from opscenter.converters import Anything, Segment
-from opscenter.views import add, charts, cluster, fleet, health, node, pod, pods
+from opscenter.views import (
+    add,
+    charts,
+    cluster,
+    customer,
+    fleet,
+    health,
+    node,
+    pod,
+    pods,
+    retention,
+)
 
 register_converter(Segment, "segment")
 register_converter(Anything, "anything")
@@ -35,6 +46,16 @@ urlpatterns = [
     path("clusters/<uuid:cluster_id>/labels/", cluster.change_labels, name="cluster_labels"),
     path("clusters/<uuid:cluster_id>/revoke/", cluster.revoke, name="cluster_revoke"),
     path("clusters/<uuid:cluster_id>/delete/", cluster.delete, name="cluster_delete"),
+    path("clusters/<uuid:cluster_id>/hold/", customer.cluster_hold, name="cluster_hold"),
+    path("clusters/<uuid:cluster_id>/lift/", customer.cluster_lift, name="cluster_lift"),
+    path("retention/", retention.overview, name="retention"),
+    path("retention/add/", retention.add_class, name="retention_add"),
+    path("retention/<int:class_id>/", retention.change_class, name="retention_class"),
+    path("retention/<int:class_id>/delete/", retention.delete_class, name="retention_delete"),
+    path("customers/<uuid:customer_id>/", customer.customer_page, name="customer"),
+    path("customers/<uuid:customer_id>/class/", customer.choose_class, name="customer_class"),
+    path("customers/<uuid:customer_id>/hold/", customer.place_hold, name="customer_hold"),
+    path("customers/<uuid:customer_id>/lift/", customer.lift_hold, name="customer_lift"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.MetricsView.as_view(), name="metrics"),

@@ -11,7 +11,7 @@ from metrics.api.parameters import KINDS
 from metrics.api.serializers import MomentField
 from metrics.catalog import TIERS
 from metrics.limits import MAX_DAYS, MIN_DAYS, complete, problems
-from metrics.models import Erasure, RetentionClass
+from metrics.models import Erasure
 from opscenter.core.api import StrictCharField
 
 _DAYS = {"type": "integer", "minimum": MIN_DAYS, "maximum": MAX_DAYS}
@@ -108,17 +108,16 @@ class ClassChangeSerializer(serializers.Serializer[Any]):
     )
 
 
-class ClassSerializer(serializers.ModelSerializer[RetentionClass]):
+class ClassSerializer(serializers.Serializer[Any]):
     """A retention class."""
 
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    is_default = serializers.BooleanField(help_text="For everybody without a class of their own.")
     limits = LimitsField()
     customers = serializers.ListField(
         child=serializers.CharField(), help_text="Names of the customers that chose it."
     )
-
-    class Meta:
-        model = RetentionClass
-        fields = ["id", "name", "is_default", "limits", "customers"]
 
 
 class ClassChangedSerializer(serializers.Serializer[Any]):
@@ -209,15 +208,16 @@ class ErasureWriteSerializer(serializers.Serializer[Any]):
     )
 
 
-class ErasureSerializer(serializers.ModelSerializer[Erasure]):
+class ErasureSerializer(serializers.Serializer[Any]):
     """The erasure of one customer's data."""
 
+    id = serializers.UUIDField()
+    customer_id = serializers.UUIDField()
+    customer_name = serializers.CharField()
+    state = serializers.ChoiceField(choices=Erasure.State.choices)
     clusters = serializers.IntegerField(help_text="How many there were.", source="total")
     erased = serializers.IntegerField(help_text="Of how many everything is gone.", source="done")
-
-    class Meta:
-        model = Erasure
-        fields = [
-            "id", "customer_id", "customer_name", "state", "clusters", "erased", "problem",
-            "requested_by", "requested_at", "finished_at",
-        ]  # fmt: skip
+    problem = serializers.CharField(help_text="Why it does not go on; empty if it does.")
+    requested_by = serializers.CharField()
+    requested_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)

@@ -23,6 +23,7 @@ register.filter("rate", fmt.rate)
 register.filter("number", fmt.count)
 register.filter("percent", fmt.percent)
 register.filter("duration", fmt.duration)
+register.filter("days", fmt.days)
 register.filter("glyph", fmt.glyph)
 register.filter("word", fmt.word)
 

@@ -15,12 +15,13 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from clusters import access, services
+from clusters import access, holds, services
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
 from metrics import query
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
+from opscenter.views.customer import retention_context
 from opscenter.views.forms import ConfirmForm, LabelsForm
 from opscenter.views.ledger import runs
 from opscenter.views.pods import POD_ORDERS, read_order
@@ -49,6 +50,7 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "range_wide": chosen.widened(),
         "section": "fleet",
         "may_operate": access.may(request.user, cluster, "operate_cluster"),
+        "standing_holds": holds.standing(cluster),
     }
 
 
@@ -106,7 +108,11 @@ def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return _settings_again(request, cluster, delete_form=form)
     name = cluster.name
-    services.delete_cluster(cluster, actor=cast("User", request.user))
+    try:
+        services.delete_cluster(cluster, actor=cast("User", request.user))
+    except holds.LegalHoldError as exc:
+        form.add_error("name", str(exc))
+        return _settings_again(request, cluster, delete_form=form)
     messages.success(request, f"{name} was deleted. The audit log keeps that.")
     return redirect("fleet")
 
@@ -168,6 +174,7 @@ def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
         "lines": Paginator(lines, WINDOWS_PAGE).get_page(request.GET.get("page")),
         "show_all": show_all,
         **coverage_context(cluster, chosen),
+        **retention_context(request, cluster, chosen.now),
     }
 
 

@@ -79,6 +79,7 @@ API = "/api/v1/"
 PROMETHEUS = "/prometheus/api/v1/"
 C = "/api/v1/clusters/{cluster}"
 P = "/clusters/{cluster}"
+D = "/customers/{customer}"
 K = "/api/v1/customers/{customer}"
 ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
 
@@ -131,6 +132,16 @@ ROUTES: dict[str, list[Expect]] = {
         get(f"{PROMETHEUS}status/buildinfo", 401, 200, 200, 200)
     ],
     "prometheus/api/v1/<path:path>": [get(f"{PROMETHEUS}rules", 404, 404, 404, 404)],
+    "clusters/<uuid:cluster_id>/hold/": [form(f"{P}/hold/", LOGIN, 404, 403, 403)],
+    "clusters/<uuid:cluster_id>/lift/": [form(f"{P}/lift/", LOGIN, 404, 403, 403)],
+    "retention/": [get("/retention/", LOGIN, 403, 403, 200)],
+    "retention/add/": [get("/retention/add/", LOGIN, 403, 403, 403)],
+    "retention/<int:class_id>/": [get("/retention/999/", LOGIN, 403, 403, 403)],
+    "retention/<int:class_id>/delete/": [form("/retention/999/delete/", LOGIN, 403, 403, 403)],
+    "customers/<uuid:customer_id>/": [get(f"{D}/", LOGIN, 404, 200, 200)],
+    "customers/<uuid:customer_id>/class/": [form(f"{D}/class/", LOGIN, 404, 403, 403)],
+    "customers/<uuid:customer_id>/hold/": [form(f"{D}/hold/", LOGIN, 404, 403, 403)],
+    "customers/<uuid:customer_id>/lift/": [form(f"{D}/lift/", LOGIN, 404, 403, 403)],
     "api/v1/^$": [get(API, 401, 200, 200, 200)],
     "api/v1/^schema/?$": [get(f"{API}schema/", 200, 200, 200, 200)],
     "api/v1/^docs/?$": [get(f"{API}docs/", 200, 200, 200, 200)],

@@ -48,6 +48,7 @@ def test_without_any_class_the_usual_limits_hold(cluster):
 def test_a_customers_class_holds_for_its_clusters_only(cluster, foreign_cluster, admin):
     bank = create_class(name="Bank", limits=days(1, 2, 3650), actor=admin)
     assign(cluster.customer, bank, actor=admin, now=NOW - 2 * DAY)
+    look(NOW - 1)
     assert retention_of(cluster, NOW).kept("pod")["1h"] == 3650 * DAY
     assert retention_of(foreign_cluster, NOW).kept("pod")["1h"] == 730 * DAY
     assert retention_of(ClusterFactory(customer=None), NOW).name == "Standard"
@@ -62,6 +63,7 @@ def test_each_kind_has_limits_of_its_own(cluster, admin):
     limits = default_limits()
     limits["pod"] = {"1m": 1, "10m": 2, "1h": 3}
     change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
+    look(NOW - 1)
     retention = retention_of(cluster, NOW)
     assert retention.kept("pod") == {"1m": DAY, "10m": 2 * DAY, "1h": 3 * DAY}
     assert retention.kept("node")["1m"] == retention.seconds["1m"] == 7 * DAY
@@ -71,6 +73,7 @@ def test_a_range_comes_from_the_tier_that_holds_it_for_its_kind(cluster, admin):
     limits = default_limits()
     limits["pod"]["1m"] = 1
     change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
+    look(NOW - 1)
     store_hours(cluster.id, 3 * DAY)
     start = T0 - 3 * DAY
     tiers = {
@@ -95,6 +98,13 @@ def test_shorter_limits_delete_after_a_day_of_grace(cluster, admin):
     assert kept(cluster.id, "1m") == [0]
     # What the minutes made stays.
     assert kept(cluster.id, "10m") == kept(cluster.id, "1h") == [0, 4 * DAY]
+
+
+def test_a_cluster_that_no_run_has_looked_at_has_the_grace_as_well(cluster, admin):
+    store_hours(cluster.id, 0, 4 * DAY)
+    change_class(standard(), limits=days(1, 90, 730), actor=admin, now=NOW)
+    expire_due(NOW + 60)
+    assert kept(cluster.id, "1m") == [0, 4 * DAY]
 
 
 def test_a_change_taken_back_in_time_costs_nothing(cluster, admin):

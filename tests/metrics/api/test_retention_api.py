@@ -138,7 +138,7 @@ def test_a_hold_is_placed_seen_and_lifted(api, admin, auditor, viewer, cluster):
     assert client.delete(f"{API}/clusters/{cluster.pk}/").json()["error"]["code"] == "legal_hold"
     seen = api(auditor).get(f"{API}/clusters/{cluster.pk}/retention/").json()["legal_holds"]
     assert [(hold["on"], hold["placed_by"]) for hold in seen] == [
-        ("cluster", "admin"), ("customer", "admin"),
+        ("customer", "admin"), ("cluster", "admin"),
     ]  # fmt: skip
     for path in (f"customers/{cluster.customer_id}", f"clusters/{cluster.pk}"):
         assert client.delete(f"{API}/{path}/hold/").status_code == 204

@@ -1,0 +1,166 @@
+"""One customer: how long its data is kept, and what holds it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from clusters import access, holds
+from clusters.models import Cluster, Customer, LegalHold
+from metrics import keeping, retention
+from metrics.catalog import TIERS
+from metrics.limits import GRACE_SECONDS, complete
+from metrics.models import CustomerRetention
+from opscenter.core.errors import InvalidInputError
+from opscenter.views.base import page
+from opscenter.views.retention_forms import ChooseClassForm, HoldForm
+
+
+@page
+def customer_page(request: HttpRequest, customer_id: UUID) -> HttpResponse:
+    """Show what is kept of a customer; administrators change it here."""
+    customer = access.get_customer(request.user, customer_id)
+    return _page(request, customer)
+
+
+@page
+@require_http_methods(["POST"])
+def choose_class(request: HttpRequest, customer_id: UUID) -> HttpResponse:
+    """Give the customer a class in two steps: what it deletes is shown, then it is saved."""
+    customer = _kept(request, customer_id)
+    form = ChooseClassForm(request.POST, default=retention.default_class())
+    if not form.is_valid():
+        return _page(request, customer, class_form=form)
+    chosen = form.cleaned_data["retention_class"]
+    effect = keeping.effect_of_assigning(customer, chosen)
+    if request.POST.get("step") != "save":
+        return _page(request, customer, class_form=form, effect=effect)
+    keeping.assign(customer, chosen, actor=_user(request))
+    waits = " What got shorter is deleted in 24 hours." if effect.losses else ""
+    messages.success(request, f"{customer.name} has another retention class now.{waits}")
+    return redirect("customer", customer_id=customer.pk)
+
+
+@page
+@require_http_methods(["POST"])
+def place_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
+    """Place a legal hold on the customer."""
+    customer = _kept(request, customer_id)
+    form = HoldForm(request.POST)
+    if form.is_valid():
+        try:
+            holds.place(customer, reason=form.cleaned_data["reason"], actor=_user(request))
+        except InvalidInputError as exc:
+            form.add_error("reason", str(exc).partition(": ")[2])
+        else:
+            messages.success(request, f"Nothing of {customer.name} is deleted from now on.")
+            return redirect("customer", customer_id=customer.pk)
+    return _page(request, customer, hold_form=form)
+
+
+@page
+@require_http_methods(["POST"])
+def lift_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
+    """Lift the legal hold on the customer."""
+    customer = _kept(request, customer_id)
+    hold = LegalHold.objects.filter(customer=customer).first()
+    if hold is not None:
+        holds.lift(hold, actor=_user(request))
+        messages.success(request, "The legal hold was lifted; the audit log keeps that.")
+    return redirect("customer", customer_id=customer.pk)
+
+
+@page
+@require_http_methods(["POST"])
+def cluster_hold(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Place a legal hold on a single cluster."""
+    cluster = access.get_cluster(request.user, cluster_id)
+    access.require_keeper(request.user)
+    form = HoldForm(request.POST)
+    problem = "Say why, in at most 500 characters."
+    if form.is_valid():
+        try:
+            holds.place(cluster, reason=form.cleaned_data["reason"], actor=_user(request))
+        except InvalidInputError as exc:
+            problem = str(exc).partition(": ")[2]
+        else:
+            messages.success(request, f"Nothing of {cluster.name} is deleted from now on.")
+            return _to_data(cluster)
+    messages.error(request, f"No legal hold was placed. {problem}")
+    return _to_data(cluster)
+
+
+@page
+@require_http_methods(["POST"])
+def cluster_lift(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Lift the legal hold on a single cluster."""
+    cluster = access.get_cluster(request.user, cluster_id)
+    access.require_keeper(request.user)
+    hold = LegalHold.objects.filter(cluster=cluster).first()
+    if hold is not None:
+        holds.lift(hold, actor=_user(request))
+        messages.success(request, "The legal hold was lifted; the audit log keeps that.")
+    return _to_data(cluster)
+
+
+def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[str, Any]:
+    """Return what the cluster's page shows of retention and holds."""
+    return {
+        "retention": retention.retention_of(cluster, now),
+        "tiers": list(TIERS),
+        "may_keep": access.keeps(request.user),
+        "sees_customer": cluster.customer_id is not None
+        and access.visible_customers(request.user).filter(pk=cluster.customer_id).exists(),
+        "hold_form": HoldForm(auto_id="hold_%s"),
+    }
+
+
+def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse:
+    """Render the customer's page; ``more`` replaces forms that were refused."""
+    own = CustomerRetention.objects.filter(customer=customer).first()
+    chosen = retention.class_of(customer.pk)
+    standing = holds.standing_on(customer)
+    context = {
+        "customer": customer,
+        "clusters": access.visible_clusters(request.user).filter(customer=customer),
+        "chosen": chosen,
+        "own_class": own is not None,
+        "limits": complete(chosen.limits),
+        "tiers": list(TIERS),
+        "holds": standing,
+        "customer_hold": next((hold for hold in standing if hold.customer_id), None),
+        "may_change": access.keeps(request.user),
+        "grace_seconds": GRACE_SECONDS,
+        "class_form": ChooseClassForm(
+            initial={"retention_class": own.retention_class_id if own else None},
+            default=retention.default_class(),
+        ),
+        "hold_form": HoldForm(auto_id="hold_%s"),
+        "effect": None,
+        "section": "retention",
+    } | more
+    forms = [form for name, form in more.items() if name.endswith("_form")]
+    status = 422 if any(form.errors for form in forms) else 200
+    return render(request, "retention/customer.html", context, status=status)
+
+
+def _kept(request: HttpRequest, customer_id: UUID) -> Customer:
+    """Return the customer for a change by an administrator."""
+    customer = access.get_customer(request.user, customer_id)
+    access.require_keeper(request.user)
+    return customer
+
+
+def _to_data(cluster: Cluster) -> HttpResponse:
+    return redirect(f"{reverse('cluster', args=[cluster.pk])}?tab=data")
+
+
+def _user(request: HttpRequest) -> User:
+    return cast("User", request.user)

@@ -1,0 +1,104 @@
+"""The forms of retention, holds and erasure. They check shapes; ``metrics`` holds the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.forms import BoundField
+
+from metrics.catalog import TIERS
+from metrics.limits import KINDS, MAX_DAYS, MIN_DAYS, Limits, cells, problems
+from metrics.models import RetentionClass
+
+
+class ClassForm(forms.Form):
+    """Name and days of a retention class: one number for each kind and tier."""
+
+    name = forms.CharField(
+        max_length=60,
+        help_text="For example: Banks, 10 years.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    is_default = forms.BooleanField(
+        required=False,
+        label="The default, for everybody without a class of their own",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for kind, tier in cells():
+            self.fields[f"{kind}_{tier}"] = forms.IntegerField(
+                min_value=MIN_DAYS,
+                max_value=MAX_DAYS,
+                label=f"{kind}, {tier}: days",
+                widget=forms.NumberInput(attrs={"inputmode": "numeric", "size": "5"}),
+            )
+
+    def rows(self) -> Iterator[tuple[str, list[BoundField]]]:
+        """Yield each kind with its fields, finest tier first."""
+        for kind in KINDS:
+            yield kind, [self[f"{kind}_{tier}"] for tier in TIERS]
+
+    @property
+    def cell_errors(self) -> list[str]:
+        """Return what is wrong with single numbers, one line each."""
+        return [
+            f"{field.label}: {' '.join(map(str, field.errors))}"
+            for _, fields in self.rows()
+            for field in fields
+            if field.errors
+        ]
+
+    @property
+    def limits(self) -> Limits:
+        """Return the days of a form that is valid."""
+        return {
+            kind: {tier: int(self.cleaned_data[f"{kind}_{tier}"]) for tier in TIERS}
+            for kind in KINDS
+        }
+
+    def clean(self) -> dict[str, Any]:
+        """Return the values; days must be in order.
+
+        Raises:
+            ValidationError: saying each place where a finer tier is kept longer.
+        """
+        found = super().clean() or self.cleaned_data
+        if not self.errors:
+            wrong = problems(self.limits)
+            if wrong:
+                raise forms.ValidationError(wrong)
+        return found
+
+
+def initial_of(name: str, limits: Limits, *, is_default: bool) -> dict[str, Any]:
+    """Return what a class's form shows at first."""
+    days = {f"{kind}_{tier}": limits[kind][tier] for kind, tier in cells()}
+    return {"name": name, "is_default": is_default, **days}
+
+
+class ChooseClassForm(forms.Form):
+    """The retention class of a customer; empty for the default one."""
+
+    retention_class = forms.ModelChoiceField(
+        RetentionClass.objects.all(), required=False, label="Retention class"
+    )
+
+    def __init__(self, *args: Any, default: RetentionClass, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["retention_class"]
+        if isinstance(field, forms.ModelChoiceField):
+            field.empty_label = f"The default ({default.name})"
+
+
+class HoldForm(forms.Form):
+    """Why a legal hold is placed."""
+
+    reason = forms.CharField(
+        max_length=500,
+        label="Why",
+        help_text="For example the court's file number. Customers do not see it.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
