@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
-from metrics.catalog import Kind
-from metrics.sources.base import HttpClient, Resolution, SourceAnswer
-from metrics.sources.prometheus_answer import read_matrix, read_vector, refuse
+from metrics.sources.base import HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.prometheus_answer import read_matrix, refuse
+from metrics.sources.prometheus_asker import HOUR, MINUTE, Asker
 from metrics.sources.prometheus_names import Facts
 from metrics.sources.prometheus_plan import MAX_SERIES, Plan
-from metrics.sources.prometheus_queries import TAG, facts_expr, joined, oldest_expr
+from metrics.sources.prometheus_probe import probe_server
 from metrics.sources.prometheus_rows import Slice
 from metrics.stores.base import MinuteRow, SeriesInfo, SeriesKey
 from metrics.turns import Turn
@@ -30,18 +30,12 @@ from opscenter.core.errors import (
 
 logger = logging.getLogger(__name__)
 
-MINUTE = 60
-HOUR = 3600
-DAY = 86_400
 MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
-MAX_FACTS = 3 * MAX_SERIES
 OPEN_SECONDS = 15  # after its end, until a minute's last scrape is in
 OLDEST_FOR_SECONDS = 300  # shorter windows are live pulls, which need not know it each time
 _SHOWN = 5
 # A server answers a query that is too much for it with 400 or 422 and one of these.
 _TOO_MUCH = ("too many", "exceeded maximum", "cannot select more", "maximum resolution", "limit")
-
-Json = Any
 
 
 class PrometheusSource:
@@ -113,72 +107,13 @@ class PrometheusSource:
             notes=_notes(facts),
         )
 
-
-class Asker:
-    """Puts single questions to a server; takes the turn for each answer."""
-
-    def __init__(self, client: HttpClient, turn: Turn) -> None:
-        self._client = client
-        self._turn = turn
-
-    async def facts(self, start: int, end: int, *, now: float) -> Facts:
-        """Return who is who in a window.
+    async def probe(self, client: HttpClient, *, now: float) -> Probe:
+        """Return what the server has, and why it lacks what it lacks.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: it does not answer, refuses, or is no Prometheus.
         """
-        facts = Facts()
-        expr = facts_expr(max(MINUTE, end - start), max(0, int(now) - end))
-        facts.learn(read_vector(await self._ask("query", query=expr), most=MAX_FACTS), TAG)
-        return facts
-
-    async def vector(
-        self, expr: str, at: int | None = None
-    ) -> list[tuple[Mapping[str, str], float]]:
-        """Return an instant vector, at the server's now if no moment is given.
-
-        Raises:
-            ClusterError: the server does not answer acceptably.
-        """
-        when = {} if at is None else {"time": str(at)}
-        return read_vector(await self._ask("query", query=expr, **when), most=MAX_FACTS)
-
-    async def matrix(self, numbers: Sequence[int], first: int, last: int) -> Json:
-        """Return the unchecked answer for some queries at each minute of ``first..last``.
-
-        Raises:
-            ClusterError: the server does not answer acceptably.
-        """
-        return await self._ask(
-            "query_range", query=joined(numbers), start=str(first), end=str(last), step="60s"
-        )
-
-    async def oldest(self, clock: float) -> int | None:
-        """Return the start of the oldest minute that the server has; None if it has none.
-
-        Looked for by the hour within the last days, else by the day, then more closely.
-
-        Raises:
-            ClusterError: the server does not answer acceptably.
-        """
-        for reach, step in ((8 * DAY, HOUR), (400 * DAY, DAY)):
-            found = await self.vector(oldest_expr(reach, step))
-            if not found:
-                continue
-            first = found[0][1]
-            if step == HOUR and first < clock - reach + 2 * step:
-                continue
-            closer = await self.vector(oldest_expr(step, step // MINUTE), int(first))
-            return int(min([first, *(value for _, value in closer)])) // MINUTE * MINUTE
-        return None
-
-    async def _ask(self, what: str, **form: str) -> Json:
-        self._turn.give_back()
-        # VictoriaMetrics otherwise hides the newest 30 s and keeps answers that were not complete.
-        form["nocache"] = "1"
-        return await self._client.post_form_json(
-            f"/api/v1/{what}", form, before_parsing=self._turn.take
-        )
+        return await probe_server(self, client, now=now)
 
 
 class _Window:
@@ -237,14 +172,6 @@ class _Window:
         self.rows += rows
         self._plan.learn(infos)
         self.reached = times[-1] + MINUTE
-
-
-def count_kinds(infos: Sequence[SeriesInfo]) -> dict[Kind, int]:
-    """Return how many series of each kind there are."""
-    counts: dict[Kind, int] = {"node": 0, "filesystem": 0, "pod": 0}
-    for info in infos:
-        counts[info.key.kind] += 1
-    return counts
 
 
 def _is_too_much(error: BadResponseError) -> bool:

@@ -348,6 +348,28 @@ def oldest_expr(window: int, step: int) -> str:
     return f"min(min_over_time(timestamp({_ANYTHING})[{window}s:{step}s]))"
 
 
+def newest_expr(window: int, step: int) -> str:
+    """Return the expression for the newest sample of a time; at most ``step`` seconds too old."""
+    return f"max(max_over_time(timestamp({_ANYTHING})[{window}s:{step}s]))"
+
+
+def layout_expr() -> str:
+    """Return the expression for what a first look tells of labels and replicas, one tag each."""
+    container = "container_memory_working_set_bytes"
+    return _either(
+        [
+            _tagged("count(up)", UP),
+            _tagged(f'count({container}{{pod!=""}})', "pod"),
+            _tagged(f'count({container}{{pod_name!=""}})', "pod_name"),
+            _tagged("count(kube_node_status_capacity_cpu_cores)", "ksm1"),
+            *(
+                _tagged(f'count(count by({label})(up{{{label}!=""}}))', label)
+                for label in ("prometheus_replica", "replica")
+            ),
+        ]
+    )
+
+
 def names_expr(names: Iterable[str]) -> str:
     """Return the expression that counts the series of each of these metrics."""
     return f'count by(__name__)({{__name__=~"{"|".join(sorted(set(names)))}"}})'

@@ -1,0 +1,172 @@
+"""etcd's own ``/metrics``: how long its disk takes to sync, and how often its leader changed.
+
+A supplement to a cluster's main source: none of the usual installations keeps these values. etcd
+tells totals since its start, so a reading needs the one before: it is handed in and back as plain
+JSON values, and whoever asks keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metrics.catalog import FIELD_NAMES
+from metrics.rollups import LARGEST
+from metrics.sources.base import HttpClient
+from metrics.stores.base import Cell, MinuteRow
+from opscenter.core.errors import BadResponseError
+
+QUANTILE = 0.99
+MAX_AGE_SECONDS = 600  # of the reading before: a longer time says nothing of the newest minute
+MAX_BUCKETS = 100
+_HISTOGRAM = "etcd_disk_wal_fsync_duration_seconds_bucket"
+_LEADER = "etcd_server_leader_changes_seen_total"
+_BUCKET = re.compile(
+    rf'^{_HISTOGRAM}\{{(?:[^}}\n]*,)?le="([^"\n]*)"[^}}\n]*\}} (\S+)', re.MULTILINE
+)
+_CHANGES = re.compile(rf"^{_LEADER}(?:\{{[^}}\n]*\}})? (\S+)", re.MULTILINE)
+_FSYNC_AT = FIELD_NAMES["node"].index("etcd_fsync_us")
+_CHANGES_AT = FIELD_NAMES["node"].index("etcd_leader_changes")
+
+Buckets = Mapping[float, float]
+"""Upper bound in seconds -> how many syncs took no longer, since etcd's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdReading:
+    """What one scrape says.
+
+    Attributes:
+        fsync_us: 99 % of the syncs since the scrape before took no longer, in microseconds; None
+            without such a scrape, without a sync since, or after a restart of etcd.
+        leader_changes: seen since etcd's start; None if it does not say.
+        state: to be handed to the next scrape; plain JSON values.
+    """
+
+    fsync_us: int | None
+    leader_changes: int | None
+    state: dict[str, Any]
+
+
+async def scrape_etcd(
+    client: HttpClient, state: Mapping[str, Any] | None, *, now: float
+) -> EtcdReading:
+    """Read etcd's metrics once.
+
+    Args:
+        client: asks etcd.
+        state: of the reading before; None or {} if there is none.
+        now: our clock, Unix seconds.
+
+    Raises:
+        ClusterError: etcd does not answer acceptably.
+        BadResponseError: what answers is no etcd, or its numbers are none.
+    """
+    return read_scrape(await client.get_text("/metrics"), state, now=now)
+
+
+def read_scrape(text: str, state: Mapping[str, Any] | None, *, now: float) -> EtcdReading:
+    """Return what a page of metrics says, compared with the one before.
+
+    Raises:
+        BadResponseError: it is no page of an etcd, or its numbers are none.
+    """
+    buckets = {_number(bound, "le"): _count(value) for bound, value in _BUCKET.findall(text)}
+    if not buckets or len(buckets) > MAX_BUCKETS:
+        msg = f"the answer has {len(buckets) or 'no'} buckets of {_HISTOGRAM}: is it an etcd?"
+        raise BadResponseError(msg, problem="bad_value")
+    changes = _CHANGES.search(text)
+    before = _buckets_of(state, now) if state else None
+    return EtcdReading(
+        fsync_us=None if before is None else p99_us(before, buckets),
+        leader_changes=None if changes is None else int(_count(changes[1])),
+        state={"at": now, "buckets": [[repr(bound), count] for bound, count in buckets.items()]},
+    )
+
+
+def p99_us(before: Buckets, after: Buckets) -> int | None:
+    """Return the 99th percentile of what was counted between two readings, in microseconds.
+
+    Linear within a bucket, and the highest finite bound where it lies beyond: the formula of
+    Prometheus' ``histogram_quantile`` (``promql/quantile.go``, bucketQuantile).
+
+    Returns:
+        None if nothing was counted, a count went back, or the bounds are not the same.
+    """
+    if before.keys() != after.keys() or math.inf not in after:
+        return None
+    bounds = sorted(after)
+    counts = [after[bound] - before[bound] for bound in bounds]
+    if any(count < 0 for count in counts) or counts[-1] <= 0 or len(bounds) < 2:
+        return None
+    for at in range(1, len(counts)):  # scraped while it was counting: make it cumulative again
+        counts[at] = max(counts[at], counts[at - 1])
+    rank = QUANTILE * counts[-1]
+    at = next(place for place, count in enumerate(counts) if count >= rank)
+    if at == len(bounds) - 1:
+        return round(bounds[-2] * 1e6)
+    low, below = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
+    share = (rank - below) / (counts[at] - below)
+    return round((low + (bounds[at] - low) * share) * 1e6)
+
+
+def with_etcd(
+    rows: Sequence[MinuteRow], reading: EtcdReading, *, nodes: Iterable[str] = ()
+) -> list[MinuteRow]:
+    """Return rows with a reading in the newest minute of the node that etcd runs on.
+
+    Args:
+        rows: of the main source, ascending by time.
+        reading: of the cluster's etcd.
+        nodes: where etcd may run, the likeliest first, e.g. those of the control plane; the first
+            one that has the newest minute gets the values, else the first node by name.
+    """
+    minute = max((row.ts for row in rows if row.key.kind == "node"), default=None)
+    there = {
+        row.key.name: at
+        for at, row in enumerate(rows)
+        if row.key.kind == "node" and row.ts == minute
+    }
+    result = list(rows)
+    if not there:
+        return result
+    name = next((node for node in nodes if node in there), min(there))
+    row = rows[there[name]]
+    cells = list(row.cells)
+    for at, value in ((_FSYNC_AT, reading.fsync_us), (_CHANGES_AT, reading.leader_changes)):
+        if value is not None:
+            cells[at] = Cell(1, value, value, value)
+    result[there[name]] = row._replace(cells=tuple(cells))
+    return result
+
+
+def _buckets_of(state: Mapping[str, Any], now: float) -> dict[float, float] | None:
+    """Return the counts of the reading before; None if they are too old, or not readable."""
+    try:
+        if not 0 < now - float(state["at"]) <= MAX_AGE_SECONDS:
+            return None
+        return {float(bound): float(count) for bound, count in state["buckets"]}
+    except (KeyError, TypeError, ValueError):
+        return None  # written by another version: this reading begins anew
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        msg = f"{_HISTOGRAM}: {where} is no number"
+        raise BadResponseError(msg, problem="bad_value")
+    return value
+
+
+def _count(text: str) -> float:
+    value = _number(text, "a count")
+    if not 0 <= value <= LARGEST:
+        msg = f"{_HISTOGRAM}: a count is negative or beyond {LARGEST}"
+        raise BadResponseError(msg, problem="bad_value")
+    return value

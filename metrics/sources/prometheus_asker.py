@@ -1,0 +1,104 @@
+"""Single questions to a Prometheus, each with the caller's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metrics.sources.base import HttpClient
+from metrics.sources.prometheus_answer import read_vector
+from metrics.sources.prometheus_names import Facts
+from metrics.sources.prometheus_plan import MAX_SERIES
+from metrics.sources.prometheus_queries import (
+    TAG,
+    facts_expr,
+    joined,
+    newest_expr,
+    oldest_expr,
+)
+from metrics.turns import Turn
+
+MINUTE = 60
+HOUR = 3600
+DAY = 86_400
+MAX_FACTS = 3 * MAX_SERIES
+_REACHES = ((8 * DAY, HOUR), (400 * DAY, DAY))
+
+
+class Asker:
+    """Puts single questions to a server; takes the turn for each answer."""
+
+    def __init__(self, client: HttpClient, turn: Turn) -> None:
+        self._client = client
+        self._turn = turn
+
+    async def facts(self, start: int, end: int, *, now: float) -> Facts:
+        """Return who is who in a window.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        facts = Facts()
+        expr = facts_expr(max(MINUTE, end - start), max(0, int(now) - end))
+        facts.learn(read_vector(await self._ask("query", query=expr), most=MAX_FACTS), TAG)
+        return facts
+
+    async def vector(
+        self, expr: str, at: int | None = None
+    ) -> list[tuple[Mapping[str, str], float]]:
+        """Return an instant vector, at the server's now if no moment is given.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        when = {} if at is None else {"time": str(at)}
+        return read_vector(await self._ask("query", query=expr, **when), most=MAX_FACTS)
+
+    async def matrix(self, numbers: Sequence[int], first: int, last: int) -> Any:
+        """Return the unchecked answer for some queries at each minute of ``first..last``.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        return await self._ask(
+            "query_range", query=joined(numbers), start=str(first), end=str(last), step="60s"
+        )
+
+    async def oldest(self, clock: float) -> int | None:
+        """Return the start of the oldest minute that the server has; None if it has none.
+
+        Looked for by the hour within the last days, else by the day, then more closely.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        for reach, step in _REACHES:
+            found = await self.vector(oldest_expr(reach, step))
+            if not found:
+                continue
+            first = found[0][1]
+            if step == HOUR and first < clock - reach + 2 * step:
+                continue
+            closer = await self.vector(oldest_expr(step, step // MINUTE), int(first))
+            return int(min([first, *(value for _, value in closer)])) // MINUTE * MINUTE
+        return None
+
+    async def newest(self) -> int | None:
+        """Return the end of the newest minute that the server has; None if it has none.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        for reach, step in _REACHES:
+            found = await self.vector(newest_expr(reach, step))
+            if found:
+                return int(found[0][1]) // MINUTE * MINUTE
+        return None
+
+    async def _ask(self, what: str, **form: str) -> Any:
+        self._turn.give_back()
+        # VictoriaMetrics otherwise hides the newest 30 s and keeps answers that were not complete.
+        form["nocache"] = "1"
+        return await self._client.post_form_json(
+            f"/api/v1/{what}", form, before_parsing=self._turn.take
+        )

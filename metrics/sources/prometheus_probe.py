@@ -1,0 +1,204 @@
+"""The first look at a Prometheus: what it is, how far back it goes, what it has and lacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.names import clean_text
+from metrics.sources.prometheus_asker import MINUTE, Asker
+from metrics.sources.prometheus_queries import QUERIES, TAG, Query, layout_expr, names_expr
+from metrics.turns import Turn
+from opscenter.core.errors import BadResponseError
+
+if TYPE_CHECKING:
+    from metrics.sources.prometheus import PrometheusSource
+
+VICTORIA = "VictoriaMetrics"
+PROMETHEUS = "Prometheus"
+_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
+_NODE_TOTALS = {"fs_used": "used", "fs_cap": "cap"}  # of a node, from its filesystems
+_BUILD = re.compile(r'^prometheus_build_info\{[^}]*\bversion="([^"]{1,40})"', re.MULTILINE)
+_VICTORIA_BUILD = re.compile(
+    r'^vm_app_version\{[^}]*\bshort_version="v?([^"]{0,40})"', re.MULTILINE
+)
+_VICTORIA_LONG = re.compile(r'^vm_app_version\{[^}]*?\bversion="([^"]{1,200})"', re.MULTILINE)
+_VICTORIA_REACH = re.compile(r'^flag\{name="retentionPeriod",\s*value="([^"]{1,20})"', re.MULTILINE)
+_NUMBERED = re.compile(r"\d+\.\d+\.\d+")
+_PART = re.compile(r"(\d+)(ms|[smhdwy]?)")
+_SECONDS = {
+    "ms": 0, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000,
+    "": 31 * 86_400,  # VictoriaMetrics counts months where there is no unit
+}  # fmt: skip
+
+
+async def probe_server(source: PrometheusSource, client: HttpClient, *, now: float) -> Probe:
+    """Return what a server has, by the newest complete minute.
+
+    Args:
+        source: reads that minute, exactly as pulls do.
+        client: asks the server.
+        now: our clock.
+
+    Raises:
+        ClusterError: it does not answer, refuses, or is no Prometheus.
+    """
+    with Turn("live") as turn:
+        asker = Asker(client, turn)
+        clock = (await asker.facts(int(now) - MINUTE, int(now), now=now)).clock or now
+        end = int(clock - source.settle_seconds) // MINUTE * MINUTE
+        answer = await source.fetch(client, end - MINUTE, end, now=now, turn=turn)
+        oldest = await asker.oldest(clock)
+        newest = answer.newest_end or await asker.newest()
+        fields = await _fields(asker, answer, end)
+        layout = await asker.vector(layout_expr(), end)
+        about = await _optional(client, "/metrics")
+        product, version = await _product(client, about)
+        reach = await _reach(client, about, product)
+    return Probe(
+        product=product,
+        version=version,
+        oldest=oldest,
+        newest=newest,
+        series={kind: sum(1 for i in answer.infos if i.key.kind == kind) for kind in _KINDS},
+        fields=fields,
+        resolutions=(Resolution(MINUTE, reach, "1m"),),
+        notes=[*_layout_notes(layout), *answer.notes],
+    )
+
+
+async def _fields(asker: Asker, answer: SourceAnswer, end: int) -> list[FieldProbe]:
+    """Return every field of the catalogue, and for what is missing which metric is."""
+    counts: dict[tuple[Kind, str], int] = {}
+    for row in answer.rows:
+        for name, cell in zip(FIELD_NAMES[row.key.kind], row.cells, strict=True):
+            if cell is not None:
+                counts[row.key.kind, name] = counts.get((row.key.kind, name), 0) + 1
+    wanted = [(kind, name) for kind in _KINDS for name in FIELD_NAMES[kind]]
+    ways = {field: _ways(*field) for field in wanted if field not in counts}
+    names = {metric for queries in ways.values() for query in queries for metric in query.metrics}
+    there: set[str] = set()
+    if names:
+        found = await asker.vector(names_expr(names), end)
+        there = {labels.get("__name__", "") for labels, _ in found}
+    return [
+        FieldProbe(
+            kind, name, counts.get((kind, name), 0),
+            _why(ways[kind, name], there) if (kind, name) in ways else "",
+        )
+        for kind, name in wanted
+    ]  # fmt: skip
+
+
+def _ways(kind: Kind, name: str) -> list[Query]:
+    """Return all queries that could give a field, the best first."""
+    from_disks = _NODE_TOTALS.get(name, name)
+    return [
+        query
+        for query in QUERIES
+        if (query.kind, query.field) == (kind, name)
+        or (kind == "node" and (query.kind, query.field) == ("filesystem", from_disks))
+    ]
+
+
+def _why(ways: Sequence[Query], there: set[str]) -> str:
+    """Return why none of the ways gives a value, and what would."""
+    for query in ways:
+        present = [metric for metric in query.metrics if metric in there]
+        if present:
+            return f"{present[0]} is there, but not with what is needed. {query.hint}".strip()
+    missing = []
+    for query in ways:
+        text = f"{query.exporter} is not scraped: no {' or '.join(query.metrics)}"
+        if text not in missing:
+            missing.append(text)
+    return "; ".join(missing)
+
+
+def _layout_notes(found: Iterable[tuple[Mapping[str, str], float]]) -> list[str]:
+    """Return what is worth knowing of labels and replicas."""
+    counts = {labels.get(TAG, ""): int(value) for labels, value in found if value == value}  # noqa: PLR0124 - no NaN
+    notes = []
+    if counts.get("pod"):
+        notes.append("containers are labelled pod and container (Kubernetes 1.16 and later)")
+    if counts.get("pod_name"):
+        notes.append("containers are labelled pod_name and container_name (before Kubernetes 1.16)")
+    if counts.get("ksm1"):
+        notes.append("kube-state-metrics 1.x")
+    notes += [
+        f"{counts[label]} replicas by the label {label}: their series count once"
+        for label in ("prometheus_replica", "replica")
+        if counts.get(label, 0) > 1
+    ]
+    if not counts.get("up"):
+        notes.append("there is no up: minutes in which nothing was scraped cannot be told apart")
+    return notes
+
+
+async def _product(client: HttpClient, about: str) -> tuple[str, str]:
+    """Return the product and its version, "" if it does not say."""
+    told = product_of(about)
+    if told is not None:
+        return told
+    build = await _optional_json(client, "/api/v1/status/buildinfo")
+    version = build.get("version")
+    return PROMETHEUS, clean_text(version[:40], "version", 40) if type(version) is str else ""
+
+
+def product_of(page: str) -> tuple[str, str] | None:
+    """Return product and version by a server's own metrics; None if they do not tell."""
+    short, long = _VICTORIA_BUILD.search(page), _VICTORIA_LONG.search(page)
+    if short or long:
+        told = _NUMBERED.search(f"{short[1] if short else ''} {long[1] if long else ''}")
+        return VICTORIA, told[0] if told else ""
+    own = _BUILD.search(page)
+    return (PROMETHEUS, clean_text(own[1], "version", 40)) if own else None
+
+
+async def _reach(client: HttpClient, about: str, product: str) -> int | None:
+    """Return for how many seconds the server keeps samples; None if it does not say."""
+    if product == VICTORIA:
+        flag = _VICTORIA_REACH.search(about)
+        return duration_seconds(flag[1]) if flag else None
+    runtime = await _optional_json(client, "/api/v1/status/runtimeinfo")
+    told = runtime.get("storageRetention")
+    if type(told) is str:
+        # "15d", "15d or 10GiB", or "10GiB" alone.
+        return duration_seconds(told.partition(" or ")[0])
+    flags = await _optional_json(client, "/api/v1/status/flags")
+    for name in ("storage.tsdb.retention.time", "storage.tsdb.retention"):
+        told = flags.get(name)
+        if type(told) is str and (seconds := duration_seconds(told)):
+            return seconds
+    return None
+
+
+def duration_seconds(text: str) -> int | None:
+    """Return a duration as Prometheus and VictoriaMetrics write it, e.g. ``1y2w``, in seconds.
+
+    Returns:
+        None for what is no duration, and for none at all (``0s``), which means "not set".
+    """
+    if not re.fullmatch(rf"(?:{_PART.pattern})+", text):
+        return None
+    return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text)) or None
+
+
+async def _optional(client: HttpClient, path: str) -> str:
+    """Return a page that not every server, or not every way to it, offers; "" if there is none."""
+    try:
+        return await client.get_text(path)
+    except BadResponseError:
+        return ""  # what is behind a proxy often has only the query API
+
+
+async def _optional_json(client: HttpClient, path: str) -> dict[str, Any]:
+    try:
+        raw = await client.get_json(path)
+    except BadResponseError:
+        return {}  # younger than this server, or kept back by a proxy
+    data = raw.get("data") if type(raw) is dict else None
+    return data if type(data) is dict else {}
