@@ -152,8 +152,24 @@ def points(influx: Influx, bucket: str, tier: str, query: Query) -> Points:
         row = rows.get(ts)
         if row is None:
             row = rows[ts] = [None] * width
-        row[place] = int(record[header["_value"]])
+        row[place] = whole(influx, bucket, record[header["_value"]])
     return found
+
+
+def whole(influx: Influx, bucket: str, text: str) -> int:
+    """Return a value, which is an integer unless somebody else writes into our bucket.
+
+    Raises:
+        StoreError: it is not.
+    """
+    try:
+        return int(text)
+    except ValueError as exc:
+        msg = (
+            f"bucket {bucket} of InfluxDB at {influx.server.url} holds {text[:40]!r}, which Ops"
+            " Center did not write: something else writes into it"
+        )
+        raise StoreError(msg) from exc
 
 
 def unix(text: str) -> int:

@@ -22,6 +22,7 @@ from metrics.stores.influxdb_flux import (
     points,
     records,
     unix,
+    whole,
 )
 from metrics.stores.influxdb_names import NOTHING, field_columns, places, untag
 from metrics.stores.influxdb_rows import Values, cells_of
@@ -172,7 +173,7 @@ class Reader:
         for at, record in records(self._influx, sight.bucket, query, text):
             name = record[at["cluster"]], record[at["ns"]], record[at["name"]]
             what = f"{record[at['result']]} {record[at['_field']]}"
-            found[name][what] = int(record[at["_value"]])
+            found[name][what] = whole(self._influx, sight.bucket, record[at["_value"]])
         rows = []
         for (cluster, ns, name_), sums in found.items():
             made = _top_row(field, tier, sums)
