@@ -1,40 +1,50 @@
 """Fill the gaps of one cluster's ledger, apart from live pulls and without delaying them.
 
-A run asks for gap after gap until none is left, its time is up or the way is gone. Gaps of the
-last hour come first, newest first; then those that the source will forget first.
+A run asks for gap after gap until none is left, its time is up or the way is gone, in the order
+of :func:`metrics.asking.plan`. Then it looks for late data where that is due.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
 from clusters.models import Cluster
-from metrics import gaps, lease, ledger
-from metrics.connect import Connect, by_tunnel
+from metrics import asking, gaps, lease, ledger
+from metrics.asking import Request
+from metrics.connect import Connect, Way, way_to
+from metrics.late import store_late
 from metrics.models import PullSchedule
-from metrics.pull import (
-    LEASE_MARGIN_SECONDS,
-    STREAM,
-    back_off_seconds,
-    fetch,
-    to_pull,
-)
+from metrics.progress import noted
+from metrics.pull import LEASE_MARGIN_SECONDS, STREAM, back_off_seconds, to_pull
+from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import StoreError, Window
 from metrics.turns import Turn
 from opscenter.core import realtime
-from opscenter.core.errors import BadResponseError, ClusterError, ClusterUnreachableError
+from opscenter.core.errors import (
+    BadResponseError,
+    ClusterError,
+    ClusterUnreachableError,
+    ConsentOffError,
+    SourceConfigError,
+)
 
 logger = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 4  # runs of all workers together, so that live pulls always find a free thread
 BUSY_RETRY_SECONDS = 5
+DEADLINES = 2  # of a live pull: what one question about the past may take
+SHOW_SECONDS = 3  # between two signs of progress to open pages
+_FINAL = (ClusterUnreachableError, ConsentOffError, SourceConfigError)  # asking less helps nothing
 
 
 @dataclass(slots=True)
@@ -45,12 +55,13 @@ class BackfillResult:
     filled: int = 0  # windows that are done now
     lost: int = 0  # windows of which the source lacks minutes
     open: int = 0  # gaps that are left
+    late: int = 0  # rows of windows that had data come late
     error: str = ""  # what ended the run early; "" if nothing did
     asked: list[tuple[int, int]] = field(default_factory=list)
 
 
 def backfill_cluster(
-    cluster_id: UUID, now: float | None = None, *, connect: Connect = by_tunnel
+    cluster_id: UUID, now: float | None = None, *, connect: Connect | None = None
 ) -> BackfillResult:
     """Fill a cluster's gaps for at most the pull's deadline, and note when to go on.
 
@@ -59,13 +70,14 @@ def backfill_cluster(
     Args:
         cluster_id: which cluster.
         now: Unix seconds; the clock if None.
-        connect: opens the way to the agent.
+        connect: opens another way to the source than the tunnel.
 
     Raises:
         redis.RedisError: if Redis cannot be asked for the lease; nothing was tried.
     """
     now = time.time() if now is None else now
-    ttl = 2 * settings.PULL_DEADLINE_SECONDS + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
+    deadline = settings.PULL_DEADLINE_SECONDS
+    ttl = (1 + DEADLINES) * deadline + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
     slots = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
     with lease.hold(f"backfill:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
@@ -75,7 +87,14 @@ def backfill_cluster(
             if slot is None or cluster is None or not cluster.current.tunnel_up:
                 _schedule(cluster_id, due_in=BUSY_RETRY_SECONDS, now=now)
                 return BackfillResult()
-            return _Run(cluster, now, connect).run()
+            schedule = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).first()
+            try:
+                way = way_to(cluster, schedule, connect)
+            except SourceConfigError as exc:
+                logger.warning("cluster %s: gaps are not filled: %s", cluster, exc)
+                _schedule(cluster_id, due_in=gaps.SLOT, now=now)
+                return BackfillResult(error=exc.code)
+            return _Run(cluster, schedule, way, now).run()
 
 
 @dataclass(slots=True)
@@ -83,82 +102,161 @@ class _Run:
     """One run over the gaps of one cluster."""
 
     cluster: Cluster
+    schedule: PullSchedule | None
+    way: Way
     now: float
-    connect: Connect
     result: BackfillResult = field(default_factory=lambda: BackfillResult(ran=True))
+    minutes: int = 0  # filled or found to be lost
+    longest: int | None = None  # question that the source answers; None for its own limit
+    shown_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> BackfillResult:
         """Ask for gaps until the time is up or nothing is left that was not tried."""
         stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
-        stop_at = time.monotonic() + settings.PULL_DEADLINE_SECONDS
-        tried: set[int] = set()
-        one_by_one = False
-        while time.monotonic() < stop_at and not self.result.error:
-            open_gaps = stream.open_gaps()
-            batch = gaps.next_request(open_gaps, self.now, tried=tried, one_by_one=one_by_one)
-            if not batch:
-                break
-            try:
-                self._ask(stream, batch)
-            except (StoreError, lease.LeaseTimeoutError):
-                # Ours, not the cluster's: nothing was written, the next run asks again.
-                logger.exception("cluster %s: a gap was not stored", self.cluster)
-                self.result.error = "store_error"
-            except ClusterError as exc:
-                if len(batch) > 1 and not isinstance(exc, ClusterUnreachableError):
-                    one_by_one = True  # one of them may be the culprit: find it
-                    continue
-                self._refused(stream, batch, exc)
-            tried |= {line.start for line in batch}
-        self._finish(stream)
+        began = time.monotonic()
+        stop_at = began + settings.PULL_DEADLINE_SECONDS
+        self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
+        queue = deque(asking.plan(stream.open_gaps(), self.now, self.way.terms, self.longest))
+        while queue and time.monotonic() < stop_at and not self.result.error:
+            queue.extendleft(reversed(self._try(stream, queue.popleft())))
+        if self.way.terms.late and not self.result.error:
+            self._look_for_late(stream, stop_at)
+        self._finish(stream, time.monotonic() - began)
         return self.result
 
-    def _ask(self, stream: ledger.Stream, batch: list[Window]) -> None:
-        start, end = batch[0].start, batch[-1].end
-        self.result.asked.append((start, end))
+    def _try(self, stream: ledger.Stream, request: Request) -> list[Request]:
+        """Ask one question; return what to ask instead or besides."""
+        try:
+            return self._ask(stream, request)
+        except (StoreError, lease.LeaseTimeoutError):
+            # Ours, not the cluster's: nothing was written, the next run asks again.
+            logger.exception("cluster %s: a gap was not stored", self.cluster)
+            self.result.error = "store_error"
+        except ClusterError as exc:
+            if len(request.lines) > 1 and not isinstance(exc, _FINAL):
+                # Too much at once, or one of them is the culprit: find it.
+                self.longest = max(gaps.SLOT, (request.end - request.start) // 2)
+                return request.halves()
+            self._refused(stream, request.lines, exc)
+        return []
+
+    def _ask(self, stream: ledger.Stream, request: Request) -> list[Request]:
+        self.result.asked.append((request.start, request.end))
         with Turn("filling") as turn:
-            answer = fetch(self.cluster, start, end, self.now, self.connect, turn)
+            answer = self._fetch(request, turn)
             if answer.end <= answer.start:
-                self._count(ledger.store_refused(stream, batch, self.now, error=None))
-                return
-            self._count(ledger.store_filled(stream, batch, answer, self.now))
+                self._refused(stream, request.lines, None)
+                return []
+            put = ledger.store_filled(stream, request, answer, self.now, self.way.terms)
+        self._count(request.lines, put)
+        rest = request.rest(answer.end)
+        return [rest] if rest is not None else []
 
-    def _refused(self, stream: ledger.Stream, batch: list[Window], error: ClusterError) -> None:
+    def _fetch(self, request: Request, turn: Turn) -> SourceAnswer:
+        seconds = DEADLINES * settings.PULL_DEADLINE_SECONDS
+        return self.way.fetch(request.start, request.end, self.now, turn, seconds=seconds)
+
+    def _refused(
+        self, stream: ledger.Stream, lines: Sequence[Window], error: ClusterError | None
+    ) -> None:
         """Count the attempt; end the run unless it was only this answer that was bad."""
-        logger.info("cluster %s: a gap was not filled: %s", self.cluster, error)
-        if not isinstance(error, BadResponseError):
-            self.result.error = error.code
-        if not isinstance(error, ClusterUnreachableError):
-            self._count(ledger.store_refused(stream, batch, self.now, error=error))
+        if error is not None:
+            logger.info("cluster %s: a gap was not filled: %s", self.cluster, error)
+            if not isinstance(error, BadResponseError):
+                self.result.error = error.code
+        if isinstance(error, ClusterUnreachableError):
+            return
+        try:
+            put = ledger.store_refused(stream, lines, self.now, error=error, terms=self.way.terms)
+        except (StoreError, lease.LeaseTimeoutError):
+            logger.exception("cluster %s: an attempt was not noted", self.cluster)
+            self.result.error = "store_error"
+        else:
+            self._count(lines, put)
 
-    def _count(self, lines: list[Window]) -> None:
-        self.result.filled += sum(1 for line in lines if line.state == "done")
-        self.result.lost += sum(1 for line in lines if line.state == "lost")
+    def _count(self, asked: Sequence[Window], put: Sequence[Window]) -> None:
+        had = {line.start: line for line in asked}
+        for line in put:
+            self.result.filled += line.state == "done"
+            self.result.lost += line.state == "lost"
+            old = had.get(line.start)
+            if old is not None and line.state != "gap":
+                self.minutes += old.expected - old.got
+        if put and time.monotonic() - self.shown_at >= SHOW_SECONDS:
+            self.shown_at = time.monotonic()
+            realtime.publish(self.cluster.pk, "data")
 
-    def _finish(self, stream: ledger.Stream) -> None:
+    def _look_for_late(self, stream: ledger.Stream, stop_at: float) -> None:
+        """Ask again for windows whose data may have come late, those due longest first."""
+        kept = dict(self.schedule.rechecked) if self.schedule else {}
+        terms = self.way.terms
+        for delay in asking.LATE_DELAYS:
+            until = asking.late_until(delay, self.now, terms)
+            since = max(int(kept.get(str(delay), until - gaps.SLOT)), until - 24 * 3600)
+            lines = stream.lines(since, until)
+            late = asking.late_windows(lines, delay, since, self.now, terms)
+            for request in asking.joined(late, terms.longest_request):
+                if time.monotonic() >= stop_at or not self._look_again(stream, request):
+                    break
+                since = request.end
+            else:
+                since = max(since, until)
+            kept[str(delay)] = since
+        PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(
+            rechecked=kept, recheck_due_at=_utc(gaps.floor_slot(self.now) + gaps.SLOT)
+        )
+
+    def _look_again(self, stream: ledger.Stream, request: Request) -> bool:
+        """Ask again for windows and store what came; return whether that worked."""
+        self.result.asked.append((request.start, request.end))
+        try:
+            with Turn("filling") as turn:
+                answer = self._fetch(request, turn)
+                self.result.late += store_late(stream, request, answer, self.now, self.way.terms)
+        except BadResponseError as exc:
+            logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
+            return True  # what was had stays; the next delay asks again
+        except (ClusterError, StoreError, lease.LeaseTimeoutError) as exc:
+            logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
+            return False
+        return True
+
+    def _finish(self, stream: ledger.Stream, seconds: float) -> None:
         """Note when the next run is due: at once after progress, later and later without."""
         result = self.result
         result.open = len(stream.open_gaps())
-        progress = result.filled + result.lost > 0
+        failures = self.schedule.backfill_failures if self.schedule else 0
+        kept: dict[str, Any] = {}
+        if result.open:
+            before = self.schedule.progress if self.schedule else {}
+            ended = self.now + seconds
+            kept = noted(before, self.now, ended, self.minutes, longest=self._next_longest())
+        PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=kept)
         if not result.open:
             _schedule(self.cluster.pk, due_in=None, now=self.now)
-        elif progress and not result.error:
+        elif self.minutes and not result.error:
             _schedule(self.cluster.pk, due_in=0, now=self.now)
         else:
-            failures = (
-                PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM)
-                .values_list("backfill_failures", flat=True)
-                .first()
-            ) or 0
             wait = back_off_seconds(failures + 1, settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures + 1)
-        if progress:
+        if self.minutes or result.late:
             realtime.publish(self.cluster.pk, "data")
+
+    def _next_longest(self) -> int | None:
+        """Return how long the next run's questions may be: they grow again after good ones."""
+        limit = self.way.terms.longest_request
+        if self.longest is None or self.result.error:
+            return self.longest
+        return None if self.longest * 2 >= limit else self.longest * 2
 
 
 def _schedule(cluster_id: UUID, *, due_in: float | None, now: float, failures: int = 0) -> None:
     """Put when the next run is due; None: no gap is open."""
-    due_at = None if due_in is None else datetime.fromtimestamp(now + due_in, UTC)
+    due_at = None if due_in is None else _utc(now + due_in)
     PullSchedule.objects.filter(cluster_id=cluster_id, stream=STREAM).update(
         backfill_due_at=due_at, backfill_failures=failures
     )
+
+
+def _utc(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)

@@ -2,26 +2,109 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 
 from clusters.models import Cluster
 from clusters.tunnel.client import ClusterClient
-from metrics.models import MetricSource
+from metrics.asking import Terms
+from metrics.models import MetricSource, PullSchedule
+from metrics.retention import retention_of
 from metrics.source_config import SourceConfig, config_of, source_row
 from metrics.sources.agent import AgentSource
-from metrics.sources.base import HttpSource, Source
-from opscenter.core.errors import InvalidInputError
+from metrics.sources.base import HttpSource, SourceAnswer
+from metrics.turns import Turn
+from opscenter.core.errors import (
+    InvalidInputError,
+    ServiceUnavailableError,
+    SourceConfigError,
+)
+from opscenter.core.sealing import SealBrokenError
 
-AnySource = Source | HttpSource
+AnySource = AgentSource | HttpSource
 Connect = Callable[[Cluster], AbstractAsyncContextManager[Any]]
 """Opens the way to the source: a :class:`~metrics.sources.base.JsonClient` or ``HttpClient``."""
 
 _MAKERS: dict[str, Callable[[Mapping[str, str]], HttpSource]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A cluster's source, how to get to it and on which terms."""
+
+    cluster: Cluster
+    source: AnySource
+    connect: Connect
+    terms: Terms
+
+    def fetch(
+        self, start: int, end: int, now: float, turn: Turn, *, seconds: float
+    ) -> SourceAnswer:
+        """Ask for ``[start, end)``, from any thread.
+
+        The turn is held afterwards, for what the rows are wanted for.
+
+        Args:
+            start: minute aligned, Unix seconds.
+            end: exclusive.
+            now: our clock.
+            turn: of this thread.
+            seconds: the deadline of it all.
+
+        Raises:
+            ClusterError: nothing can be said of the window.
+        """
+        return asyncio.run(self.ask(start, end, now, turn, seconds=seconds))
+
+    async def ask(
+        self, start: int, end: int, now: float, turn: Turn, *, seconds: float
+    ) -> SourceAnswer:
+        """Ask for ``[start, end)``; as :meth:`fetch`, for a running event loop."""
+        try:
+            async with asyncio.timeout(seconds) as limit, self.connect(self.cluster) as client:
+                answer = await self.source.fetch(client, start, end, now=now, turn=turn)
+                limit.reschedule(None)  # what took long after the answer is not the cluster's
+                return answer
+        except TimeoutError as exc:
+            msg = f"source of {self.cluster.name}: no complete answer within {seconds:g} s"
+            raise ServiceUnavailableError(msg) from exc
+
+
+def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | None = None) -> Way:
+    """Return the way to a cluster's source. 1 query; some more before the first good pull.
+
+    Args:
+        cluster: which cluster.
+        schedule: of its stream; None before the first pull.
+        connect: another way than through the tunnel, for tests.
+
+    Raises:
+        SourceConfigError: the source cannot be asked as it is set.
+    """
+    row = source_row(cluster)
+    try:
+        source, by_default = _source_in(row)
+    except (SealBrokenError, InvalidInputError) as exc:
+        msg = f"source of {cluster.name}: {exc}"
+        raise SourceConfigError(msg) from exc
+    known = (row.probe or {}).get("resolutions") if row is not None else None
+    reaches = [(one.step, one.reach) for one in source.resolutions]
+    terms = Terms(
+        settle_seconds=source.settle_seconds,
+        overlap_seconds=source.overlap_seconds,
+        longest_request=source.longest_request_seconds,
+        reaches=tuple(_reaches(known) or reaches),
+        since=schedule.source_since if schedule is not None else 0,
+        late=row is not None,
+        wanted=max(retention_of(cluster).seconds.values()) if _is_new(schedule) else None,
+    )
+    return Way(cluster, source, connect or by_default, terms)
 
 
 def source_of(cluster: Cluster) -> tuple[AnySource, Connect]:
@@ -32,20 +115,24 @@ def source_of(cluster: Cluster) -> tuple[AnySource, Connect]:
     Raises:
         SealBrokenError: its credentials cannot be opened.
     """
-    row = source_row(cluster)
+    return _source_in(source_row(cluster))
+
+
+def _source_in(row: MetricSource | None) -> tuple[AnySource, Connect]:
     if row is None:
         return AgentSource(budget_seconds=settings.PULL_DEADLINE_SECONDS / 2), by_tunnel
-    return source_from(row)
-
-
-def source_from(row: MetricSource) -> tuple[HttpSource, Connect]:
-    """Return the adapter and the way of a stored main source.
-
-    Raises:
-        SealBrokenError: its credentials cannot be opened.
-    """
     config = config_of(row)
     return adapter(config), connector(config)
+
+
+def _is_new(schedule: PullSchedule | None) -> bool:
+    """Return whether no pull was good yet: how much of the past is wanted matters only then."""
+    return schedule is None or schedule.last_ok_at is None
+
+
+def _reaches(known: Sequence[Sequence[Any]] | None) -> list[tuple[int, int | None]]:
+    """Return what a test found that the server keeps: (step, reach) in seconds, finest first."""
+    return [(int(step), reach) for step, reach, _ in known or ()]
 
 
 def adapter(config: SourceConfig) -> HttpSource:

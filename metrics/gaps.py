@@ -27,11 +27,8 @@ from metrics.stores.base import Reason, Window
 MINUTE = 60
 SLOT = 600
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
-RECENT = 3600  # gaps younger than this are filled newest first, the others oldest first
-FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched
-LONGEST_REQUEST = 3 * SLOT  # of old gaps in one request
-GIVE_UP_AFTER = 7 * 86_400  # a gap this old that the source never answers acceptably for ...
-GIVE_UP_ATTEMPTS = 10  # ... in so many attempts is lost
+FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched from its agent
+GIVE_UP_ATTEMPTS = 10  # in which a source did not answer acceptably for what it no longer keeps
 
 _REASONS: Mapping[str, Reason] = {
     "tunnel_down": "tunnel_down",
@@ -46,11 +43,13 @@ class Coverage:
     """What one answer of the source says about ``[start, end)``.
 
     ``oldest`` is the start of the oldest minute that the source still has; None if it has none.
+    ``resolution`` is the step of its values in seconds.
     """
 
     start: int
     end: int
     oldest: int | None
+    resolution: int = MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,20 +247,28 @@ def answered(
     return put
 
 
-def refused(line: Window, now: float, *, reason: Reason | None, detail: str) -> Window:
+def refused(
+    line: Window,
+    now: float,
+    *,
+    reason: Reason | None,
+    detail: str,
+    reach: int | None = FIRST_REACH,
+) -> Window:
     """Return a gap's line after an attempt to fill it that brought nothing.
 
-    The reason why it is a gap stays. A gap older than :data:`GIVE_UP_AFTER` that failed
+    The reason why it is a gap stays. A gap that the source cannot have any more and that failed
     :data:`GIVE_UP_ATTEMPTS` times is lost, so that nothing is asked for for ever.
 
     Args:
         line: the gap.
         now: the time.
+        reach: for how long the source keeps anything, in seconds; None if that is not known.
         reason: what the attempt failed with; None if the source answered, but not for this range.
         detail: the same for people.
     """
     attempts = line.attempts + 1
-    if line.end < now - GIVE_UP_AFTER and attempts >= GIVE_UP_ATTEMPTS:
+    if reach is not None and line.end < now - reach and attempts >= GIVE_UP_ATTEMPTS:
         text = f"given up after {attempts} attempts: {detail}; before: {line.detail}"
         why: Reason = reason or "spool_expired"
         return replace(line, state="lost", attempts=attempts, reason=why, detail=text)
@@ -286,35 +293,6 @@ def advance(lines: Iterable[Window], watermark: int) -> int:
     return watermark
 
 
-def next_request(
-    gaps: Sequence[Window], now: float, *, tried: Set[int], one_by_one: bool = False
-) -> list[Window]:
-    """Return the adjoining gaps to ask for next, ascending; [] when all were tried.
-
-    Gaps of the last hour come first, the newest of them first and each by itself: people look at
-    those. Then come the others, those first that the source will forget first.
-
-    Args:
-        gaps: lines in state gap.
-        now: the time.
-        tried: starts of lines that were asked for already in this run.
-        one_by_one: ask for single lines (after an answer to several was refused).
-    """
-    left = sorted((line for line in gaps if line.start not in tried), key=_start_of)
-    if not left:
-        return []
-    if left[-1].end > now - RECENT:
-        return [left[-1]]
-    chosen = left[:1]
-    for line in left[1:]:
-        if one_by_one or line.start != chosen[-1].end:
-            break
-        if line.end - chosen[0].start > LONGEST_REQUEST:
-            break
-        chosen.append(line)
-    return chosen
-
-
 def _explains(reason: Reason, old: Window) -> bool:
     """Return whether ``reason`` is the better one for a gap that began with another failure."""
     just_begun = old.expected - old.got <= 1
@@ -324,11 +302,14 @@ def _explains(reason: Reason, old: Window) -> bool:
 def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: float) -> Window:
     """Return what a line reads after an answer; an empty ``old`` line is a new one."""
     settled = old.start if old.state == "gap" else old.end
-    absent = [minute for minute in range(old.start, end, MINUTE) if minute not in stored]
+    # What is done stays done: of wider values the store cannot tell single minutes.
+    had = old.end if old.state == "done" else old.start
+    absent = [minute for minute in range(had, end, MINUTE) if minute not in stored]
     expected = (end - old.start) // MINUTE
     new = replace(
-        old, end=end, got=expected - len(absent), expected=expected, attempts=old.attempts + 1
-    )
+        old, end=end, got=expected - len(absent), expected=expected, attempts=old.attempts + 1,
+        resolution=max(old.resolution, coverage.resolution),
+    )  # fmt: skip
     if any(m >= settled and not coverage.start <= m < coverage.end for m in absent):
         return replace(new, state="gap", reason=old.reason or "pending")
     if not absent:
@@ -346,9 +327,9 @@ def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple
     """Return what the source's answer says about minutes that it does not have."""
     forgotten = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
     if oldest is not None and forgotten * 2 > len(absent):
-        begins = f"the agent's spool begins at {_clock_text(oldest)}"
+        begins = f"the source keeps nothing from before {_clock_text(oldest)}"
         return "spool_expired", f"{forgotten} of {expected} minutes: {begins}"
-    return "agent_stopped", f"the agent recorded nothing in {len(absent)} of {expected} minutes"
+    return "agent_stopped", f"nothing was recorded in {len(absent)} of {expected} minutes"
 
 
 def _gap(

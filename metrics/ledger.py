@@ -19,9 +19,18 @@ from django.db.models import Q
 
 from clusters.models import Cluster, TunnelSession
 from metrics import gaps, lease
+from metrics.asking import Request, Terms
+from metrics.catalog import TIERS
 from metrics.models import PullSchedule
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import Batch, MetricStore, Position, Reason, SeriesKey, Window
+from metrics.stores.base import (
+    Batch,
+    MetricStore,
+    Position,
+    Reason,
+    SeriesKey,
+    Window,
+)
 from opscenter.core.errors import ClusterError
 from opscenter.core.text import one_line
 
@@ -36,6 +45,7 @@ _REASONS: dict[str, Reason] = {
     "service_down": "service_down",
     "consent_off": "consent_off",
     "bad_response": "bad_response",
+    "source_config": "centre_down",
 }
 
 
@@ -67,11 +77,19 @@ class Stream:
     def stored(self, start: int, end: int) -> set[int]:
         """Return the starts of the minutes of ``[start, end)`` that are stored."""
         columns = self.store.read(self.cluster, CLUSTER_KEY, "nodes_total", "1m", start, end)
-        return set(columns.t)
+        if columns.t:
+            return set(columns.t)
+        # A source may know of pods and of no node.
+        pods = self.store.read_many(self.cluster, "pod", "mem_ws", "1m", start, end)
+        return {minute for column in pods.values() for minute in column.t}
 
 
 def store_live(
-    stream: Stream, answer: SourceAnswer, now: float, outage: Callable[[int, int], gaps.Outage]
+    stream: Stream,
+    answer: SourceAnswer,
+    now: float,
+    outage: Callable[[int, int], gaps.Outage],
+    terms: Terms,
 ) -> bool:
     """Write the answer to a live pull; return whether gaps are open behind the head.
 
@@ -80,62 +98,72 @@ def store_live(
         answer: of the source.
         now: our clock.
         outage: gives the facts about a range that nobody asked for.
+        terms: of the source.
 
     Raises:
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
     """
-    with _locked(stream):
+    with locked(stream):
         position = stream.position()
-        first = _first_minute(position, answer, now)
+        first = _first_minute(position, answer, now, terms)
         begin = position.head if first is None else first
         if begin is None or answer.end <= max(answer.start, first or 0):
             return _behind(position.watermark, position.head)
         low, high = gaps.floor_slot(min(begin, answer.start)), answer.end + gaps.SLOT
-        stored = stream.stored(low, high) | answer.minutes_alive
+        before = stream.stored(low, high)
+        stored = before | answer.minutes_alive
+        answer = kept(answer, before, terms)
         known = stream.lines(low, high)
         put: list[Window] = []
         if begin < answer.start:
             facts = outage(begin, answer.start)
             put += gaps.holes(known, begin, answer.start, stored=stored, outage=facts)
-        coverage = gaps.Coverage(answer.start, answer.end, answer.oldest)
+        coverage = coverage_of(answer)
         put += gaps.answered(
             known, coverage, first=first, head=position.head, stored=stored, now=now, live=True
         )
         head = max(answer.end, position.head or 0)
         watermark = position.watermark if first is None else first
-        return _behind(_write(stream, answer, put, watermark, head), head)
+        return _behind(write(stream, answer, put, watermark, head), head)
 
 
 def store_filled(
-    stream: Stream, batch: Sequence[Window], answer: SourceAnswer, now: float
+    stream: Stream, request: Request, answer: SourceAnswer, now: float, terms: Terms
 ) -> list[Window]:
     """Write the answer for gaps; return the lines that were put.
 
     Args:
         stream: of the cluster.
-        batch: the adjoining gaps that were asked for.
+        request: which gaps were asked for.
         answer: of the source.
         now: our clock.
+        terms: of the source.
 
     Raises:
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
     """
-    with _locked(stream):
-        start, end = gaps.floor_slot(answer.start), batch[-1].end
-        stored = stream.stored(start, end + gaps.SLOT) | answer.minutes_alive
-        coverage = gaps.Coverage(answer.start, answer.end, answer.oldest)
+    with locked(stream):
+        start, end = gaps.floor_slot(answer.start), max(request.end, request.lines[-1].end)
+        before = stream.stored(start, end + gaps.SLOT)
+        answer = kept(answer, before, terms)
         known = stream.lines(start, end)
         position = stream.position()
         put = gaps.answered(
-            known, coverage, first=None, head=position.head, stored=stored, now=now, live=False
-        )
-        _write(stream, answer, put, position.watermark, None)
+            known, coverage_of(answer), first=None, head=position.head,
+            stored=before | answer.minutes_alive, now=now, live=False,
+        )  # fmt: skip
+        # An hour of wider values may reach over windows that are done.
+        was_gap = {line.start for line in known if line.state == "gap"}
+        put = [line for line in put if line.start in was_gap]
+        write(stream, answer, put, position.watermark, None)
         return put
 
 
-def store_missed(stream: Stream, error: ClusterError, now: float, outage: gaps.Outage) -> None:
+def store_missed(
+    stream: Stream, error: ClusterError, now: float, outage: gaps.Outage, terms: Terms
+) -> None:
     """Put the minutes since the head as a gap, because a live pull failed.
 
     Before the first good pull there is nothing to miss yet.
@@ -144,9 +172,9 @@ def store_missed(stream: Stream, error: ClusterError, now: float, outage: gaps.O
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
     """
-    with _locked(stream):
+    with locked(stream):
         head = stream.position().head
-        end = gaps.floor_minute(now)
+        end = gaps.floor_minute(now - terms.settle_seconds)
         if head is None or end <= head:
             return
         known = stream.lines(gaps.floor_slot(head), end + gaps.SLOT)
@@ -166,7 +194,12 @@ def store_missed(stream: Stream, error: ClusterError, now: float, outage: gaps.O
 
 
 def store_refused(
-    stream: Stream, batch: Sequence[Window], now: float, *, error: ClusterError | None
+    stream: Stream,
+    batch: Sequence[Window],
+    now: float,
+    *,
+    error: ClusterError | None,
+    terms: Terms,
 ) -> list[Window]:
     """Count an attempt to fill gaps that brought nothing; return the lines that were put.
 
@@ -175,21 +208,25 @@ def store_refused(
         batch: the gaps that were asked for.
         now: our clock.
         error: what it failed with; None if the source answered, but not for this range.
+        terms: of the source.
 
     Raises:
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
     """
     reason = None if error is None else reason_of(error)
-    detail = "the agent did not answer for this range" if error is None else str(error)
+    detail = "the source did not answer for this range" if error is None else str(error)
     starts = {line.start for line in batch}
-    with _locked(stream):
+    with locked(stream):
         lines = stream.lines(batch[0].start, batch[-1].end, "gap")
         put = [
-            gaps.refused(line, now, reason=reason, detail=one_line(detail, MAX_DETAIL))
+            gaps.refused(
+                line, now, reason=reason, detail=one_line(detail, MAX_DETAIL),
+                reach=terms.longest_reach,
+            )
             for line in lines
             if line.start in starts
-        ]
+        ]  # fmt: skip
         watermark = stream.position().watermark
         if watermark is not None and any(line.state != "gap" for line in put):
             watermark = _advanced(stream, put, watermark, batch[-1].end)
@@ -222,7 +259,7 @@ def reason_of(error: ClusterError) -> Reason:
     return _REASONS.get(error.code, "service_down")
 
 
-def _first_minute(position: Position, answer: SourceAnswer, now: float) -> int | None:
+def _first_minute(position: Position, answer: SourceAnswer, now: float, terms: Terms) -> int | None:
     """Return the stream's first minute if this answer begins it; else None."""
     if position.head is not None:
         return None
@@ -232,20 +269,48 @@ def _first_minute(position: Position, answer: SourceAnswer, now: float) -> int |
     oldest = min(candidates, default=answer.end)
     if oldest >= answer.end:
         return None
-    return max(oldest, gaps.floor_minute(now - gaps.FIRST_REACH))
+    reach = terms.first_reach
+    return oldest if reach is None else max(oldest, gaps.floor_minute(now - reach))
+
+
+def coverage_of(answer: SourceAnswer) -> gaps.Coverage:
+    """Return what the ledger's rules want to know of an answer."""
+    return gaps.Coverage(answer.start, answer.end, answer.oldest, answer.resolution)
+
+
+def kept(answer: SourceAnswer, before: set[int], terms: Terms) -> SourceAnswer:
+    """Return the answer without what another source has stored already.
+
+    Two sources may call one node by two names: with both in one minute, or in one wider bucket,
+    the cluster's sums would count it twice.
+    """
+    if answer.start >= terms.since:
+        return answer
+    theirs = {minute for minute in before if minute < terms.since}
+    rows = [row for row in answer.rows if row.ts not in theirs]
+    full = {(tier, minute - minute % width) for tier, width in TIERS.items() for minute in theirs}
+    coarse = [row for row in answer.coarse if (row.tier, row.ts) not in full]
+    dropped = {
+        minute
+        for row in answer.coarse
+        if (row.tier, row.ts) in full
+        for minute in range(row.ts, row.ts + TIERS[row.tier], gaps.MINUTE)
+    }
+    alive = answer.minutes_alive - dropped
+    return replace(answer, rows=rows, coarse=coarse, minutes_alive=alive)
 
 
 def _behind(watermark: int | None, head: int | None) -> bool:
     return watermark is not None and head is not None and watermark < head
 
 
-def _locked(stream: Stream) -> AbstractContextManager[None]:
+def locked(stream: Stream) -> AbstractContextManager[None]:
     """Return the lease under which a stream's ledger is read and written."""
     name = f"ledger:{stream.cluster}:{stream.name}"
     return lease.wait_for(name, LOCK_SECONDS, timeout_seconds=LOCK_WAIT_SECONDS)
 
 
-def _write(
+def write(
     stream: Stream,
     answer: SourceAnswer,
     put: Sequence[Window],
@@ -257,8 +322,9 @@ def _write(
         newest = max(answer.end, watermark, *(line.end for line in put))
         watermark = _advanced(stream, put, watermark, max(newest, stream.position().head or 0))
     batch = Batch(
-        rows=answer.rows, infos=answer.infos, windows=_bounded(put), watermark=watermark, head=head
-    )
+        rows=answer.rows, infos=answer.infos, windows=_bounded(put), watermark=watermark,
+        head=head, coarse=answer.coarse,
+    )  # fmt: skip
     result = stream.store.write(stream.cluster, stream.name, batch)
     if result.detail:
         logger.warning("cluster %s: not everything was stored: %s", stream.cluster, result.detail)
@@ -267,6 +333,11 @@ def _write(
 
 def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -> int:
     """Return the watermark behind the lines of the ledger and those about to be put."""
+    # Most of the time a gap begins right there; a year's lines need not be read to see it.
+    known = {line.start: line for line in put}
+    for line in stream.lines(watermark, watermark + gaps.MINUTE):
+        if known.get(line.start, line).state == "gap":
+            return watermark
     lines = {line.start: line for line in stream.lines(watermark, end + gaps.SLOT)}
     lines.update((line.start, line) for line in put)
     return gaps.advance(lines.values(), watermark)

@@ -1,4 +1,4 @@
-"""One cluster, now: ask its agent for the newest minutes, store them, say what was learnt.
+"""One cluster, now: ask its source for the newest minutes, store them, say what was learnt.
 
 A live pull covers from the head to the last closed minute. What an outage left
 between is put into the ledger as gaps in the same transaction, and :mod:`metrics.backfill` asks
@@ -8,35 +8,38 @@ given by tests.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F
 
 from clusters.models import Cluster, ClusterStatus
 from clusters.status import record_pull, record_pull_failure
 from metrics import gaps, lease, ledger
-from metrics.connect import Connect, by_tunnel
+from metrics.asking import Terms
+from metrics.bounds import Rejected, within_bounds
+from metrics.connect import Connect, way_to
 from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
-from metrics.sources.agent import AgentSource
 from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import Columns, StoreError
 from metrics.turns import Turn
 from opscenter.core import realtime
-from opscenter.core.errors import ClusterError, ClusterUnreachableError, ServiceUnavailableError
+from opscenter.core.errors import ClusterError, ClusterUnreachableError
+from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
 
 STREAM = "agent"
 LEASE_MARGIN_SECONDS = 10
 MAX_BACK_OFF_SECONDS = 600
+MAX_NOTES = 8
 FIRST_MINUTE_GRACE_SECONDS = 4  # after its end; agents serve a minute 2 s after it
 
 
@@ -58,7 +61,7 @@ class PullResult:
 
 
 def pull_cluster(
-    cluster_id: UUID, now: float | None = None, *, connect: Connect = by_tunnel
+    cluster_id: UUID, now: float | None = None, *, connect: Connect | None = None
 ) -> PullResult:
     """Pull one cluster once, unless another worker is at it.
 
@@ -68,7 +71,7 @@ def pull_cluster(
     Args:
         cluster_id: which cluster.
         now: Unix seconds; the clock if None.
-        connect: opens the way to the agent.
+        connect: opens another way to the source than the tunnel.
 
     Raises:
         redis.RedisError: if Redis cannot be asked for the lease; nothing was tried.
@@ -97,32 +100,6 @@ def to_pull(cluster_id: UUID) -> Cluster | None:
     )
 
 
-def fetch(
-    cluster: Cluster, start: int, end: int, now: float, connect: Connect, turn: Turn
-) -> SourceAnswer:
-    """Ask a cluster's agent for ``[start, end)`` within the pull's deadline, from any thread.
-
-    The turn is held afterwards, for what the rows are wanted for.
-
-    Raises:
-        ClusterError: nothing can be said of the window.
-    """
-    deadline = settings.PULL_DEADLINE_SECONDS
-    source = AgentSource(budget_seconds=deadline / 2)
-
-    async def ask() -> SourceAnswer:
-        try:
-            async with asyncio.timeout(deadline) as limit, connect(cluster) as client:
-                answer = await source.fetch(client, start, end, now=now, turn=turn)
-                limit.reschedule(None)  # what took long after the answer is not the cluster's
-                return answer
-        except TimeoutError as exc:
-            msg = f"agent of {cluster.name}: no complete answer within {deadline} s"
-            raise ServiceUnavailableError(msg) from exc
-
-    return asyncio.run(ask())
-
-
 def back_off_seconds(failures: int, interval_seconds: float) -> float:
     """Return how long to wait after so many failures in a row: doubling, at most ten minutes."""
     if failures <= 0:
@@ -137,8 +114,9 @@ class _Pull:
     cluster: Cluster
     schedule: PullSchedule
     now: float
-    connect: Connect
+    connect: Connect | None
     turn: Turn
+    terms: Terms = field(default_factory=Terms)
 
     def run(self) -> PullResult:
         """Fetch, store and record; a failure of the cluster or the store becomes a result."""
@@ -148,15 +126,22 @@ class _Pull:
         started = time.monotonic()
         try:
             self._check_tunnel()
+            way = way_to(self.cluster, self.schedule, self.connect)
+            self.terms = way.terms
             start, end = gaps.live_range(
-                stream.position().head, self.now, AgentSource.overlap_seconds
+                stream.position().head,
+                self.now - way.terms.settle_seconds,
+                way.terms.overlap_seconds,
             )
-            answer = fetch(self.cluster, start, end, self.now, self.connect, self.turn)
+            seconds = settings.PULL_DEADLINE_SECONDS
+            answer = way.fetch(start, end, self.now, self.turn, seconds=seconds)
             asked_for = self.turn.answered_at - started
             skew_ms = round(1000 * (answer.now - self.now - asked_for))
+            answer, rejected = within_bounds(answer, self.now)
             gaps_open = ledger.store_live(
                 stream, answer, self.now,
                 lambda since, until: ledger.outage_of(self.cluster, self.schedule, since, until),
+                way.terms,
             )  # fmt: skip
         except ClusterError as exc:
             return self._failed(stream, exc)
@@ -164,6 +149,7 @@ class _Pull:
             # Ours, not the cluster's: the next pull writes the same again.
             logger.exception("cluster %s: the pull was not stored", self.cluster)
             return self._record_failure("store_error", f"Ops Center could not store it: {exc}")
+        self._count_rejected(rejected)
         self._succeeded(stream, answer, skew_ms, started, gaps_open=gaps_open)
         return PullResult(
             "ok", rows=len(answer.rows), start=answer.start, end=answer.end, gaps_open=gaps_open
@@ -189,13 +175,18 @@ class _Pull:
         history = [] if newest is None else _history(stream, newest + gaps.MINUTE)
         skew = max(-(1 << 31), min((1 << 31) - 1, skew_ms))
         now = _utc(self.now)
-        record_pull(self.cluster.pk, pull_facts(answer, history, skew), now=now)
+        facts = pull_facts(answer, history, skew)
+        facts = replace(facts, settle_seconds=self.terms.settle_seconds)
+        record_pull(self.cluster.pk, facts, now=now)
         changes: dict[str, object] = {
             "last_ok_at": now,
             "failures": 0,
             "error_code": "",
             "duration_ms": 1000 * (time.monotonic() - started),
+            "notes": [one_line(note, 200) for note in answer.notes[:MAX_NOTES]],
         }
+        if self.terms.late and self.schedule.recheck_due_at is None:
+            changes["recheck_due_at"] = now
         if newest is None and stream.position().head is None:
             # A new agent's first minute is on its way: do not wait for the interval.
             first_minute_end = gaps.floor_minute(self.now) + gaps.MINUTE
@@ -205,12 +196,23 @@ class _Pull:
         PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
 
+    def _count_rejected(self, rejected: Rejected | None) -> None:
+        """Keep how many rows were far off in time, for the page and the API."""
+        if rejected is None:
+            return
+        logger.warning("cluster %s: %s", self.cluster, rejected.text)
+        PullSchedule.objects.filter(pk=self.schedule.pk).update(
+            rejected_rows=F("rejected_rows") + rejected.rows,
+            rejected_at=_utc(self.now),
+            rejected_detail=rejected.text,
+        )
+
     def _failed(self, stream: ledger.Stream, error: ClusterError) -> PullResult:
         head = stream.position().head
         if head is not None:
             outage = ledger.outage_of(self.cluster, self.schedule, head, int(self.now))
             try:
-                ledger.store_missed(stream, error, self.now, outage)
+                ledger.store_missed(stream, error, self.now, outage, self.terms)
             except (StoreError, lease.LeaseTimeoutError):
                 # The next pull puts the same lines; the error itself is recorded below.
                 logger.exception("cluster %s: the outage was not recorded", self.cluster)

@@ -57,7 +57,9 @@ def claim_due(now: float) -> Due:
     came_up = Q(cluster__current__tunnel_up=True) & (
         Q(dispatched_at=None) | Q(cluster__current__tunnel_since__gt=F("dispatched_at"))
     )
-    to_fill = Q(backfill_due_at__lte=at, cluster__current__tunnel_up=True)
+    to_fill = (Q(backfill_due_at__lte=at) | Q(recheck_due_at__lte=at)) & Q(
+        cluster__current__tunnel_up=True
+    )
     due = list(
         PullSchedule.objects.select_related("cluster__current")
         .filter(stream=STREAM, cluster__status=Cluster.Status.ACTIVE)
@@ -65,18 +67,18 @@ def claim_due(now: float) -> Due:
         .order_by("due_at")[:MAX_AT_ONCE]
     )
     pulls = [row for row in due if _pull_is_due(row, at)]
-    backfills = [row for row in due if row.backfill_due_at and row.backfill_due_at <= at]
+    backfills = [row for row in due if _is_past(row.backfill_due_at, at)]
+    rechecks = [row for row in due if row not in backfills and _is_past(row.recheck_due_at, at)]
     for row in pulls:
         following = next_due(row.cluster_id, now, settings.PULL_INTERVAL_SECONDS)
         row.due_at, row.dispatched_at = datetime.fromtimestamp(following, UTC), at
     PullSchedule.objects.bulk_update(pulls, ["due_at", "dispatched_at"], batch_size=200)
-    if backfills:
-        # The run says itself when the next one is due; this is in case it never does.
-        later = at + timedelta(seconds=3 * settings.PULL_DEADLINE_SECONDS)
-        PullSchedule.objects.filter(pk__in=[row.pk for row in backfills]).update(
-            backfill_due_at=later
-        )
-    return Due([row.cluster_id for row in pulls], [row.cluster_id for row in backfills])
+    # The run says itself when the next one is due; this is in case it never does.
+    later = at + timedelta(seconds=3 * settings.PULL_DEADLINE_SECONDS)
+    for rows, column in ((backfills, "backfill_due_at"), (rechecks, "recheck_due_at")):
+        if rows:
+            PullSchedule.objects.filter(pk__in=[row.pk for row in rows]).update(**{column: later})
+    return Due([row.cluster_id for row in pulls], [row.cluster_id for row in backfills + rechecks])
 
 
 def dispatch(
@@ -98,6 +100,10 @@ def _pull_is_due(schedule: PullSchedule, at: datetime) -> bool:
     if not current.tunnel_up or current.tunnel_since is None:
         return False
     return schedule.dispatched_at is None or current.tunnel_since > schedule.dispatched_at
+
+
+def _is_past(due_at: datetime | None, at: datetime) -> bool:
+    return due_at is not None and due_at <= at
 
 
 def _add_new(at: datetime) -> None:

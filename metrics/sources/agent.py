@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Sequence
 from operator import le, mul
 from typing import Any, ClassVar, cast
 
 from metrics.catalog import FIELD_NAMES, Kind
-from metrics.sources.base import JsonClient, SourceAnswer
+from metrics.sources.base import JsonClient, Resolution, SourceAnswer
 from metrics.sources.names import MAX_NAME, clean_text
 from metrics.stores.base import SeriesInfo, SeriesKey
 from metrics.stores.minutes import FieldColumn, Minutes, MinuteTable
@@ -51,6 +52,9 @@ class AgentSource:
     # The agent serves a minute when the last sample of it is in, 2 s after its end. Asking for
     # it again, to be safe, would double or triple what a pull costs at both ends.
     overlap_seconds: ClassVar[int] = 0
+    settle_seconds: ClassVar[int] = 0
+    longest_request_seconds: ClassVar[int] = 1800
+    resolutions: ClassVar[Sequence[Resolution]] = (Resolution(MINUTE, 7 * 86_400, "1m"),)
 
     def __init__(self, *, budget_seconds: float = 10.0) -> None:
         self._budget_seconds = budget_seconds

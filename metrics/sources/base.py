@@ -109,6 +109,7 @@ class SourceAnswer:
             either rows or coarse rows.
         resolution: step in seconds of what the answer holds: 60, or the coarse values' own.
         notes: short lines for people about what is odd in the answer, e.g. two replicas.
+        rejected: rows that were left out because their time is outside what was asked for.
     """
 
     rows: Sequence[MinuteRow]
@@ -125,6 +126,7 @@ class SourceAnswer:
     coarse: Sequence[CoarseRow] = ()
     resolution: int = 60
     notes: Sequence[str] = ()
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

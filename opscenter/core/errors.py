@@ -86,6 +86,13 @@ class ConsentOffError(ClusterError):
     http_status = 503
 
 
+class SourceConfigError(ClusterError):
+    """The cluster's source cannot be asked as it is set here: a secret that no key opens."""
+
+    code = "source_config"
+    http_status = 500
+
+
 class BadResponseError(ClusterError):
     """The service answered with something that is refused: too large, not JSON, wrong shape.
 

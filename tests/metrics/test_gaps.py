@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics import gaps
+from metrics.asking import Terms, plan
 from metrics.gaps import MINUTE, SLOT, Coverage, Outage
 from metrics.stores.base import Window
 
@@ -80,7 +81,7 @@ def test_minutes_that_the_source_covered_without_having_them_are_lost_to_a_stopp
         live=True,
     )  # fmt: skip
     assert (got.state, got.got, got.expected, got.reason) == ("lost", 7, 10, "agent_stopped")
-    assert got.detail == "the agent recorded nothing in 3 of 10 minutes"
+    assert got.detail == "nothing was recorded in 3 of 10 minutes"
 
 
 def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
@@ -177,18 +178,6 @@ def test_the_past_of_a_new_cluster_is_from_before_it_was_enrolled():
     ]  # fmt: skip
 
 
-def test_recent_gaps_are_asked_for_newest_first_and_old_ones_oldest_first():
-    now = at(600)
-    open_gaps = [line(m, m + 10, "gap") for m in (*range(0, 100, 10), 560, 570, 580)]
-    tried: set[int] = set()
-    asked = []
-    while batch := gaps.next_request(open_gaps, now, tried=tried):
-        tried |= {w.start for w in batch}
-        asked.append(((batch[0].start - T0) // MINUTE, (batch[-1].end - T0) // MINUTE))
-    recent, old = [(580, 590), (570, 580), (560, 570)], [(0, 30), (30, 60), (60, 90), (90, 100)]
-    assert asked == recent + old
-
-
 def test_the_watermark_stops_at_the_first_gap():
     lines = [line(0, 10, "done"), line(10, 20, "lost"), line(20, 30, "gap"), line(30, 40, "done")]
     assert gaps.advance(lines, at(0)) == at(20)
@@ -197,7 +186,7 @@ def test_the_watermark_stops_at_the_first_gap():
 
 def test_a_gap_that_fails_for_a_week_is_given_up_with_its_reason():
     gap = line(0, 10, "gap", 0, attempts=8, reason="tunnel_down", detail="the tunnel was down")
-    later = at(0) + gaps.GIVE_UP_AFTER + 2 * SLOT
+    later = at(0) + gaps.FIRST_REACH + 2 * SLOT
     once = gaps.refused(gap, later, reason="bad_response", detail="not JSON")
     assert (once.state, once.reason) == ("gap", "tunnel_down")
     twice = gaps.refused(once, later, reason="bad_response", detail="not JSON")
@@ -277,19 +266,17 @@ class Stream:
         self.settle()
 
     def backfill(self, *, requests: int, good: bool) -> None:
-        tried: set[int] = set()
-        for _ in range(requests):
-            open_gaps = [w for w in self.lines.values() if w.state == "gap"]
-            batch = gaps.next_request(open_gaps, self.now, tried=tried)
-            if not batch:
-                return
-            tried |= {w.start for w in batch}
+        open_gaps = [w for w in self.lines.values() if w.state == "gap"]
+        for request in plan(open_gaps, self.now, Terms())[:requests]:
             if not good:
                 self.put(
-                    [gaps.refused(w, self.now, reason="bad_response", detail="") for w in batch]
+                    [
+                        gaps.refused(w, self.now, reason="bad_response", detail="")
+                        for w in request.lines
+                    ]
                 )
                 continue
-            start, end = batch[0].start, batch[-1].end
+            start, end = request.start, request.end
             self.put(
                 gaps.answered(self.some(start, end), self.fetch(start, end), first=None, head=None,
                               stored=self.stored, now=self.now, live=False)

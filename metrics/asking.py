@@ -1,0 +1,192 @@
+"""In which order, and in which pieces, a source is asked for what is missing. Pure.
+
+Gaps of the last hour come first, the newest of them first and each by itself: people look at
+those. Then come the others, those first that the source will forget first; what it has in wider
+values only is asked for in whole ones. Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from metrics.gaps import FIRST_REACH, SLOT, floor_slot
+from metrics.stores.base import Window
+
+RECENT = 3600  # gaps younger than this are filled newest first
+HOUR = 3600
+LATE_DELAYS = (600, 3600, 6 * 3600)  # after so long a window is looked at again for late data
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a source keeps and stands, as far as asking it goes.
+
+    Attributes:
+        settle_seconds: how long after its end a minute is complete at the source.
+        overlap_seconds: for how long it may change a minute that it has served; 0 = never.
+        longest_request: of one question, in seconds.
+        reaches: (step, for how long values of this step are kept) in seconds, finest first; None
+            for "not known".
+        since: minutes before it that are stored come from another source and stay as they are.
+        late: whether data may arrive at the source after its time.
+        wanted: how much of the past is kept here at all, in seconds; None for everything.
+    """
+
+    settle_seconds: int = 0
+    overlap_seconds: int = 0
+    longest_request: int = 3 * SLOT
+    reaches: tuple[tuple[int, int | None], ...] = ((60, FIRST_REACH),)
+    since: int = 0
+    late: bool = False
+    wanted: int | None = None
+
+    @property
+    def longest_reach(self) -> int | None:
+        """Return for how long the source keeps anything; None if that is not known."""
+        known = [reach for _, reach in self.reaches if reach is not None]
+        return max(known) if len(known) == len(self.reaches) else None
+
+    @property
+    def first_reach(self) -> int | None:
+        """Return how much of a new cluster's past is asked for; None for all of it."""
+        return min((r for r in (self.longest_reach, self.wanted) if r is not None), default=None)
+
+    def step_at(self, start: int, now: float) -> tuple[int, float]:
+        """Return the finest step that reaches back to ``start``, and when it is forgotten.
+
+        The widest step, and the end of time, if none reaches so far: the source is asked last.
+        """
+        for step, reach in self.reaches:
+            if reach is None:
+                return step, _NEVER
+            if start >= now - reach:
+                return step, start + reach
+        return self.reaches[-1][0], _NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question: the lines that it is about, the range to ask for, the step expected."""
+
+    lines: tuple[Window, ...]
+    start: int
+    end: int
+    step: int = 60
+
+    def halves(self) -> list[Request]:
+        """Return the same as two questions; itself if it is about one line."""
+        middle = len(self.lines) // 2
+        if not middle:
+            return [self]
+        parts = (self.lines[:middle], self.lines[middle:])
+        return [_request(part, self.step) for part in parts]
+
+    def rest(self, reached: int) -> Request | None:
+        """Return what is left when an answer ended at ``reached``; None if no whole line is."""
+        left = tuple(line for line in self.lines if line.start >= reached)
+        return _request(left, self.step) if left else None
+
+
+def plan(
+    gaps: Iterable[Window], now: float, terms: Terms, longest: int | None = None
+) -> list[Request]:
+    """Return the questions for all gaps, in the order in which to ask them.
+
+    Args:
+        gaps: lines in state gap.
+        now: the time.
+        terms: of the source.
+        longest: of one question, in seconds; the source's own limit if None.
+    """
+    lines = sorted(gaps, key=_start_of)
+    recent = [line for line in lines if line.end > now - RECENT]
+    first = [_request((line,)) for line in reversed(recent)]
+    older = lines[: len(lines) - len(recent)]
+    grouped = _grouped(older, now, terms, longest or terms.longest_request)
+    return first + [request for _, request in sorted(grouped, key=_urgency)]
+
+
+def late_windows(
+    lines: Iterable[Window], delay: int, since: int, now: float, terms: Terms
+) -> list[Window]:
+    """Return the windows to look at again because data may have come ``delay`` seconds late.
+
+    Those that were had later than that already, and those that are held in wider values, are
+    not looked at.
+
+    Args:
+        lines: of the ledger, done and lost ones.
+        delay: one of :data:`LATE_DELAYS`.
+        since: the end of what was looked at before for this delay.
+        now: the time.
+        terms: of the source.
+    """
+    until = late_until(delay, now, terms)
+    return [
+        line
+        for line in lines
+        if line.state != "gap"
+        and line.resolution == 60
+        and since < line.end <= until
+        and (line.filled_at is None or line.filled_at < line.end + delay)
+    ]
+
+
+def late_until(delay: int, now: float, terms: Terms) -> int:
+    """Return up to where windows are old enough to be looked at again after ``delay``."""
+    return floor_slot(now - delay - terms.settle_seconds)
+
+
+def joined(lines: Iterable[Window], longest: int) -> list[Request]:
+    """Return questions for windows, adjoining ones together, the oldest first."""
+    found: list[list[Window]] = []
+    for line in sorted(lines, key=_start_of):
+        last = found[-1] if found else None
+        if last and line.start == last[-1].end and line.end - last[0].start <= longest:
+            last.append(line)
+        else:
+            found.append([line])
+    return [_request(tuple(group)) for group in found]
+
+
+def _grouped(
+    lines: Sequence[Window], now: float, terms: Terms, longest: int
+) -> list[tuple[float, Request]]:
+    """Return questions with the moment at which the source forgets their first values."""
+    found: list[tuple[float, Request]] = []
+    group: list[Window] = []
+    step, forgotten = 0, _NEVER
+    for line in lines:
+        its_step, its_end = terms.step_at(line.start, now)
+        width = HOUR if its_step > SLOT else SLOT
+        if group and (
+            its_step != step
+            or line.start - line.start % width > group[-1].end
+            or line.end - group[0].start > max(longest, width)
+        ):
+            found.append((forgotten, _request(tuple(group), step)))
+            group = []
+        if not group:
+            step, forgotten = its_step, its_end
+        group.append(line)
+    if group:
+        found.append((forgotten, _request(tuple(group), step)))
+    return found
+
+
+def _request(lines: tuple[Window, ...], step: int = 60) -> Request:
+    """Return a question that covers lines; whole hours where the source has nothing finer."""
+    start, end = lines[0].start, lines[-1].end
+    if step > SLOT:
+        start, end = start - start % HOUR, end + -end % HOUR
+    return Request(lines, start, end, step)
+
+
+def _urgency(entry: tuple[float, Request]) -> tuple[float, int]:
+    return entry[0], entry[1].start
+
+
+def _start_of(line: Window) -> int:
+    return line.start

@@ -1,0 +1,52 @@
+"""Which rows of a live pull are believed by their time. Pure.
+
+A clock that is far off, at a node or at the source, must not put numbers where nobody looks for
+them, nor take the place of what is to come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from metrics.sources.base import SourceAnswer
+
+OLDEST_SECONDS = 24 * 3600
+AHEAD_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """How many rows of an answer were left out for their time, and which, for people."""
+
+    rows: int
+    text: str
+
+
+def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejected | None]:
+    """Return a live answer without rows older than 24 hours or more than 5 minutes ahead.
+
+    Args:
+        answer: of the source; what it left out itself for its time is counted as well.
+        now: our clock.
+
+    Returns:
+        The answer to store, and what is wrong with the rest; None if nothing is.
+    """
+    low, high = now - OLDEST_SECONDS, now + AHEAD_SECONDS
+    rows = [row for row in answer.rows if low <= row.ts <= high]
+    off = [row.ts for row in answer.rows if not low <= row.ts <= high]
+    if not off and not answer.rejected:
+        return answer, None
+    alive = frozenset(minute for minute in answer.minutes_alive if low <= minute <= high)
+    count = len(off) + answer.rejected
+    where = f", the furthest by {_furthest(off, now)}" if off else ""
+    text = f"{count} rows were left out because their time is far off{where}"
+    return replace(answer, rows=rows, minutes_alive=alive), Rejected(count, text)
+
+
+def _furthest(times: list[int], now: float) -> str:
+    """Return the largest distance from now in words."""
+    worst = max(times, key=lambda time: abs(time - now))
+    seconds = round(abs(worst - now))
+    amount = f"{seconds // 3600} h" if seconds >= 7200 else f"{seconds // 60} min"
+    return f"{amount} {'ahead' if worst > now else 'back'}"

@@ -1,0 +1,73 @@
+"""Late data: windows that were had are looked at again, and what came meanwhile is stored.
+
+A source other than our own agent may get its data late: a node that was cut off from it, a queue
+that was full. So each window is asked for again 10 minutes, 1 hour and 6 hours after its end
+(:data:`metrics.asking.LATE_DELAYS`), complete or not: how many series there should have been is
+known only roughly, and one pod that came late is worth having. Where nothing came, that costs
+the source one question for many windows and us a checksum; nothing is written.
+"""
+
+from __future__ import annotations
+
+from metrics import gaps, ledger
+from metrics.asking import Request, Terms
+from metrics.catalog import Kind
+from metrics.rollups import minute
+from metrics.sources.base import SourceAnswer
+from metrics.stores import checksum
+from metrics.stores.base import MinuteRow, StoredRow
+
+_RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
+
+
+def store_late(
+    stream: ledger.Stream, request: Request, answer: SourceAnswer, now: float, terms: Terms
+) -> int:
+    """Write what a second look at windows brought; return how many rows that were, 0 for none.
+
+    Rows that are stored already are compared by their checksum and not written again. The
+    ledger changes only where minutes came.
+
+    Args:
+        stream: of the cluster.
+        request: which windows were asked for.
+        answer: of the source; wider values say nothing new.
+        now: our clock.
+        terms: of the source.
+
+    Raises:
+        StoreError: nothing was written.
+        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+    """
+    if not answer.rows:
+        return 0
+    with ledger.locked(stream):
+        before = stream.stored(request.start, request.end)
+        answer = ledger.kept(answer, before, terms)
+        if _all_stored(stream, answer, request.start, request.end):
+            return 0
+        known = stream.lines(request.start, request.end)
+        position = stream.position()
+        put = gaps.answered(
+            known, ledger.coverage_of(answer), first=None, head=position.head,
+            stored=before | answer.minutes_alive, now=now, live=False,
+        )  # fmt: skip
+        got = {line.start: line.got for line in known if line.state != "gap"}
+        put = [line for line in put if line.got > got.get(line.start, line.expected)]
+        ledger.write(stream, answer, put, position.watermark, None)
+        return len(answer.rows)
+
+
+def _all_stored(stream: ledger.Stream, answer: SourceAnswer, start: int, end: int) -> bool:
+    """Return whether the store holds exactly the answer's rows of ``[start, end)``."""
+    for kind in _RAW_KINDS:
+        rows = [_as_stored(row) for row in answer.rows if row.key.kind == kind]
+        found = stream.store.counts(stream.cluster, kind, "1m", start, end)
+        if found != (len(rows), checksum.add(rows)):
+            return False
+    return True
+
+
+def _as_stored(row: MinuteRow) -> StoredRow:
+    samples = max((cell.n for cell in row.cells if cell), default=0)
+    return StoredRow(row.ts, row.key, samples, tuple(minute(cell) for cell in row.cells))
