@@ -118,7 +118,10 @@ class _Run:
         self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
         queue = deque(asking.plan(stream.open_gaps(), self.now, self.way.terms, self.longest))
         while queue and time.monotonic() < stop_at and not self.result.error:
-            queue.extendleft(reversed(self._try(stream, queue.popleft())))
+            request = queue.popleft()
+            too_long = self.longest is not None and request.end - request.start > self.longest
+            parts = request.halves() if too_long and len(request.lines) > 1 else None
+            queue.extendleft(reversed(parts or self._try(stream, request)))
         if self.way.terms.late and not self.result.error:
             self._look_for_late(stream, stop_at)
         self._finish(stream, time.monotonic() - began)

@@ -40,6 +40,7 @@ CLUSTER_KEY = SeriesKey("cluster", "", "")
 LOCK_SECONDS = 60
 LOCK_WAIT_SECONDS = 20
 MAX_DETAIL = 300
+_DAY = 86_400
 _REASONS: dict[str, Reason] = {
     "tunnel_down": "tunnel_down",
     "service_down": "service_down",
@@ -333,14 +334,17 @@ def write(
 
 def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -> int:
     """Return the watermark behind the lines of the ledger and those about to be put."""
-    # Most of the time a gap begins right there; a year's lines need not be read to see it.
     known = {line.start: line for line in put}
-    for line in stream.lines(watermark, watermark + gaps.MINUTE):
-        if known.get(line.start, line).state == "gap":
-            return watermark
-    lines = {line.start: line for line in stream.lines(watermark, end + gaps.SLOT)}
-    lines.update((line.start, line) for line in put)
-    return gaps.advance(lines.values(), watermark)
+    while watermark < end + gaps.SLOT:
+        # A day at a time: a year's lines need not be read to see where the next gap begins.
+        until = watermark + _DAY
+        lines = {line.start: line for line in stream.lines(watermark, until)}
+        lines.update((start, line) for start, line in known.items() if start < until)
+        reached = gaps.advance(lines.values(), watermark)
+        if reached == watermark or reached < until:
+            return reached
+        watermark = reached
+    return watermark
 
 
 def _bounded(lines: Sequence[Window]) -> list[Window]:

@@ -1,0 +1,350 @@
+"""Outages of any length with a source that forgets minutes and keeps wider values for longer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clusters.models import Cluster, ClusterStatus
+from metrics import connect
+from metrics.asking import plan
+from metrics.backfill import backfill_cluster
+from metrics.ledger import CLUSTER_KEY
+from metrics.models import PullSchedule
+from metrics.progress import measured
+from metrics.pull import STREAM, pull_cluster
+from metrics.source_config import read_config, remove_source, save_source
+from metrics.stores import get_store
+from metrics.stores.base import SeriesKey
+from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
+from tests.factories import ClusterFactory
+from tests.metrics.conftest import ledger_of, status_of
+from tests.metrics.scripted import DAY, NODES, ScriptedSource, nowhere, value
+
+HOUR = 3600
+T0 = 1_800_000_000 - 1_800_000_000 % DAY
+
+
+@pytest.fixture
+def source(monkeypatch) -> ScriptedSource:
+    one = ScriptedSource(born=T0)
+    monkeypatch.setitem(connect._MAKERS, "influxdb", lambda _settings: one)
+    return one
+
+
+@pytest.fixture
+def site(db, store, redis_server, source, admin) -> Cluster:
+    return make_site(admin)
+
+
+def make_site(actor, name: str = "north-1") -> Cluster:
+    cluster = ClusterFactory(name=name, current__tunnel_up=True)
+    save_source(cluster, read_config("influxdb"), actor=actor)
+    return cluster
+
+
+def pull(cluster: Cluster, now: float):
+    return pull_cluster(cluster.pk, now, connect=nowhere)
+
+
+def fill(cluster: Cluster, now: float, runs: int = 50):
+    """Fill until no gap is open; return all that was asked for."""
+    asked = []
+    for _ in range(runs):
+        result = backfill_cluster(cluster.pk, now, connect=nowhere)
+        asked += result.asked
+        if not result.open:
+            break
+    return asked
+
+
+def tunnel(cluster: Cluster, *, up: bool) -> None:
+    ClusterStatus.objects.filter(cluster=cluster).update(tunnel_up=up)
+
+
+def schedule_of(cluster: Cluster) -> PullSchedule:
+    return PullSchedule.objects.get(cluster=cluster)
+
+
+def assert_neither_hole_nor_double(cluster: Cluster, start: int, end: int) -> None:
+    """Compare every hour of [start, end) with what the source had, minute for minute."""
+    store = get_store()
+    for key, names in [(CLUSTER_KEY, NODES), *((SeriesKey("node", "", n), (n,)) for n in NODES)]:
+        columns = store.read(cluster.pk, key, "cpu_mc", "1h", start, end)
+        assert columns.t == list(range(start, end, HOUR)), key
+        assert set(columns.n) == {60}, [
+            (t - T0, n) for t, n in zip(columns.t, columns.n, strict=True) if n != 60
+        ]
+        for t, total in zip(columns.t, columns.total, strict=True):
+            assert total == 60 * sum(value(name, t) for name in names)
+    lines = [line for line in ledger_of(cluster) if line.start >= start and line.end <= end]
+    assert {line.state for line in lines} == {"done"}
+    assert sum(line.expected for line in lines) == (end - start) // 60
+
+
+OUTAGES = {"7 minutes": 7 * 60, "6 hours": 6 * HOUR, "30 hours": 30 * HOUR, "30 days": 30 * DAY}
+
+
+@pytest.mark.parametrize("length", OUTAGES.values(), ids=OUTAGES.keys())
+def test_an_outage_leaves_neither_hole_nor_double(site, source, length):
+    start = T0 + 2 * HOUR
+    for now in range(start, start + HOUR + 60, 60):
+        assert pull(site, now + 100).outcome == "ok"
+    fill(site, start + HOUR + 170)
+    tunnel(site, up=False)
+    assert pull(site, start + HOUR + 200).code == "tunnel_down"
+    tunnel(site, up=True)
+    back = start + HOUR + 100 + length
+    back += -back % HOUR + 100
+    live = pull(site, back)
+    assert live.outcome == "ok"
+    assert live.end == int(back - 90) // 60 * 60
+    asked = fill(site, back + 5)
+    assert_neither_hole_nor_double(site, T0, back - back % HOUR - HOUR)
+    assert len(asked) < 200
+    held = {line.resolution for line in ledger_of(site)}
+    assert held == ({60} if length < DAY else {60, 300} if length < 28 * DAY else {60, 300, 3600})
+
+
+def test_the_newest_gaps_come_first_then_those_that_are_forgotten_first(site, source):
+    start = T0 + 2 * DAY
+    pull(site, start)
+    fill(site, start + 1)
+    back = start + 30 * HOUR
+    pull(site, back)
+    source.asked.clear()
+    fill(site, back + 1)
+    recent = [end for start_, end in source.asked if start_ >= back - HOUR]
+    assert recent == sorted(recent, reverse=True)
+    rest = source.asked[len(recent) :]
+    raw = [ask for ask in rest if ask[0] >= back - DAY + 600]
+    assert rest[: len(raw)] == raw, "minutes that are about to be forgotten come before the rest"
+    assert raw == sorted(raw)
+    assert rest[len(raw) :] == sorted(rest[len(raw) :])
+
+
+def test_the_first_pull_reaches_as_far_back_as_the_source_and_the_retention(site, source):
+    now = T0 + 60 * DAY
+    pull(site, now + 100)
+    fill(site, now + 101)
+    assert_neither_hole_nor_double(site, T0, now - HOUR)
+
+
+def test_a_question_that_is_too_long_is_cut_until_it_is_answered(site, source):
+    source.most = 1800
+    pull(site, T0 + 10 * HOUR)
+    backfill_cluster(site.pk, T0 + 10 * HOUR + 1, connect=nowhere)
+    assert_neither_hole_nor_double(site, T0, T0 + 9 * HOUR)
+    lengths = [end - start for start, end in source.asked]
+    assert max(lengths[-5:]) <= 1800
+
+
+def test_a_bad_window_does_not_keep_the_others_from_being_filled(site, source, monkeypatch):
+    pull(site, T0 + 5 * HOUR)
+    good = ScriptedSource.fetch
+
+    async def fetch(self, client, start, end, *, now, turn):
+        if start <= T0 + HOUR < end:
+            raise BadResponseError("influxdb of north-1: NaN", problem="bad_value")
+        return await good(self, client, start, end, now=now, turn=turn)
+
+    monkeypatch.setattr(ScriptedSource, "fetch", fetch)
+    backfill_cluster(site.pk, T0 + 5 * HOUR + 1, connect=nowhere)
+    left = [line for line in ledger_of(site) if line.state == "gap"]
+    assert [(line.start, line.end) for line in left] == [(T0 + HOUR, T0 + HOUR + 600)]
+    monkeypatch.setattr(ScriptedSource, "fetch", good)
+    fill(site, T0 + 5 * HOUR + 700)
+    assert_neither_hole_nor_double(site, T0, T0 + 4 * HOUR)
+
+
+def test_a_loss_is_said_only_when_the_source_says_that_it_has_nothing(site, source):
+    source.down = lambda minute: T0 + HOUR <= minute < T0 + 2 * HOUR
+    pull(site, T0 + 4 * HOUR)
+    source.error = ServiceUnavailableError("influxdb of north-1: answered with status 500")
+    for attempt in range(30):
+        backfill_cluster(site.pk, T0 + 4 * HOUR + attempt, connect=nowhere)
+    assert not [line for line in ledger_of(site) if line.state == "lost"]
+    source.error = None
+    fill(site, T0 + 5 * HOUR)
+    lost = [line for line in ledger_of(site) if line.state == "lost"]
+    assert (lost[0].start, lost[-1].end) == (T0 + HOUR, T0 + 2 * HOUR)
+    assert {line.reason for line in lost} == {"agent_stopped"}
+
+
+def test_consent_that_is_off_is_the_reason_of_the_gap(site, source):
+    for minute in range(10):
+        pull(site, T0 + HOUR + 60 * minute + 100)
+    source.error = ConsentOffError("influxdb of north-1: the agent does not offer influxdb")
+    for minute in range(10, 60):
+        assert pull(site, T0 + HOUR + 60 * minute + 100).code == "consent_off"
+    gaps = [line for line in ledger_of(site) if line.state == "gap" and line.start > T0 + HOUR]
+    assert {line.reason for line in gaps} == {"consent_off"}
+    assert "does not offer influxdb" in gaps[-1].detail
+    assert status_of(site).pull_error_code == "consent_off"
+
+
+@pytest.mark.parametrize("delay", [600, HOUR, 6 * HOUR])
+def test_data_that_comes_late_is_picked_up(site, source, delay):
+    start = T0 + 3 * HOUR
+    window = range(start + 600, start + 1200, 60)
+    source.late = {("n2", minute): minute + 60 + delay for minute in window}
+    source.late |= {("web-1", start + 660): start + 660 + 60 + delay}
+    for now in range(start, start + 8 * HOUR, 600 if delay > HOUR else 120):
+        assert pull(site, now + 100).outcome == "ok"
+        backfill_cluster(site.pk, now + 101, connect=nowhere)
+    assert_neither_hole_nor_double(site, start - HOUR, start + HOUR)
+    pods = get_store().read(
+        site.pk, SeriesKey("pod", "default", "web-1"), "cpu_mc", "1m", start, start + HOUR
+    )
+    assert len(pods.t) == 60
+
+
+def test_a_look_for_late_data_that_finds_none_writes_nothing(site, source, monkeypatch):
+    start = T0 + 3 * HOUR
+    for now in range(start, start + HOUR, 600):
+        pull(site, now + 100)
+        fill(site, now + 101)
+    monkeypatch.setattr(
+        "metrics.ledger.write", lambda *_rest: pytest.fail("what is stored was written again")
+    )
+    source.asked.clear()
+    result = backfill_cluster(site.pk, start + HOUR + 101, connect=nowhere)
+    assert source.asked
+    assert (result.late, result.open) == (0, 0)
+
+
+def test_an_agent_is_never_asked_for_late_data(db, store, redis_server):
+    cluster = ClusterFactory(name="south-1", current__tunnel_up=True)
+    PullSchedule.objects.create(cluster=cluster, due_at=datetime.now(UTC))
+    result = backfill_cluster(cluster.pk, T0 + HOUR, connect=nowhere)
+    assert (result.ran, result.asked) == (True, [])
+    assert schedule_of(cluster).recheck_due_at is None
+
+
+def test_a_change_of_source_counts_no_minute_twice(site, source, admin, monkeypatch):
+    start = T0 + 2 * HOUR
+    for now in range(start, start + HOUR, 60):
+        pull(site, now + 100)
+    fill(site, start + HOUR)
+    other = ScriptedSource(born=T0)
+    names = {"n1": "10.0.0.1:9100", "n2": "10.0.0.2:9100"}
+    original = ScriptedSource._minutes
+
+    def renamed(self, a, b, now):
+        answer = original(self, a, b, now)
+        if self is other:
+            rows = [
+                row._replace(key=row.key._replace(name=names.get(row.key.name, row.key.name)))
+                for row in answer.rows
+            ]
+            object.__setattr__(answer, "rows", rows)
+        return answer
+
+    monkeypatch.setattr(ScriptedSource, "_minutes", renamed)
+    monkeypatch.setitem(connect._MAKERS, "prometheus", lambda _settings: other)
+    save_source(site, read_config("prometheus"), actor=admin)
+    site.refresh_from_db()
+    for now in range(start + HOUR, start + 3 * HOUR, 60):
+        assert pull(site, now + 100).outcome == "ok"
+        if now % 600 == 0:
+            backfill_cluster(site.pk, now + 101, connect=nowhere)
+    columns = get_store().read(site.pk, CLUSTER_KEY, "cpu_mc", "1m", T0, start + 3 * HOUR - 120)
+    assert columns.t == list(range(T0, start + 3 * HOUR - 120, 60))
+    assert columns.total == [sum(value(name, t) for name in NODES) for t in columns.t]
+    remove_source(site, actor=admin)
+
+
+def test_the_clock_of_the_source_is_measured(site, source):
+    source.skew_seconds = 42.0
+    pull(site, T0 + HOUR)
+    assert 41_000 <= status_of(site).clock_skew_ms <= 42_000
+    assert status_of(site).settle_seconds == 90
+
+
+def test_rows_whose_time_is_far_off_are_left_out_and_counted(site, source, monkeypatch):
+    now = T0 + 30 * HOUR
+    pull(site, now)
+    original = ScriptedSource._minutes
+
+    def odd(self, start, end, at):
+        answer = original(self, start, end, at)
+        far = [answer.rows[0]._replace(ts=at_) for at_ in (T0, int(now) // 60 * 60 + 900)]
+        object.__setattr__(answer, "rows", [*answer.rows, *far])
+        return answer
+
+    monkeypatch.setattr(ScriptedSource, "_minutes", odd)
+    assert pull(site, now + 60).outcome == "ok"
+    schedule = schedule_of(site)
+    assert schedule.rejected_rows == 2
+    assert schedule.rejected_detail.startswith("2 rows were left out because their time is far off")
+    assert schedule.rejected_at == datetime.fromtimestamp(now + 60, UTC)
+    columns = get_store().read(site.pk, CLUSTER_KEY, "cpu_mc", "1m", 0, 1 << 40)
+    assert min(columns.t) > T0
+    assert max(columns.t) < now
+
+
+def test_progress_tells_what_is_left_and_how_long_it_takes(site, source, monkeypatch):
+    now = T0 + 20 * DAY
+    pull(site, now)
+    monkeypatch.setattr("metrics.asking.plan", lambda *rest: plan(*rest)[:1])  # one a run
+    backfill_cluster(site.pk, now + 1, connect=nowhere)
+    backfill_cluster(site.pk, now + 31, connect=nowhere)
+    kept = schedule_of(site).progress
+    found = measured([line for line in ledger_of(site) if line.state == "gap"], kept)
+    assert found.since == now + 1
+    assert found.minutes_done == 20
+    assert found.minutes_left > 20_000
+    assert found.oldest == T0
+    assert found.minutes_per_second == pytest.approx(20 / 30, rel=0.3)
+    assert found.seconds_left == pytest.approx(found.minutes_left / found.minutes_per_second)
+    monkeypatch.setattr("metrics.asking.plan", plan)
+    fill(site, now + 60)
+    assert schedule_of(site).progress == {}
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["tunnel", "service", "centre", "bad"]),
+        st.integers(1, 40 * 24 * 6).map(lambda slots: slots * 600),  # how long, up to 40 days
+        st.integers(1, 6),  # good pulls after it
+        st.booleans(),  # whether gaps are filled before the next one
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(events=EVENTS)
+def test_no_sequence_of_outages_leaves_a_hole_or_a_double(events, site, source, admin):
+    cluster = make_site(admin, f"site-{Cluster.objects.count()}")
+    now = T0 + 3 * HOUR + 100
+    source.asked.clear()
+    pull(cluster, now)
+    for what, seconds, pulls, filled in events:
+        tunnel(cluster, up=what != "tunnel")
+        source.error = {
+            "service": ServiceUnavailableError("x: refused"),
+            "bad": BadResponseError("x: HTML", problem="not_json"),
+        }.get(what)
+        if what != "centre":
+            for moment in (60, seconds // 2, seconds - 60):
+                pull(cluster, now + moment)
+        now += seconds
+        tunnel(cluster, up=True)
+        source.error = None
+        for _ in range(pulls):
+            now += 60
+            assert pull(cluster, now).outcome == "ok"
+        if filled:
+            fill(cluster, now + 5)
+    now += -now % HOUR + 100
+    pull(cluster, now)
+    fill(cluster, now + 5)
+    assert_neither_hole_nor_double(cluster, T0, now - now % HOUR - HOUR)
+    assert get_store().position(cluster.pk, STREAM).watermark >= now - now % HOUR - 90
