@@ -6,9 +6,13 @@ them, nor take the place of what is to come.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from metrics.sources.base import SourceAnswer
+from metrics.stores.base import MinuteRow
+from metrics.stores.minutes import Minutes
 
 OLDEST_SECONDS = 24 * 3600
 AHEAD_SECONDS = 300
@@ -33,15 +37,25 @@ def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejec
         The answer to store, and what is wrong with the rest; None if nothing is.
     """
     low, high = now - OLDEST_SECONDS, now + AHEAD_SECONDS
+    first, last = _span(answer.rows)
+    if low <= first and last <= high and not answer.rejected:
+        return answer, None
     rows = [row for row in answer.rows if low <= row.ts <= high]
     off = [row.ts for row in answer.rows if not low <= row.ts <= high]
-    if not off and not answer.rejected:
-        return answer, None
     alive = frozenset(minute for minute in answer.minutes_alive if low <= minute <= high)
     count = len(off) + answer.rejected
     where = f", the furthest by {_furthest(off, now)}" if off else ""
     text = f"{count} rows were left out because their time is far off{where}"
     return replace(answer, rows=rows, minutes_alive=alive), Rejected(count, text)
+
+
+def _span(rows: Sequence[MinuteRow]) -> tuple[float, float]:
+    """Return the first and the last time of rows; an empty span if there are none."""
+    if isinstance(rows, Minutes):  # in columns: no row is made for this
+        times = [edge for t in rows.tables if t.times for edge in (min(t.times), max(t.times))]
+    else:
+        times = [row.ts for row in rows]
+    return min(times, default=inf), max(times, default=-inf)
 
 
 def _furthest(times: list[int], now: float) -> str:

@@ -19,6 +19,8 @@ from metrics.retention import retention_of
 from metrics.source_config import SourceConfig, config_of, source_row
 from metrics.sources.agent import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
+from metrics.sources.influxdb import InfluxSource
+from metrics.sources.prometheus import PrometheusSource
 from metrics.turns import Turn
 from opscenter.core.errors import (
     InvalidInputError,
@@ -31,7 +33,25 @@ AnySource = AgentSource | HttpSource
 Connect = Callable[[Cluster], AbstractAsyncContextManager[Any]]
 """Opens the way to the source: a :class:`~metrics.sources.base.JsonClient` or ``HttpClient``."""
 
-_MAKERS: dict[str, Callable[[Mapping[str, str]], HttpSource]] = {}
+
+def _prometheus(given: Mapping[str, str]) -> HttpSource:
+    del given  # credentials and path prefix are the client's affair
+    return PrometheusSource(budget_seconds=_budget(), max_bytes=settings.PULL_MAX_BYTES)
+
+
+def _influxdb(given: Mapping[str, str]) -> HttpSource:
+    return InfluxSource(given.get("database", "k8s"), budget_seconds=_budget())
+
+
+def _budget() -> float:
+    """Return after how long a source asks for no further piece, so that what is in is stored."""
+    return settings.PULL_DEADLINE_SECONDS / 2
+
+
+_MAKERS: dict[str, Callable[[Mapping[str, str]], HttpSource]] = {
+    "prometheus": _prometheus,
+    "influxdb": _influxdb,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +140,7 @@ def source_of(cluster: Cluster) -> tuple[AnySource, Connect]:
 
 def _source_in(row: MetricSource | None) -> tuple[AnySource, Connect]:
     if row is None:
-        return AgentSource(budget_seconds=settings.PULL_DEADLINE_SECONDS / 2), by_tunnel
+        return AgentSource(budget_seconds=_budget()), by_tunnel
     config = config_of(row)
     return adapter(config), connector(config)
 
@@ -144,7 +164,10 @@ def adapter(config: SourceConfig) -> HttpSource:
     maker = _MAKERS.get(config.kind)
     if maker is None:
         raise InvalidInputError(f"kind: {config.kind} is no main source of this version")
-    return maker(config.settings)
+    try:
+        return maker(config.settings)
+    except ValueError as exc:
+        raise InvalidInputError(f"settings: {exc}") from exc
 
 
 def by_tunnel(cluster: Cluster) -> ClusterClient:
