@@ -19,10 +19,17 @@ from typing import Any, Literal
 import orjson
 
 from metrics.answers import Gap, RangeAnswer
+from metrics.comparison import change_of
 
 Role = Literal["cpu", "mem", "disk", "net", "net2"]
 
 POINTS = 720
+FULL = 0.995
+"""A share from which on people call it all."""
+
+MANY_TIMES = 10.0
+"""From ten times more on, a change is told as a factor."""
+
 REASONS: dict[str, str] = {
     "": "no data",
     "tunnel_down": "the tunnel was down",
@@ -61,8 +68,13 @@ class Panel:
     @property
     def fields(self) -> list[str]:
         """Return every field that has to be read."""
-        names = [name for line in self.lines for name in (line.field, line.of) if name]
-        return list(dict.fromkeys([*names, *([self.capacity] if self.capacity else [])]))
+        return list(dict.fromkeys([*self.line_fields, *([self.capacity] if self.capacity else [])]))
+
+    @property
+    def line_fields(self) -> list[str]:
+        """Return every field that makes a line."""
+        names = (name for line in self.lines for name in (line.field, line.of) if name)
+        return list(dict.fromkeys(names))
 
 
 _CPU = Panel("cpu", "CPU used", "millicores", (Line("cpu_mc", "CPU", "cpu"),), "cpu_cap_mc")
@@ -146,12 +158,49 @@ def columns(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Column]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The same panel of an earlier range, to be drawn beside the later one.
+
+    ``offset`` is how much earlier, in seconds, and ``title`` how people call that.
+    """
+
+    answers: Mapping[str, RangeAnswer]
+    offset: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Regular moments of a range, onto which columns are put in the chart's unit."""
+
+    origin: int
+    step: int
+    count: int
+    divisor: float
+
+    @classmethod
+    def of(cls, answer: RangeAnswer, divisor: float) -> _Grid:
+        step = answer.step
+        count = max(0, math.ceil((answer.end - answer.start) / step))
+        return cls(answer.start - answer.start % step, step, count + 1, divisor)
+
+    def put(self, t: Sequence[int], values: Sequence[float | None]) -> list[float | None]:
+        cells: list[float | None] = [None] * self.count
+        for at, value in zip(t, values, strict=True):
+            index = (at - self.origin) // self.step
+            if 0 <= index < self.count and value is not None:
+                cells[index] = _short(value / self.divisor)
+        return cells
+
+
 def figure(
     panel: Panel,
     answers: Mapping[str, RangeAnswer],
     *,
     capacity: float | None = None,
     capacity_title: str = "capacity",
+    former: Former | None = None,
 ) -> bytes:
     """Return a panel's content as JSON.
 
@@ -161,53 +210,102 @@ def figure(
         capacity: a constant for the dashed line where the series has no such field (a pod
             against its node); in the panel's own unit.
         capacity_title: what the dashed line is, from outside: escaped here.
+        former: an earlier range of the same, for a line beside each.
     """
     first = answers[panel.lines[0].field]
     found = columns(panel, answers)
+    before = columns(panel, former.answers) if former else []
     limit = answers[panel.capacity] if panel.capacity else None
-    tops = [_top(column) for column in found]
+    tops = [_top(column) for column in (*found, *before)]
     tops.append(max(limit.mean, default=0) if limit else capacity or 0)
     divisor, suffix = _scale(panel.unit, max(tops))
-    count = max(0, math.ceil((first.end - first.start) / first.step)) if first.step else 0
-    origin = first.start - first.start % first.step if first.step else first.start
-
-    def grid(t: Sequence[int], values: Sequence[float | None]) -> list[float | None]:
-        cells: list[float | None] = [None] * (count + 1)
-        for at, value in zip(t, values, strict=True):
-            index = (at - origin) // first.step
-            if 0 <= index <= count and value is not None:
-                cells[index] = _short(value / divisor)
-        return cells
-
-    series = [
+    grid = _Grid.of(first, divisor)
+    series: list[dict[str, Any]] = [
         {
             "name": plotly_text(column.line.title),
             "role": column.line.role,
-            "mean": grid(column.t, column.mean),
-            "min": grid(column.t, column.low),
-            "max": grid(column.t, column.high),
+            "mean": grid.put(column.t, column.mean),
+            "min": grid.put(column.t, column.low),
+            "max": grid.put(column.t, column.high),
         }
         for column in found
     ]
     content: dict[str, Any] = {
         "layout": layout(panel.unit),
         "series": series,
-        "t0": origin,
+        "t0": grid.origin,
         "step": first.step,
         "start": first.start,
         "end": first.end,
         "tier": first.tier,
+        "divisor": divisor,
         "suffix": suffix,
         "gaps": [_gap(gap) for gap in first.gaps],
-        "empty": not any(column.t for column in found),
+        "empty": not any(column.t for column in (*found, *before)),
         "capacity": None,
+        "change": "",
     }
+    if former:
+        old = former.answers[panel.lines[0].field]
+        old_grid = _Grid.of(old, divisor)
+        for entry, column in zip(series, before, strict=True):
+            entry["before"] = {
+                "name": plotly_text(former.title),
+                "t0": old_grid.origin + former.offset,
+                "step": old.step,
+                "values": old_grid.put(column.t, column.mean),
+            }
+        content["change"] = change_text(panel, answers, former)
     if limit is not None and len(limit.t):
-        content["capacity"] = {"name": "capacity", "values": grid(limit.t, limit.mean)}
+        content["capacity"] = {"name": "capacity", "values": grid.put(limit.t, limit.mean)}
     elif capacity:
-        values = [_short(capacity / divisor)] * (count + 1)
+        values = [_short(capacity / divisor)] * grid.count
         content["capacity"] = {"name": plotly_text(capacity_title), "values": values}
     return orjson.dumps(content)
+
+
+def change_text(panel: Panel, answers: Mapping[str, RangeAnswer], former: Former) -> str:
+    """Return how the means of a panel's lines differ from the former range, in words.
+
+    Says of how much of the range that is where it is not all, and where wider buckets were all
+    that is left of the former one.
+    """
+    first, old = (each[panel.lines[0].field] for each in (answers, former.answers))
+    parts, shares = [], []
+    for now, before in zip(columns(panel, answers), columns(panel, former.answers), strict=True):
+        change = change_of(
+            now.t, now.mean, first.step, before.t, before.mean, old.step, former.offset
+        )
+        name = f"{now.line.title} " if len(panel.lines) > 1 else ""
+        if change.former_mean is None:
+            parts.append(f"{name}not known")
+        elif change.ratio is None:
+            parts.append(f"{name}was 0")
+        else:
+            parts.append(f"{name}{_signed(change.ratio)}")
+        shares.append(change.share)
+    notes = []
+    if any(
+        part != "not known" and 0 < share < FULL for part, share in zip(parts, shares, strict=True)
+    ):
+        notes.append(
+            f"over the {min(s for s in shares if s):.0%} that both have".replace("%", " %")
+        )
+    if any(shares) and old.tier != first.tier:
+        notes.append(f"then in buckets of {old.tier}")
+    if not any(shares):
+        return f"{former.title}: no data to compare with"
+    return f"{former.title}: {', '.join(parts)}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _signed(ratio: float) -> str:
+    """Return a change with its sign, in percent; of much more, how many times."""
+    if abs(ratio) < 0.0005:
+        return "unchanged"
+    if ratio >= MANY_TIMES:
+        return f"{ratio + 1:,.0f} times"
+    sign = "\N{MINUS SIGN}" if ratio < 0 else "+"
+    return f"{sign}{abs(ratio):.1%}".replace("%", " %")
 
 
 @lru_cache(maxsize=16)

@@ -22,7 +22,7 @@ from metrics.answers import (
     SeriesList,
     SeriesNow,
 )
-from metrics.catalog import FIELD_NAMES, Kind
+from metrics.catalog import FIELD_NAMES, Kind, Unit
 from metrics.comparison import OFFSETS, Comparison, compared
 from metrics.reading import (
     STREAM,
@@ -34,7 +34,7 @@ from metrics.reading import (
 )
 from metrics.retention import retention_of
 from metrics.rollups import rebucket
-from metrics.selection import MAX_POINTS, expected_minutes, select
+from metrics.selection import MAX_POINTS, Selection, expected_minutes, select
 from metrics.stores import get_store
 from metrics.stores.base import Columns, LastRow, Position, SeriesKey, Window
 from metrics.toplist import TopAnswer, TopEntry, top
@@ -44,15 +44,14 @@ __all__ = [
     "OFFSETS", "STREAM", "Comparison", "FoundSeries", "Gap", "HeatAnswer", "HeatRow",
     "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList",
     "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare", "coverage",
-    "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods", "position", "range_query",
-    "search_pods", "top", "windows",
+    "fields_query", "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods",
+    "position", "range_query", "search_pods", "top", "windows",
 ]  # fmt: skip
 
 GONE_SECONDS = 86_400
 """What is gone stays in the lists for a day."""
 
 
-@reads_store
 def range_query(
     cluster: Cluster,
     key: SeriesKey,
@@ -63,15 +62,30 @@ def range_query(
     *,
     now: int,
 ) -> RangeAnswer:
-    """Return one field of one series over time, in at most ``points`` buckets.
+    """Return one field of one series over time; see :func:`fields_query`."""
+    return fields_query(cluster, key, [field], start, end, points, now=now)[field]
+
+
+@reads_store
+def fields_query(
+    cluster: Cluster,
+    key: SeriesKey,
+    fields: Sequence[str],
+    start: int,
+    end: int,
+    points: int = MAX_POINTS,
+    *,
+    now: int,
+) -> dict[str, RangeAnswer]:
+    """Return fields of one series over time, each in at most ``points`` buckets.
 
     Takes the finest tier that still holds the range and fits, so a narrower range is finer. A
-    series that does not exist gives an empty answer. Three database queries for the retention.
+    series that does not exist gives empty answers. Three database queries for the retention.
 
     Args:
         cluster: visible to the asker.
         key: which series.
-        field: of :data:`metrics.catalog.CATALOG`.
+        fields: of :data:`metrics.catalog.CATALOG`.
         start: Unix time, included.
         end: Unix time, excluded; may lie in the future.
         points: 2 to 1,440; beyond that it is taken as the nearest of the two.
@@ -81,33 +95,21 @@ def range_query(
         InvalidInputError: an empty or absurd range, or an unknown field.
         MetricsUnavailableError: the store cannot be read.
     """
-    unit = check_field(key.kind, field)
+    units = {field: check_field(key.kind, field) for field in fields}
     check_range(start, end)
     store = get_store()
-    chosen = select(
-        start, end, points=points, now=now, kept=retention_of(cluster, now).kept(key.kind)
-    )
-    columns = store.read(cluster.id, key, field, chosen.tier, chosen.start, chosen.end)
-    columns = rebucket(columns, chosen.step)
+    kept = retention_of(cluster, now).kept(key.kind)
+    chosen = select(start, end, points=points, now=now, kept=kept)
+    read = store.read_fields(cluster.id, key, fields, chosen.tier, chosen.start, chosen.end)
     head = store.position(cluster.id, STREAM).head
     born = store.first_seen(cluster.id, key)
-    expected = expected_minutes(columns, chosen.step, born=born, until=elapsed(head, now))
-    return RangeAnswer(
-        t=columns.t,
-        mean=[total / n for total, n in zip(columns.total, columns.n, strict=True)],
-        min=columns.low,
-        max=columns.high,
-        coverage=[min(1.0, n / m) for n, m in zip(columns.n, expected, strict=True)],
-        samples=columns.n,
-        expected=expected,
-        tier=chosen.tier,
-        step=chosen.step,
-        unit=unit,
-        start=chosen.start,
-        end=chosen.end,
-        gaps=tuple(_gaps(cluster, chosen.start, chosen.end, head, now)),
-        as_of=head,
-    )
+    gaps = tuple(_gaps(cluster, chosen.start, chosen.end, head, now))
+    return {
+        field: _range_answer(
+            rebucket(read[field], chosen.step), chosen, unit, gaps, head, born, elapsed(head, now)
+        )
+        for field, unit in units.items()
+    }
 
 
 def compare(
@@ -325,6 +327,34 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
     lines = store.windows(cluster.id, STREAM, start, end)
     head = store.position(cluster.id, STREAM).head
     return strip.segments(lines, start, min(end, now), head=head)
+
+
+def _range_answer(
+    columns: Columns,
+    chosen: Selection,
+    unit: Unit,
+    gaps: tuple[Gap, ...],
+    head: int | None,
+    born: int | None,
+    until: int,
+) -> RangeAnswer:
+    expected = expected_minutes(columns, chosen.step, born=born, until=until)
+    return RangeAnswer(
+        t=columns.t,
+        mean=[total / n for total, n in zip(columns.total, columns.n, strict=True)],
+        min=columns.low,
+        max=columns.high,
+        coverage=[min(1.0, n / m) for n, m in zip(columns.n, expected, strict=True)],
+        samples=columns.n,
+        expected=expected,
+        tier=chosen.tier,
+        step=chosen.step,
+        unit=unit,
+        start=chosen.start,
+        end=chosen.end,
+        gaps=gaps,
+        as_of=head,
+    )
 
 
 def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:

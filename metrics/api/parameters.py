@@ -77,6 +77,10 @@ TOP_PARAMETERS = [
     OpenApiParameter("q", _NAME, description="A part of the namespace or the name."),
     FORMAT,
 ]
+FLEET_TOP_PARAMETERS = [
+    *TOP_PARAMETERS,
+    OpenApiParameter("customer", _NAME, description="Only clusters of the customer of this name."),
+]
 POD_PARAMETERS = [
     OpenApiParameter("q", _NAME, description="A part of the namespace, the name or the node."),
     OpenApiParameter("node", _NAME, description="Only pods that run on this node."),

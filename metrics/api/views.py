@@ -174,17 +174,20 @@ class ClusterTopView(ClusterScopedView):
 class FleetTopView(StrictQueryView):
     """The largest series of all clusters that the caller sees."""
 
-    query_parameters = parameters.TOP_PARAMETERS
+    query_parameters = parameters.FLEET_TOP_PARAMETERS
 
     @extend_schema(
         operation_id="top",
         summary="List the largest series of all clusters over a range",
-        parameters=parameters.TOP_PARAMETERS,
+        parameters=parameters.FLEET_TOP_PARAMETERS,
         responses={(200, "application/json"): TopSerializer, (200, "text/csv"): str},
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Return the list, the largest first."""
         visible = access.visible_clusters(caller(request)).select_related("customer")
+        customer = parameters.text(request, "customer")
+        if customer:
+            visible = visible.filter(customer__name=customer)
         return _top(request, list(visible), int(datetime.now(UTC).timestamp()), None)
 
 

@@ -41,6 +41,20 @@ def subtract(whole: int, part: int) -> int:
 
 
 @register.filter
+def amount(value: float | None, unit: str) -> str:
+    """Return a value with its unit, one of the catalogue's."""
+    return fmt.by_unit(unit, value)
+
+
+@register.filter
+def barkind(field: str) -> str:
+    """Return which colour the bar of a field has."""
+    kinds = {"mem_ws": "mem", "mem_rss": "mem", "fs_used": "disk", "net_rx_bps": "net",
+             "net_tx_bps": "net"}  # fmt: skip
+    return kinds.get(field, "cpu")
+
+
+@register.filter
 def item(mapping: Mapping[str, Any], key: str) -> Any:
     """Return what a mapping holds for a key; None for nothing."""
     return mapping.get(key)

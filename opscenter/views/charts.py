@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, cast
@@ -19,11 +19,21 @@ from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
 from metrics.catalog import Kind
-from metrics.charts import POINTS, Column, Panel, columns, figure, panel_of, reason_text
+from metrics.charts import (
+    POINTS,
+    Column,
+    Former,
+    Panel,
+    change_text,
+    columns,
+    figure,
+    panel_of,
+    reason_text,
+)
 from opscenter.core.text import csv_cell
-from opscenter.format import by_unit
+from opscenter.format import UNKNOWN, by_unit
 from opscenter.views.base import page
-from opscenter.views.ranges import LENGTHS, read_range
+from opscenter.views.ranges import LENGTHS, Range, read_range
 
 _POINTS = {"json": POINTS, "csv": 1440, "html": 240}
 _Line = tuple[float, float | None, float | None, float]
@@ -45,12 +55,11 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
     )
     now = datetime.now(UTC)
     chosen = read_range(request.GET.dict(), now)
-    answers = {
-        field: query.range_query(
-            cluster, key, field, chosen.start, chosen.end, _POINTS[form], now=chosen.now
-        )
-        for field in found.fields
-    }
+    points = _POINTS[form]
+    answers = query.fields_query(
+        cluster, key, found.fields, chosen.start, chosen.end, points, now=chosen.now
+    )
+    former = _former(cluster, key, found, chosen, points)
     if form == "csv":
         what = {"kind": kind, "ns": key.ns[:300], "name": key.name[:300], "panel": found.name}
         span = {"start": chosen.start, "end": chosen.end}
@@ -58,17 +67,31 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
             "data.export", actor=cast("User", request.user), cluster_id=cluster.pk,
             detail=what | span,
         )  # fmt: skip
-        return _csv(cluster, key, found, answers)
+        return _csv(cluster, key, found, answers, former)
     if form == "html":
-        return _table(request, found, answers)
-    content = figure(found, answers, **_node_capacity(cluster, key, panel))
-    if not any(column.t for column in columns(found, answers)):
+        return _table(request, found, answers, former)
+    content = figure(found, answers, former=former, **_node_capacity(cluster, key, panel))
+    both = (answers, former.answers) if former else (answers,)
+    if not any(column.t for each in both for column in columns(found, each)):
         content = _nothing(cluster, key, found, answers)
     return HttpResponse(content, content_type="application/json")
 
 
+def _former(
+    cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range, points: int
+) -> Former | None:
+    """Return the same panel of the range that is compared with; None for none."""
+    if not chosen.compare:
+        return None
+    start, end = chosen.start - chosen.offset, chosen.end - chosen.offset
+    answers = query.fields_query(
+        cluster, key, panel.line_fields, start, end, points, now=chosen.now
+    )
+    return Former(answers, chosen.offset, chosen.compare_title)
+
+
 def _nothing(
-    cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: dict[str, query.RangeAnswer]
+    cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: Mapping[str, query.RangeAnswer]
 ) -> bytes:
     """Return why a chart has no number in its range, and when there was one before."""
     first = answers[panel.lines[0].field]
@@ -117,7 +140,9 @@ def _node_capacity(cluster: Cluster, key: query.SeriesKey, panel: str) -> dict[s
     }
 
 
-def _rows(panel: Panel, answers: dict[str, query.RangeAnswer]) -> Iterator[tuple[int, Any, str]]:
+def _rows(
+    panel: Panel, answers: Mapping[str, query.RangeAnswer]
+) -> Iterator[tuple[int, list[_Line | None] | None, str]]:
     """Yield (Unix time, values per line, why there is none), ascending.
 
     The values of a line are (mean, min, max, coverage), None where it has no data then.
@@ -144,45 +169,72 @@ def _values(
 
 
 def _table(
-    request: HttpRequest, panel: Panel, answers: dict[str, query.RangeAnswer]
+    request: HttpRequest,
+    panel: Panel,
+    answers: Mapping[str, query.RangeAnswer],
+    former: Former | None,
 ) -> HttpResponse:
-    rows = [
-        {
-            "at": at,
-            "note": note,
-            "cells": [
-                (*(by_unit(panel.unit, value) for value in line[:3]), f"{line[3]:.0%}")
-                if line
-                else None
-                for line in values or ()
-            ],
-        }
-        for at, values, note in _rows(panel, answers)
-    ]
     first = answers[panel.lines[0].field]
-    context = {"panel": panel, "rows": rows, "step": first.step, "tier": first.tier}
+    before = _means_before(panel, former) if former else {}
+    rows = []
+    for at, values, note in _rows(panel, answers):
+        lines: list[_Line | None] = values or []
+        cells = [
+            (*(by_unit(panel.unit, value) for value in line[:3]), f"{line[3]:.0%}")
+            if line
+            else None
+            for line in lines
+        ]
+        then = before.get((at - (former.offset if former else 0)), ())
+        shown = [by_unit(panel.unit, value) for value in then] or [UNKNOWN] * len(panel.lines)
+        pairs = list(zip(cells, shown, strict=False))
+        rows.append({"at": at, "note": note, "cells": pairs})
+    context = {
+        "panel": panel, "rows": rows, "step": first.step, "tier": first.tier, "former": former,
+        "change": change_text(panel, answers, former) if former else "",
+    }  # fmt: skip
     return render(request, "parts/chart_table.html", context)
 
 
+def _means_before(panel: Panel, former: Former) -> dict[int, list[float | None]]:
+    """Return the former means per line by their own time."""
+    found: dict[int, list[float | None]] = {}
+    lines = columns(panel, former.answers)
+    for index, column in enumerate(lines):
+        for at, mean in zip(column.t, column.mean, strict=True):
+            found.setdefault(at, [None] * len(lines))[index] = mean
+    return found
+
+
 def _csv(
-    cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: dict[str, query.RangeAnswer]
+    cluster: Cluster,
+    key: query.SeriesKey,
+    panel: Panel,
+    answers: Mapping[str, query.RangeAnswer],
+    former: Former | None,
 ) -> HttpResponse:
-    """Return the numbers in the catalogue's units; no cell can be read as a formula."""
+    """Return the numbers in the catalogue's units; no cell can be read as a formula.
+
+    A former range follows below, at its own times.
+    """
     out = StringIO()
     writer = csv.writer(out)
-    head = ["cluster", "namespace", "name", "time_utc", "unix_s", "note"]
+    head = ["cluster", "namespace", "name", "range", "tier", "step_s", "time_utc", "unix_s", "note"]
     for line in panel.lines:
         head += [f"{line.title} {what} ({panel.unit})" for what in ("mean", "min", "max")]
         head.append(f"{line.title} coverage (0..1)")
     writer.writerow(head)
     who = [csv_cell(text) for text in (cluster.name, key.ns, key.name)]
-    for at, values, note in _rows(panel, answers):
-        row: list[str] = [*who, f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}", str(at)]
-        row.append(csv_cell(note))
-        for line in values or [None] * len(panel.lines):
-            cells = line or (None,) * 4
-            row += ["" if value is None else f"{value:.10g}" for value in cells]
-        writer.writerow(row)
+    parts = [("shown", answers)] + ([(former.title, former.answers)] if former else [])
+    for name, part in parts:
+        first = part[panel.lines[0].field]
+        for at, values, note in _rows(panel, part):
+            moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+            row = [*who, name, first.tier, str(first.step), moment, str(at), csv_cell(note)]
+            for numbers in values or [None] * len(panel.lines):
+                cells = numbers or (None,) * 4
+                row += ["" if value is None else f"{value:.10g}" for value in cells]
+            writer.writerow(row)
     name = slugify(f"{cluster.name} {key.ns} {key.name} {panel.name}")[:100]
     return HttpResponse(
         out.getvalue(),

@@ -24,9 +24,10 @@ from opscenter.views.base import page
 from opscenter.views.customer import retention_context
 from opscenter.views.forms import ConfirmForm, LabelsForm
 from opscenter.views.ledger import runs
-from opscenter.views.pods import POD_ORDERS, read_order
-from opscenter.views.ranges import Range, choices, read_range
+from opscenter.views.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page
+from opscenter.views.ranges import Range, choices, comparisons, read_range
 from opscenter.views.series import capacities, chart_links, coverage_context, node_rows
+from opscenter.views.tops import choices_context, top_context
 
 SESSIONS_PAGE = 50
 WINDOWS_PAGE = 100
@@ -45,6 +46,7 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "now": now,
         "range": chosen,
         "ranges": choices(chosen),
+        "comparisons": comparisons(chosen),
         "range_back": chosen.shifted(-1),
         "range_on": chosen.shifted(1),
         "range_wide": chosen.widened(),
@@ -145,6 +147,29 @@ def _nodes(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, A
 
 def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
     order, search = read_order(request), request.GET.get("q", "").strip()[:200]
+    shared = {"q": search, "order": order, "orders": POD_ORDERS, **choices_context(request)}
+    if shared["over"] == "now":
+        return shared | _pods_now(request, cluster, chosen, order, search)
+    number = read_page(request)
+    found = top_context(
+        request, [cluster], field=ranked(order), search=search, now=chosen.now, page=number,
+        page_size=PODS_PAGE, cluster=cluster,
+    )  # fmt: skip
+    at_end = number == LAST_PAGE
+    return (
+        shared
+        | found
+        | {
+            "previous": number - 1,
+            "next": number + 1 if found["more"] and not at_end else 0,
+            "at_end": at_end,
+        }
+    )
+
+
+def _pods_now(
+    request: HttpRequest, cluster: Cluster, chosen: Range, order: str, search: str
+) -> dict[str, Any]:
     found = query.pods(cluster, chosen.now, order=order, limit=0, search=search)
     gone = query.gone_pods(cluster, search=search)
     show_gone = request.GET.get("show") == "gone"
@@ -152,9 +177,6 @@ def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
     return {
         "gone": gone,
         "show_gone": show_gone,
-        "q": search,
-        "order": order,
-        "orders": POD_ORDERS,
         "found": found,
         "pods_page": Paginator(shown.items, PODS_PAGE).get_page(request.GET.get("page")),
         "nodes": capacities(query.nodes(cluster, chosen.now).items),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from clusters import access
+from clusters.models import Cluster
 from metrics import query
 from opscenter.views.base import page
+from opscenter.views.tops import choices_context, top_context
 
 PAGE_SIZE = 50
 LAST_PAGE = 20
@@ -28,6 +31,11 @@ def read_order(request: HttpRequest) -> str:
     """Return the order in the URL; CPU where it names none."""
     order = request.GET.get("order", "")
     return order if order in POD_ORDERS else "cpu_mc"
+
+
+def ranked(order: str) -> str:
+    """Return the field that a list over a range goes by: a name has no amount."""
+    return "cpu_mc" if order == "name" else order
 
 
 def read_page(request: HttpRequest) -> int:
@@ -54,16 +62,7 @@ def pods(request: HttpRequest) -> HttpResponse:
         for cluster in clusters
         if not customer or (cluster.customer and cluster.customer.name == customer)
     ]
-    found = query.search_pods(
-        chosen,
-        text,
-        now=int(now.timestamp()),
-        order="" if order == "name" else order,
-        limit=number * PAGE_SIZE + 1,
-        within_seconds=WITHIN[within][0],
-    )
-    skipped = (number - 1) * PAGE_SIZE
-    context = {
+    context: dict[str, Any] = {
         "now": now,
         "section": "pods",
         "q": text,
@@ -73,12 +72,34 @@ def pods(request: HttpRequest) -> HttpResponse:
         "withins": [(key, words) for key, (_, words) in WITHIN.items()],
         "order": order,
         "orders": POD_ORDERS,
+        "cluster_count": len(chosen),
+        "at_end": number == LAST_PAGE,
+        "previous": number - 1,
+        **choices_context(request),
+    }
+    if context["over"] == "now":
+        context |= _newest(chosen, text, order, WITHIN[within][0], number, int(now.timestamp()))
+    else:
+        context |= top_context(
+            request, chosen, field=ranked(order), search=text, now=int(now.timestamp()),
+            page=number, page_size=PAGE_SIZE, customer=customer,
+        )  # fmt: skip
+    context["next"] = number + 1 if context["more"] and number < LAST_PAGE else 0
+    return render(request, "pods/pods.html", context)
+
+
+def _newest(
+    clusters: list[Cluster], text: str, order: str, within_seconds: int, page: int, now: int
+) -> dict[str, Any]:
+    """Return a page of the pods' newest minutes."""
+    found = query.search_pods(
+        clusters, text, now=now, order="" if order == "name" else order,
+        limit=page * PAGE_SIZE + 1, within_seconds=within_seconds,
+    )  # fmt: skip
+    skipped = (page - 1) * PAGE_SIZE
+    return {
         "found": found[skipped : skipped + PAGE_SIZE],
         "first": skipped + 1,
         "last": min(len(found), skipped + PAGE_SIZE),
-        "previous": number - 1,
-        "next": number + 1 if len(found) > number * PAGE_SIZE and number < LAST_PAGE else 0,
-        "at_end": number == LAST_PAGE,
-        "cluster_count": len(chosen),
+        "more": len(found) > page * PAGE_SIZE,
     }
-    return render(request, "pods/pods.html", context)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
+
+from metrics.comparison import OFFSETS, TITLES
 
 LENGTHS = {
     "1h": 3600,
@@ -18,17 +20,26 @@ LENGTHS = {
 DEFAULT = "6h"
 SHORTEST_SECONDS = 300
 LONGEST_SECONDS = 10 * 366 * 86_400
+RAW_SECONDS = 3600
+"""Up to this length a range may be asked for from the cluster itself."""
+
 _WORDS = {"1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "90d": "90 d", "2y": "2 y"}
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Unix seconds, end exclusive. ``name`` is "" for an absolute range."""
+    """Unix seconds, end exclusive. ``name`` is "" for an absolute range.
+
+    ``compare`` names the earlier range that charts show beside it, "" for none; with ``raw`` they
+    ask the cluster itself as well.
+    """
 
     start: int
     end: int
     name: str
     now: int
+    compare: str = ""
+    raw: bool = False
 
     @property
     def seconds(self) -> int:
@@ -42,10 +53,30 @@ class Range:
 
     @property
     def query(self) -> str:
-        """Return the range as a query string."""
+        """Return the range and how it is shown as a query string."""
         if self.name:
-            return urlencode({"range": self.name})
-        return urlencode({"start": self.start, "end": self.end})
+            return urlencode({"range": self.name}) + self.tail
+        return urlencode({"start": self.start, "end": self.end}) + self.tail
+
+    @property
+    def tail(self) -> str:
+        """Return how the range is shown, to go behind another one in a query string."""
+        return (f"&compare={self.compare}" if self.compare else "") + ("&raw=1" if self.raw else "")
+
+    @property
+    def may_be_raw(self) -> bool:
+        """Return whether the range is narrow enough to ask the cluster for its own samples."""
+        return self.seconds <= RAW_SECONDS
+
+    @property
+    def compare_title(self) -> str:
+        """Return what the range is compared with, "" for nothing."""
+        return TITLES.get(self.compare, "")
+
+    @property
+    def offset(self) -> int:
+        """Return how much earlier that lies, in seconds; 0 for nothing."""
+        return OFFSETS.get(self.compare, 0)
 
     @property
     def title(self) -> str:
@@ -59,27 +90,47 @@ class Range:
         """Return the range moved by halves of its length, not beyond now."""
         step = self.seconds * half_lengths // 2
         end = min(self.end + step, self.now)
-        return Range(end - self.seconds, end, "", self.now)
+        return replace(self, start=end - self.seconds, end=end, name="")
 
     def widened(self) -> Range:
         """Return twice the range around the same middle, not beyond now."""
         length = min(self.seconds * 2, LONGEST_SECONDS)
         end = min(self.end + self.seconds // 2, self.now)
-        return Range(end - length, end, "", self.now)
+        return replace(self, start=end - length, end=end, name="")
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> Range:
     """Return the range that a URL asks for; what makes no sense is the default range."""
     at = int(now.timestamp())
+    compare = query.get("compare", "")
+    compare = compare if compare in OFFSETS else ""
+    raw = query.get("raw") == "1"
     start, end = _instant(query.get("start", "")), _instant(query.get("end", ""))
     if start is not None and end is not None:
         end = min(end, at)
         if SHORTEST_SECONDS <= end - start <= LONGEST_SECONDS:
-            return Range(start, end, "", at)
+            return _checked(Range(start, end, "", at, compare, raw))
     name = query.get("range", DEFAULT)
     if name not in LENGTHS:
         name = DEFAULT
-    return Range(at - LENGTHS[name], at, name, at)
+    return _checked(Range(at - LENGTHS[name], at, name, at, compare, raw))
+
+
+def _checked(chosen: Range) -> Range:
+    """Return the range without what it is too wide or too early for."""
+    return replace(
+        chosen,
+        compare=chosen.compare if chosen.start >= chosen.offset else "",
+        raw=chosen.raw and chosen.may_be_raw,
+    )
+
+
+def comparisons(chosen: Range) -> list[tuple[str, str, bool]]:
+    """Return (query, words, whether it is chosen) of what a range may be compared with."""
+    return [
+        (replace(chosen, compare=name).query, TITLES.get(name, "off"), name == chosen.compare)
+        for name in ("", *OFFSETS)
+    ]
 
 
 def choices(chosen: Range) -> list[tuple[str, str, bool]]:

@@ -69,6 +69,17 @@ function lineOf(series, x, content, first) {
   };
 }
 
+/** The same line of an earlier range, moved onto this one. */
+function beforeOf(series, content) {
+  const before = series.before;
+  return {
+    type: "scatter", mode: "lines", name: before.name, connectgaps: false, y: before.values,
+    x: before.values.map((_, i) => shown(before.t0 + i * before.step)),
+    line: { color: css(PAINT[series.role][0]), width: 1.3, dash: series.role === "net2" ? "longdashdot" : "6px,4px" }, opacity: .75,
+    hovertemplate: `%{y:,.4~g}${content.suffix}`,
+  };
+}
+
 /** Invisible points within the gaps, so that hovering there says why. */
 function gapPoints(content) {
   const x = [], text = [];
@@ -83,6 +94,7 @@ function traces(content) {
   const count = content.series[0]?.mean.length ?? 0;
   const x = Array.from({ length: count }, (_, i) => shown(content.t0 + i * content.step));
   const all = content.series.map((series) => band(series, x, css(PAINT[series.role][1])));
+  for (const series of content.series) if (series.before) all.push(beforeOf(series, content));
   content.series.forEach((series, i) => all.push(lineOf(series, x, content, i === 0)));
   if (content.capacity) {
     const few = content.capacity.values.filter((value) => value !== null).length < FEW;
@@ -115,6 +127,8 @@ function layoutOf(content, width) {
 const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
 
 async function draw(plot, content) {
+  const change = plot.closest("[data-chart]").querySelector("[data-change]");
+  if (change) change.textContent = content.change ?? "";
   if (content.empty) {
     // No empty axes: the reason, and when there was a number before.
     if (window.Plotly && drawn.has(plot)) window.Plotly.purge(plot);

@@ -298,3 +298,59 @@ def test_what_is_absent_and_what_is_invisible_look_the_same(client, viewer, fore
     invisible = client.get(f"/clusters/{foreign_cluster.pk}/")
     assert absent.status_code == invisible.status_code == 404
     assert absent.content == invisible.content
+
+
+def test_a_chart_is_compared_with_the_day_before(client, alpha):
+    measure(alpha)
+    day = 86_400
+    now = int(time.time()) // 60 * 60
+    key = SeriesKey("node", "", "node-1")
+    rows = [MinuteRow(now - day - 60 * m, key, cells("node", cpu_mc=600)) for m in range(1, 31)]
+    get_store().write(alpha.pk, "agent", Batch(rows))
+    url = reverse("chart", args=[alpha.pk, "cpu", "json"])
+    asked = f"{url}?kind=node&name=node-1&range=1h"
+    assert "before" not in orjson.loads(client.get(asked).content)["series"][0]
+    content = orjson.loads(client.get(f"{asked}&compare=day").content)
+    assert content["change"] == "day before: +50.0 %"
+    before = content["series"][0]["before"]
+    drawn = {before["t0"] + i * before["step"]: v for i, v in enumerate(before["values"]) if v}
+    assert set(drawn.values()) == {600}
+    assert max(drawn) == now - 60  # moved by the day, onto the shown range
+    content = orjson.loads(client.get(f"{asked}&compare=week").content)
+    assert content["change"] == "week before: no data to compare with"
+    for odd in ("year", "", "<b>"):
+        assert orjson.loads(client.get(f"{asked}&compare={odd}").content)["change"] == ""
+    table = client.get(f"{asked}&compare=day".replace(".json", ".html")).content.decode()
+    assert "Day before" in table
+    assert "600 m" in table
+    lines = list(csv.DictReader(io.StringIO(
+        client.get(f"{asked}&compare=day".replace(".json", ".csv")).content.decode())))  # fmt: skip
+    assert [line["CPU mean (millicores)"] for line in lines if line["range"] == "day before"] == [
+        "600"
+    ] * 30
+
+
+def test_the_comparison_stays_in_every_link_of_the_page(client, alpha):
+    measure(alpha)
+    page = client.get(f"/clusters/{alpha.pk}/?range=1h&compare=week").content.decode()
+    assert "vs week before" in page
+    assert "?tab=overview&amp;range=24h&amp;compare=week" in page
+    assert "tab=nodes&amp;range=1h&amp;compare=week" in page
+    assert f"/clusters/{alpha.pk}/chart/cpu.json?kind=cluster&amp;range=1h&amp;compare=week" in page
+
+
+def test_the_largest_pods_over_a_range_are_listed_for_one_cluster_and_for_all(client, alpha):
+    measure(alpha, pod=(FORMULA, EVIL))
+    page = client.get(f"/clusters/{alpha.pk}/?tab=pods&over=1h&order=mem_ws").content.decode()
+    assert EVIL not in page
+    assert "1.0 MiB" in page
+    assert "memory, mean" in page.lower()
+    assert f"/api/v1/clusters/{alpha.pk}/top?kind=pod&amp;field=mem_ws&amp;by=mean" in page
+    page = client.get("/pods/?over=6h&by=max&order=name").content.decode()
+    assert "201 m" in page  # the highest sample
+    assert "cpu, highest" in page.lower()
+    csv_link = page.partition('href="/api/v1/top?')[2].partition('"')[0].replace("&amp;", "&")
+    (line,) = csv.DictReader(io.StringIO(client.get(f"/api/v1/top?{csv_link}").content.decode()))
+    assert (line["max"], line["namespace"]) == ("201", f"'{FORMULA}")
+    assert "No pod found" in client.get("/pods/?over=1h&q=nothing").content.decode()
+    assert "Nothing on this page" in client.get("/pods/?over=1h&page=3").content.decode()

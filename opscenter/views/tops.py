@@ -1,0 +1,113 @@
+"""Lists of the largest pods over a range, on the pages of the fleet and of one cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from clusters.models import Cluster
+from metrics import query
+from metrics.catalog import Kind
+from metrics.toplist import By
+
+OVER = {
+    "now": (0, "last minute"),
+    "1h": (3600, "last hour"),
+    "6h": (6 * 3600, "6 hours"),
+    "24h": (86_400, "24 hours"),
+    "7d": (7 * 86_400, "7 days"),
+    "90d": (90 * 86_400, "90 days"),
+}
+"""Name in the URL -> seconds and words; "now" is the newest minute of each cluster."""
+
+BY = {"mean": "mean", "max": "highest"}
+
+
+@dataclass(frozen=True, slots=True)
+class TopRow:
+    """One line of a list: ``ratio`` is its value as a share of the largest one."""
+
+    rank: int
+    entry: query.TopEntry
+    value: float
+    ratio: float
+
+
+def read_over(request: HttpRequest) -> str:
+    """Return the range in the URL, "now" where it names none."""
+    over = request.GET.get("over", "")
+    return over if over in OVER else "now"
+
+
+def read_by(request: HttpRequest) -> By:
+    """Return what the list goes by, the mean where the URL names nothing."""
+    return "max" if request.GET.get("by") == "max" else "mean"
+
+
+def top_context(  # noqa: PLR0913 - a query's parameters
+    request: HttpRequest,
+    clusters: Iterable[Cluster],
+    *,
+    field: str,
+    search: str,
+    now: int,
+    page: int,
+    page_size: int,
+    cluster: Cluster | None = None,
+    customer: str = "",
+) -> dict[str, Any]:
+    """Return what a list over a range shows.
+
+    Args:
+        request: its URL says the range and what the list goes by.
+        clusters: visible to the user.
+        field: of a pod.
+        search: a part of the namespace or name.
+        now: Unix time.
+        page: from 1.
+        page_size: lines a page.
+        cluster: the one whose page it is; None on the fleet's.
+        customer: the one that the page is narrowed to; "" for none.
+    """
+    seconds, words = OVER[read_over(request)]
+    by = read_by(request)
+    kind: Kind = "pod"
+    answer = query.top(
+        clusters, kind, field, now - seconds, now, now=now, by=by, search=search,
+        limit=page * page_size + 1,
+    )  # fmt: skip
+    entries = answer.entries
+    largest = max((abs(entry.value(by)) for entry in entries), default=0) or 1
+    skipped = (page - 1) * page_size
+    rows = [
+        TopRow(rank, entry, entry.value(by), entry.value(by) / largest)
+        for rank, entry in enumerate(entries, 1)
+    ][skipped : skipped + page_size]
+    asked = {"kind": kind, "field": field, "by": by, "start": now - seconds, "end": now,
+             "limit": 500, "format": "csv"}  # fmt: skip
+    asked |= ({"q": search} if search else {}) | ({"customer": customer} if customer else {})
+    csv_url = reverse("api:cluster_top", args=[cluster.pk]) if cluster else reverse("api:top")
+    return {
+        "top": answer,
+        "top_rows": rows,
+        "top_words": words,
+        "top_by": BY[by],
+        "top_other": BY["mean" if by == "max" else "max"],
+        "top_csv": f"{csv_url}?{urlencode(asked)}",
+        "more": len(entries) > page * page_size,
+    }
+
+
+def choices_context(request: HttpRequest) -> dict[str, Any]:
+    """Return what the form of a list offers: ranges, and what it goes by."""
+    return {
+        "over": read_over(request),
+        "overs": [(name, words) for name, (_, words) in OVER.items()],
+        "by": cast("str", read_by(request)),
+        "bys": BY,
+    }
