@@ -55,7 +55,7 @@ requirements: $(VENV)/dev.stamp ## Pin again what pyproject.toml asks for
 SECRETS_DIR := secrets
 secrets: check-python ## Make the secrets that docker-compose.yml mounts, where they are missing
 	@mkdir -p -m 0700 $(SECRETS_DIR)
-	@for name in secret_key database_password admin_password; do \
+	@for name in secret_key database_password admin_password influxdb_token influxdb_password; do \
 		[ -s $(SECRETS_DIR)/$$name ] || $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(36))' > $(SECRETS_DIR)/$$name; \
 		chmod 0644 $(SECRETS_DIR)/$$name; done # the directory keeps others out; the containers' users must read the files
 	@echo "admin's password is in $(SECRETS_DIR)/admin_password"

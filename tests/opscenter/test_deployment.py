@@ -21,7 +21,7 @@ OURS = ("migrate", "web", "hub", "worker", "beat")
 
 
 def test_every_process_of_the_centre_is_a_service():
-    assert set(SERVICES) == {"postgres", *OURS, "redis"}
+    assert set(SERVICES) == {"postgres", *OURS, "redis", "influxdb"}
     assert {"web", "hub", "worker", "beat"} < set(NAMES)
     for name in ("web", "hub", "worker", "beat"):
         assert SERVICES[name]["command"] == ["up", "--only", name]
@@ -53,7 +53,7 @@ def test_every_secret_is_a_file_and_none_is_written_down():
         assert set(secret) == {"file"}
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if re.search("PASSWORD|SECRET", variable):
+            if re.search("PASSWORD|SECRET|TOKEN", variable):
                 assert variable.endswith("_FILE"), (name, variable)
                 assert value.rpartition("/")[2] in service["secrets"], (name, variable)
             assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), (name, variable)
@@ -69,6 +69,7 @@ def test_processes_wait_for_the_schema(name):
     needs = SERVICES[name]["depends_on"]
     assert needs["migrate"]["condition"] == "service_completed_successfully"
     assert needs["redis"]["condition"] == "service_healthy"
+    assert needs["influxdb"]["condition"] == "service_healthy"
 
 
 def test_ports_are_published_on_this_host_alone_by_default():
@@ -78,7 +79,7 @@ def test_ports_are_published_on_this_host_alone_by_default():
 
 
 def test_named_volumes_hold_everything_that_must_stay():
-    assert set(COMPOSE["volumes"]) == {"data", "postgres"}
+    assert set(COMPOSE["volumes"]) == {"data", "postgres", "influxdb", "influxdb-config"}
 
 
 def test_the_example_environment_names_what_compose_reads():

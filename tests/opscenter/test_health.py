@@ -189,3 +189,15 @@ def test_figures_come_in_one_format_whatever_is_asked_for(client, all_well):
         "/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,text/html;q=0.1"}
     )
     assert answer["content-type"].startswith("text/plain; version=0.0.4")
+
+
+def test_an_influxdb_that_is_away_is_missing_and_its_address_is_not_told(
+    client, all_well, settings, caplog
+):
+    settings.METRICS_STORE = "influxdb"
+    settings.INFLUXDB_URL, settings.INFLUXDB_TOKEN = "http://127.0.0.1:1", "secret-token"
+    status, missing = readiness(client)
+    assert (status, list(missing)) == (503, ["metric store"])
+    assert missing["metric store"].startswith("InfluxDB does not answer")
+    assert "127.0.0.1:1" in caplog.text
+    assert "secret-token" not in caplog.text
