@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import bucket_start, cluster_bucket
+from metrics.stores import sqlite_rollup
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import CoarseRow, SeriesKey, StoreError
 from metrics.stores.sqlite_rows import Values, bucket_values, coarse_values, stored_cells
@@ -64,6 +65,8 @@ def write(
         tables[row.tier, row.key.kind].append(values)
         lines = unmeasured[row.key.kind]
         lines[sid] = max(row.ts, lines.get(sid, 0))
+    kinds = {kind for _, kind in tables}
+    sqlite_rollup.settle(connection, series.cluster, kinds | ({"cluster"} if kinds else set()))
     # The 10-minute buckets first: hours are made from them.
     for tier in ("10m", "1h"):
         for kind in schema.KINDS:

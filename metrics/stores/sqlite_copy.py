@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import orjson
 
@@ -13,6 +14,7 @@ from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import LastRow, SeriesKey, StoredRow, StoredSeries
 from metrics.stores.sqlite_chunks import table_rows
 from metrics.stores.sqlite_read import series_keys
+from metrics.stores.sqlite_rollup import open_buckets, settle
 from metrics.stores.sqlite_rows import stored_cells, stored_values
 from metrics.stores.sqlite_seal import unseal_tier
 from metrics.stores.sqlite_sealed import SPANS, field_numbers, find, snapshot, spans
@@ -43,12 +45,16 @@ def _next(
         f"SELECT min(ts) FROM {kind}_{tier} WHERE ts >= ?",  # noqa: S608 - our own names
         (start,),
     ).fetchone()
+    (bucket,) = connection.execute(
+        "SELECT min(ts) FROM open_bucket WHERE cluster = ? AND kind = ? AND tier = ? AND ts >= ?",
+        (number, schema.KIND_NUMBERS[kind], TIERS[tier], start),
+    ).fetchone()
     (chunk,) = connection.execute(
         "SELECT min(t0) FROM chunk"
         " WHERE cluster = ? AND kind = ? AND tier = ? AND t0 >= ? AND NOT damaged",
         (number, schema.KIND_NUMBERS[kind], TIERS[tier], start),
     ).fetchone()
-    return min((ts for ts in (row, chunk) if ts is not None), default=None)
+    return min((ts for ts in (row, bucket, chunk) if ts is not None), default=None)
 
 
 def _rows(
@@ -64,9 +70,14 @@ def _rows(
         f"SELECT ts, sid, n, {columns} FROM {kind}_{tier}"  # noqa: S608 - our own names
         " WHERE ts = ? AND sid BETWEEN ? AND ?"
     )
-    rows = [
+    still_open = open_buckets(connection, number, kind, tier, (start, end), FIELD_NAMES[kind])
+    rows: list[Any] = [
+        (ts, sid, *row) for ts, by_sid in still_open.items() for sid, row in by_sid.items()
+    ]
+    rows += [
         row
         for ts in range(-(-start // step) * step, end, step)
+        if ts not in still_open
         for row in connection.execute(query, (ts, low, high))
     ]
     known = field_numbers(connection)
@@ -98,6 +109,7 @@ def load(
         if sid is not None:
             times.append(row.ts)
             values.append([row.ts, sid, row.n, *stored_values(tier, row.cells)])
+    settle(connection, series.cluster, (kind,))
     unseal_tier(connection, series.cluster, kind, tier, spans(tier, times))
     put = schema.upsert_minute(kind) if tier == "1m" else schema.upsert_bucket(kind, tier)
     connection.executemany(put, values)

@@ -12,6 +12,7 @@ from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError
 from metrics.stores.sqlite_connection import Connections
 from metrics.stores.sqlite_read import cluster_number
+from metrics.stores.sqlite_rollup import settle_older
 from metrics.stores.sqlite_sealed import SPANS
 from metrics.stores.sqlite_series import sid_range
 
@@ -33,6 +34,8 @@ def expire(
         number = cluster_number(connection, cluster)
     if number is None:
         return 0
+    with connections.transaction() as writer:
+        settle_older(writer, number, kind, before)
     gone = _expire_chunks(connections, number, kind, tier, before, limit)
     return gone + _delete(connections, f"{kind}_{tier}", TIERS[tier], number, before, limit - gone)
 

@@ -29,6 +29,7 @@ from metrics.stores.base import (
     TopRow,
     Window,
 )
+from metrics.stores.sqlite_rollup import Bucket, open_buckets
 from metrics.stores.sqlite_sealed import read_all, read_series, snapshot
 from metrics.stores.sqlite_series import sid_range
 
@@ -36,6 +37,10 @@ _WALK = (
     "WITH RECURSIVE walk(t) AS (SELECT :first UNION ALL SELECT t + :step FROM walk"
     " WHERE t + :step < :end) "
 )
+
+
+_Entry = tuple[int, int, int, int | None, int | None]
+"""ts, n, total, low, high of one field."""
 
 
 def cluster_number(connection: sqlite3.Connection, cluster: UUID) -> int | None:
@@ -131,7 +136,12 @@ def read_fields(
         ).fetchall()
         number = sid >> schema.SID_BITS
         sealed = read_series(connection, number, key.kind, list(found), tier, (start, end), sid)
-    if sealed:
+        still_open = open_buckets(
+            connection, number, key.kind, tier, (start, end), list(found), (sid, sid)
+        )
+    if sealed or still_open:
+        rows = [row for row in rows if row[0] not in still_open]
+        rows += [(ts, *by[sid][1:]) for ts, by in still_open.items() if sid in by]
         rows = sorted([*sealed, *rows], key=itemgetter(0))
     for at, columns in enumerate(found.values()):
         n, total, low, high = range(1 + 4 * at, 5 + 4 * at)
@@ -199,7 +209,7 @@ def read_many(
         return {}
     low, high = sid_range(number)
     found: dict[SeriesKey, Columns] = {}
-    rows: dict[int, list[tuple[int, int, int, int | None, int | None]]] = {}
+    rows: dict[int, list[_Entry]] = {}
     with snapshot(connection):
         for sid, *row in connection.execute(
             f"{_WALK} SELECT sid, ts, {values} FROM walk CROSS JOIN {kind}_{tier}"  # noqa: S608
@@ -208,16 +218,33 @@ def read_many(
         ):
             rows.setdefault(sid, []).append(tuple(row))
         sealed = read_all(connection, number, kind, field, tier, (start, end))
-        older: dict[int, list[tuple[int, int, int, int | None, int | None]]] = {}
+        older: dict[int, list[_Entry]] = {}
         for sid, entries in sealed:
             older.setdefault(sid, []).extend(entries)
+        still_open = open_buckets(connection, number, kind, tier, (start, end), (field,))
         keys = series_keys(connection, number, kind)
+    if still_open:
+        _put_open(rows, still_open)
     for sid, entries in older.items():
         rows[sid] = sorted([*entries, *rows[sid]]) if sid in rows else entries
     for sid, entries in rows.items():
         if sid in keys:
             found[keys[sid]] = Columns(*map(list, zip(*entries, strict=True)))
     return found
+
+
+def _put_open(rows: dict[int, list[_Entry]], still_open: dict[int, dict[int, Bucket]]) -> None:
+    """Put open buckets in place of what the table has of them."""
+    for sid, entries in rows.items():
+        rows[sid] = [entry for entry in entries if entry[0] not in still_open]
+    for ts, by_sid in still_open.items():
+        for sid, (_, n, total, low, high) in by_sid.items():
+            if n is not None and total is not None:
+                rows.setdefault(sid, []).append((ts, n, total, low, high))
+    for sid in [sid for sid, entries in rows.items() if not entries]:
+        del rows[sid]
+    for entries in rows.values():
+        entries.sort()
 
 
 def last(connection: sqlite3.Connection, cluster: UUID, kind: Kind, *, since: int) -> list[LastRow]:

@@ -3,44 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import le
+from typing import Any
 
 from metrics.catalog import TIERS
-from metrics.rollups import LARGEST, MAX_SAMPLES, coarse
+from metrics.rollups import LARGEST, MAX_SAMPLES, coarse, minute
 from metrics.stores.base import Cell, CoarseRow, MinuteRow
+from metrics.stores.sqlite_columns import Row
 
 Values = list[int | None]
+Low = int | None
+_INT = {int}
 
 
-def minute_values(row: MinuteRow, sid: int) -> tuple[Values, int]:
-    """Return the values of a 1m row and how many cells were refused.
+def minute_table(rows: Sequence[MinuteRow], sids: Sequence[int]) -> tuple[list[Row], int]:
+    """Return 1m rows of one kind as values of the table, and how many cells were refused.
 
-    The same rule as :func:`metrics.rollups.minute`, written out because it runs for every value
-    of every pod: ts, sid, samples, then mean, low, high of each field, where low and high are
-    None if they equal the mean.
+    A row is ts, sid, samples, then mean, low, high of each field, where low and high are None if
+    they equal the mean. The rule is that of :func:`metrics.rollups.minute`, worked out for whole
+    columns because it runs for every value of every pod.
     """
-    values: Values = [row.ts, sid, 0]
-    samples = refused = 0
-    for cell in row.cells:
-        if cell is None:
-            values += (None, None, None)
+    samples = [0] * len(rows)
+    refused = 0
+    columns: list[Any] = [[row.ts for row in rows], sids, samples]
+    for cells in zip(*[row.cells for row in rows], strict=True):
+        present = cells if all(cells) else [cell for cell in cells if cell]
+        if not present:
+            nothing = [None] * len(cells)
+            columns += (nothing, nothing, nothing)
             continue
-        n, total, low, high = cell
-        if (
-            type(n) is int
-            and type(total) is int
-            and type(low) is int
-            and type(high) is int
-            and 1 <= n <= MAX_SAMPLES
-        ):
-            mean = (2 * total + n) // (2 * n)
-            if -LARGEST <= low <= mean <= high <= LARGEST:
-                values += (mean, None if low == mean else low, None if high == mean else high)
-                samples = max(samples, n)
-                continue
-        refused += 1
-        values += (None, None, None)
-    values[2] = samples
-    return values, refused
+        found = _minutes(present)
+        if found is None:
+            kept = [minute(cell) for cell in cells]
+            refused += sum(cell is None for cell in kept) - cells.count(None)
+            counts = [
+                cell.n if cell and known else 0 for cell, known in zip(cells, kept, strict=True)
+            ]
+            columns += zip(*map(_ends, kept), strict=True)
+        elif present is cells:
+            counts = found[0]
+            columns += found[1:]
+        else:
+            rest = zip(*found, strict=True)
+            blank = (0, None, None, None)
+            spread = [next(rest) if cell else blank for cell in cells]
+            places = list(zip(*spread, strict=True))
+            counts = list(places[0])
+            columns += places[1:]
+        if counts != samples:
+            samples[:] = map(max, samples, counts)
+    return list(zip(*columns, strict=True)), refused
+
+
+def _minutes(cells: Sequence[Cell]) -> tuple[list[int], list[int], list[Low], list[Low]] | None:
+    """Return samples, means, lows and highs of cells; None if one of them is to be refused."""
+    counts, totals, lows, highs = zip(*cells, strict=True)
+    for column in (counts, totals, lows, highs):
+        if set(map(type, column)) != _INT:
+            return None
+    least, most = min(counts), max(counts)
+    if least < 1 or most > MAX_SAMPLES or min(lows) < -LARGEST or max(highs) > LARGEST:
+        return None
+    if most == 1:
+        means = list(totals)
+    elif least == most:
+        twice = 2 * most
+        means = [(2 * total + most) // twice for total in totals]
+    else:
+        means = [(2 * total + n) // (2 * n) for n, total in zip(counts, totals, strict=True)]
+    if not (all(map(le, lows, means)) and all(map(le, means, highs))):
+        return None
+    return (
+        list(counts),
+        means,
+        [None if low == mean else low for low, mean in zip(lows, means, strict=True)],
+        [None if high == mean else high for high, mean in zip(highs, means, strict=True)],
+    )
+
+
+def _ends(cell: Cell | None) -> tuple[int | None, int | None, int | None]:
+    if cell is None:
+        return None, None, None
+    _, mean, low, high = cell
+    return mean, None if low == mean else low, None if high == mean else high
 
 
 def coarse_values(row: CoarseRow, sid: int) -> tuple[Values, int]:

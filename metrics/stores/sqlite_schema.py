@@ -14,6 +14,7 @@ the series of one cluster lie together; the key is ``(ts, sid)`` because rows ar
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from functools import cache
 from typing import get_args
 
@@ -59,9 +60,9 @@ CREATE INDEX pull_window_open ON pull_window(cluster, stream, t1) WHERE state = 
 
 _VERSION_2 = """
 ALTER TABLE pull_window ADD COLUMN resolution INTEGER NOT NULL DEFAULT 60;
-CREATE TABLE open_bucket(               -- wider buckets whose minutes are newer than they are
-    cluster INTEGER NOT NULL, tier INTEGER NOT NULL, ts INTEGER NOT NULL,
-    PRIMARY KEY(cluster, tier, ts)) WITHOUT ROWID;
+CREATE TABLE open_bucket(               -- wider buckets that reads make from their minutes
+    cluster INTEGER NOT NULL, kind INTEGER NOT NULL, tier INTEGER NOT NULL, ts INTEGER NOT NULL,
+    PRIMARY KEY(cluster, kind, tier, ts)) WITHOUT ROWID;
 CREATE TABLE field(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);  -- what chunks call fields
 CREATE TABLE chunk(
     id INTEGER PRIMARY KEY,
@@ -83,7 +84,26 @@ def minute_columns(kind: Kind) -> list[str]:
 
 def bucket_columns(kind: Kind) -> list[str]:
     """Return the value columns of a kind's wider tables: n, sum, low, high of each field."""
-    return [f"{name}{end}" for name in FIELD_NAMES[kind] for end in ("_n", "_s", "_l", "_h")]
+    return wide_columns(FIELD_NAMES[kind])
+
+
+def wide_columns(fields: Iterable[str]) -> list[str]:
+    """Return the columns of some fields in a wider table: n, sum, low, high of each."""
+    return [f"{name}{end}" for name in fields for end in ("_n", "_s", "_l", "_h")]
+
+
+def merged_minutes(fields: Iterable[str]) -> list[str]:
+    """Return the aggregates that make the columns of some fields from minutes."""
+    return [
+        part
+        for name in fields
+        for part in (
+            f"count({name})",
+            f"sum({name})",
+            f"min(coalesce({name}_l, {name}))",
+            f"max(coalesce({name}_h, {name}))",
+        )
+    ]
 
 
 def tables() -> dict[str, list[str]]:
@@ -235,16 +255,7 @@ def roll_up(kind: Kind, tier: str) -> str:
     """
     if tier == "10m":
         source, parts = f"{kind}_1m", 10
-        values = [
-            part
-            for name in FIELD_NAMES[kind]
-            for part in (
-                f"count({name})",
-                f"sum({name})",
-                f"min(coalesce({name}_l, {name}))",
-                f"max(coalesce({name}_h, {name}))",
-            )
-        ]
+        values = merged_minutes(FIELD_NAMES[kind])
         minutes = "count(*)"
     else:
         source, parts = f"{kind}_10m", 6

@@ -22,6 +22,7 @@ from metrics.stores.sqlite_chunks import (
     table_rows,
 )
 from metrics.stores.sqlite_connection import Connections
+from metrics.stores.sqlite_rollup import settle_ended
 from metrics.stores.sqlite_sealed import SPANS, describe, snapshot, spans
 from metrics.stores.sqlite_series import sid_range
 
@@ -95,6 +96,9 @@ def seal_due(connections: Connections, now: int) -> tuple[int, int]:
     connection = connections.get()
     with connections.translated():
         newest = _newest_by_cluster(connection)
+    for number, ts in newest.items():
+        with connections.transaction() as writer:
+            settle_ended(writer, number, max(ts - SETTLED["1m"], now - ABANDONED))
     for kind in schema.KINDS:
         for tier in TIERS:
             for number, start in _settled(connections, kind, tier, newest, now):

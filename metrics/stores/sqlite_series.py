@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import SeriesKey
+from metrics.stores.base import SeriesInfo, SeriesKey
 
 MAX_NEW_SERIES_PER_DAY = 20_000
 """More new series of one cluster within a day are skipped: names that never repeat would fill
@@ -27,6 +27,7 @@ class _Known:
     cluster: int
     generation: int
     series: dict[SeriesKey, tuple[int, int]] = field(default_factory=dict)
+    infos: dict[SeriesKey, SeriesInfo] = field(default_factory=dict)
 
 
 class SeriesIndex:
@@ -59,6 +60,8 @@ class SeriesIndex:
         if sum(len(known.series) for known in self._known.values()) > _REMEMBERED:
             self._known.clear()
         series.known.series.update(series.fresh)
+        series.known.infos.update(series.fresh_infos)
+        series.known.generation += series.outdated
         self._known[cluster] = series.known
 
 
@@ -79,6 +82,8 @@ class Series:
         self.known = known
         self.cluster = known.cluster
         self.fresh: dict[SeriesKey, tuple[int, int]] = {}
+        self.fresh_infos: dict[SeriesKey, SeriesInfo] = {}
+        self.outdated = 0
         self.problem = ""
         self._next_number = next_number
         today = int(time.time()) // 86_400
@@ -111,6 +116,23 @@ class Series:
             )
             self.fresh[key] = (sid, ts)
         return sid
+
+    def is_known_as(self, info: SeriesInfo) -> bool:
+        """Say whether a series' node and attributes are stored already, as far as is known."""
+        known = self.fresh_infos.get(info.key) or self.known.infos.get(info.key)
+        return known is not None and known.node == info.node and known.attrs == info.attrs
+
+    def know_as(self, info: SeriesInfo) -> None:
+        """Remember a series' node and attributes, once the transaction is committed."""
+        self.fresh_infos[info.key] = info
+
+    def outdate_others(self) -> None:
+        """Let other processes look again at what they remember of the cluster's series."""
+        if not self.outdated:
+            self.outdated = 1
+            self._connection.execute(
+                "UPDATE cluster SET generation = generation + 1 WHERE id = ?", (self.cluster,)
+            )
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Keep how many series were made."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import orjson
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start, cluster_minute
-from metrics.stores import sqlite_coarse, sqlite_columns
+from metrics.rollups import cluster_minute
+from metrics.stores import sqlite_coarse, sqlite_columns, sqlite_rollup
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, StoreError, WriteResult
 from metrics.stores.minutes import Minutes
 from metrics.stores.sqlite_columns import Row
-from metrics.stores.sqlite_rows import minute_values
+from metrics.stores.sqlite_rows import minute_table
 from metrics.stores.sqlite_seal import unseal
 from metrics.stores.sqlite_series import Series
 
@@ -40,21 +40,18 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
     for key, ts in sqlite_coarse.newest_by_key(batch.coarse).items():
         newest.setdefault(key, ts)
     tables, refused, skipped = _values(batch.rows, series)
-
     _put_infos(connection, series, batch, newest)
+    minutes: dict[Kind, set[int]] = {}
     for kind, table in tables.items():
-        touched = {at for values in table if (at := values[0]) is not None}
-        unseal(connection, series.cluster, kind, touched)
+        minutes[kind] = {ts for values in table if (ts := values[0]) is not None}
+        unseal(connection, series.cluster, kind, minutes[kind])
         _put_rows(connection, kind, table)
-    minutes = {at for values in tables.get("node", ()) if (at := values[0]) is not None}
-    if minutes:
-        unseal(connection, series.cluster, "cluster", minutes)
-        cluster_rows = _cluster_rows(connection, series, sorted(minutes))
+    if "node" in minutes:
+        unseal(connection, series.cluster, "cluster", minutes["node"])
+        cluster_rows = _cluster_rows(connection, series, sorted(minutes["node"]))
         _put_rows(connection, "cluster", cluster_rows)
-        tables["cluster"] = cluster_rows
-    for kind, table in tables.items():
-        touched = {at for values in table if (at := values[0]) is not None}
-        _roll_up(connection, kind, series, touched)
+        minutes["cluster"] = minutes["node"]
+    _roll_up(connection, series, minutes)
     if batch.coarse:
         bad, left_out = sqlite_coarse.write(connection, series, batch.coarse)
         refused, skipped = refused + bad, skipped + left_out
@@ -70,20 +67,37 @@ def _values(rows: Sequence[MinuteRow], series: Series) -> tuple[dict[Kind, list[
     tables: dict[Kind, list[Row]] = defaultdict(list)
     refused = skipped = 0
     if isinstance(rows, Minutes):
-        for table in rows.tables:
-            encoded, bad, left_out = sqlite_columns.table_values(table, series)
-            tables[table.kind] += encoded
+        for columns in rows.tables:
+            encoded, bad, left_out = sqlite_columns.table_values(columns, series)
+            if encoded:
+                tables[columns.kind] += encoded
             refused, skipped = refused + bad, skipped + left_out
         return tables, refused, skipped
+    by_kind, skipped = _by_kind(series, rows)
+    for kind, (kept, sids) in by_kind.items():
+        tables[kind], bad = minute_table(kept, sids)
+        refused += bad
+    return tables, refused, skipped
+
+
+def _by_kind(
+    series: Series, rows: Iterable[MinuteRow]
+) -> tuple[dict[Kind, tuple[list[MinuteRow], list[int]]], int]:
+    """Return the rows of each kind with their series' numbers, and how many have none."""
+    found: dict[Kind, tuple[list[MinuteRow], list[int]]] = {}
+    skipped = 0
     for row in rows:
-        sid = series.sid(row.key, row.ts)
+        key = row.key
+        sid = series.sid(key, row.ts)
         if sid is None:
             skipped += 1
             continue
-        values, bad = minute_values(row, sid)
-        refused += bad
-        tables[row.key.kind].append(values)
-    return tables, refused, skipped
+        if key.kind not in found:
+            found[key.kind] = ([], [])
+        kept, sids = found[key.kind]
+        kept.append(row)
+        sids.append(sid)
+    return found, skipped
 
 
 def _newest_by_key(rows: Iterable[MinuteRow]) -> dict[SeriesKey, int]:
@@ -161,42 +175,46 @@ def _cluster_rows(
             else (None, None, None)
             for c in cluster_minute(nodes)
         )
-        found.append([ts, sid, len(nodes), *chain.from_iterable(cells)])
+        found.append((ts, sid, len(nodes), *chain.from_iterable(cells)))
     return found
 
 
 def _roll_up(
-    connection: sqlite3.Connection, kind: Kind, series: Series, minutes: Iterable[int]
+    connection: sqlite3.Connection, series: Series, minutes: Mapping[Kind, set[int]]
 ) -> None:
-    """Recompute the buckets that hold these minutes: 10m from minutes, 1h from 10m."""
-    starts = set(minutes)
-    for finer, tier in (("1m", "10m"), ("10m", "1h")):
-        step, width = TIERS[finer], TIERS[tier]
-        starts = {bucket_start(ts, width) for ts in starts}
-        statement = schema.roll_up(kind, tier)
-        for start in sorted(starts):
-            parts = range(start, start + width, step)
-            connection.execute(statement, (start, *parts, *series.sids))
+    """Bring the buckets that hold these minutes up to date, or note them as open."""
+    newest = max((max(times) for times in minutes.values()), default=None)
+    if newest is None:
+        return
+    (head,) = connection.execute(
+        "SELECT max(head) FROM watermark WHERE cluster = ?", (series.cluster,)
+    ).fetchone()
+    newest_end = max(newest + TIERS["1m"], head or 0)
+    sqlite_rollup.touch(connection, series.cluster, minutes, newest_end)
 
 
 def _put_infos(
     connection: sqlite3.Connection, series: Series, batch: Batch, newest: dict[SeriesKey, int]
 ) -> None:
     """Put node and attributes of series, unless newer data of the series was here before."""
-    for kind in schema.KINDS:
-        changes = []
-        for info in batch.infos:
-            if info.key.kind != kind or info.key not in newest:
-                continue
-            sid = series.sid(info.key, newest[info.key])
-            attrs = orjson.dumps(dict(info.attrs), option=orjson.OPT_SORT_KEYS).decode()
-            changes.append({"sid": sid, "node": info.node, "attrs": attrs, "ts": newest[info.key]})
-        connection.executemany(
+    changes: dict[Kind, list[dict[str, object]]] = defaultdict(list)
+    for info in batch.infos:
+        key = info.key
+        if key not in newest or series.is_known_as(info):
+            continue
+        sid = series.sid(key, newest[key])
+        attrs = orjson.dumps(dict(info.attrs), option=orjson.OPT_SORT_KEYS).decode()
+        changes[key.kind].append({"sid": sid, "node": info.node, "attrs": attrs, "ts": newest[key]})
+        series.know_as(info)
+    for kind, rows in changes.items():
+        changed = connection.executemany(
             "UPDATE series SET node = :node, attrs = :attrs"  # noqa: S608 - a kind's name
             " WHERE sid = :sid AND (node != :node OR attrs != :attrs)"
             f" AND :ts >= coalesce((SELECT ts FROM {kind}_last WHERE sid = :sid), 0)",
-            changes,
+            rows,
         )
+        if changed.rowcount:
+            series.outdate_others()
 
 
 def _put_windows(connection: sqlite3.Connection, cluster: int, stream: str, batch: Batch) -> None:

@@ -10,6 +10,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores import sqlite_schema
+from metrics.stores import sqlite_rollup, sqlite_schema
 from metrics.stores.base import Batch, Cell, CoarseRow, MinuteRow, SeriesKey
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores import writer
@@ -364,26 +366,38 @@ STEPS = st.lists(
 )
 
 
+@contextmanager
+def rolled_up_at_once(wanted):
+    """Let a store recompute every touched bucket in each write, as if none were open."""
+    touch = sqlite_rollup.touch
+    end = 1 << 40
+    with patch.object(sqlite_rollup, "touch", lambda *a: touch(*a[:3], end if wanted else a[3])):
+        yield
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS)
 def test_sealed_or_not_makes_no_difference_to_any_read(tmp_path, steps):
     cluster = uuid4()
-    stores = [SqliteStore(tmp_path / f"{cluster}-{name}") for name in ("sealed", "plain")]
+    names = ("sealed", "plain", "eager")
+    stores = [SqliteStore(tmp_path / f"{cluster}-{name}") for name in names]
     for step in steps:
         for store in stores:
             match step:
                 case "write", rows, wider:
-                    store.write(cluster, STREAM, Batch(rows=rows, coarse=wider))
+                    with rolled_up_at_once(store is stores[2]):
+                        store.write(cluster, STREAM, Batch(rows=rows, coarse=wider))
                 case "seal", later if store is stores[0]:
                     store.maintain(max(TIMES) + later)
                 case "expire", kind, tier, before:
                     store.expire(cluster, kind, tier, before)
                 case "forget", before:
                     store.forget(cluster, before)
-        sealed, plain = (everything(store, cluster) for store in stores)
+        sealed, plain, eager = (everything(store, cluster) for store in stores)
         assert sealed == plain
+        assert sealed == eager
     for store in stores:
         assert store.check() == "ok"
         store.close()
