@@ -196,6 +196,16 @@ class Erasure(models.Model):
     def __str__(self) -> str:
         return f"erasure of {self.customer_name}"
 
+    @property
+    def total(self) -> int:
+        """Return how many clusters there were, as far as is known."""
+        return len(self.clusters)
+
+    @property
+    def done(self) -> int:
+        """Return of how many clusters everything is gone."""
+        return len(self.erased)
+
 
 class Export(models.Model):
     """A file with one customer's or one cluster's data, being made or ready to be fetched."""

@@ -14,7 +14,7 @@ from celery import shared_task
 from django.conf import settings
 from django.db import close_old_connections
 
-from metrics import backfill, expiry, lease, pull, schedule
+from metrics import backfill, erasure, expiry, lease, pull, schedule
 from metrics.stores import get_store
 
 EXPIRE_LEASE_SECONDS = 3600
@@ -78,9 +78,22 @@ def expire() -> str:
             if not held:
                 return "another worker is at it"
             gone = expiry.expire_due(int(time.time()))
+            erasure.run_open()
     finally:
         close_old_connections()
     return f"{gone.total} buckets, {gone.series} series, {len(gone.erased)} clusters"
+
+
+@shared_task(name=erasure.TASK, ignore_result=True)
+def erase(erasure_id: str) -> str:
+    """Erase a customer; return how far it is, for the worker's log."""
+    try:
+        done = erasure.run(UUID(erasure_id))
+    except erasure.ErasureBusyError as exc:
+        return str(exc)
+    finally:
+        close_old_connections()
+    return f"{done.state}: {len(done.erased)} of {len(done.clusters)} clusters"
 
 
 @shared_task(name="metrics.maintain_store", ignore_result=True)

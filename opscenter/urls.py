@@ -55,6 +55,7 @@ urlpatterns = [
     path("customers/<uuid:customer_id>/", customer.customer_page, name="customer"),
     path("customers/<uuid:customer_id>/class/", customer.choose_class, name="customer_class"),
     path("customers/<uuid:customer_id>/hold/", customer.place_hold, name="customer_hold"),
+    path("customers/<uuid:customer_id>/erase/", customer.erase, name="customer_erase"),
     path("customers/<uuid:customer_id>/lift/", customer.lift_hold, name="customer_lift"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

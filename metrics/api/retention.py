@@ -7,6 +7,7 @@ change it.
 from __future__ import annotations
 
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from drf_spectacular.types import OpenApiTypes
@@ -21,11 +22,11 @@ from clusters import access, holds
 from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster, Customer, LegalHold
-from metrics import keeping, retention
+from metrics import erasure, keeping, retention
 from metrics.api import retention_serializers as shapes
 from metrics.kept import customers_kept
 from metrics.limits import complete
-from metrics.models import CustomerRetention, RetentionClass
+from metrics.models import CustomerRetention, Erasure, RetentionClass
 from opscenter.core.errors import NotFoundError
 from opscenter.core.queries import StrictQueryView
 
@@ -33,6 +34,7 @@ CUSTOMER_ID = OpenApiParameter(
     "customer_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The customer."
 )
 CLASS_ID = OpenApiParameter("class_id", OpenApiTypes.INT, OpenApiParameter.PATH)
+ERASURE_ID = OpenApiParameter("erasure_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 CUSTOMER_PATH = r"customers/(?P<customer_id>[0-9a-fA-F-]{36})"
 
 
@@ -287,6 +289,79 @@ class ClusterHoldView(ClusterScopedView):
         """Lift the hold; 404 if none stands on the cluster itself."""
         access.require_keeper(caller(request))
         return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
+
+
+class CustomerEraseView(CustomerScopedView):
+    """The erasure of one customer."""
+
+    methods = ()
+    keeper_methods = ("POST",)
+
+    @extend_schema(
+        operation_id="customers_erase",
+        summary="Erase everything of a customer, for good",
+        description="Administrators only. Numbers, ledger, clusters, exports and the customer go;"
+        " the audit log stays. 409 under a legal hold. `GET /erasures/{id}/` says how far it is.",
+        parameters=[CUSTOMER_ID],
+        request=shapes.ErasureWriteSerializer,
+        responses={202: shapes.ErasureSerializer},
+    )
+    def post(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
+        """Begin the erasure."""
+        sent = _valid(shapes.ErasureWriteSerializer(data=request.data))
+        begun = erasure.begin(self.customer, confirm=sent["confirm"], actor=caller(request))
+        return Response(_erasure(begun), status=status.HTTP_202_ACCEPTED)
+
+
+class ErasureListView(StrictQueryView, GenericAPIView[Any]):
+    """Customers that were erased, or are being erased."""
+
+    serializer_class = shapes.ErasureSerializer
+    filter_backends = ()
+
+    @extend_schema(
+        operation_id="erasures_list",
+        summary="List erasures of customers, newest first",
+        responses=shapes.ErasureSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Return a page of erasures; for those who see all clusters."""
+        access.require_sees_all(caller(request))
+        return paged(self, list(Erasure.objects.all()), shapes.ErasureSerializer)
+
+
+class ErasureDetailView(StrictQueryView):
+    """One erasure."""
+
+    @extend_schema(
+        operation_id="erasures_get",
+        summary="Get how far an erasure is",
+        parameters=[ERASURE_ID],
+        responses=shapes.ErasureSerializer,
+    )
+    def get(self, request: Request, erasure_id: str) -> Response:
+        """Return the erasure; for those who see all clusters."""
+        access.require_sees_all(caller(request))
+        found = Erasure.objects.filter(pk=as_uuid(erasure_id)).first()
+        if found is None:
+            raise NotFoundError("There is no such erasure.")
+        return Response(_erasure(found))
+
+
+def as_uuid(text: str) -> UUID:
+    """Return an id from a path.
+
+    Raises:
+        NotFoundError: if it is none.
+    """
+    try:
+        return UUID(text)
+    except ValueError as exc:
+        raise NotFoundError("Not found.") from exc
+
+
+def _erasure(row: Erasure) -> dict[str, Any]:
+    return dict(shapes.ErasureSerializer(row).data)
 
 
 def _place(request: Request, target: Customer | Cluster) -> Response:

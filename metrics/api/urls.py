@@ -33,6 +33,15 @@ urlpatterns = [
     re_path(
         rf"^{CUSTOMER_PATH}/hold/?$", retention.CustomerHoldView.as_view(), name="customer-hold"
     ),
+    re_path(
+        rf"^{CUSTOMER_PATH}/erase/?$", retention.CustomerEraseView.as_view(), name="customer-erase"
+    ),
+    re_path(r"^erasures/?$", retention.ErasureListView.as_view(), name="erasures"),
+    re_path(
+        r"^erasures/(?P<erasure_id>[0-9a-fA-F-]{36})/?$",
+        retention.ErasureDetailView.as_view(),
+        name="erasure",
+    ),
     re_path(r"^retention-classes/?$", retention.ClassListView.as_view(), name="retention-classes"),
     re_path(
         r"^retention-classes/(?P<class_id>[0-9]{1,15})/?$",

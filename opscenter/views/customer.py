@@ -14,12 +14,13 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access, holds
 from clusters.models import Cluster, Customer, LegalHold
-from metrics import keeping, retention
+from metrics import erasure, keeping, retention
 from metrics.catalog import TIERS
 from metrics.limits import GRACE_SECONDS, complete
 from metrics.models import CustomerRetention
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
+from opscenter.views.forms import ConfirmForm
 from opscenter.views.retention_forms import ChooseClassForm, HoldForm
 
 
@@ -75,6 +76,23 @@ def lift_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
         holds.lift(hold, actor=_user(request))
         messages.success(request, "The legal hold was lifted; the audit log keeps that.")
     return redirect("customer", customer_id=customer.pk)
+
+
+@page
+@require_http_methods(["POST"])
+def erase(request: HttpRequest, customer_id: UUID) -> HttpResponse:
+    """Begin to erase everything of the customer."""
+    customer = _kept(request, customer_id)
+    form = ConfirmForm(request.POST, expected=customer.name)
+    if form.is_valid():
+        try:
+            erasure.begin(customer, confirm=form.cleaned_data["name"], actor=_user(request))
+        except (InvalidInputError, holds.LegalHoldError) as exc:
+            form.add_error("name", str(exc).removeprefix("confirm: "))
+        else:
+            messages.success(request, f"{customer.name} is being erased; this page says how far.")
+            return redirect("retention")
+    return _page(request, customer, erase_form=form)
 
 
 @page
@@ -143,6 +161,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
             default=retention.default_class(),
         ),
         "hold_form": HoldForm(auto_id="hold_%s"),
+        "erase_form": ConfirmForm(expected=customer.name, auto_id="erase_%s"),
         "effect": None,
         "section": "retention",
     } | more

@@ -77,9 +77,9 @@ class KeyForm(forms.Form):
 
 
 class ConfirmForm(forms.Form):
-    """The cluster's name, typed again before something that cannot be taken back."""
+    """A cluster's or customer's name, typed again before what cannot be taken back."""
 
-    name = forms.CharField(max_length=63, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
     def __init__(self, *args: Any, expected: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,9 +89,9 @@ class ConfirmForm(forms.Form):
         """Return the name.
 
         Raises:
-            ValidationError: if it is not the cluster's.
+            ValidationError: if it is another one.
         """
         name = str(self.cleaned_data["name"]).strip()
         if name != self.expected:
-            raise forms.ValidationError("This is not the name of the cluster; nothing was done.")
+            raise forms.ValidationError("This is not the name; nothing was done.")
         return name

@@ -79,6 +79,7 @@ API = "/api/v1/"
 PROMETHEUS = "/prometheus/api/v1/"
 C = "/api/v1/clusters/{cluster}"
 P = "/clusters/{cluster}"
+NOBODY = "00000000-0000-4000-8000-000000000000"
 D = "/customers/{customer}"
 K = "/api/v1/customers/{customer}"
 ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
@@ -141,6 +142,7 @@ ROUTES: dict[str, list[Expect]] = {
     "customers/<uuid:customer_id>/": [get(f"{D}/", LOGIN, 404, 200, 200)],
     "customers/<uuid:customer_id>/class/": [form(f"{D}/class/", LOGIN, 404, 403, 403)],
     "customers/<uuid:customer_id>/hold/": [form(f"{D}/hold/", LOGIN, 404, 403, 403)],
+    "customers/<uuid:customer_id>/erase/": [form(f"{D}/erase/", LOGIN, 404, 403, 403)],
     "customers/<uuid:customer_id>/lift/": [form(f"{D}/lift/", LOGIN, 404, 403, 403)],
     "api/v1/^$": [get(API, 401, 200, 200, 200)],
     "api/v1/^schema/?$": [get(f"{API}schema/", 200, 200, 200, 200)],
@@ -189,6 +191,12 @@ ROUTES: dict[str, list[Expect]] = {
         act("DELETE", f"{K}/hold/", (401, 404, 403, 403)),
         get(f"{K}/hold/", 401, 405, 405, 405),
     ],
+    "api/v1/^customers/{customer}/erase/?$": [
+        act("POST", f"{K}/erase/", (401, 404, 403, 403), {"confirm": "Northwind"}),
+        get(f"{K}/erase/", 401, 405, 405, 405),
+    ],
+    "api/v1/^erasures/?$": [get(f"{API}erasures/", 401, 403, 403, 200)],
+    "api/v1/^erasures/{erasure}/?$": [get(f"{API}erasures/{NOBODY}/", 401, 403, 403, 404)],
     "api/v1/^retention-classes/?$": [
         get(f"{API}retention-classes/", 401, 403, 403, 200),
         act("POST", f"{API}retention-classes/", (401, 403, 403, 403), {"name": "x"}),
@@ -227,6 +235,7 @@ _PATHS = {
     CLUSTER_PATH: "clusters/{id}",
     CUSTOMER_PATH: "customers/{customer}",
     "(?P<class_id>[0-9]{1,15})": "{class}",
+    "(?P<erasure_id>[0-9a-fA-F-]{36})": "{erasure}",
 }
 
 

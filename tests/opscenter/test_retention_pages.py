@@ -11,7 +11,7 @@ from django.urls import reverse
 from clusters import holds
 from clusters.models import AuditEvent, Cluster, LegalHold
 from metrics.limits import DAY, cells, default_limits
-from metrics.models import CustomerRetention, RetentionClass
+from metrics.models import CustomerRetention, Erasure, RetentionClass
 from metrics.stores import get_store
 from metrics.stores.base import Batch
 from tests.metrics.keeping import days
@@ -158,3 +158,21 @@ def test_a_hold_on_one_cluster_is_in_the_way_of_its_deletion(sign_in, admin, clu
     client.post(reverse("cluster_lift", args=[cluster.pk]))
     client.post(reverse("cluster_delete", args=[cluster.pk]), {"name": cluster.name})
     assert not Cluster.objects.exists()
+
+
+def test_erasing_wants_the_name_typed_and_no_hold(sign_in, admin, operator, cluster):
+    client = sign_in(admin)
+    url = reverse("customer_erase", args=[cluster.customer_id])
+    wrong = client.post(url, {"name": "northwind"})
+    assert wrong.status_code == 422
+    assert "nothing was done" in text(wrong)
+    hold = holds.place(cluster.customer, reason="file 7", actor=admin)
+    assert "Not while a legal hold stands" in text(
+        client.get(reverse("customer", args=[cluster.customer_id]))
+    )
+    assert client.post(url, {"name": "Northwind"}).status_code == 422
+    holds.lift(hold, actor=admin)
+    page = text(client.post(url, {"name": "Northwind"}, follow=True))
+    assert "Erased customers" in page
+    assert "0 of 1" in page
+    assert Erasure.objects.get().requested_by == "admin"

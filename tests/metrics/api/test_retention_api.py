@@ -166,3 +166,16 @@ def test_a_customer_lists_itself_only(api, viewer, cluster, foreign_cluster):
     assert api(viewer).get(foreign).content == api(viewer).get(absent).content
     store_hours(cluster.pk, 0)
     assert api(viewer).get(f"{API}/clusters/{cluster.pk}/retention/").status_code == 200
+
+
+def test_a_customer_is_erased_over_the_api_with_its_name(api, admin, auditor, cluster):
+    url = f"{API}/customers/{cluster.customer_id}/erase/"
+    assert api(admin).post(url, {"confirm": "North"}, format="json").status_code == 400
+    assert api(auditor).post(url, {"confirm": "Northwind"}, format="json").status_code == 403
+    begun = api(admin).post(url, {"confirm": "Northwind"}, format="json")
+    assert begun.status_code == 202
+    assert (begun.json()["state"], begun.json()["clusters"]) == ("running", 1)
+    again = api(admin).post(url, {"confirm": "Northwind"}, format="json")
+    assert again.status_code == 409
+    one = api(auditor).get(f"{API}/erasures/{begun.json()['id']}/").json()
+    assert one == api(auditor).get(f"{API}/erasures/").json()["results"][0] == begun.json()

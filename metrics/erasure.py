@@ -1,0 +1,232 @@
+"""The erasure of everything of one customer: numbers, ledger, clusters, exports, the customer.
+
+What is left to do is a row (:class:`metrics.models.Erasure`), so that it goes on after a
+``kill -9``; every step may be done again. The audit log is no part of it: its lines, with names of
+clusters and people, stay as the evidence of what was done. Neither do backups go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import redis
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+
+from clusters import audit, holds, services
+from clusters.audit import Actor, actor_name
+from clusters.models import AuditEvent, Cluster, Customer
+from metrics import jobs, lease
+from metrics.expiry import erase
+from metrics.models import ClusterRetention, Erasure, Export
+from metrics.pull import STREAM
+from metrics.stores import get_store
+from metrics.stores.base import MetricStore, StoreError
+from opscenter.core.errors import ConflictError, InvalidInputError
+
+TASK = "metrics.erase"
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Erasure], None]
+
+
+class ErasureBusyError(ConflictError):
+    """Another process is at this erasure."""
+
+
+def begin(
+    customer: Customer, *, confirm: str, actor: Actor, now: datetime | None = None
+) -> Erasure:
+    """Write down that a customer is to be erased; a worker does it, or :func:`run`.
+
+    Args:
+        customer: whose data.
+        confirm: the customer's name, typed by a person.
+        actor: who wants it.
+        now: when; the clock if None.
+
+    Raises:
+        InvalidInputError: if ``confirm`` is another name.
+        LegalHoldError: while a hold stands on the customer or one of its clusters.
+        ConflictError: if it is being erased already.
+    """
+    if confirm != customer.name:
+        raise InvalidInputError("confirm: this is not the customer's name; nothing was erased")
+    now = now or datetime.now(UTC)
+    with transaction.atomic():
+        holds.require_free(customer)
+        if Erasure.objects.filter(customer_id=customer.pk).exclude(state="done").exists():
+            raise ConflictError("confirm: the customer is being erased already")
+        erasure = Erasure.objects.create(
+            customer_id=customer.pk,
+            customer_name=customer.name,
+            requested_by=actor_name(actor)[:150],
+            requested_at=now,
+            clusters=[str(pk) for pk in _clusters_of(customer)],
+        )
+        detail = {
+            "customer": customer.name,
+            "customer_id": str(customer.pk),
+            "clusters": erasure.clusters,
+        }
+        audit.record("customer.erase", actor=actor, detail=detail, now=now)
+        jobs.send_on_commit(TASK, argument=erasure.pk)
+    return erasure
+
+
+def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
+    """Do what is left of an erasure; ``report`` is called after each cluster.
+
+    A hold that was placed meanwhile stops it; it goes on once that is lifted.
+
+    Raises:
+        ErasureBusyError: another process is at it.
+        StoreError: a store refuses; the reason is kept in the row, and a later run goes on.
+        LeaseTimeoutError: a pull of a cluster would not end; likewise.
+    """
+    with _alone(erasure_id):
+        erasure = Erasure.objects.get(pk=erasure_id)
+        if erasure.state == Erasure.State.DONE:
+            return erasure
+        try:
+            while (cluster := _next(erasure)) is not None:
+                if holds.is_held(cluster) or _is_held(erasure):
+                    return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
+                _erase_cluster(erasure, cluster)
+                report(erasure)
+            if _is_held(erasure):
+                return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
+            return _finish(erasure)
+        except (StoreError, lease.LeaseTimeoutError) as exc:
+            _stop(erasure, Erasure.State.RUNNING, str(exc))
+            raise
+
+
+def run_open() -> int:
+    """Go on with every erasure that is not finished; return how many are now."""
+    done = 0
+    for pk in Erasure.objects.exclude(state=Erasure.State.DONE).values_list("pk", flat=True):
+        try:
+            done += run(pk).state == Erasure.State.DONE
+        except (ErasureBusyError, StoreError, lease.LeaseTimeoutError) as exc:
+            log.warning("erasure %s: %s", pk, exc)
+    return done
+
+
+def _clusters_of(customer: Customer) -> list[UUID]:
+    """Return the customer's clusters, and deleted ones whose numbers are still there."""
+    own = list(Cluster.objects.filter(customer=customer).order_by("name"))
+    lines = AuditEvent.objects.filter(action="cluster.delete", ok=True)
+    deleted = {
+        pk
+        for pk, detail in lines.values_list("cluster_id", "detail")
+        if pk is not None and detail.get("customer_id") == str(customer.pk)
+    }
+    stored = {pk for store in _stores() for pk in store.clusters()}
+    return [*(cluster.pk for cluster in own), *sorted(deleted & stored)]
+
+
+def _stores() -> Iterator[MetricStore]:
+    """Yield the store in use, and the other one if it is set up: after a move it has data too."""
+    yield get_store()
+    if settings.METRICS_STORE == "sqlite":
+        try:
+            yield get_store("influxdb")
+        except ImproperlyConfigured:
+            return  # there is none
+    elif Path(settings.METRICS_SQLITE_PATH).exists():
+        yield get_store("sqlite")
+
+
+def _next(erasure: Erasure) -> UUID | None:
+    """Return a cluster that is left to erase, also one that was added meanwhile; None if none."""
+    late = Cluster.objects.filter(customer_id=erasure.customer_id).values_list("pk", flat=True)
+    for pk in late:
+        if str(pk) not in erasure.clusters:
+            erasure.clusters = [*erasure.clusters, str(pk)]
+    left = [pk for pk in erasure.clusters if pk not in erasure.erased]
+    return UUID(left[0]) if left else None
+
+
+def _erase_cluster(erasure: Erasure, pk: UUID) -> None:
+    cluster = Cluster.objects.filter(pk=pk).first()
+    name = "" if cluster is None else cluster.name
+    if cluster is not None:
+        # From here on nothing pulls it any more; what pulls it now is waited for.
+        services.delete_cluster(cluster, actor=erasure.requested_by)
+    with ExitStack() as stack:
+        _wait_for_pulls(stack, pk)
+        for store in _stores():
+            erase(store, pk, name=name)  # also what a killed run has only begun to erase
+    ClusterRetention.objects.filter(pk=pk).delete()
+    erasure.erased = [*erasure.erased, str(pk)]
+    erasure.state, erasure.problem = Erasure.State.RUNNING, ""
+    erasure.save(update_fields=["clusters", "erased", "state", "problem"])
+
+
+def _wait_for_pulls(stack: ExitStack, pk: UUID) -> None:
+    """Wait until no worker pulls a cluster that is deleted, so that none writes afterwards.
+
+    Without Redis no worker runs either: ``manage.py erase_customer`` works on a stopped centre.
+    """
+    seconds = 2 * settings.PULL_DEADLINE_SECONDS + 60
+    try:
+        for kind in ("pull", "backfill"):
+            name = f"{kind}:{pk}:{STREAM}"
+            stack.enter_context(lease.wait_for(name, 3600, timeout_seconds=seconds))
+    except redis.ConnectionError as exc:
+        log.warning("Redis is away (%s): no worker can be pulling", exc)
+
+
+def _finish(erasure: Erasure) -> Erasure:
+    """Delete the customer itself, with its grants, class and exports."""
+    now = datetime.now(UTC)
+    with transaction.atomic():
+        Export.objects.filter(customer_id=erasure.customer_id).delete()  # files: the next sweep
+        Customer.objects.filter(pk=erasure.customer_id).delete()
+        erasure.state, erasure.problem = Erasure.State.DONE, ""
+        erasure.finished_at = now
+        erasure.save()
+        detail = {
+            "customer": erasure.customer_name,
+            "customer_id": str(erasure.customer_id),
+            "clusters": len(erasure.erased),
+            "requested_by": erasure.requested_by,
+        }
+        audit.record("customer.erased", actor="system", detail=detail, now=now)
+    return erasure
+
+
+def _is_held(erasure: Erasure) -> bool:
+    customer = Customer.objects.filter(pk=erasure.customer_id).first()
+    return customer is not None and bool(holds.standing_on(customer))
+
+
+def _stop(erasure: Erasure, state: Erasure.State, problem: str) -> Erasure:
+    erasure.state, erasure.problem = state, problem[:500]
+    erasure.save(update_fields=["clusters", "state", "problem"])
+    return erasure
+
+
+def _alone(erasure_id: UUID) -> ExitStack:
+    """Return a context in which no other process does this erasure.
+
+    Raises:
+        ErasureBusyError: if one does.
+    """
+    stack = ExitStack()
+    try:
+        held = stack.enter_context(lease.hold(f"erase:{erasure_id}", 600))
+    except redis.ConnectionError:
+        return stack  # no worker can be at it
+    if not held:
+        stack.close()
+        raise ErasureBusyError("another process is erasing this customer; it goes on there")
+    return stack

@@ -1,0 +1,34 @@
+"""Long work on request: told to a worker at once, and found again by the clock if that is lost."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from uuid import UUID
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+QUEUE = "slow"
+PRIORITY = 9
+
+log = logging.getLogger(__name__)
+
+
+def send_on_commit(task: str, *, argument: UUID | None = None) -> None:
+    """Put a task into the queue of long work when the surrounding transaction is through.
+
+    A queue that is away is logged only: beat sends the same work every few minutes.
+    """
+    transaction.on_commit(partial(_send, task, argument))
+
+
+def _send(task: str, argument: UUID | None) -> None:
+    args = () if argument is None else (str(argument),)
+    try:
+        current_app.send_task(
+            task, args=args, queue=QUEUE, priority=PRIORITY, retry=False, ignore_result=True
+        )
+    except OperationalError as exc:
+        log.warning("%s was not put into the queue and is done later: %s", task, exc)
