@@ -20,6 +20,7 @@ from metrics.source_config import SourceConfig, config_of, source_row
 from metrics.sources.agent import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
+from metrics.sources.influxdb2 import Influx2Source
 from metrics.sources.prometheus import PrometheusSource
 from metrics.turns import Turn
 from opscenter.core.errors import (
@@ -43,6 +44,10 @@ def _influxdb(given: Mapping[str, str]) -> HttpSource:
     return InfluxSource(given.get("database", "k8s"), budget_seconds=_budget())
 
 
+def _influxdb2(given: Mapping[str, str]) -> HttpSource:
+    return Influx2Source(given.get("org", ""), given.get("bucket", ""), budget_seconds=_budget())
+
+
 def _budget() -> float:
     """Return after how long a source asks for no further piece, so that what is in is stored."""
     return settings.PULL_DEADLINE_SECONDS / 2
@@ -51,6 +56,7 @@ def _budget() -> float:
 _MAKERS: dict[str, Callable[[Mapping[str, str]], HttpSource]] = {
     "prometheus": _prometheus,
     "influxdb": _influxdb,
+    "influxdb2": _influxdb2,
 }
 
 

@@ -1,0 +1,192 @@
+"""What is asked of an InfluxDB 2.x that Telegraf writes to, in Flux.
+
+Gauges are averaged to minutes by the server, which it does while it reads; of counters the last
+value of each minute is taken, with its own time. Every stream is trimmed to what is needed and
+names its fields as columns: a sixth of the bytes.
+
+What comes from outside, the bucket and the times, is never part of the text: it is bound as
+options beside it, as InfluxDB's own clients do.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+_PHYSICAL = "^(lo|veth|cni|flannel|docker|cali|br-|virbr|tunl|kube|dummy|nodelocal|all$)"
+_IN_MEMORY = "^(tmpfs|devtmpfs|ramfs|overlay|aufs|squashfs|iso9660|nsfs|rootfs)$"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One part of a query, from one measurement.
+
+    Attributes:
+        name: of the result in the answer.
+        measurement: of Telegraf.
+        fields: of the measurement.
+        tags: that name the series, as columns.
+        take: the mean of each minute, or the last value of each.
+        only: one more condition of Flux on ``r``; constant.
+    """
+
+    name: str
+    measurement: str
+    fields: tuple[str, ...]
+    tags: tuple[str, ...]
+    take: Literal["mean", "last"] = "mean"
+    only: str = ""
+
+
+_POD = ("namespace", "pod_name", "node_name")
+
+STREAMS: tuple[Stream, ...] = (
+    Stream(
+        "node",
+        "kubernetes_node",
+        (
+            "cpu_usage_nanocores",
+            "memory_working_set_bytes",
+            "memory_available_bytes",
+            "fs_used_bytes",
+            "fs_capacity_bytes",
+            "capacity_cpu_cores",
+            "capacity_millicpu_cores",
+            "capacity_memory_bytes",
+        ),
+        ("node_name",),
+    ),
+    Stream("node_net", "kubernetes_node", ("network_rx_bytes", "network_tx_bytes"),
+           ("node_name",), "last"),
+    Stream("ready", "kubernetes_node", ("status_condition",), ("node_name",), "last",
+           'r.condition == "Ready"'),
+    Stream(
+        "container",
+        "kubernetes_pod_container",
+        (
+            "cpu_usage_nanocores",
+            "memory_working_set_bytes",
+            "memory_rss_bytes",
+            "rootfs_used_bytes",
+            "logsfs_used_bytes",
+        ),
+        (*_POD, "container_name"),
+    ),
+    Stream("pod_net", "kubernetes_pod_network", ("rx_bytes", "tx_bytes"), _POD, "last"),
+    Stream("restarts", "kubernetes_pod_container", ("restarts_total",),
+           (*_POD, "container_name"), "last"),
+    Stream("cpu", "cpu", ("usage_idle", "usage_iowait"), ("host",), "mean",
+           'r.cpu == "cpu-total"'),
+    Stream("mem", "mem", ("total", "available"), ("host",)),
+    Stream("system", "system", ("load1", "uptime", "n_cpus"), ("host",)),
+    Stream("disk", "disk", ("used", "total", "inodes_total", "inodes_free"),
+           ("host", "path", "device"), "mean", f"r.fstype !~ /{_IN_MEMORY}/"),
+    Stream("net", "net", ("bytes_recv", "bytes_sent"), ("host", "interface"), "last",
+           f"r.interface !~ /{_PHYSICAL}/"),
+)  # fmt: skip
+"""Telegraf's inputs ``kubernetes``, ``kube_inventory``, and those for hosts."""
+
+EDGES = ("kubernetes_node", "cpu")
+"""Measurements that say, by one field each, where data begins and ends."""
+_EDGE_FIELDS = {"kubernetes_node": "memory_working_set_bytes", "cpu": "usage_idle"}
+
+
+def minutes_query(bucket: str, start: int, end: int, *, before: int) -> dict[str, Any]:
+    """Return the body of a request for the minutes of ``[start, end)``.
+
+    Args:
+        bucket: to ask.
+        start: Unix seconds.
+        end: exclusive.
+        before: so many seconds earlier counters are taken, for the first minute's rate.
+    """
+    text = "\n".join(_minutes(stream) for stream in STREAMS)
+    times = {"start": _moment(start), "stop": _moment(end), "earlier": _moment(start - before)}
+    return _body(text, {"bucket": _text(bucket), **times})
+
+
+def edges_query(bucket: str, end: int) -> dict[str, Any]:
+    """Return the body of a request for the oldest and newest time, and the bucket itself.
+
+    Args:
+        bucket: to ask.
+        end: before which data counts, Unix seconds.
+    """
+    parts = [
+        'buckets() |> filter(fn: (r) => r.name == bucket) |> keep(columns: ["name", '
+        '"retentionPeriod"]) |> yield(name: "bucket")'
+    ]
+    for measurement in EDGES:
+        for function, pick in (("first", "min"), ("last", "max")):
+            where = (
+                f"r._measurement == {_quoted(measurement)} "
+                f"and r._field == {_quoted(_EDGE_FIELDS[measurement])}"
+            )
+            parts.append(
+                f"from(bucket: bucket) |> range(start: 0, stop: stop)"
+                f" |> filter(fn: (r) => {where}) |> {function}()"
+                f' |> keep(columns: ["_time"]) |> group() |> {pick}(column: "_time")'
+                f" |> yield(name: {_quoted(f'{function} {measurement}')})"
+            )
+    return _body("\n".join(parts), {"bucket": _text(bucket), "stop": _moment(end)})
+
+
+def measurements_query(bucket: str) -> dict[str, Any]:
+    """Return the body of a request for the names of a bucket's measurements of 30 days."""
+    text = 'import "influxdata/influxdb/schema"\nschema.measurements(bucket: bucket)'
+    return _body(text, {"bucket": _text(bucket)})
+
+
+def _minutes(stream: Stream) -> str:
+    start = "start" if stream.take == "mean" else "earlier"
+    fields = " or ".join(f"r._field == {_quoted(field)}" for field in stream.fields)
+    more = f" and {stream.only}" if stream.only else ""
+    columns = ", ".join(map(_quoted, ("_time", *stream.tags, *stream.fields)))
+    take = 'aggregateWindow(every: 1m, fn: mean, createEmpty: false, timeSrc: "_start")'
+    if stream.take == "last":
+        take = 'window(every: 1m) |> last() |> drop(columns: ["_start", "_stop"])'
+    return (
+        f"from(bucket: bucket) |> range(start: {start}, stop: stop)"
+        f" |> filter(fn: (r) => r._measurement == {_quoted(stream.measurement)}{more}"
+        f" and ({fields}))"
+        f" |> {take}"
+        ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
+        f" |> keep(columns: [{columns}]) |> group() |> yield(name: {_quoted(stream.name)})"
+    )
+
+
+def _body(text: str, options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return a request's body: the query, and its options as a syntax tree beside it."""
+    bound = [
+        {
+            "type": "OptionStatement",
+            "assignment": {
+                "type": "VariableAssignment",
+                "id": {"type": "Identifier", "name": name},
+                "init": value,
+            },
+        }
+        for name, value in options.items()
+    ]
+    return {
+        "type": "flux",
+        "query": text,
+        "extern": {"type": "File", "package": None, "imports": None, "body": bound},
+        "dialect": {"header": True, "annotations": [], "delimiter": ","},
+    }
+
+
+def _text(value: str) -> dict[str, Any]:
+    return {"type": "StringLiteral", "value": value}
+
+
+def _moment(seconds: int) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"type": "DateTimeLiteral", "value": moment}
+
+
+def _quoted(constant: str) -> str:
+    """Quote a text of this file; none has anything that Flux would read as more than text."""
+    return json.dumps(constant)

@@ -1,0 +1,306 @@
+"""Telegraf's points, put together to rows of the catalogue. Pure.
+
+A pod's values are summed over its containers. What two Telegrafs say of the same thing in one
+minute, as while one is replaced by the next, is averaged. Counters become rates between the last
+samples of two minutes that follow on each other; one that was reset has none for that minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import add, sub
+
+from metrics.catalog import Kind
+from metrics.sources.flux_answers import Columns
+from metrics.sources.influx_rows import (
+    MASK,
+    MINUTE,
+    SHIFT,
+    Table,
+    Tags,
+    codes_of,
+    count_pods,
+    integers,
+    minute_cells,
+    storable,
+    sum_filesystems,
+)
+from metrics.stores.base import MinuteRow, SeriesInfo
+
+_NANOCORES = -1_000_000
+_CONTAINER = {
+    "cpu_mc": ("cpu_usage_nanocores",),
+    "mem_ws": ("memory_working_set_bytes",),
+    "mem_rss": ("memory_rss_bytes",),
+    # Volumes are left out: Telegraf does not say which are claims and which are in memory.
+    "fs_used": ("rootfs_used_bytes", "logsfs_used_bytes"),
+}
+_DISK = {
+    "used": "used",
+    "cap": "total",
+    "inodes_total": "inodes_total",
+    "inodes_free": "inodes_free",
+}
+_COUNTED = ("net_rx_bps", "net_tx_bps")
+_NOBODY: Tags = (None, None)
+_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
+
+
+Values = Sequence[float | None]
+
+
+@dataclass(slots=True)
+class Tables:
+    """The tables of an answer, made from the columns of its streams.
+
+    Attributes:
+        found: the columns of every stream, by its name.
+        start: of the asked window; earlier points are there for the first rates only.
+    """
+
+    found: Mapping[str, Columns]
+    start: int
+    tables: dict[Kind, Table] = field(default_factory=lambda: {k: Table(k) for k in _KINDS})
+
+    @property
+    def ignored(self) -> int:
+        """How many points were left out: of no series, or with a value that cannot be stored."""
+        return sum(table.ignored for table in self.tables.values())
+
+    def rows(self, before: int) -> list[MinuteRow]:
+        """Return the rows of minutes earlier than ``before``, ascending."""
+        rows = [row for table in self.tables.values() for row in table.rows(before)]
+        return sorted(rows, key=lambda row: row.ts)
+
+    def infos(self) -> list[SeriesInfo]:
+        """Return every series."""
+        return [info for table in self.tables.values() for info in table.infos()]
+
+    def fill(self) -> set[str]:
+        """Put everything; return the hosts of Telegraf that are no nodes of the cluster.
+
+        Raises:
+            BadResponseError: a value is no number, or a name is none.
+        """
+        nodes, pods = self.tables["node"], self.tables["pod"]
+        self._kubelets(nodes)
+        self._pods(pods)
+        known = {key.name for key in nodes.keys}
+        strangers: set[str] = set()
+        machines = Table("node")
+        self._machines(machines)
+        # A counter of the kubelet that was reset is not to be continued by another one.
+        counted = {tags[0] for tags in self.found["node_net"].tags}
+        for name, column in machines.fields.items():
+            for code, cell in column.items():
+                host = machines.keys[code & MASK].name
+                if known and host not in known:
+                    strangers.add(host)
+                    continue
+                if name in _COUNTED and host in counted:
+                    continue
+                place = (code >> SHIFT) << SHIFT | nodes.numbers[(host,)]
+                nodes.fields[name].setdefault(place, cell)
+        self._filesystems(strangers)
+        sum_filesystems(self.tables["filesystem"], nodes)
+        count_pods(pods, nodes)
+        return strangers
+
+    def _kubelets(self, nodes: Table) -> None:
+        found = self.found["node"]
+        self._gauge(nodes, "cpu_mc", "node", "cpu_usage_nanocores", _NANOCORES)
+        self._gauge(nodes, "cpu_cap_mc", "node", "capacity_millicpu_cores")
+        if not nodes.fields["cpu_cap_mc"]:
+            self._gauge(nodes, "cpu_cap_mc", "node", "capacity_cpu_cores", 1000)
+        self._gauge(nodes, "mem_ws", "node", "memory_working_set_bytes")
+        self._gauge(nodes, "mem_cap", "node", "capacity_memory_bytes")
+        if not nodes.fields["mem_cap"]:
+            used, free = (
+                found.fields[name]
+                for name in ("memory_working_set_bytes", "memory_available_bytes")
+            )
+            self._put(nodes, "mem_cap", found, _each(used, free, add), "kubernetes_node")
+        for ours, theirs in (
+            ("net_rx_bps", "network_rx_bytes"),
+            ("net_tx_bps", "network_tx_bytes"),
+        ):
+            self._rate(nodes, ours, "node_net", theirs, 1)
+        ready = merged(self.found["ready"])
+        states = [None if v is None else float(v == 1) for v in ready.fields["status_condition"]]
+        self._put(nodes, "ready", ready, states, "kubernetes_node")
+
+    def _pods(self, pods: Table) -> None:
+        found = self.found["container"]
+        where = "kubernetes_pod_container"
+        numbers = [pods.numbers[tags[:3]] for tags in found.tags]
+        places = codes_of(found.times, numbers)
+        for ours, theirs in _CONTAINER.items():
+            codes: list[int] = []
+            values: list[float] = []
+            for name in theirs:
+                column = found.fields[name]
+                codes += (c for c, v in zip(places, column, strict=True) if v is not None)
+                values += (v for v in column if v is not None)
+            scale = _NANOCORES if ours == "cpu_mc" else 1
+            self._sum(pods, ours, codes, values, where, scale)
+        hosts = zip(places, found.tags, strict=True)
+        pods.hosts.update((code, tags[2] or "") for code, tags in hosts if code >= 0)
+        self._rate(pods, "net_rx_bps", "pod_net", "rx_bytes", 3)
+        self._rate(pods, "net_tx_bps", "pod_net", "tx_bytes", 3)
+        restarts = self.found["restarts"]
+        # A container has a series for each of its states; a counter only rises.
+        highest: dict[tuple[int, Tags], float] = {}
+        for time, tags, value in _present(restarts, restarts.fields["restarts_total"]):
+            if time >= self.start:
+                place = (time - time % MINUTE, tags)
+                highest[place] = max(value, highest.get(place, value))
+        codes = codes_of((t for t, _ in highest), (pods.numbers[tags[:3]] for _, tags in highest))
+        self._sum(pods, "restarts", codes, list(highest.values()), where)
+
+    def _machines(self, machines: Table) -> None:
+        cpu, system, memory = self.found["cpu"], self.found["system"], self.found["mem"]
+        self._gauge(machines, "cpu_cap_mc", "system", "n_cpus", 1000)
+        self._gauge(machines, "load1_m", "system", "load1", 1000)
+        self._gauge(machines, "uptime_s", "system", "uptime")
+        idle = [
+            None if one is None else one + (other or 0.0)
+            for one, other in zip(cpu.fields["usage_idle"], cpu.fields["usage_iowait"], strict=True)
+        ]
+        places = zip(system.times, system.tags, strict=True)
+        cores = dict(zip(places, system.fields["n_cpus"], strict=True))
+        counts = [cores.get(place) for place in zip(cpu.times, cpu.tags, strict=True)]
+        busy = _each(idle, counts, lambda a, n: max(0.0, 100.0 - a) * 10.0 * n)
+        self._put(machines, "cpu_mc", cpu, busy, "cpu")
+        self._gauge(machines, "mem_cap", "mem", "total")
+        free, whole = memory.fields["available"], memory.fields["total"]
+        self._put(machines, "mem_ws", memory, _each(whole, free, sub), "mem")
+        self._rate(machines, "net_rx_bps", "net", "bytes_recv", 1)
+        self._rate(machines, "net_tx_bps", "net", "bytes_sent", 1)
+
+    def _filesystems(self, strangers: set[str]) -> None:
+        """Put disks by path; of nodes without any, what the kubelet says of its own."""
+        table, disks = self.tables["filesystem"], self.found["disk"]
+        chosen = {tags for tags in _chosen_paths(disks.tags) if tags[0] not in strangers}
+        tags: list[Tags] = [one[:2] if one in chosen else _NOBODY for one in disks.tags]
+        for ours, theirs in _DISK.items():
+            self._put(table, ours, disks, disks.fields[theirs], "disk", tags)
+        having = {key.ns for key in table.keys}
+        found = self.found["node"]
+        tags = [_NOBODY if one[0] in having else (one[0], "nodefs") for one in found.tags]
+        for ours, theirs in (("used", "fs_used_bytes"), ("cap", "fs_capacity_bytes")):
+            self._put(table, ours, found, found.fields[theirs], "kubernetes_node", tags)
+
+    def _gauge(self, table: Table, ours: str, stream: str, theirs: str, scale: int = 1) -> None:
+        found = self.found[stream]
+        self._put(table, ours, found, found.fields[theirs], f"{stream}.{theirs}", scale=scale)
+
+    def _put(
+        self, table: Table, ours: str, found: Columns, values: Values, where: str,
+        tags: Sequence[Tags] | None = None, scale: int = 1,
+    ) -> None:  # fmt: skip
+        points = [
+            (time, names, value)
+            for time, names, value in zip(found.times, tags or found.tags, values, strict=True)
+            if value is not None and time >= self.start and names[0]
+        ]
+        codes = codes_of(
+            (time - time % MINUTE for time, _, _ in points),
+            (table.numbers[names] for _, names, _ in points),
+        )
+        whole = integers([value for _, _, value in points], where, scale)
+        codes, whole = storable(table, codes, whole)
+        table.put(ours, codes, minute_cells(whole), where)
+
+    def _sum(
+        self, table: Table, ours: str, codes: list[int], values: list[float], where: str,
+        scale: int = 1,
+    ) -> None:  # fmt: skip
+        sums: dict[int, float] = {}
+        for code, value in zip(codes, values, strict=True):
+            sums[code] = sums.get(code, 0.0) + value
+        whole = integers(list(sums.values()), where, scale)
+        codes, whole = storable(table, list(sums), whole)
+        table.put(ours, codes, minute_cells(whole), where)
+
+    def _rate(self, table: Table, ours: str, stream: str, theirs: str, names: int) -> None:
+        """Put the rates of a counter, summed over what shares the first ``names`` tags."""
+        found = self.found[stream]
+        sums: dict[tuple[int, Tags], float | None] = {}
+        for (minute, tags), rate in rates(_present(found, found.fields[theirs])):
+            place = (minute, tags[:names])
+            if minute >= self.start:
+                old = sums.get(place, 0.0)
+                sums[place] = None if old is None or rate is None else old + rate
+        kept = [(place, rate) for place, rate in sums.items() if rate is not None]
+        codes = codes_of(
+            (place[0] for place, _ in kept), (table.numbers[place[1]] for place, _ in kept)
+        )
+        self._sum(table, ours, codes, [rate for _, rate in kept], f"{stream}.{theirs}")
+
+
+def rates(
+    points: Iterable[tuple[int, Tags, float]],
+) -> Iterable[tuple[tuple[int, Tags], float | None]]:
+    """Yield ((minute, series), units per second) from samples of counters, in any order.
+
+    Of several samples in a minute the last counts. None where the counter went down; nothing where
+    the minute before has no sample.
+    """
+    last: dict[tuple[Tags, int], tuple[int, float]] = {}
+    for time, tags, value in points:
+        place = (tags, time - time % MINUTE)
+        if place not in last or last[place] < (time, value):
+            last[place] = (time, value)
+    for (tags, minute), (time, value) in last.items():
+        before = last.get((tags, minute - MINUTE))
+        if before is not None:
+            change = value - before[1]
+            yield (minute, tags), None if change < 0 else change / (time - before[0])
+
+
+def merged(found: Columns) -> Columns:
+    """Return points of which no two are of the same minute and tags: the average where some were.
+
+    While one Telegraf is replaced by another, both say something of a minute.
+    """
+    places = list(zip((t - t % MINUTE for t in found.times), found.tags, strict=True))
+    if len(set(places)) == len(places):
+        return found
+    rows: dict[tuple[int, Tags], list[int]] = {}
+    for row, place in enumerate(places):
+        rows.setdefault(place, []).append(row)
+    fields = {
+        name: [_mean([values[row] for row in same]) for same in rows.values()]
+        for name, values in found.fields.items()
+    }
+    return Columns([time for time, _ in rows], [tags for _, tags in rows], fields)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _present(found: Columns, values: Values) -> Iterable[tuple[int, Tags, float]]:
+    for time, tags, value in zip(found.times, found.tags, values, strict=True):
+        if value is not None:
+            yield time, tags, value
+
+
+def _each(ones: Values, others: Values, make: Callable[[float, float], float]) -> Values:
+    """Return what ``make`` makes of each pair; None where one of the two is."""
+    return [
+        None if one is None or other is None else make(one, other)
+        for one, other in zip(ones, others, strict=True)
+    ]
+
+
+def _chosen_paths(tags: Iterable[Tags]) -> set[Tags]:
+    """Return the tags to read of each disk: a device that is mounted often counts once."""
+    paths: dict[Tags, Tags] = {}
+    for host, path, device in tags:
+        old = paths.get((host, device))
+        if path and (old is None or (len(path), path) < (len(old[1] or ""), old[1] or "")):
+            paths[host, device] = (host, path, device)
+    return set(paths.values())

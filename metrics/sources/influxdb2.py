@@ -1,0 +1,293 @@
+"""The ``influxdb2`` source: an InfluxDB 2.x bucket that Telegraf writes to.
+
+Telegraf's inputs ``kubernetes`` and ``kube_inventory`` give nodes and pods, its inputs for hosts
+(``cpu``, ``mem``, ``disk``, ``net``, ``system``) the rest, or everything where there is no
+Kubernetes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from metrics.catalog import Kind
+from metrics.sources.base import HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.flux_answers import (
+    Columns,
+    read_column,
+    read_moment,
+    read_stream,
+    read_tables,
+)
+from metrics.sources.flux_probe import probe_fields
+from metrics.sources.flux_queries import (
+    EDGES,
+    STREAMS,
+    edges_query,
+    measurements_query,
+    minutes_query,
+)
+from metrics.sources.flux_rows import Tables, merged
+from metrics.sources.influx_rows import MINUTE
+from metrics.sources.names import clean_text
+from metrics.turns import Turn
+from opscenter.core.errors import (
+    BadResponseError,
+    ClusterUnreachableError,
+    ServiceUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+FIRST_PIECE = 600  # seconds of a long window that are asked for first, to see how much comes
+LONGEST_PIECE = 6 * 3600
+MAX_PIECES = 256
+MAX_POINTS = 1_500_000  # of one fetch; the rest of the window is for the next one
+TARGET_BYTES = 4_000_000  # of one answer; the client refuses twice as much
+LATE_SECONDS = 300  # a minute that is this old and absent will not come any more
+SHORT = 300  # windows up to this are live pulls: no question for the edges besides
+BEFORE = 120  # seconds that counters are taken from before a window
+
+
+class Influx2Source:
+    """Asks an InfluxDB 2.x for a window, in pieces where one answer does not hold it.
+
+    Args:
+        org: that owns the bucket.
+        bucket: that Telegraf writes to.
+        budget_seconds: no further piece is asked for once this much time has gone, so that what
+            is in gets stored before the caller's deadline.
+    """
+
+    # Telegraf flushes every 10 s, with as much jitter; one more minute heals what came late.
+    overlap_seconds: ClassVar[int] = 60
+    settle_seconds: ClassVar[int] = 60
+    longest_request_seconds: ClassVar[int] = 6 * 3600
+
+    def __init__(self, org: str, bucket: str, *, budget_seconds: float = 10.0) -> None:
+        self._org, self._bucket = org, bucket
+        self._budget_seconds = budget_seconds
+        self._reach: int | None = None
+
+    @property
+    def resolutions(self) -> Sequence[Resolution]:
+        """Return what the bucket keeps; for how long is known once it was asked."""
+        return (Resolution(MINUTE, self._reach, "1m"),)
+
+    async def fetch(
+        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+    ) -> SourceAnswer:
+        """Return what the bucket has of ``[start, end)``; see :class:`.base.HttpSource`.
+
+        Raises:
+            ClusterError: nothing can be said of the window.
+        """
+        asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
+        edges = None
+        if end - start > SHORT or start < now - 3600:
+            edges = await asking.edges(int(now) + LATE_SECONDS)
+            self._reach = edges.reach
+        tables, reached = await _pieces(asking, start, end)
+        strangers = tables.fill()
+        clock = asking.clock(now)
+        rows = tables.rows(end)
+        newest_end = rows[-1].ts + MINUTE if rows else None
+        if edges is not None and edges.newest is not None:
+            newest_end = max(newest_end or 0, edges.newest // MINUTE * MINUTE + MINUTE)
+        covered = max(start, min(reached, _closed(clock, newest_end, end)))
+        rows = [row for row in rows if row.ts < covered]
+        oldest = rows[0].ts if rows else None
+        return SourceAnswer(
+            rows=rows,
+            infos=tables.infos(),
+            start=start,
+            end=covered,
+            oldest=oldest if edges is None or edges.oldest is None else edges.oldest,
+            newest_end=newest_end,
+            now=clock,
+            agent_version="",
+            kind="kubernetes" if tables.found["node"].times else "host",
+            minutes_alive=frozenset(row.ts for row in rows),
+            ignored=tables.ignored,
+            notes=_strangers(strangers),
+        )
+
+    async def probe(self, client: HttpClient, *, now: float) -> Probe:
+        """Return what the server has; see :class:`.base.HttpSource`."""
+        with Turn("live") as turn:
+            asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
+            health = await client.get_json("/health")
+            edges = await asking.edges(int(now) + LATE_SECONDS)
+            self._reach = edges.reach
+            names = await asking.measurements()
+            end = (edges.newest or int(now)) // MINUTE * MINUTE
+            tables, _ = await _pieces(asking, end - 5 * MINUTE, end)
+            strangers = tables.fill()
+        version = health.get("version", "") if isinstance(health, dict) else ""
+        kept = "for ever" if edges.reach is None else f"{edges.reach // 3600} h"
+        notes = [f"the bucket keeps {kept}", *_strangers(strangers)]
+        if edges.newest is None:
+            notes.append("Telegraf has written nothing of nodes or hosts into this bucket")
+        elif edges.newest < now - 2 * LATE_SECONDS:
+            notes.append(f"the newest data is of {_text(edges.newest)}")
+        keys = {row.key for row in tables.rows(end)}
+        kinds: tuple[Kind, ...] = ("node", "filesystem", "pod")
+        return Probe(
+            product="InfluxDB",
+            version=clean_text(version, "the version", 60),
+            oldest=edges.oldest,
+            newest=edges.newest,
+            series={kind: sum(1 for key in keys if key.kind == kind) for kind in kinds},
+            fields=[one for kind in kinds for one in probe_fields(kind, tables, names)],
+            resolutions=self.resolutions,
+            notes=notes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Where a bucket's data begins and ends, Unix seconds, and for how long it is kept."""
+
+    oldest: int | None
+    newest: int | None
+    reach: int | None
+
+
+@dataclass(slots=True)
+class _Asking:
+    """Sends queries and takes the answers apart."""
+
+    client: HttpClient
+    org: str
+    bucket: str
+    turn: Turn
+    budget_seconds: float
+    stop_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stop_at = asyncio.get_running_loop().time() + self.budget_seconds
+
+    @property
+    def late(self) -> bool:
+        """Whether the budget has gone."""
+        return asyncio.get_running_loop().time() >= self.stop_at
+
+    def clock(self, now: float) -> float:
+        """Return the server's time by its last answer; ``now`` if it did not say."""
+        # The header has whole seconds, cut off: half of one is missing on average.
+        said = self.client.server_date
+        return now if said is None else said + 0.5
+
+    async def ask(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """Return an answer's tables by result, and its length.
+
+        Raises:
+            ClusterError: the server did not answer acceptably.
+        """
+        self.turn.give_back()
+        try:
+            text = await self.client.post_text(
+                "/api/v2/query", body, {"org": self.org}, accept="application/csv"
+            )
+        except BadResponseError as exc:
+            if exc.problem == "not_found" and "could not find bucket" in str(exc):
+                raise BadResponseError(
+                    str(exc), problem="database_missing", status=exc.status
+                ) from exc
+            raise
+        self.turn.take()
+        return read_tables(text), len(text)
+
+    async def edges(self, end: int) -> _Edges:
+        """Return where the bucket's data begins and ends."""
+        tables, _ = await self.ask(edges_query(self.bucket, end))
+        moments = {
+            which: [read_moment(tables.get(f"{which} {name}", ())) for name in EDGES]
+            for which in ("first", "last")
+        }
+        oldest = min((m for m in moments["first"] if m is not None), default=None)
+        newest = max((m for m in moments["last"] if m is not None), default=None)
+        reach = None
+        for text in read_column(tables.get("bucket", ()), "retentionPeriod"):
+            reach = int(text) // 1_000_000_000 if text.isdecimal() else None
+        aligned = None if oldest is None else oldest - oldest % MINUTE
+        return _Edges(aligned, newest, reach or None)
+
+    async def measurements(self) -> set[str]:
+        """Return the names of what was written in the last 30 days."""
+        tables, _ = await self.ask(measurements_query(self.bucket))
+        return {name for parts in tables.values() for name in read_column(parts, "_value")}
+
+
+async def _pieces(asking: _Asking, start: int, end: int) -> tuple[Tables, int]:
+    """Fetch piece after piece; return all of it and where the last one ended."""
+    found = {stream.name: Columns(fields={f: [] for f in stream.fields}) for stream in STREAMS}
+    reached, step, points = start, FIRST_PIECE, 0
+    for _ in range(MAX_PIECES):
+        stop = min(end, reached + step)
+        before = BEFORE if reached == start else 0
+        try:
+            parts, length = await asking.ask(
+                minutes_query(asking.bucket, reached, stop, before=before)
+            )
+        except (ClusterUnreachableError, ServiceUnavailableError) as exc:
+            if reached == start:
+                raise
+            logger.info("the range was cut at %s: %s", reached, exc)
+            break
+        except BadResponseError as exc:
+            if exc.problem != "too_large":
+                raise
+            if stop - reached <= MINUTE:
+                msg = f"one minute of the bucket is too large for an answer: {exc}"
+                raise BadResponseError(msg, problem="too_many_series") from exc
+            step = max(MINUTE, (stop - reached) // 2 // MINUTE * MINUTE)
+            continue
+        for stream in STREAMS:
+            read = read_stream(parts.get(stream.name, ()), stream)
+            low = reached - before if stream.take == "last" else reached
+            _check_times(read, low, stop, stream.measurement)
+            points += len(read.times)
+            _extend(found[stream.name], merged(read) if stream.take == "mean" else read)
+        fitting = TARGET_BYTES * (stop - reached) // max(1, length)
+        step = max(MINUTE, min(fitting, 8 * (stop - reached), LONGEST_PIECE) // MINUTE * MINUTE)
+        reached = stop
+        if reached >= end or points >= MAX_POINTS or asking.late:
+            break
+    return Tables(found, start), reached
+
+
+def _check_times(read: Columns, low: int, high: int, where: str) -> None:
+    if read.times and not low <= min(read.times) <= max(read.times) < high:
+        strange = min(read.times) if min(read.times) < low else max(read.times)
+        msg = f"{where}: {strange} is outside what was asked for, {low}..{high}"
+        raise BadResponseError(msg, problem="bad_value")
+
+
+def _extend(found: Columns, more: Columns) -> None:
+    found.times += more.times
+    found.tags += more.tags
+    for name, values in more.fields.items():
+        found.fields[name] += values
+
+
+def _closed(clock: float, newest_end: int | None, end: int) -> int:
+    """Return up to where minutes that are not there will not come any more."""
+    settled = int(clock - Influx2Source.settle_seconds) // MINUTE * MINUTE
+    if newest_end is None or newest_end >= end:
+        return settled
+    return min(settled, max(newest_end, int(clock - LATE_SECONDS) // MINUTE * MINUTE))
+
+
+def _strangers(hosts: set[str]) -> list[str]:
+    if not hosts:
+        return []
+    return [f"{len(hosts)} hosts of Telegraf are no nodes, e.g. {min(hosts)}: left out"]
+
+
+def _text(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
