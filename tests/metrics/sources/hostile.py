@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
@@ -11,12 +11,13 @@ Answer = tuple[int, str, bytes]
 
 
 @contextlib.asynccontextmanager
-async def hostile_server(answer: Callable[[web.Request], Answer]) -> AsyncIterator[int]:
+async def hostile_server(
+    answer: Callable[[web.Request], Awaitable[Answer]],
+) -> AsyncIterator[int]:
     """Serve ``answer(request)``: status, Content-Type and body; yield the port."""
 
     async def handle(request: web.Request) -> web.Response:
-        await request.post()
-        status, kind, body = answer(request)
+        status, kind, body = await answer(request)
         return web.Response(status=status, body=body, headers={"Content-Type": kind})
 
     app = web.Application(client_max_size=1 << 24)

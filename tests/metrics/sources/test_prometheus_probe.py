@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
+from aiohttp import web
 
 from metrics.catalog import FIELD_NAMES
 from metrics.sources.base import Probe, Resolution
 from metrics.sources.prometheus import PrometheusSource
 from metrics.sources.prometheus_probe import duration_seconds, product_of
 from opscenter.core.errors import BadResponseError
-from tests.metrics.sources.hostile import hostile_server
+from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.metrics.sources.prometheus_seeds import MINUTES, machines, modern
 from tests.metrics.sources.prometheus_world import MINUTE, World
 from tests.servers.client import DirectClient
@@ -130,7 +131,10 @@ async def test_an_empty_server_has_nothing_and_says_so(tmp_path):
 
 
 async def test_what_is_no_prometheus_is_an_error_of_its_own():
-    async with hostile_server(lambda _: (404, "text/plain", b"404 page not found")) as port:
+    async def not_found(_: web.Request) -> Answer:
+        return 404, "text/plain", b"404 page not found"
+
+    async with hostile_server(not_found) as port:
         with pytest.raises(BadResponseError) as refused:
             await probe(port)
     assert (refused.value.problem, refused.value.status) == ("not_found", 404)
