@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, NoReturn
 
 from metrics.rollups import LARGEST
@@ -45,12 +45,16 @@ def read_matrix(raw: object, times: Sequence[int], *, most: int) -> list[Line]:
     Raises:
         BadResponseError: names what is wrong; nothing of the answer may be used.
     """
+    entries = _series(raw, "matrix", most)
     grid = tuple(times)
-    place = {time: at for at, time in enumerate(grid)}
-    return [
-        Line(labels, _cells(entry.get("values"), grid, place, where))
-        for entry, labels, where in _series(raw, "matrix", most)
-    ]
+    read = _read_full_series([values for _, values in entries], grid)
+    if read is None:
+        place = {time: at for at, time in enumerate(grid)}
+        read = [
+            _cells(values, grid, place, f"result[{position}]")
+            for position, (_, values) in enumerate(entries)
+        ]
+    return [Line(labels, cells) for (labels, _), cells in zip(entries, read, strict=True)]
 
 
 def read_vector(raw: object, *, most: int) -> list[tuple[Labels, float]]:
@@ -59,9 +63,10 @@ def read_vector(raw: object, *, most: int) -> list[tuple[Labels, float]]:
     Raises:
         BadResponseError: names what is wrong.
     """
-    found = []
-    for entry, labels, where in _series(raw, "vector", most):
-        match entry.get("value"):
+    found: list[tuple[Labels, float]] = []
+    for position, (labels, value) in enumerate(_series(raw, "vector", most)):
+        where = f"result[{position}]"
+        match value:
             case [int() | float(), str() as text]:
                 found.append((labels, _number(text, where)))
             case _:
@@ -94,8 +99,8 @@ def refuse(message: str, problem: Problem) -> NoReturn:
     raise BadResponseError(message, problem=problem)
 
 
-def _series(raw: object, kind: str, most: int) -> Iterable[tuple[dict[str, Any], Labels, str]]:
-    """Yield each series with its labels and a name for messages; no label set comes twice."""
+def _series(raw: object, kind: str, most: int) -> list[tuple[dict[str, str], object]]:
+    """Return each series' labels, checked, and its values, unchecked; no label set comes twice."""
     data = read_data(raw)
     if data.get("resultType") != kind:
         refuse(f"the answer is no {kind}", "bad_value")
@@ -104,21 +109,54 @@ def _series(raw: object, kind: str, most: int) -> Iterable[tuple[dict[str, Any],
         refuse("the result is no list", "bad_value")
     if len(result) > most:
         refuse(f"{len(result)} series; at most {most} are accepted", "too_many_series")
-    seen: set[frozenset[tuple[str, str]]] = set()
-    for position, entry in enumerate(result):
-        where = f"result[{position}]"
-        if type(entry) is not dict or type(labels := entry.get("metric")) is not dict:
-            refuse(f"{where}: no series with labels", "bad_value")
-        values = labels.values()
-        if len(labels) > MAX_LABELS or not all(
-            type(v) is str and len(v) <= MAX_LABEL for v in values
-        ):
-            refuse(f"{where}: labels are too many, too long, or no text", "bad_name")
-        identity = frozenset(labels.items())
-        if identity in seen:
-            refuse(f"{where}: the same series twice", "duplicate_series")
-        seen.add(identity)
-        yield entry, labels, where
+    values = "values" if kind == "matrix" else "value"
+    try:
+        entries = [(entry["metric"], entry.get(values)) for entry in result]
+    except (TypeError, KeyError, AttributeError) as exc:
+        msg = "the result holds something that is no series"
+        raise BadResponseError(msg, problem="bad_value") from exc
+    _check_labels([labels for labels, _ in entries])
+    return entries
+
+
+def _check_labels(all_labels: list[Any]) -> None:
+    """Refuse labels that are no texts, too many or too long, and a label set that comes twice."""
+    if any(type(labels) is not dict for labels in all_labels):
+        refuse("a series' labels are no object", "bad_value")
+    texts = list(chain.from_iterable(map(dict.values, all_labels)))
+    if not set(map(type, texts)) <= {str}:
+        refuse("a label is no text", "bad_name")
+    if max(map(len, all_labels), default=0) > MAX_LABELS:
+        refuse(f"a series has more than {MAX_LABELS} labels", "bad_name")
+    if max(map(len, texts), default=0) > MAX_LABEL:
+        refuse(f"a label is longer than {MAX_LABEL} characters", "bad_name")
+    if len(set(map(frozenset, map(dict.items, all_labels)))) < len(all_labels):
+        refuse("the same series comes twice", "duplicate_series")
+
+
+def _read_full_series(all_values: list[Any], grid: tuple[int, ...]) -> list[Cells] | None:
+    """Return the cells of all series at once, which is much faster than one by one.
+
+    Returns:
+        None if any of them has a hole, or anything that is not a whole number: they must then be
+        looked at one by one, which also says what is wrong.
+    """
+    size = len(grid)
+    if any(type(values) is not list or len(values) != size for values in all_values):
+        return None
+    if not all_values:
+        return []
+    try:
+        times, texts = zip(*chain.from_iterable(all_values), strict=True)
+        if times != grid * len(all_values) or set(map(type, texts)) != {str}:
+            return None
+        numbers = list(map(int, texts))
+    except (TypeError, ValueError):
+        return None
+    if max(numbers) > LARGEST or min(numbers) < -LARGEST:
+        return None
+    cells: Cells = list(map(_new_cell, zip(repeat(1), numbers, numbers, numbers)))
+    return [cells[at : at + size] for at in range(0, len(cells), size)]
 
 
 def _cells(values: object, grid: tuple[int, ...], place: Mapping[int, int], where: str) -> Cells:

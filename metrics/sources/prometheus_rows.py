@@ -17,7 +17,7 @@ from metrics.catalog import FIELD_NAMES, Kind
 from metrics.sources.names import MAX_NAME, clean_text
 from metrics.sources.prometheus_answer import Cells, Labels, Line, refuse
 from metrics.sources.prometheus_names import Facts, pod_of
-from metrics.sources.prometheus_queries import CADVISOR, ETCD, QUERIES, TAG, UP
+from metrics.sources.prometheus_queries import CADVISOR, ETCD, POD_LABELS, QUERIES, TAG, UP
 from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
 
 MINUTE = 60
@@ -56,6 +56,8 @@ class Slice:
         self._times = times
         self._facts = facts
         self._pods: dict[SeriesKey, Columns] = {}
+        # By labels as they came; two of them may clean to one pod.
+        self._pod_names: dict[tuple[str | None, ...], tuple[Columns, bool]] = {}
         # (query, key) first: ranks are laid over each other when all are in.
         self._nodes: dict[int, dict[str, Cells]] = {}
         self._disks: dict[tuple[str, str], _Disk] = {}
@@ -71,14 +73,15 @@ class Slice:
         Raises:
             BadResponseError: a series of no asked query, or with a name that is refused.
         """
+        routes = {str(number): (QUERIES[number].kind, number) for number in allowed}
         for labels, cells in lines:
             tag = labels.get(TAG, "")
             if tag == UP:
                 self._up = cells
                 continue
-            if not tag.isdecimal() or (number := int(tag)) not in allowed:
+            if tag not in routes:
                 refuse(f"a series with {TAG}={tag[:20]!r}, which was not asked for", "bad_value")
-            kind = QUERIES[number].kind
+            kind, number = routes[tag]
             if kind == "pod":
                 self._add_pod(number, labels, cells)
             elif kind == "node":
@@ -87,18 +90,25 @@ class Slice:
                 self._add_disk(number, labels, cells)
 
     def _add_pod(self, number: int, labels: Labels, cells: Cells) -> None:
-        pod, place = pod_of(labels), _PLACE[number]
+        name = (*map(labels.get, POD_LABELS),)
+        pod = self._pod_names.get(name)
         if pod is None:
-            return
-        about = self._facts.pods.get(pod)
-        if about is not None and about.host_network and place in _NETWORK_OF_PODS:
+            pod = self._pod_names[name] = self._pod(labels)
+        columns, on_host = pod
+        place = _PLACE[number]
+        if on_host and place in _NETWORK_OF_PODS:
             return  # it would show the node's traffic as its own
-        key = SeriesKey("pod", *pod)
-        columns = self._pods.get(key)
-        if columns is None:
-            columns = self._pods[key] = [None] * len(FIELD_NAMES["pod"])
         before = columns[place]
         columns[place] = cells if before is None else _largest(before, cells)
+
+    def _pod(self, labels: Labels) -> tuple[Columns, bool]:
+        """Return where a pod's columns go, and whether it is on its node's network."""
+        pod = pod_of(labels)
+        if pod is None:
+            return [None] * len(FIELD_NAMES["pod"]), False  # of no pod: goes nowhere
+        about = self._facts.pods.get(pod)
+        columns = self._pods.setdefault(SeriesKey("pod", *pod), [None] * len(FIELD_NAMES["pod"]))
+        return columns, about is not None and about.host_network
 
     def _add_node(self, number: int, labels: Labels, cells: Cells) -> None:
         query = QUERIES[number]
