@@ -19,8 +19,19 @@ from pathlib import Path
 from tests.bench.openssh import free_port
 from tests.bench.report import Report
 
-AREAS = ("store", "size", "recovery", "crash", "python", "pull", "cost", "tunnel", "pages")
-_SCALED = ("size", "recovery", "cost")
+AREAS = (
+    "store",
+    "influxstore",
+    "size",
+    "recovery",
+    "crash",
+    "python",
+    "pull",
+    "cost",
+    "tunnel",
+    "pages",
+)
+_SCALED = ("influxstore", "size", "recovery", "cost")
 
 
 def main() -> None:

@@ -13,15 +13,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.stores.base import MetricStore
+from metrics.stores.sqlite import SqliteStore
 from tests.bench import peers
 from tests.bench.processes import MissingServerError
 from tests.bench.report import Measure, Report, seconds_of
-from tests.bench.sqlitefile import live_bytes
+from tests.bench.sqlitefile import chunk_bytes, live_bytes
 from tests.bench.workload import Cluster, make_fleet
 
 AREA = "size"
 CLUSTERS = 10  # a tenth of the fleet
 MINUTES = 240
+FLEET = 100  # clusters
+_ALL_SETTLED = 40 * 86_400  # so much later every span of every tier is over
 _BLOCK = 7200  # Prometheus cuts its blocks there: a start within one would make them smaller
 _PEERS = {
     "Prometheus": peers.prometheus,
@@ -52,24 +57,43 @@ def run(report: Report, scale: float = 1.0) -> None:
 def _ours(
     report: Report, fleet: Sequence[Cluster], given: int, directory: Path, about: str
 ) -> dict[str, float]:
-    """Measure the SQLite store; return its bytes per value, by state."""
-    from metrics.stores.sqlite import SqliteStore
-
+    """Measure the SQLite store, before and after sealing; return its bytes per value by state."""
     path = directory / "metrics.sqlite3"
     store = SqliteStore(path)
     seconds = seconds_of(lambda: write_fleet(store, fleet))
+    report.add(Measure(AREA, "SQLite store, load", "values/s", given / seconds,
+                       note=f"10 minutes a write, rollups included; {about}"))  # fmt: skip
     minutes = _minute_values(fleet)
     hot = live_bytes(path)
     found = {"hot": hot.get("1m", 0) / minutes, "hot, everything": sum(hot.values()) / given}
-    report.add(Measure(AREA, "SQLite store, load", "values/s", given / seconds,
-                       note=f"10 minutes a write, rollups included; {about}"))  # fmt: skip
+    hours = fleet[0].minutes / 60 * len(fleet) / FLEET  # of the whole fleet
+    seconds = seconds_of(lambda: store.maintain(int(time.time()) + _ALL_SETTLED))
+    about = f"of {FLEET} clusters, all tiers, by what {hours:.2f} fleet-hours took"
+    report.add(Measure(AREA, "M6 seal a fleet-hour", "s", seconds / hours, note=about))
+    sealed = chunk_bytes(path)
+    found["sealed"] = sealed["1m"] / minutes
+    found["sealed, everything"] = sum(live_bytes(path).values()) / given
     for name, value in found.items():
         report.add(Measure(AREA, f"M3 SQLite store, {name}", "B/value", value))
+    for tier in ("10m", "1h"):
+        width = TIERS[tier] // 60
+        cells = minutes / width
+        report.add(Measure(AREA, f"M3 SQLite store, sealed {tier} cells", "B/cell",
+                           sealed[tier] / cells, note="n, sum, min and max each"))  # fmt: skip
+    seconds = seconds_of(lambda: _expire(store, fleet, fleet[0].start + 3600))
+    report.add(Measure(AREA, "M6 expire a sealed fleet-hour", "ms",
+                       1000 * seconds * FLEET / len(fleet), note="minutes, all kinds"))  # fmt: skip
     store.close()
     return found
 
 
-def write_fleet(store: object, fleet: Sequence[Cluster], minutes: int = 10) -> None:
+def _expire(store: SqliteStore, fleet: Sequence[Cluster], before: int) -> None:
+    for cluster in fleet:
+        for kind in FIELD_NAMES:
+            store.expire(cluster.id, kind, "1m", before)
+
+
+def write_fleet(store: MetricStore, fleet: Sequence[Cluster], minutes: int = 10) -> None:
     """Write all of a fleet, some minutes of a cluster at a time, as pulls do."""
     for first in range(0, fleet[0].minutes, minutes):
         for cluster in fleet:

@@ -45,6 +45,21 @@ def _use(table: str) -> str:
     return "chunks" if "chunk" in table else "names"
 
 
+def chunk_bytes(path: Path) -> dict[str, int]:
+    """Return what sealed chunks take in the file by tier, their share of index and pages included.
+
+    Each tier's part is that of its chunks' lengths; without ``dbstat`` the lengths alone.
+    """
+    pages = live_bytes(path).get("chunks")
+    connection = sqlite3.connect(path)
+    query = "SELECT tier, sum(length(data)) FROM chunk JOIN chunk_data USING(id) GROUP BY 1"
+    names = {width: tier for tier, width in TIERS.items()}
+    lengths = {names[width]: size for width, size in connection.execute(query)}
+    connection.close()
+    whole = sum(lengths.values())
+    return {tier: size * (pages or whole) // whole for tier, size in lengths.items()}
+
+
 def bytes_of(path: Path) -> int:
     """Return all bytes in use."""
     return sum(live_bytes(path).values())

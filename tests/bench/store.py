@@ -1,8 +1,8 @@
 """The SQLite store beside bare ``sqlite3``; alone: ``python -m tests.bench.store [--json FILE]``.
 
-M1 ingest, M2 idempotency, M4 queries, M8 many processes. The floor is ``executemany`` of ready
-tuples into tables of the same columns and key, with the same durability, and nothing else: no
-names, no cluster sums, no rollups, no last values, no ledger.
+M1 ingest, M2 idempotency, M4 queries, hot and sealed, M5 rollups, M8 many processes. The floor is
+``executemany`` of ready tuples into tables of the same columns and key, with the same durability,
+and nothing else: no names, no cluster sums, no rollups, no last values, no ledger.
 """
 
 from __future__ import annotations
@@ -15,21 +15,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
-from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES
 from metrics.stores import sqlite_schema, sqlite_write
-from metrics.stores.base import Batch, SeriesKey
+from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
+from tests.bench.questions import (
+    CLUSTER,
+    LATEST,
+    NEWEST,
+    POD,
+    STREAM,
+    STRIP,
+    TOP_ALL,
+    TOP_ONE,
+    TOP_RANGE,
+    batches,
+    questions,
+)
 from tests.bench.report import Measure, Report, seconds_of
 from tests.bench.storedata import START, FakeCluster, plain_rows
 
 AREA = "store"
 FLOOR = "bare executemany"
-STREAM = "agent"
 CLUSTERS = 100  # of the fleet of M4
 ONE_POD = (
     "WITH RECURSIVE w(t) AS (SELECT ? UNION ALL SELECT t + 60 FROM w WHERE t < ?)"
@@ -43,6 +53,11 @@ ALL_PODS = (
     "WITH RECURSIVE w(t) AS (SELECT ? UNION ALL SELECT t + 60 FROM w WHERE t < ?)"
     " SELECT sid, ts / 600, sum(cpu_mc) FROM w CROSS JOIN pod_1m ON ts = t"
     " AND sid BETWEEN ? AND ? GROUP BY 1, 2"
+)
+
+TOP_PODS = (
+    "SELECT sid, sum(cpu_mc), count(cpu_mc) FROM pod_1m WHERE ts >= ? GROUP BY sid"
+    " ORDER BY sum(cpu_mc) * 1.0 / count(cpu_mc) DESC LIMIT 20"
 )
 
 
@@ -115,6 +130,10 @@ def ingest(report: Report, directory: Path, minutes: int, rounds: int) -> None:
             [count / seconds for seconds in times["floor"]],
             f"write p50 {1000 * statistics.median(times[key]):.1f} ms",
         )
+    rollups = [a - b for a, b in zip(times["whole"], times["without"], strict=True)]
+    hour = 60 / minutes * CLUSTERS * statistics.median(rollups)
+    report.add(Measure(AREA, f"M5 rollups of a fleet-hour, {minutes} minutes a write", "s", hour,
+                       note=f"1m to 10m to 1h, {CLUSTERS} clusters, at write time"))  # fmt: skip
     cells = rounds * sum(cell is not None for row in batches[0].rows for cell in row.cells)
     ours, bare = _bytes(directory / f"whole-{minutes}.sqlite3"), _bytes(floor.path)
     report.add(
@@ -167,53 +186,45 @@ def queries(report: Report, directory: Path, clusters: int) -> None:
     floor = Floor(directory / "floor-m4.sqlite3")
     store = SqliteStore(directory / "m4.sqlite3")
     fakes = [FakeCluster(number) for number in range(clusters)]
-    newest = START + 86_400 - 60
-    for number, fake in enumerate(fakes):
-        first = START if number == 0 else START + 86_400 - 1200
-        for start in range(first, START + 86_400, 600):
-            batch = fake.batch(start, 10)
-            store.write(fake.id, STREAM, batch)
-            floor.write(plain_rows(batch, (number + 1) << 24))
-    one, pod = fakes[0], fakes[0].keys[20]
-    bare = floor.connection.execute
-    day, cluster = (START, newest), (1 << 24, 2 << 24)
-    top_one = (
-        "SELECT sid, cpu_mc FROM pod_1m WHERE ts = ? AND sid BETWEEN ? AND ?"
-        " ORDER BY cpu_mc DESC LIMIT 20"
-    )
-    top_all = "SELECT sid, cpu_mc FROM pod_1m WHERE ts = ? ORDER BY cpu_mc DESC LIMIT 20"
-    whole, ids = SeriesKey("cluster", "", ""), [fake.id for fake in fakes]
-
-    def read(key: SeriesKey, fields: Sequence[str]) -> object:
-        return [store.read(one.id, key, f, "1m", START, START + 86_400) for f in fields]
-
-    def top(clusters: list[UUID]) -> object:
-        return store.find(clusters, "pod", "", since=newest, order="cpu_mc", limit=20)
-
-    cases: list[tuple[str, Callable[[], object], str, tuple[int, ...]]] = [
-        (f"latest of {10 * clusters} nodes",
-         lambda: [store.last(cluster, "node", since=newest) for cluster in ids],
-         "SELECT * FROM node_1m WHERE ts = ?", (newest,)),
-        ("a day of one pod, 2 fields, 1,440 points", lambda: read(pod, ("cpu_mc", "mem_ws")),
-         ONE_POD, (*day, (1 << 24) + 20)),
-        ("a day of one cluster, 13 fields", lambda: read(whole, FIELD_NAMES["cluster"][:13]),
-         ONE_NODE, (*day, 1 << 24)),
-        ("top 20 pods of a cluster", lambda: top([one.id]), top_one, (newest, *cluster)),
-        ("top 20 pods of the fleet", lambda: top(ids), top_all, (newest,)),
-        ("all pods of a cluster, a day in 10 minutes",
-         lambda: store.read_many(one.id, "pod", "cpu_mc", "10m", START, START + 86_400),
-         ALL_PODS, (*day, *cluster)),
-    ]  # fmt: skip
-    for name, ours, query, values in cases:
-        pairs = [
-            (
-                1000 * seconds_of(ours),
-                1000 * seconds_of(lambda q=query, v=values: bare(q, v).fetchall()),
-            )
-            for _ in range(9)
-        ]
-        mine, bare_ms = zip(*pairs, strict=True)
-        report.compare(AREA, f"M4 {name}", "ms", mine, "bare SQL", bare_ms)
+    numbers = {fake.id: number for number, fake in enumerate(fakes, 1)}
+    for fake, start in batches(fakes):
+        batch = fake.batch(start, 10)
+        store.write(fake.id, STREAM, batch)
+        floor.write(plain_rows(batch, numbers[fake.id] << 24))
+    day, cluster = (START, NEWEST), (1 << 24, 2 << 24)
+    bare: dict[str, tuple[str, tuple[int, ...]]] = {
+        LATEST: ("SELECT * FROM node_1m WHERE ts = ?", (NEWEST,)),
+        POD: (ONE_POD, (*day, (1 << 24) + 20)),
+        CLUSTER: (ONE_NODE, (*day, 1 << 24)),
+        TOP_ONE: (
+            "SELECT sid, cpu_mc FROM pod_1m WHERE ts = ? AND sid BETWEEN ? AND ?"
+            " ORDER BY cpu_mc DESC LIMIT 20",
+            (NEWEST, *cluster),
+        ),
+        TOP_ALL: (
+            "SELECT sid, cpu_mc FROM pod_1m WHERE ts = ? ORDER BY cpu_mc DESC LIMIT 20", (NEWEST,)
+        ),
+        TOP_RANGE: (TOP_PODS, (NEWEST - 840,)),
+        STRIP: (ALL_PODS, (*day, *cluster)),
+    }  # fmt: skip
+    asked = questions(store, fakes)
+    answers = {name: ask() for name, ask in asked.items()}
+    for state in ("hot", "sealed"):
+        if state == "sealed":
+            store.maintain(NEWEST + 40 * 86_400)
+        for name, ask in asked.items():
+            if ask() != answers[name]:
+                msg = f"{name}: the answer changed when it was sealed"
+                raise RuntimeError(msg)
+            pairs = [
+                (
+                    1000 * seconds_of(ask),
+                    1000 * seconds_of(lambda n=name: floor.connection.execute(*bare[n]).fetchall()),
+                )
+                for _ in range(9)
+            ]
+            mine, bare_ms = zip(*pairs, strict=True)
+            report.compare(AREA, f"M4 {state}: {name}", "ms", mine, "bare SQL", bare_ms)
     store.close()
     floor.connection.close()
 

@@ -1,0 +1,119 @@
+"""The InfluxDB 2 store: M1 ingest, M2 idempotency, M4 queries, and both stores' numbers compared.
+
+Only with a server: ``OPSCENTER_TEST_INFLUXDB_URL``, ``_ORG`` and ``_TOKEN`` name one. Its buckets
+are made for the run and dropped afterwards. The baseline is the SQLite store with the same rows.
+How many bytes it takes only its own host can tell; ``size`` has InfluxDB 1.x's for the same data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from clusters.models import Cluster
+from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.stores.base import MetricStore
+from metrics.stores.sqlite import SqliteStore
+from tests.bench.questions import DAY, STREAM, batches, questions
+from tests.bench.report import Measure, Report, seconds_of
+from tests.bench.storedata import START, FakeCluster
+from tests.factories import ClusterFactory
+
+AREA = "influxdb"
+CLUSTERS = 3
+ROUNDS = 5
+AGAIN = 900  # number of the cluster that is written twice
+_URL = "OPSCENTER_TEST_INFLUXDB_URL"
+
+
+def run(report: Report, scale: float = 1.0) -> None:
+    """Measure it, or say why not."""
+    if not os.environ.get(_URL):
+        report.leave_out(AREA, "M1, M2, M4 of the InfluxDB 2 store", f"no server given ({_URL})")
+        return
+    fakes = [FakeCluster(number) for number in range(max(2, round(CLUSTERS * scale)))]
+    for fake in (*fakes, FakeCluster(AGAIN)):  # its watermarks are in Django's database
+        ClusterFactory(id=fake.id, name=f"influx-{fake.id.int}")
+    try:
+        with tempfile.TemporaryDirectory() as directory, _store() as influx:
+            sqlite = SqliteStore(Path(directory) / "metrics.sqlite3")
+            _ingest(report, influx, sqlite, fakes)
+            _again(report, influx)
+            _same_numbers(report, influx, sqlite, fakes)
+            _queries(report, influx, sqlite, fakes)
+            sqlite.close()
+    finally:
+        Cluster.objects.filter(name__startswith="influx-").delete()
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[MetricStore]:
+    from metrics.stores.influxdb import InfluxStore
+    from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
+
+    for prefix in own_prefix():
+        store = InfluxStore(server(), keep_for_ever, prefix=prefix)
+        yield store
+        store.close()
+
+
+def _ingest(
+    report: Report, influx: MetricStore, sqlite: MetricStore, fakes: list[FakeCluster]
+) -> None:
+    ours, theirs = [], []
+    for fake, start in batches(fakes):
+        batch = fake.batch(start, 10)
+        rows = len(batch.rows)
+        for store, rates in ((influx, ours), (sqlite, theirs)):
+            begin = time.perf_counter()
+            store.write(fake.id, STREAM, batch)
+            rates.append(rows / (time.perf_counter() - begin))
+    report.compare(AREA, f"M1 ingest, {rows} rows a write, with rollups", "rows/s", ours,
+                   "SQLite store", theirs)  # fmt: skip
+
+
+def _counts(store: MetricStore, fake: FakeCluster) -> list[tuple[int, int]]:
+    return [
+        store.counts(fake.id, kind, tier, START, START + DAY)
+        for kind in FIELD_NAMES
+        for tier in TIERS
+    ]
+
+
+def _again(report: Report, influx: MetricStore) -> None:
+    """Write ten windows of one cluster, then again in another order; nothing may change."""
+    fake = FakeCluster(AGAIN)
+    made = [fake.batch(START + 600 * at, 10) for at in range(10)]
+    for batch in made:
+        influx.write(fake.id, STREAM, batch)
+    before = _counts(influx, fake)
+    for batch in reversed(made):
+        influx.write(fake.id, STREAM, batch)
+    equal = before == _counts(influx, fake)
+    report.add(Measure(AREA, "M2 the same 10 windows again", "equal", float(equal)))
+
+
+def _same_numbers(
+    report: Report, influx: MetricStore, sqlite: MetricStore, fakes: list[FakeCluster]
+) -> None:
+    different = sum(
+        a != b for a, b in zip(_counts(influx, fakes[0]), _counts(sqlite, fakes[0]), strict=True)
+    )
+    report.add(Measure(AREA, "tables in which the stores differ", "", different,
+                       note="all kinds and tiers of a day, by counts and checksums"))  # fmt: skip
+
+
+def _queries(
+    report: Report, influx: MetricStore, sqlite: MetricStore, fakes: list[FakeCluster]
+) -> None:
+    other = questions(sqlite, fakes)
+    for name, ask in questions(influx, fakes).items():
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            ours.append(1000 * seconds_of(ask))
+            theirs.append(1000 * seconds_of(other[name]))
+        report.compare(AREA, f"M4 {name}", "ms", ours, "SQLite store", theirs)
