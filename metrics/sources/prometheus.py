@@ -86,11 +86,11 @@ class PrometheusSource:
         facts = await asker.facts(start, end, now=now)
         clock = facts.clock or client.server_date or now
         limit = int(clock - OPEN_SECONDS) // MINUTE * MINUTE
+        # First, because the way may break later and what is in is then the answer.
+        long = end - start > OLDEST_FOR_SECONDS
+        oldest = await asker.oldest(clock) if long else None
         window = _Window(asker, facts, Plan(self._max_bytes, pods=len(facts.pods)))
         await window.read(start, max(start, min(end, limit)), seconds=self._budget_seconds)
-        oldest = None
-        if end - start > OLDEST_FOR_SECONDS:
-            oldest = await asker.oldest(clock)
         turn.take()
         rows = window.rows
         return SourceAnswer(
