@@ -84,6 +84,8 @@ def results_of(raw: object, count: int) -> list[Any]:
         ServiceUnavailableError: the server could not do it now.
     """
     answer = _object(raw, "the answer")
+    if "error" in answer:
+        raise refusal(answer["error"])
     results = _list(answer.get("results"), "results")
     for position, result in enumerate(results):
         part = _object(result, f"results[{position}]")
@@ -97,8 +99,6 @@ def results_of(raw: object, count: int) -> list[Any]:
         ):
             msg = "the server cuts answers of this length (max-row-limit)"
             raise BadResponseError(msg, problem="too_large")
-    if "error" in answer:
-        raise refusal(answer["error"])
     if len(results) != count:
         msg = f"{len(results)} results for {count} statements: the answer is not whole"
         raise BadResponseError(msg, problem="cut_off")

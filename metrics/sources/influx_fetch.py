@@ -136,11 +136,11 @@ class Fetch:
         """Fetch piece after piece; return where the last one ended."""
         width = TIERS[policy.tier]
         step, reached = max(FIRST_PIECE, 6 * width if policy is not RAW else 0), start
-        for number in range(MAX_PIECES):
+        for _ in range(MAX_PIECES):
             stop = min(end, reached + step)
             span = Span(reached, stop, grouped=stop - reached > SHORT)
             try:
-                step = await self._piece(policy, span, first=number == 0, edges=edges)
+                step = await self._piece(policy, span, first=reached == start, edges=edges)
             except (ClusterUnreachableError, ServiceUnavailableError) as exc:
                 if reached == start:
                     raise

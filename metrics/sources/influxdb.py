@@ -98,11 +98,11 @@ def _choose(held: Sequence[Held], start: int, end: int) -> tuple[Policy, int]:
     """Return the finest policy that reaches back to ``start``, and where its answer ends.
 
     That is where finer values begin, at the next border of the coarse ones' tier, so that every
-    bucket there is whole; coarse values are asked for only if they reach back further.
+    bucket there is whole. Coarse values are asked for only if one of them at least is older.
     """
     chosen, until = held[0], end
     for coarser in held[1:]:
-        if start < chosen.begins and coarser.begins < chosen.begins:
+        if start < chosen.begins and coarser.begins + coarser.policy.step <= chosen.begins:
             until = chosen.begins
             chosen = coarser
     width = TIERS[chosen.policy.tier]

@@ -134,6 +134,11 @@ class Heapster:
                 if of_policy == (self.database, policy) and ended <= limit:
                     self.server.query(f"DROP SHARD {shard['id']}")
 
+    def forget(self, before: int) -> None:
+        """Delete the minutes that end at ``before`` or earlier, and no roll-up of them."""
+        for name in {*_NODE.values(), *_FILESYSTEM.values(), *_POD.values(), "restart_count"}:
+            self.server.query(f'DELETE FROM "{name}" WHERE time <= {before}s', self.database)  # noqa: S608
+
 
 def expected_minutes(start: int, end: int) -> dict[tuple[int, SeriesKey], tuple[Cell | None, ...]]:
     """Return every row that a source must give for ``[start, end)``."""

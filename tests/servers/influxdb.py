@@ -44,9 +44,10 @@ class InfluxServer:
 
     port: int
 
-    def query(self, text: str) -> list[dict]:
+    def query(self, text: str, database: str = "") -> list[dict]:
         """Run statements; fail on the first error."""
-        answer = json.loads(self._post("/query", urlencode({"q": text, "epoch": "s"})))
+        form = urlencode({"q": text, "epoch": "s", "db": database})
+        answer = json.loads(self._post("/query", form))
         errors = [result["error"] for result in answer["results"] if "error" in result]
         assert not errors, errors
         return answer["results"]
