@@ -24,6 +24,7 @@ from metrics.answers import (
 )
 from metrics.catalog import FIELD_NAMES, Kind, Unit
 from metrics.comparison import OFFSETS, Comparison, compared
+from metrics.live import raw
 from metrics.reading import (
     STREAM,
     MetricsUnavailableError,
@@ -45,7 +46,7 @@ __all__ = [
     "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList",
     "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare", "coverage",
     "fields_query", "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods",
-    "position", "range_query", "search_pods", "top", "windows",
+    "position", "range_query", "raw", "search_pods", "top", "windows",
 ]  # fmt: skip
 
 GONE_SECONDS = 86_400

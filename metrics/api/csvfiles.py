@@ -17,6 +17,7 @@ from django.utils.text import slugify
 from clusters.models import Cluster
 from metrics.answers import RangeAnswer
 from metrics.comparison import Comparison
+from metrics.sources.base import RawAnswer
 from metrics.stores.base import SeriesKey
 from metrics.toplist import TopAnswer
 from opscenter.core.text import csv_cell
@@ -61,6 +62,16 @@ def range_csv(
     return csv_response(f"{cluster.name} {key.ns} {key.name} {field}", head, rows)
 
 
+def raw_csv(
+    cluster: Cluster, key: SeriesKey, field: str, unit: str, answer: RawAnswer
+) -> HttpResponse:
+    """Return single values from the cluster itself, a line each."""
+    head = ["cluster", "kind", "namespace", "name", "field", "unit", "time_utc", "unix_s", "value"]
+    who = (cluster.name, key.kind, key.ns, key.name, field, unit)
+    rows = ((*who, utc(int(t)), t, v) for t, v in zip(answer.t, answer.v, strict=True))
+    return csv_response(f"{cluster.name} {key.ns} {key.name} {field} raw", head, rows)
+
+
 def top_csv(answer: TopAnswer) -> HttpResponse:
     """Return a top list, the largest first."""
     head = ["rank", "cluster", "customer", "kind", "namespace", "name", "node", "field", "unit",
@@ -100,5 +111,5 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.10g}"
+        return f"{value:.14g}"
     return csv_cell(value) if isinstance(value, str) else str(value)

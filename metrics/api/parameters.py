@@ -22,6 +22,7 @@ MAX_POINTS = 1440
 MAX_TOP = 500
 FORMATS = ("json", "csv")
 TOP_KINDS: tuple[Kind, ...] = ("pod", "node", "filesystem", "cluster")
+RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 TOP_BY: tuple[By, ...] = ("mean", "max")
 _FIELDS = sorted({field for names in FIELD_NAMES.values() for field in names})
 _LATEST = 2**40
@@ -61,6 +62,15 @@ COMPARE = OpenApiParameter(
     description="Beside the range the same one a day, a week or four weeks earlier.",
 )
 RANGE_PARAMETERS += [COMPARE, FORMAT]
+RAW_PARAMETERS = [
+    OpenApiParameter("kind", str, required=True, enum=RAW_KINDS),
+    OpenApiParameter("name", _NAME, required=True, description="Node, pod or mount point."),
+    OpenApiParameter("ns", _NAME, description="A pod's namespace, a filesystem's node."),
+    OpenApiParameter("field", str, required=True, enum=_FIELDS),
+    START,
+    END,
+    FORMAT,
+]
 TOP_PARAMETERS = [
     OpenApiParameter("kind", str, enum=TOP_KINDS, default="pod"),
     OpenApiParameter("field", str, enum=_FIELDS, default="cpu_mc"),
@@ -162,16 +172,11 @@ def range_query_of(request: Request, now: int) -> RangeQuery:
     Raises:
         ValidationError: naming the parameter that does not fit.
     """
-    kind = cast("Kind", choice(request, "kind", KINDS))
-    key = SeriesKey(kind, text(request, "ns"), text(request, "name"))
-    if (kind == "cluster") == bool(key.name):
-        raise ValidationError({"name": ["Give it for every kind but cluster."]})
-    if (kind in ("pod", "filesystem")) != bool(key.ns):
-        raise ValidationError({"ns": ["Give it for kind=pod and kind=filesystem, only."]})
+    key = _key(request, KINDS)
     start, end = time_range(request, now, 3600)
     return RangeQuery(
         key=key,
-        field=choice(request, "field", FIELD_NAMES[kind]),
+        field=choice(request, "field", FIELD_NAMES[key.kind]),
         start=start,
         end=end,
         points=whole_number(request, "points", MAX_POINTS, low=2, high=MAX_POINTS),
@@ -179,6 +184,37 @@ def range_query_of(request: Request, now: int) -> RangeQuery:
         if "compare" in request.query_params
         else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RawQuery:
+    """What a cluster is to be asked for itself."""
+
+    key: SeriesKey
+    field: str
+    start: int
+    end: int
+
+
+def raw_query_of(request: Request, now: int) -> RawQuery:
+    """Read the parameters of single values; the last quarter of an hour if no time is given.
+
+    Raises:
+        ValidationError: naming the parameter that does not fit.
+    """
+    key = _key(request, RAW_KINDS)
+    start, end = time_range(request, now, 900)
+    return RawQuery(key, choice(request, "field", FIELD_NAMES[key.kind]), start, end)
+
+
+def _key(request: Request, kinds: tuple[Kind, ...]) -> SeriesKey:
+    kind = cast("Kind", choice(request, "kind", kinds))
+    key = SeriesKey(kind, text(request, "ns"), text(request, "name"))
+    if (kind == "cluster") == bool(key.name):
+        raise ValidationError({"name": ["Give it for every kind but cluster."]})
+    if (kind in ("pod", "filesystem")) != bool(key.ns):
+        raise ValidationError({"ns": ["Give it for kind=pod and kind=filesystem, only."]})
+    return key
 
 
 def time_range(request: Request, now: int, span_seconds: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from metrics.api.parameters import KINDS, WINDOW_STATES
+from metrics.api.parameters import KINDS, RAW_KINDS, WINDOW_STATES
 
 NUMBERS = {"type": "object", "additionalProperties": {"type": ["integer", "null"]}}
 
@@ -118,6 +118,28 @@ class RangeSerializer(ColumnsSerializer):
     name = serializers.CharField()
     field = serializers.CharField()
     comparison = ComparisonSerializer(allow_null=True)
+
+
+class RawSerializer(serializers.Serializer[Any]):
+    """One field of one series, as finely as the cluster's own source has it. Nothing is stored.
+
+    Times are on the clock of stored minutes: what a source says at the end of a minute is at its
+    start.
+    """
+
+    kind = serializers.ChoiceField(choices=RAW_KINDS)
+    ns = serializers.CharField()
+    name = serializers.CharField()
+    field = serializers.CharField()
+    unit = serializers.CharField(help_text="Of the values.")
+    start = serializers.IntegerField(help_text="Unix seconds.")
+    end = serializers.IntegerField()
+    step = serializers.FloatField(
+        allow_null=True, help_text="How far apart the source has them, in seconds, if known."
+    )
+    note = serializers.CharField(help_text="What the values are.")
+    t = serializers.ListField(child=serializers.FloatField(), help_text="Unix seconds.")
+    v = serializers.ListField(child=serializers.FloatField())
 
 
 class TopEntrySerializer(serializers.Serializer[Any]):

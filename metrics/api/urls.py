@@ -15,6 +15,7 @@ urlpatterns = [
         rf"^{CLUSTER_PATH}/filesystems/?$", views.FilesystemListView.as_view(), name="filesystems"
     ),
     re_path(rf"^{CLUSTER_PATH}/range/?$", views.RangeView.as_view(), name="range"),
+    re_path(rf"^{CLUSTER_PATH}/raw/?$", views.RawView.as_view(), name="raw"),
     re_path(rf"^{CLUSTER_PATH}/top/?$", views.ClusterTopView.as_view(), name="cluster_top"),
     re_path(r"^top/?$", views.FleetTopView.as_view(), name="top"),
     re_path(rf"^{CLUSTER_PATH}/windows/?$", views.WindowListView.as_view(), name="windows"),

@@ -19,15 +19,16 @@ from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster
 from metrics import query as numbers
 from metrics.api import parameters
-from metrics.api.csvfiles import range_csv, top_csv
+from metrics.api.csvfiles import range_csv, raw_csv, top_csv
 from metrics.api.pages import SeriesPagination, units_of
 from metrics.api.serializers import (
     RangeSerializer,
+    RawSerializer,
     SeriesSerializer,
     TopSerializer,
     WindowSerializer,
 )
-from metrics.catalog import FIELD_NAMES, Kind
+from metrics.catalog import FIELD_NAMES, Kind, field_of
 from metrics.query import RangeAnswer, SeriesList
 from opscenter.core.queries import StrictQueryView
 
@@ -155,6 +156,36 @@ class RangeView(ClusterScopedView):
         )  # fmt: skip
 
 
+class RawView(ClusterScopedView):
+    """Single values, from the cluster itself."""
+
+    query_parameters = parameters.RAW_PARAMETERS
+
+    @extend_schema(
+        operation_id="raw_get",
+        summary="Ask the cluster itself for one field, as finely as its source has it",
+        description="Goes through the tunnel while you wait, ten seconds at the most, for at most"
+        " six hours. 503 says why the cluster does not answer: `tunnel_down`, `service_down`,"
+        " `consent_off`; 502 what is wrong with its answer.",
+        parameters=[CLUSTER_ID, *parameters.RAW_PARAMETERS],
+        responses={(200, "application/json"): RawSerializer, (200, "text/csv"): str},
+    )
+    def get(self, request: Request, cluster_id: str) -> HttpResponseBase:  # noqa: ARG002
+        """Return the values; empty if the cluster has none of this series."""
+        as_csv = parameters.wants_csv(request)
+        asked = parameters.raw_query_of(request, self.unix_now)
+        answer = numbers.raw(
+            self.cluster, asked.key, asked.field, asked.start, asked.end, now=self.now.timestamp()
+        )
+        unit = field_of(asked.key.kind, asked.field).unit
+        if as_csv:
+            _record_export(self.request, self.cluster.pk, _said(asked))
+            return raw_csv(self.cluster, asked.key, asked.field, unit, answer)
+        body = {"kind": asked.key.kind, "ns": asked.key.ns, "name": asked.key.name}
+        span = {"field": asked.field, "unit": unit, "start": asked.start, "end": asked.end}
+        return Response({**body, **span, **asdict(answer)})
+
+
 class ClusterTopView(ClusterScopedView):
     """The largest series of one cluster."""
 
@@ -206,7 +237,7 @@ def _top(
     return Response(TopSerializer(answer).data)
 
 
-def _said(asked: parameters.RangeQuery) -> dict[str, Any]:
+def _said(asked: parameters.RangeQuery | parameters.RawQuery) -> dict[str, Any]:
     """Return a range as the audit log keeps it."""
     return {**asdict(asked), "key": asked.key._asdict()}
 

@@ -15,7 +15,8 @@ from operator import le, mul
 from typing import Any, ClassVar, cast
 
 from metrics.catalog import FIELD_NAMES, Kind
-from metrics.sources.base import JsonClient, Resolution, SourceAnswer
+from metrics.sources.agent_raw import agent_raw
+from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.names import MAX_NAME, clean_text
 from metrics.stores.base import SeriesInfo, SeriesKey
 from metrics.stores.minutes import FieldColumn, Minutes, MinuteTable
@@ -112,6 +113,12 @@ class AgentSource:
             minutes_alive=frozenset(alive),
             ignored=ignored,
         )
+
+    async def raw(
+        self, client: JsonClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    ) -> RawAnswer:
+        """Return minutes of one series; see :class:`.base.RawSource`."""
+        return await agent_raw(self, client, key, field, start, end, now=now)
 
 
 def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnswer:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from metrics.catalog import Kind
-from metrics.stores.base import CoarseRow, MinuteRow, SeriesInfo
+from metrics.stores.base import CoarseRow, MinuteRow, SeriesInfo, SeriesKey
 from metrics.turns import Turn
 
 
@@ -232,4 +232,39 @@ class HttpSource(Protocol):
 
         Raises:
             ClusterError: it does not answer, refuses, or is no such server.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """One field of one series as finely as a source has it, ascending in time. Nothing is stored.
+
+    Attributes:
+        t: Unix seconds, on the same clock as stored minutes: what a source says at the end of a
+            minute is at the minute's start.
+        v: values, as long as ``t``, in the catalogue's unit.
+        step: how far apart the source has them, in seconds; None if that is not known.
+        note: one line for people on what the values are; "" for nothing to add.
+    """
+
+    t: Sequence[float]
+    v: Sequence[float]
+    step: float | None = None
+    note: str = ""
+
+
+@runtime_checkable
+class RawSource(Protocol):
+    """A source that can be asked for single values, live, for a chart that is zoomed in."""
+
+    async def raw(
+        self, client: Any, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    ) -> RawAnswer:
+        """Return what the cluster has of one field of one series in ``[start, end)``.
+
+        Empty if it has nothing of the series then.
+
+        Raises:
+            ClusterError: the source does not answer acceptably.
+            InvalidInputError: it has no such field, or not by itself.
         """

@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import ClassVar
 
 from metrics.catalog import TIERS
-from metrics.sources.base import HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.influx_asking import Asking, Held, resolutions_of
 from metrics.sources.influx_fetch import SETTLE_SECONDS, SHORT, Fetch
 from metrics.sources.influx_probe import probe
 from metrics.sources.influx_queries import RAW, Policy, identifier
 from metrics.sources.influx_rows import MINUTE
+from metrics.sources.influxdb_raw import influxdb_raw
+from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 
 RECENT = 3600  # InfluxDB keeps no policy shorter than this
@@ -92,6 +94,15 @@ class InfluxSource:
             found = await probe(asking, now)
         self._resolutions = resolutions_of(asking.policies) or self._resolutions
         return replace(found, resolutions=self._resolutions)
+
+    async def raw(
+        self, client: HttpClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    ) -> RawAnswer:
+        """Return the points of one series; see :class:`.base.RawSource`."""
+        del now
+        with Turn("live") as turn:
+            asking = Asking(client, self._database, turn, self._budget_seconds)
+            return await influxdb_raw(asking, key, field, start, end)
 
 
 def _choose(held: Sequence[Held], start: int, end: int) -> tuple[Policy, int]:

@@ -13,12 +13,13 @@ import logging
 from collections.abc import Sequence
 from typing import ClassVar
 
-from metrics.sources.base import HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.prometheus_answer import read_matrix, refuse
 from metrics.sources.prometheus_asker import HOUR, MINUTE, Asker
 from metrics.sources.prometheus_names import Facts
 from metrics.sources.prometheus_plan import MAX_SERIES, Plan
 from metrics.sources.prometheus_probe import probe_server
+from metrics.sources.prometheus_raw import prometheus_raw
 from metrics.sources.prometheus_rows import Slice
 from metrics.stores.base import MinuteRow, SeriesInfo, SeriesKey
 from metrics.turns import Turn
@@ -114,6 +115,12 @@ class PrometheusSource:
             ClusterError: it does not answer, refuses, or is no Prometheus.
         """
         return await probe_server(self, client, now=now)
+
+    async def raw(
+        self, client: HttpClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    ) -> RawAnswer:
+        """Return one series at the scrape interval; see :class:`.base.RawSource`."""
+        return await prometheus_raw(client, key, field, start, end, now=now)
 
 
 class _Window:

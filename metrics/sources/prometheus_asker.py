@@ -60,8 +60,16 @@ class Asker:
         Raises:
             ClusterError: the server does not answer acceptably.
         """
+        return await self.ranged(joined(numbers), first, last, MINUTE)
+
+    async def ranged(self, expr: str, first: int, last: int, step: int) -> Any:
+        """Return the unchecked answer for an expression at ``first..last``, ``step`` s apart.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
         return await self._ask(
-            "query_range", query=joined(numbers), start=str(first), end=str(last), step="60s"
+            "query_range", query=expr, start=str(first), end=str(last), step=f"{step}s"
         )
 
     async def oldest(self, clock: float) -> int | None:

@@ -28,14 +28,16 @@ from metrics.charts import (
     columns,
     figure,
     panel_of,
+    plotly_text,
     reason_text,
 )
+from opscenter.core.errors import ClusterError, InvalidInputError
 from opscenter.core.text import csv_cell
 from opscenter.format import UNKNOWN, by_unit
 from opscenter.views.base import page
 from opscenter.views.ranges import LENGTHS, Range, read_range
 
-_POINTS = {"json": POINTS, "csv": 1440, "html": 240}
+_POINTS = {"json": POINTS, "csv": 1440, "html": 240, "raw": 2}
 _Line = tuple[float, float | None, float | None, float]
 """Mean, lowest, highest and coverage of one bucket."""
 
@@ -55,6 +57,8 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
     )
     now = datetime.now(UTC)
     chosen = read_range(request.GET.dict(), now)
+    if form == "raw":
+        return _raw(cluster, key, found, chosen)
     points = _POINTS[form]
     answers = query.fields_query(
         cluster, key, found.fields, chosen.start, chosen.end, points, now=chosen.now
@@ -88,6 +92,35 @@ def _former(
         cluster, key, panel.line_fields, start, end, points, now=chosen.now
     )
     return Former(answers, chosen.offset, chosen.compare_title)
+
+
+def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) -> HttpResponse:
+    """Return what the cluster itself says, a line of the panel after the other, or why nothing.
+
+    An answer of 200 either way: a cluster that is away is no failure of this page.
+    """
+    lines = []
+    note = ""
+    try:
+        for line in panel.lines:
+            if line.of:
+                raise InvalidInputError("this chart is worked out from two measures")
+            answer = query.raw(
+                cluster, key, line.field, chosen.start, chosen.end, now=float(chosen.now)
+            )
+            note = answer.note
+            lines.append({"name": plotly_text(line.title), "role": line.role,
+                          "t": answer.t, "v": answer.v, "step": answer.step})  # fmt: skip
+    except (ClusterError, InvalidInputError) as exc:
+        said = f"Not from the cluster: {str(exc).removeprefix('kind: ')}."
+        return _json({"error": said, "code": exc.code})
+    if not any(line["t"] for line in lines):
+        return _json({"error": "The cluster's source has nothing of this range.", "code": "empty"})
+    return _json({"lines": lines, "note": f"From the cluster now: {note}."})
+
+
+def _json(content: object) -> HttpResponse:
+    return HttpResponse(orjson.dumps(content), content_type="application/json")
 
 
 def _nothing(

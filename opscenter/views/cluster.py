@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
@@ -47,6 +48,7 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "range": chosen,
         "ranges": choices(chosen),
         "comparisons": comparisons(chosen),
+        "raw_query": replace(chosen, raw=not chosen.raw).query,
         "range_back": chosen.shifted(-1),
         "range_on": chosen.shifted(1),
         "range_wide": chosen.widened(),

@@ -32,6 +32,7 @@ class ChartLinks:
     json: str
     csv: str
     table: str
+    raw: str = ""  # where the cluster itself is asked; "" while nobody wants that
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ def chart_links(
         ChartLinks(
             f"{kind}-{panel.name}", panel.title, panel,
             url(panel, "json"), url(panel, "csv"), url(panel, "html"),
+            url(panel, "raw") if chosen.raw and kind != "cluster" else "",
         )
         for panel in PANELS[kind]
         if panel.name not in _SELDOM.get(kind, ())

@@ -80,6 +80,31 @@ function beforeOf(series, content) {
   };
 }
 
+/** What the cluster itself says: a thin line with its points, over the stored one. */
+function rawOf(line, content) {
+  return {
+    type: "scatter", mode: "lines+markers", name: `${line.name}, raw`, connectgaps: true,
+    x: line.t.map(shown), y: line.v.map((value) => value / content.divisor),
+    line: { color: css("--text"), width: .8 }, marker: { color: css("--text"), size: 3, symbol: line.role === "net2" ? "square" : "circle" },
+    hovertemplate: `%{y:,.4~g}${content.suffix}`,
+  };
+}
+
+/** Ask the cluster, and draw again with what it says. */
+async function loadRaw(plot, content) {
+  const figure = plot.closest("[data-chart]"), note = figure.querySelector("[data-raw-note]");
+  if (!figure.dataset.raw || content.raw || content.empty) return;
+  content.raw = [];
+  const answer = await fetch(figure.dataset.raw, { headers: { Accept: "application/json", "HX-Request": "true", "HX-Current-URL": location.href } }).catch(() => null);
+  const said = answer?.ok ? await answer.json() : { error: "Ops Center did not answer." };
+  if (!plot.isConnected || drawn.get(plot) !== content) return;
+  note.textContent = said.error ?? said.note;
+  note.classList.toggle("error", Boolean(said.error));
+  if (!said.lines) return;
+  content.raw = said.lines;
+  await draw(plot, content);
+}
+
 /** Invisible points within the gaps, so that hovering there says why. */
 function gapPoints(content) {
   const x = [], text = [];
@@ -105,6 +130,7 @@ function traces(content) {
       hovertemplate: `%{y:,.4~g}${content.suffix}`,
     });
   }
+  for (const line of content.raw ?? []) all.push(rawOf(line, content));
   if (content.gaps.length) all.push(gapPoints(content));
   return all;
 }
@@ -144,6 +170,7 @@ async function draw(plot, content) {
   await Plotly.react(plot, traces(content), layoutOf(content, plot.clientWidth), CONFIG);
   say(plot, "ready", "");
   if (fresh) listen(plot, Plotly);
+  loadRaw(plot, content);
 }
 
 function say(plot, state, message) {
@@ -230,7 +257,8 @@ export function drawAll() {
 document.addEventListener("ops:refreshed", () => {
   if (!document.querySelector("[data-charts][data-moving]")) return;
   for (const plot of drawn.keys()) {
-    if (plot.isConnected && !plot.matches(":hover")) load(plot);
+    // What a cluster was asked for stays: each question is one more for its own server.
+    if (plot.isConnected && !plot.matches(":hover") && !plot.closest("[data-raw]")) load(plot);
   }
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {

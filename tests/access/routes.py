@@ -206,6 +206,11 @@ ROUTES: dict[str, list[Expect]] = {
         act("PATCH", f"{API}retention-classes/999/", (401, 403, 403, 403), {}),
         act("DELETE", f"{API}retention-classes/999/", (401, 403, 403, 403)),
     ],
+    "api/v1/^clusters/{id}/raw/?$": [
+        # Nobody tunnels in these tests: the answer names that.
+        get(f"{C}/raw?kind=node&name=n1&field=cpu_mc", 401, 404, 503, 503),
+        get(f"{C}/raw?kind=cluster&field=cpu_mc", 401, 404, 400, 400),
+    ],
     "api/v1/^clusters/{id}/top/?$": [
         get(f"{C}/top", 401, 404, 200, 200),
         get(f"{C}/top?format=csv", 401, 404, 200, 200),

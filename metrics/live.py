@@ -1,0 +1,120 @@
+"""Zoom to raw: what a cluster's own source says, live through the tunnel. Nothing is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from clusters.models import Cluster, ClusterStatus
+from metrics.connect import Connect, source_of
+from metrics.reading import check_field, check_range
+from metrics.sources.base import RawAnswer, RawSource
+from metrics.stores.base import SeriesKey
+from opscenter.core.errors import (
+    ClusterUnreachableError,
+    InvalidInputError,
+    ServiceUnavailableError,
+    SourceConfigError,
+)
+from opscenter.core.sealing import SealBrokenError
+
+MAX_SECONDS = 6 * 3600
+"""The longest range that a cluster is asked for."""
+
+DEADLINE_SECONDS = 10.0
+AT_ONCE = 4
+"""So many questions of one process are under way at a time; others wait for their turn."""
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+def raw(
+    cluster: Cluster,
+    key: SeriesKey,
+    field: str,
+    start: int,
+    end: int,
+    *,
+    now: float,
+    connect: Connect | None = None,
+) -> RawAnswer:
+    """Ask the cluster for one field of one series, as finely as its source has it.
+
+    Waits for the cluster, :data:`DEADLINE_SECONDS` at the most. To be called from a thread
+    without an event loop.
+
+    Args:
+        cluster: visible to the asker, with its current status.
+        key: of a node, filesystem or pod.
+        field: of :data:`metrics.catalog.CATALOG`.
+        start: Unix time, included.
+        end: Unix time, excluded.
+        now: Unix time.
+        connect: another way than through the tunnel, for tests.
+
+    Raises:
+        InvalidInputError: the range is empty or longer than :data:`MAX_SECONDS`, the field is
+            unknown, or the source cannot be asked for it.
+        ClusterError: the tunnel is down, the service away or not consented, or the answer refused.
+    """
+    _check(key, field, start, end)
+    _check_tunnel(cluster)
+    source, by_default = _source(cluster)
+    opened = (connect or by_default)(cluster)
+    if not _turns.acquire(timeout=DEADLINE_SECONDS):
+        msg = "too many questions to clusters are under way; try again in a moment"
+        raise ServiceUnavailableError(msg)
+    try:
+        return asyncio.run(_ask(cluster, source, opened, key, field, (start, end), now))
+    finally:
+        _turns.release()
+
+
+async def _ask(
+    cluster: Cluster,
+    source: RawSource,
+    opened: AbstractAsyncContextManager[Any],
+    key: SeriesKey,
+    field: str,
+    span: tuple[int, int],
+    now: float,
+) -> RawAnswer:
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS), opened as client:
+            return await source.raw(client, key, field, *span, now=now)
+    except TimeoutError as exc:
+        msg = f"source of {cluster.name}: no complete answer within {DEADLINE_SECONDS:g} s"
+        raise ServiceUnavailableError(msg) from exc
+
+
+def _check(key: SeriesKey, field: str, start: int, end: int) -> None:
+    if key.kind == "cluster":
+        raise InvalidInputError("kind: ask for a node, a filesystem or a pod")
+    check_field(key.kind, field)
+    check_range(start, end)
+    if end - start > MAX_SECONDS:
+        msg = f"start: a cluster is asked for at most {MAX_SECONDS // 3600} hours"
+        raise InvalidInputError(msg)
+
+
+def _check_tunnel(cluster: Cluster) -> None:
+    current: ClusterStatus | None = getattr(cluster, "current", None)
+    if current is None or current.tunnel_up:
+        return
+    since = f" since {current.tunnel_since:%Y-%m-%d %H:%M} UTC" if current.tunnel_since else ""
+    reason = f": {current.tunnel_reason}" if current.tunnel_reason else ""
+    msg = f"the tunnel of {cluster.name} is down{since}{reason}"
+    raise ClusterUnreachableError(msg)
+
+
+def _source(cluster: Cluster) -> tuple[RawSource, Connect]:
+    try:
+        source, connect = source_of(cluster)
+    except SealBrokenError as exc:
+        msg = f"source of {cluster.name}: {exc}"
+        raise SourceConfigError(msg) from exc
+    if not isinstance(source, RawSource):
+        raise InvalidInputError("kind: the source of this cluster gives no single values")
+    return source, connect

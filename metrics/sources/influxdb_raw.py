@@ -1,0 +1,90 @@
+"""Single points from an InfluxDB 1.x, as Heapster and Telegraf wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from metrics.rollups import LARGEST
+from metrics.sources.base import RawAnswer
+from metrics.sources.influx_answers import Span, read_points
+from metrics.sources.influx_asking import Asking
+from metrics.sources.influx_queries import (
+    MINUTES,
+    RAW,
+    SAMPLES,
+    Series,
+    identifier,
+    literal,
+    measurement,
+)
+from metrics.sources.influx_rows import MINUTE
+from metrics.stores.base import SeriesKey
+from opscenter.core.errors import BadResponseError, InvalidInputError
+
+
+async def influxdb_raw(
+    asking: Asking, key: SeriesKey, field: str, start: int, end: int
+) -> RawAnswer:
+    """Return the points of one field of one series; see :class:`.base.RawSource`.
+
+    Points of several containers at one time add up, as in stored minutes.
+    """
+    series = _series(key, field)
+    (result,) = await asking.ask([_statement(asking.database, series, key, start, end)])
+    points = read_points(
+        result, series, [series.column], Span(start, end, grouped=True), series.measurement
+    )
+    shift = MINUTE if series.type else 0  # Heapster's times are ends of minutes
+    found: dict[int, float] = {}
+    for time, value in zip(points.times, points.values[0], strict=True):
+        number = _number(value, series)
+        if series.merge == "sum":
+            number += found.get(time - shift, 0.0)
+        found[time - shift] = number
+    times = sorted(found)
+    note = "as Heapster wrote it" if series.type else "as Telegraf wrote it"
+    return RawAnswer(times, [found[time] for time in times], _step(times), note)
+
+
+def _series(key: SeriesKey, field: str) -> Series:
+    for series in (*MINUTES, *SAMPLES):
+        if (series.kind, series.field) == (key.kind, field):
+            return series
+    msg = f"field: InfluxDB has no {field} of a {key.kind} by itself"
+    raise InvalidInputError(msg)
+
+
+def _statement(database: str, series: Series, key: SeriesKey, start: int, end: int) -> str:
+    """Return the statement for one series; Telegraf names a node by one of two tags."""
+    names = {"node": (key.name,), "filesystem": (key.ns, key.name), "pod": (key.ns, key.name)}
+    pairs = list(zip(series.tags, names[key.kind], strict=False))
+    if not series.type:
+        pairs = [(tag, key.name) for tag in series.tags]
+    word = " AND " if series.type else " OR "
+    try:
+        who = word.join(f"{identifier(tag)} = {literal(name)}" for tag, name in pairs)
+    except ValueError as exc:
+        raise InvalidInputError(f"name: {exc}") from exc
+    span = f"time > {start}s AND time <= {end}s" if series.type else (
+        f"time >= {start}s AND time < {end}s"
+    )  # fmt: skip
+    only = f'"type" = {literal(series.type)} AND ' if series.type else ""
+    by = ", ".join(identifier(tag) for tag in series.tags)
+    source = measurement(database, series, RAW)
+    what = identifier(series.column)
+    return f"SELECT {what} FROM {source} WHERE {only}({who}) AND {span} GROUP BY {by}"  # noqa: S608 - all quoted
+
+
+def _number(value: object, series: Series) -> float:
+    if type(value) not in (int, float) or not -LARGEST <= float(str(value)) <= LARGEST:
+        msg = f"{series.measurement}: {str(value)[:40]!r} is no number"
+        raise BadResponseError(msg, problem="bad_value")
+    number = float(str(value))
+    return number / -series.scale if series.scale < 0 else number * series.scale
+
+
+def _step(times: Sequence[int]) -> float | None:
+    """Return the usual distance of points; None for less than two."""
+    gaps = sorted(b - a for a, b in pairwise(times))
+    return gaps[len(gaps) // 2] if gaps else None
