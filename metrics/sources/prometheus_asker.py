@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from metrics.sources.prometheus_queries import (
     oldest_expr,
 )
 from metrics.turns import Turn
+from opscenter.core.errors import BadResponseError
+
+logger = logging.getLogger(__name__)
 
 MINUTE = 60
 HOUR = 3600
@@ -75,11 +79,21 @@ class Asker:
     async def oldest(self, clock: float) -> int | None:
         """Return the start of the oldest minute that the server has; None if it has none.
 
-        Looked for by the hour within the last days, else by the day, then more closely.
+        Looked for by the hour within the last days, else by the day, then more closely. None too
+        if the server has no such queries (before Prometheus 2.7) or finds them too large.
 
         Raises:
             ClusterError: the server does not answer acceptably.
         """
+        try:
+            return await self._oldest(clock)
+        except BadResponseError as exc:
+            if exc.problem != "query_refused":
+                raise
+            logger.info("the oldest sample is not known: %s", exc)
+            return None
+
+    async def _oldest(self, clock: float) -> int | None:
         for reach, step in _REACHES:
             found = await self.vector(oldest_expr(reach, step))
             if not found:

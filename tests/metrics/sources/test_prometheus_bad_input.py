@@ -252,3 +252,21 @@ def test_junk_anywhere_in_an_answer_is_refused_or_harmless(path: tuple[Any, ...]
             read()
         except BadResponseError as exc:
             assert exc.problem  # noqa: PT017 - either outcome is good
+
+
+async def test_a_server_that_cannot_say_what_is_oldest_still_gives_its_minutes():
+    async def respond(request: web.Request) -> Answer:
+        form = await request.post()
+        if "timestamp(" in form["query"]:
+            return 400, JSON, b'{"status":"error","error":"parse error: unexpected character"}'
+        if request.path == "/api/v1/query":
+            return 200, JSON, FACTS
+        times = range(int(form["start"]), int(form["end"]) + 60, 60)
+        one = series(LOAD, [[time, "5"] for time in times])
+        return 200, JSON, orjson.dumps(matrix(*([one] if "node_load1" in form["query"] else [])))
+
+    async with hostile_server(respond) as port, DirectClient(port) as client:
+        with Turn("live") as turn:
+            got = await PrometheusSource().fetch(client, END - 3600, END, now=NOW, turn=turn)
+    assert len(got.rows) == 60
+    assert got.oldest == END - 3600
