@@ -88,12 +88,17 @@ STREAMS: tuple[Stream, ...] = (
 )  # fmt: skip
 """Telegraf's inputs ``kubernetes``, ``kube_inventory``, and those for hosts."""
 
-EDGES = ("kubernetes_node", "cpu")
+EDGES = {
+    "kubernetes_node": "memory_working_set_bytes",
+    "kubernetes_pod_container": "memory_working_set_bytes",
+    "cpu": "usage_idle",
+}
 """Measurements that say, by one field each, where data begins and ends."""
-_EDGE_FIELDS = {"kubernetes_node": "memory_working_set_bytes", "cpu": "usage_idle"}
 
 
-def minutes_query(bucket: str, start: int, end: int, *, before: int) -> dict[str, Any]:
+def minutes_query(
+    bucket: str, start: int, end: int, *, before: int, now: int | None = None
+) -> dict[str, Any]:
     """Return the body of a request for the minutes of ``[start, end)``.
 
     Args:
@@ -101,42 +106,46 @@ def minutes_query(bucket: str, start: int, end: int, *, before: int) -> dict[str
         start: Unix seconds.
         end: exclusive.
         before: so many seconds earlier counters are taken, for the first minute's rate.
+        now: for what :func:`edges_query` asks as well, up to then; None for not.
     """
-    text = "\n".join(_minutes(stream) for stream in STREAMS)
-    times = {"start": _moment(start), "stop": _moment(end), "earlier": _moment(start - before)}
-    return _body(text, {"bucket": _text(bucket), **times})
+    parts = [_minutes(stream) for stream in STREAMS] + ([] if now is None else _edges())
+    times = {"start": start, "stop": end, "earlier": start - before, "now_": now or 0}
+    moments = {name: _moment(seconds) for name, seconds in times.items()}
+    return _body("\n".join(parts), {"bucket": _text(bucket), **moments})
 
 
-def edges_query(bucket: str, end: int) -> dict[str, Any]:
+def edges_query(bucket: str, now: int) -> dict[str, Any]:
     """Return the body of a request for the oldest and newest time, and the bucket itself.
 
     Args:
         bucket: to ask.
-        end: before which data counts, Unix seconds.
+        now: before which data counts, Unix seconds.
     """
-    parts = [
-        'buckets() |> filter(fn: (r) => r.name == bucket) |> keep(columns: ["name", '
-        '"retentionPeriod"]) |> yield(name: "bucket")'
-    ]
-    for measurement in EDGES:
-        for function, pick in (("first", "min"), ("last", "max")):
-            where = (
-                f"r._measurement == {_quoted(measurement)} "
-                f"and r._field == {_quoted(_EDGE_FIELDS[measurement])}"
-            )
-            parts.append(
-                f"from(bucket: bucket) |> range(start: 0, stop: stop)"
-                f" |> filter(fn: (r) => {where}) |> {function}()"
-                f' |> keep(columns: ["_time"]) |> group() |> {pick}(column: "_time")'
-                f" |> yield(name: {_quoted(f'{function} {measurement}')})"
-            )
-    return _body("\n".join(parts), {"bucket": _text(bucket), "stop": _moment(end)})
+    return _body("\n".join(_edges()), {"bucket": _text(bucket), "now_": _moment(now)})
 
 
 def measurements_query(bucket: str) -> dict[str, Any]:
     """Return the body of a request for the names of a bucket's measurements of 30 days."""
     text = 'import "influxdata/influxdb/schema"\nschema.measurements(bucket: bucket)'
     return _body(text, {"bucket": _text(bucket)})
+
+
+def _edges() -> list[str]:
+    parts = [
+        'buckets() |> filter(fn: (r) => r.name == bucket) |> keep(columns: ["name", '
+        '"retentionPeriod"]) |> yield(name: "bucket")'
+    ]
+    for measurement, column in EDGES.items():
+        where = f"r._measurement == {_quoted(measurement)} and r._field == {_quoted(column)}"
+        for function, pick in (("first", "min"), ("last", "max")):
+            name = _quoted(f"{function} {measurement}")
+            parts.append(
+                "from(bucket: bucket) |> range(start: 0, stop: now_)"
+                f" |> filter(fn: (r) => {where}) |> {function}()"
+                f' |> keep(columns: ["_time"]) |> group() |> {pick}(column: "_time")'
+                f" |> yield(name: {name})"
+            )
+    return parts
 
 
 def _minutes(stream: Stream) -> str:

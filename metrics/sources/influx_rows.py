@@ -78,7 +78,7 @@ class Table:
         self.fields: dict[str, dict[int, Cell]] = {name: {} for name in FIELD_NAMES[kind]}
         self.hosts: dict[int, str] = {}
         self.ignored = 0
-        self._by_key: dict[SeriesKey, int] = {}
+        self._by_key: dict[SeriesKey, tuple[int, Tags]] = {}  # number, and the name as it came
 
     def put(self, field: str, codes: Sequence[int], cells: Iterable[Cell], where: str) -> None:
         """Put one field's cells.
@@ -145,7 +145,11 @@ class Table:
         key = SeriesKey(self.kind, "", names[0])
         if self.kind != "node":
             key = SeriesKey(self.kind, names[0], names[1])
-        known = self._by_key.setdefault(key, len(self.keys))
+        said = tags[: 1 if self.kind == "node" else 2]
+        known, first_said = self._by_key.setdefault(key, (len(self.keys), said))
+        if said != first_said:
+            msg = f"two names of a {self.kind} are one once they are printed: {key.ns}/{key.name}"
+            raise BadResponseError(msg, problem="duplicate_series")
         if known == len(self.keys):
             if known >= MAX_SERIES:
                 msg = f"more than {MAX_SERIES} series of kind {self.kind} in one answer"

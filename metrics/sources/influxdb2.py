@@ -49,7 +49,6 @@ MAX_PIECES = 256
 MAX_POINTS = 1_500_000  # of one fetch; the rest of the window is for the next one
 TARGET_BYTES = 4_000_000  # of one answer; the client refuses twice as much
 LATE_SECONDS = 300  # a minute that is this old and absent will not come any more
-SHORT = 300  # windows up to this are live pulls: no question for the edges besides
 BEFORE = 120  # seconds that counters are taken from before a window
 
 
@@ -87,16 +86,13 @@ class Influx2Source:
             ClusterError: nothing can be said of the window.
         """
         asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
-        edges = None
-        if end - start > SHORT or start < now - 3600:
-            edges = await asking.edges(int(now) + LATE_SECONDS)
-            self._reach = edges.reach
-        tables, reached = await _pieces(asking, start, end)
+        tables, reached, edges = await _pieces(asking, start, end, int(now) + LATE_SECONDS)
+        self._reach = edges.reach
         strangers = tables.fill()
         clock = asking.clock(now)
         rows = tables.rows(end)
         newest_end = rows[-1].ts + MINUTE if rows else None
-        if edges is not None and edges.newest is not None:
+        if edges.newest is not None:
             newest_end = max(newest_end or 0, edges.newest // MINUTE * MINUTE + MINUTE)
         covered = max(start, min(reached, _closed(clock, newest_end, end)))
         rows = [row for row in rows if row.ts < covered]
@@ -106,7 +102,7 @@ class Influx2Source:
             infos=tables.infos(),
             start=start,
             end=covered,
-            oldest=oldest if edges is None or edges.oldest is None else edges.oldest,
+            oldest=oldest if edges.oldest is None else edges.oldest,
             newest_end=newest_end,
             now=clock,
             agent_version="",
@@ -125,7 +121,7 @@ class Influx2Source:
             self._reach = edges.reach
             names = await asking.measurements()
             end = (edges.newest or int(now)) // MINUTE * MINUTE
-            tables, _ = await _pieces(asking, end - 5 * MINUTE, end)
+            tables, _, _ = await _pieces(asking, end - 5 * MINUTE, end, end)
             strangers = tables.fill()
         version = health.get("version", "") if isinstance(health, dict) else ""
         kept = "for ever" if edges.reach is None else f"{edges.reach // 3600} h"
@@ -202,20 +198,10 @@ class _Asking:
         self.turn.take()
         return read_tables(text), len(text)
 
-    async def edges(self, end: int) -> _Edges:
+    async def edges(self, now: int) -> _Edges:
         """Return where the bucket's data begins and ends."""
-        tables, _ = await self.ask(edges_query(self.bucket, end))
-        moments = {
-            which: [read_moment(tables.get(f"{which} {name}", ())) for name in EDGES]
-            for which in ("first", "last")
-        }
-        oldest = min((m for m in moments["first"] if m is not None), default=None)
-        newest = max((m for m in moments["last"] if m is not None), default=None)
-        reach = None
-        for text in read_column(tables.get("bucket", ()), "retentionPeriod"):
-            reach = int(text) // 1_000_000_000 if text.isdecimal() else None
-        aligned = None if oldest is None else oldest - oldest % MINUTE
-        return _Edges(aligned, newest, reach or None)
+        tables, _ = await self.ask(edges_query(self.bucket, now))
+        return _read_edges(tables)
 
     async def measurements(self) -> set[str]:
         """Return the names of what was written in the last 30 days."""
@@ -223,19 +209,36 @@ class _Asking:
         return {name for parts in tables.values() for name in read_column(parts, "_value")}
 
 
-async def _pieces(asking: _Asking, start: int, end: int) -> tuple[Tables, int]:
-    """Fetch piece after piece; return all of it and where the last one ended."""
+def _read_edges(tables: Mapping[str, Any]) -> _Edges:
+    moments = {
+        which: [read_moment(tables.get(f"{which} {name}", ())) for name in EDGES]
+        for which in ("first", "last")
+    }
+    oldest = min((m for m in moments["first"] if m is not None), default=None)
+    newest = max((m for m in moments["last"] if m is not None), default=None)
+    reach = None
+    for text in read_column(tables.get("bucket", ()), "retentionPeriod"):
+        reach = int(text) // 1_000_000_000 if text.isdecimal() else None
+    aligned = None if oldest is None else oldest - oldest % MINUTE
+    return _Edges(aligned, newest, reach or None)
+
+
+async def _pieces(asking: _Asking, start: int, end: int, now: int) -> tuple[Tables, int, _Edges]:
+    """Fetch piece after piece; return all of it, where the last one ended, and the edges."""
+    edges = _Edges(None, None, None)
     found = {stream.name: Columns(fields={f: [] for f in stream.fields}) for stream in STREAMS}
     reached, step, points = start, FIRST_PIECE, 0
     for _ in range(MAX_PIECES):
         stop = min(end, reached + step)
-        before = BEFORE if reached == start else 0
+        first = reached == start
+        before = BEFORE if first else 0
+        body = minutes_query(
+            asking.bucket, reached, stop, before=before, now=now if first else None
+        )
         try:
-            parts, length = await asking.ask(
-                minutes_query(asking.bucket, reached, stop, before=before)
-            )
+            parts, length = await asking.ask(body)
         except (ClusterUnreachableError, ServiceUnavailableError) as exc:
-            if reached == start:
+            if first:
                 raise
             logger.info("the range was cut at %s: %s", reached, exc)
             break
@@ -247,6 +250,8 @@ async def _pieces(asking: _Asking, start: int, end: int) -> tuple[Tables, int]:
                 raise BadResponseError(msg, problem="too_many_series") from exc
             step = max(MINUTE, (stop - reached) // 2 // MINUTE * MINUTE)
             continue
+        if first:
+            edges = _read_edges(parts)
         for stream in STREAMS:
             read = read_stream(parts.get(stream.name, ()), stream)
             low = reached - before if stream.take == "last" else reached
@@ -258,7 +263,7 @@ async def _pieces(asking: _Asking, start: int, end: int) -> tuple[Tables, int]:
         reached = stop
         if reached >= end or points >= MAX_POINTS or asking.late:
             break
-    return Tables(found, start), reached
+    return Tables(found, start), reached, edges
 
 
 def _check_times(read: Columns, low: int, high: int, where: str) -> None:
