@@ -35,6 +35,7 @@ from opscenter.core.paths import (
     read_or_create_secret,
     runtime_directory,
 )
+from opscenter.core.shards import check_shards
 from opscenter.preflight import is_loopback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -135,6 +136,9 @@ if not GATEWAY_URL.startswith("unix:///") and not (
 # --- Pulls -----------------------------------------------------------------------------------
 METRICS_STORE = env_choice("METRICS_STORE", "sqlite", ("sqlite", "influxdb"))
 METRICS_SQLITE_PATH = DATA_DIR / "metrics.sqlite3"
+METRICS_SHARDS = env_int("METRICS_SHARDS", 1, low=1, high=64)
+if METRICS_STORE == "sqlite":
+    check_shards(METRICS_SQLITE_PATH, METRICS_SHARDS)
 INFLUXDB_URL = env_url("INFLUXDB_URL", "http://127.0.0.1:8086", ("http", "https")).rstrip("/")
 INFLUXDB_ORG = env_str("INFLUXDB_ORG", "opscenter")
 INFLUXDB_TOKEN = env_secret("INFLUXDB_TOKEN") or ""

@@ -9,6 +9,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from metrics.stores.base import MetricStore
 from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite_shards import ShardedStore
+from opscenter.core.shards import check_shards, shard_paths
 
 _lock = threading.Lock()
 _stores: dict[tuple[str, ...], MetricStore] = {}
@@ -29,7 +31,8 @@ def get_store(name: str | None = None) -> MetricStore:
 
     name = str(settings.METRICS_STORE) if name is None else name
     if name == "sqlite":
-        identity: tuple[str, ...] = (name, str(settings.METRICS_SQLITE_PATH))
+        path, shards = Path(settings.METRICS_SQLITE_PATH), int(settings.METRICS_SHARDS)
+        identity: tuple[str, ...] = (name, str(path), str(shards))
     elif name == "influxdb":
         identity = (name, *_influxdb_settings())
     else:
@@ -51,7 +54,9 @@ def close_stores() -> None:
 
 def _make(name: str, *where: str) -> MetricStore:
     if name == "sqlite":
-        return SqliteStore(Path(where[0]))
+        path, shards = Path(where[0]), int(where[1])
+        check_shards(path, shards)
+        return SqliteStore(path) if shards == 1 else ShardedStore(shard_paths(path, shards))
     # Only where it is used: the client library takes half a second to import.
     from metrics.stores.influxdb import InfluxStore
     from metrics.stores.influxdb_client import Server

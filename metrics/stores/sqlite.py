@@ -15,6 +15,7 @@ from uuid import UUID
 from metrics.catalog import Kind
 from metrics.stores import (
     checksum,
+    sqlite_backup,
     sqlite_copy,
     sqlite_expire,
     sqlite_read,
@@ -216,13 +217,15 @@ class SqliteStore:
             return sqlite_copy.load(connection, own, kind, tier, rows)
 
     def maintain(self, now: int) -> str:
-        """Seal what is settled, in short transactions; return one line for the log."""
+        """Seal what is settled, compare checksums and give space back; one line for the log."""
         chunks, rows = sqlite_seal.seal_due(self._connections, now)
         sqlite_seal.verify(self._connections, _VERIFIED_AT_ONCE)
         connection = self._connections.get()
         with self._connections.translated():
             damaged = sqlite_seal.damaged(connection)
+        freed = sqlite_backup.free_space(self._connections)
         told = [f"sealed {rows} rows in {chunks} chunks"] if chunks else []
+        told += [f"gave {freed:,} bytes back"] if freed else []
         told += [f"{len(damaged)} damaged chunks are left out of answers"] if damaged else []
         return "; ".join(told) or "nothing to do"
 

@@ -94,9 +94,7 @@ class Connections:
         if self._pid != os.getpid():
             self._after_fork()
         with self.write_lock, self.translated():
-            if self._writer is None:
-                self._writer = self._connect(_WRITER_CACHE_KIB)
-            connection = self._writer
+            connection = self._to_write()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -106,6 +104,19 @@ class Connections:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def give_back(self, pages: int) -> None:
+        """Give at most so many free pages at the end of the file back, in one transaction.
+
+        ``execute`` would step the pragma once, which is one page; a script runs to its end.
+
+        Raises:
+            StoreError: if the file refuses.
+        """
+        if self._pid != os.getpid():
+            self._after_fork()
+        with self.write_lock, self.translated():
+            self._to_write().executescript(f"PRAGMA incremental_vacuum({pages})")
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -122,6 +133,11 @@ class Connections:
         self._open = WeakSet()
         self._local = threading.local()
         self._writer = None
+
+    def _to_write(self) -> _Connection:
+        if self._writer is None:
+            self._writer = self._connect(_WRITER_CACHE_KIB)
+        return self._writer
 
     def _after_fork(self) -> None:
         _INHERITED.extend(self._open)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from metrics.catalog import TIERS, Kind
 from metrics.stores import sqlite_schema as schema
+from metrics.stores.sqlite_backup import free_space
 from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError
 from metrics.stores.sqlite_connection import Connections
 from metrics.stores.sqlite_read import cluster_number
@@ -21,8 +22,6 @@ CHUNK = 20_000
 
 _CHUNKS = 100
 """Sealed chunks that one transaction deletes."""
-
-_FREE_PAGES = 2_000
 
 
 def expire(
@@ -157,8 +156,7 @@ def resume_erasures(connections: Connections) -> None:
                 connection.execute(f"DELETE FROM {table} WHERE cluster = ?", (number,))  # noqa: S608
             connection.execute("DELETE FROM cluster WHERE id = ?", (number,))
     if numbers:
-        with connections.transaction() as connection:
-            connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+        free_space(connections, all_of_it=True)
 
 
 def _erase_chunks(connections: Connections, number: int) -> int:

@@ -183,12 +183,13 @@ def top(  # noqa: PLR0913 - a query's parameters
             ).items()
         )
         found += [row for row in rows if by == "mean" or row.high is not None]
-        found.sort(key=partial(_rank, by))
+        found.sort(key=partial(rank, by))
         del found[limit:]
     return found
 
 
-def _rank(by: str, row: TopRow) -> tuple[object, ...]:
+def rank(by: str, row: TopRow) -> tuple[Fraction | int, str, str, UUID]:
+    """Return what a top list is sorted by: the largest first, equals by name."""
     worth = Fraction(row.total, row.n) if by == "mean" else row.high or 0
     return (-worth, row.key.ns, row.key.name, row.cluster)
 

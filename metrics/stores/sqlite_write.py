@@ -37,8 +37,8 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
         sqlite3.Error: if the file refuses.
     """
     newest = _newest_by_key(batch.rows)
-    for key, ts in sqlite_coarse.newest_by_key(batch.coarse).items():
-        newest.setdefault(key, ts)
+    for key, start in sqlite_coarse.newest_by_key(batch.coarse).items():
+        newest.setdefault(key, start)
     tables, refused, skipped = _values(batch.rows, series)
     _put_infos(connection, series, batch, newest)
     minutes: dict[Kind, set[int]] = {}

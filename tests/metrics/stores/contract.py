@@ -629,7 +629,9 @@ class StoreContract:
         assert store.check() == "ok"
 
     @settings(
-        max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=20,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(batches=BATCHES)
     def test_any_batches_in_any_order_read_like_the_model(self, store, batches):

@@ -376,7 +376,9 @@ def rolled_up_at_once(wanted):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
 def test_sealed_or_not_makes_no_difference_to_any_read(tmp_path, steps):

@@ -1,0 +1,36 @@
+"""``manage.py vacuum_metrics``: write the SQLite metric store anew, without free pages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from metrics.stores.base import StoreError
+from metrics.stores.sqlite_backup import compact
+from opscenter.core.shards import shard_paths
+
+
+class Command(BaseCommand):
+    """Shrink the files at once; afterwards they give space back by themselves."""
+
+    help = (
+        "Writes the files of the SQLite metric store anew, without free space. Pulls wait"
+        " meanwhile: stop Ops Center first. Needs as much free disk as the files have data."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Write each file anew. Exit code 1: it failed; the file is as it was."""
+        paths = shard_paths(Path(settings.METRICS_SQLITE_PATH), settings.METRICS_SHARDS)
+        for path in paths:
+            if not path.exists():
+                continue
+            try:
+                before, after = compact(path)
+            except (StoreError, OSError) as exc:
+                print(f"vacuum_metrics: {exc}", file=sys.stderr)
+                sys.exit(1)
+            self.stdout.write(f"{path.name}: {before:,} -> {after:,} bytes")
