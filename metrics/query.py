@@ -38,6 +38,7 @@ from metrics.rollups import rebucket
 from metrics.selection import MAX_POINTS, Selection, expected_minutes, select
 from metrics.stores import get_store
 from metrics.stores.base import Columns, LastRow, Position, SeriesKey, Window
+from metrics.stores.runs import is_plain
 from metrics.toplist import TopAnswer, TopEntry, top
 from opscenter.core.errors import InvalidInputError
 
@@ -45,8 +46,8 @@ __all__ = [
     "OFFSETS", "STREAM", "Comparison", "FoundSeries", "Gap", "HeatAnswer", "HeatRow",
     "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList",
     "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare", "coverage",
-    "fields_query", "filesystems", "gone_pods", "heat", "node", "nodes", "pod", "pods",
-    "position", "range_query", "raw", "search_pods", "top", "windows",
+    "fields_query", "filesystems", "gone_pods", "heat", "node", "nodes", "odd_windows", "pod",
+    "pods", "position", "range_query", "raw", "search_pods", "top", "windows",
 ]  # fmt: skip
 
 GONE_SECONDS = 86_400
@@ -313,6 +314,13 @@ def windows(cluster: Cluster, start: int, end: int, states: Sequence[str] = ()) 
 
 
 @reads_store
+def odd_windows(cluster: Cluster, start: int, end: int) -> list[Window]:
+    """Return the ledger's lines that overlap the range, ascending, save what came in time."""
+    found = get_store().window_runs(cluster.id, STREAM, start, end)
+    return [line for line in found if not is_plain(line)]
+
+
+@reads_store
 def position(cluster: Cluster) -> Position:
     """Return how far the cluster's data is contiguous, and how far it reaches."""
     return get_store().position(cluster.id, STREAM)
@@ -325,7 +333,7 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
     The segments follow one another without holes from ``start`` to ``end`` or to now.
     """
     store = get_store()
-    lines = store.windows(cluster.id, STREAM, start, end)
+    lines = store.window_runs(cluster.id, STREAM, start, end)
     head = store.position(cluster.id, STREAM).head
     return strip.segments(lines, start, min(end, now), head=head)
 

@@ -103,6 +103,11 @@ class InfluxStore:
         with index.translated():
             return index.windows(cluster, stream, start, end, states)
 
+    def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
+        """Return the ledger with what plainly came in time as runs; see the protocol."""
+        with index.translated():
+            return index.window_runs(cluster, stream, start, end)
+
     def read(
         self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
     ) -> Columns:

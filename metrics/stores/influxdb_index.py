@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from django.db import DatabaseError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Max, Min, Q, Sum
 from django.db.models.functions import Collate, Lower
 
 from metrics.catalog import FIELD_NAMES, Kind
@@ -30,6 +30,7 @@ from metrics.stores.influxdb_models import (
     MetricSeries,
     MetricWindow,
 )
+from metrics.stores.runs import Sums, runs
 
 MAX_NEW_SERIES_PER_DAY = 20_000
 """As in the SQLite store."""
@@ -335,6 +336,29 @@ def windows(
     if states:
         rows = rows.filter(state__in=states)
     return [Window(*row) for row in rows.values_list(*_WINDOW)]
+
+
+def window_runs(cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
+    """See :meth:`metrics.stores.base.MetricStore.window_runs`."""
+    rows = MetricWindow.objects.filter(
+        cluster__cluster=cluster, cluster__erasing=False, stream=stream
+    )
+    plain = Q(state="done", filled_at=None, reason="")
+
+    def sums(first: int, last: int) -> Sums:
+        found = rows.filter(plain, start__gte=first, start__lt=last).aggregate(
+            first=Min("start"), last=Max("end"), seconds=Sum(F("end") - F("start")),
+            got=Sum("got"), expected=Sum("expected"), attempts=Max("attempts"),
+        )  # fmt: skip
+        return Sums(**{name: value or 0 for name, value in found.items()})
+
+    def lines(first: int, last: int, condition: Q = plain) -> list[Window]:
+        wanted = rows.filter(condition, start__gte=first, start__lt=last).order_by("start")
+        return [Window(*row) for row in wanted.values_list(*_WINDOW)]
+
+    reaching = rows.filter(end__gt=start).order_by("end").values_list("start", flat=True)[:1]
+    begin = min([start, *reaching])  # the first line may begin before the range
+    return runs(lines(begin, end, ~plain), begin, end, sums=sums, lines=lines)
 
 
 def last(cluster: UUID, kind: Kind, since: int) -> list[LastRow]:

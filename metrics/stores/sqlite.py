@@ -76,6 +76,12 @@ class SqliteStore:
         with self._connections.translated():
             return sqlite_read.windows(connection, cluster, stream, start, end, states)
 
+    def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
+        """Return the ledger with what plainly came in time as runs; see the protocol."""
+        connection = self._connections.get()
+        with self._connections.translated():
+            return sqlite_read.window_runs(connection, cluster, stream, start, end)
+
     def read(
         self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
     ) -> Columns:

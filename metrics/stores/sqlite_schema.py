@@ -60,6 +60,8 @@ CREATE INDEX pull_window_open ON pull_window(cluster, stream, t1) WHERE state = 
 
 _VERSION_2 = """
 ALTER TABLE pull_window ADD COLUMN resolution INTEGER NOT NULL DEFAULT 60;
+CREATE INDEX pull_window_odd ON pull_window(cluster, stream, t1) -- all but what came in time
+    WHERE state <> 'done' OR filled_at IS NOT NULL OR reason <> '';
 CREATE TABLE open_bucket(               -- wider buckets that reads make from their minutes
     cluster INTEGER NOT NULL, kind INTEGER NOT NULL, tier INTEGER NOT NULL, ts INTEGER NOT NULL,
     PRIMARY KEY(cluster, kind, tier, ts)) WITHOUT ROWID;

@@ -186,11 +186,10 @@ def _pods_now(
 
 
 def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
-    found = query.windows(cluster, chosen.start, chosen.end)
-    found.sort(key=lambda window: -window.start)
     show_all = request.GET.get("show") == "all"
-    if not show_all:
-        found = [window for window in found if window.state != "done" or window.filled_at]
+    read = query.windows if show_all else query.odd_windows
+    found = read(cluster, chosen.start, chosen.end)
+    found.sort(key=lambda window: -window.start)
     lines = runs(found, fold=not show_all)
     return {
         "show_range": True,

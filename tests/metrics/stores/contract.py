@@ -299,6 +299,32 @@ class StoreContract:
         store.write(cluster, STREAM, Batch(windows=[fine]))
         assert store.windows(cluster, STREAM, T0, T0 + 600) == [fine]
 
+    def test_the_ledger_of_years_is_told_in_runs(self, store, cluster):
+        slots = [window(T0 + 600 * i, T0 + 600 * i + 600, got=10 - i % 2) for i in range(40)]
+        slots[7] = window(T0 + 4200, T0 + 4800, "lost", reason="agent_stopped")
+        slots[20] = window(T0 + 12_000, T0 + 12_600, reason="tunnel_down", filled_at=T0 + 99_999)
+        del slots[30]
+        store.write(cluster, STREAM, Batch(windows=slots))
+        found = store.window_runs(cluster, STREAM, T0 - 3600, T0 + 90_000)
+        assert [(run.start - T0, run.end - T0, run.state) for run in found][:4] == [
+            (0, 4200, "done"), (4200, 4800, "lost"), (4800, 12_000, "done"),
+            (12_000, 12_600, "done"),
+        ]  # fmt: skip
+        assert (found[0].got, found[0].expected) == (10 * 7 - 3, 70)
+        assert found[1] == slots[7]
+        assert found[3] == slots[20]
+        # Where a line is missing nothing is added up over the hole.
+        assert all(run.end <= T0 + 18_000 or run.start >= T0 + 18_600 for run in found[4:])
+        for start, end in ((0, 24_000), (300, 23_000), (4500, 4700), (4200, 4800), (600, 1200)):
+            some = store.window_runs(cluster, STREAM, T0 + start, T0 + end)
+            lines = store.windows(cluster, STREAM, T0 + start, T0 + end)
+            assert sum(run.got for run in some) == sum(line.got for line in lines)
+            assert sum(run.expected for run in some) == sum(line.expected for line in lines)
+            assert some[0].start == lines[0].start
+            assert some[-1].end == lines[-1].end
+        assert store.window_runs(cluster, STREAM, T0 - 600, T0) == []
+        assert store.window_runs(uuid4(), STREAM, T0, T0 + 600) == []
+
     def test_clusters_do_not_see_each_other(self, store, cluster):
         other = uuid4()
         store.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=1)], watermark=T0))
