@@ -89,10 +89,11 @@ class Facts:
         found = self._find(labels, instance)
         if found is None and not self.kubernetes:
             found = said or instance
-        if not found:
-            self.strangers.add(_name(instance or said or "?"))
+        name = _name(found or "")
+        if not name:
+            self.strangers.add(_name(instance or said) or "?")
             return None
-        return _name(found)
+        return name
 
     def _find(self, labels: Labels, instance: str) -> str | None:
         for label in _SAID:

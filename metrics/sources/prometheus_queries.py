@@ -340,17 +340,18 @@ def facts_expr(window: int, offset: int) -> str:
 
 
 # Something that every kind of installation has from its first scrape on.
-_ANYTHING = "(up or kube_node_info or node_boot_time_seconds)"
+# Of each apart: of an expression, timestamp() is the moment at which it is evaluated.
+_SEEN_AT = "(timestamp(up) or timestamp(kube_node_info) or timestamp(node_boot_time_seconds))"
 
 
 def oldest_expr(window: int, step: int) -> str:
     """Return the expression for the oldest sample of a time, looked for every ``step`` seconds."""
-    return f"min(min_over_time(timestamp({_ANYTHING})[{window}s:{step}s]))"
+    return f"min(min_over_time({_SEEN_AT}[{window}s:{step}s]))"
 
 
 def newest_expr(window: int, step: int) -> str:
     """Return the expression for the newest sample of a time; at most ``step`` seconds too old."""
-    return f"max(max_over_time(timestamp({_ANYTHING})[{window}s:{step}s]))"
+    return f"max(max_over_time({_SEEN_AT}[{window}s:{step}s]))"
 
 
 def layout_expr() -> str:

@@ -38,7 +38,7 @@ def running(
     log: Path,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the end of the block; enter it once ``ready_url`` answers with 2xx.
+    """Run a server until the end of the block; enter it once ``ready_url`` answers.
 
     Raises:
         PortTakenError: it could not have its port; take another one.
@@ -105,9 +105,11 @@ def _wait(process: subprocess.Popen[bytes], name: str, url: str, log: Path) -> N
 
 
 def answers(url: str) -> bool:
-    """Tell whether an address answers with a status of 2xx."""
+    """Tell whether an address answers with a status of 2xx, or asks who we are."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return 200 <= answer.status < 300
+    except urllib.error.HTTPError as exc:
+        return exc.code == 401
     except (urllib.error.URLError, OSError):
         return False

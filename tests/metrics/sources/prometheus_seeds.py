@@ -155,7 +155,8 @@ def legacy(start: int) -> World:
 
 def machines(start: int) -> World:
     """Two machines without Kubernetes: a node-exporter on each, and nothing else."""
-    world = World(start, MINUTES, 9, ONE)
+    # Scraped once a minute, Prometheus' own default.
+    world = World(start, MINUTES, 9, (({"prometheus": "x"}, 17),), scrape=60)
     for address in HOSTS:
         _machine(world, address, exporter_of(address), address.partition(".")[0])
     return world

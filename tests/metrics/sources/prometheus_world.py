@@ -18,7 +18,7 @@ from metrics.stores.base import SeriesKey
 from tests.servers.prometheus import Sample, Series
 
 MINUTE = 60
-SCRAPE = 30
+SCRAPE = 30  # seconds
 Labels = Mapping[str, str]
 Value = Callable[[int], float | None]
 Expected = dict[tuple[int, SeriesKey], dict[str, float]]
@@ -28,10 +28,14 @@ GIB = 1 << 30
 class World:
     """Samples from ``start`` for ``minutes``, as several replicas scraped them."""
 
-    def __init__(self, start: int, minutes: int, seed: int, replicas: Sequence[tuple[Labels, int]]):
+    def __init__(
+        self, start: int, minutes: int, seed: int, replicas: Sequence[tuple[Labels, int]],
+        scrape: int = SCRAPE,
+    ):  # fmt: skip
         self.start, self.end = start, start + minutes * MINUTE
         self.outages: list[tuple[int, int]] = []
         self._replicas = replicas
+        self._scrape = scrape
         self._random = random.Random(seed)
         self._truth: dict[tuple[str, frozenset[tuple[str, str]]], list[list[Sample]]] = {}
 
@@ -60,7 +64,7 @@ class World:
         kept = []
         for _, offset in self._replicas:
             samples: list[Sample] = []
-            for time in range(self.start + offset, self.end + 1, SCRAPE):
+            for time in range(self.start + offset, self.end + 1, self._scrape):
                 gone = any(a <= time < b for a, b in self.outages)
                 if gone or not since <= time < until:
                     continue
@@ -166,7 +170,7 @@ class VictoriaMetrics(Prometheus):
         return max(found, default=None)
 
     def _of_rate(self, samples: Sequence[Sample], end: int, seconds: int) -> Sequence[Sample]:
-        before = _window(samples, end - seconds - SCRAPE, end - seconds)[-1:]
+        before = _window(samples, end - seconds - 1.25 * MINUTE, end - seconds)[-1:]
         return [*before, *_window(samples, end - seconds + 0.001, end)]
 
     def _rate(self, all_samples: Sequence[Sample], end: int, seconds: int) -> float | None:

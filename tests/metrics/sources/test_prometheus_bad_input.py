@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import time
 from typing import Any
@@ -252,6 +253,36 @@ def test_junk_anywhere_in_an_answer_is_refused_or_harmless(path: tuple[Any, ...]
             read()
         except BadResponseError as exc:
             assert exc.problem  # noqa: PT017 - either outcome is good
+
+
+# bcrypt of "correct horse"; cost 4, because it is worked out for each request.
+_USERS = """
+basic_auth_users:
+  ops: $2b$04$wbjloYNwztdDoJ.cfMyHQefiw8JJGh6OtJ2rkt7WjJ8NzH4IIZ7yK
+"""
+
+
+async def test_a_real_prometheus_refuses_wrong_credentials_and_takes_the_right_ones(tmp_path):
+    users = tmp_path / "web.yml"
+    users.write_text(_USERS, encoding="utf-8")
+    world = World(START - 600, 20, 1, ONE)
+    world.add("node_load1", exporter_of("db1"), 3, until=NOW - 60)
+    options = [f"--web.config.file={users}"]
+    with prometheus(tmp_path, series=world.series(), options=options) as port:
+        good = await _fetch_as(port, "ops:correct horse")
+        assert len(good.rows) == 3
+        for pair in ("", "ops:wrong"):
+            with pytest.raises(BadResponseError) as refused:
+                await _fetch_as(port, pair)
+            assert (refused.value.problem, refused.value.status) == ("credentials_refused", 401)
+
+
+async def _fetch_as(port: int, pair: str) -> SourceAnswer:
+    basic = base64.b64encode(pair.encode()).decode()
+    headers = {"Authorization": f"Basic {basic}"} if pair else {}
+    async with DirectClient(port, headers=headers) as client:
+        with Turn("live") as turn:
+            return await PrometheusSource().fetch(client, START, END, now=NOW, turn=turn)
 
 
 async def test_a_server_that_cannot_say_what_is_oldest_still_gives_its_minutes():
