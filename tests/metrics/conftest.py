@@ -85,7 +85,7 @@ class Stand:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        cluster_id = UUID(head.split()[1].split(":")[0].removeprefix("agent."))
+        cluster_id = UUID(head.split()[1].split(":")[0].partition(".")[2])
         port = self.ports.get(cluster_id)
         self.connections[cluster_id] = self.connections.get(cluster_id, 0) + 1
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
