@@ -238,7 +238,6 @@ class Export(models.Model):
     step = models.CharField(max_length=200, blank=True, default="")  # what is written now
     rows = models.BigIntegerField(default=0)
     size_bytes = models.BigIntegerField(default=0)
-    sha256 = models.CharField(max_length=64, blank=True, default="")
     problem = models.CharField(max_length=500, blank=True, default="")
     finished_at = models.DateTimeField(null=True)
 

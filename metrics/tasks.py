@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from metrics import backfill, erasure, expiry, lease, pull, schedule
+from metrics.exports import jobs as exports
 from metrics.stores import get_store
 
 EXPIRE_LEASE_SECONDS = 3600
@@ -108,3 +109,13 @@ def maintain_store() -> str:
         close_old_connections()
     log.info("metric store: %s", done)
     return done
+
+
+@shared_task(name=exports.TASK, ignore_result=True)
+def export() -> str:
+    """Make the exports that wait, each in a process of its own; return how many were made."""
+    try:
+        made = exports.work()
+    finally:
+        close_old_connections()
+    return f"{made} exports"

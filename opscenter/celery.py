@@ -35,6 +35,11 @@ app.conf.beat_schedule = {
         "schedule": 600.0,
         "options": {"expires": 550, "queue": "slow", "priority": 9},
     },
+    "make exports whose task was lost": {
+        "task": "metrics.export",
+        "schedule": 60.0,
+        "options": {"expires": 55, "queue": "slow", "priority": 9},
+    },
     "record health changes by time alone": {
         "task": "clusters.judge_all",
         "schedule": 15.0,

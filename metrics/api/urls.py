@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.urls import re_path
 
 from clusters.api.base import CLUSTER_PATH
-from metrics.api import retention, views
+from metrics.api import exports, retention, views
+from metrics.api.exports import EXPORT_PATH
 from metrics.api.retention import CUSTOMER_PATH
 
 urlpatterns = [
@@ -37,6 +38,9 @@ urlpatterns = [
     re_path(
         rf"^{CUSTOMER_PATH}/erase/?$", retention.CustomerEraseView.as_view(), name="customer-erase"
     ),
+    re_path(r"^exports/?$", exports.ExportListView.as_view(), name="exports"),
+    re_path(rf"^{EXPORT_PATH}/?$", exports.ExportDetailView.as_view(), name="export"),
+    re_path(rf"^{EXPORT_PATH}/file/?$", exports.ExportFileView.as_view(), name="export-file"),
     re_path(r"^erasures/?$", retention.ErasureListView.as_view(), name="erasures"),
     re_path(
         r"^erasures/(?P<erasure_id>[0-9a-fA-F-]{36})/?$",

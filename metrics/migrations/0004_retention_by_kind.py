@@ -106,7 +106,6 @@ class Migration(migrations.Migration):
                 ('step', models.CharField(blank=True, default='', max_length=200)),
                 ('rows', models.BigIntegerField(default=0)),
                 ('size_bytes', models.BigIntegerField(default=0)),
-                ('sha256', models.CharField(blank=True, default='', max_length=64)),
                 ('problem', models.CharField(blank=True, default='', max_length=500)),
                 ('finished_at', models.DateTimeField(null=True)),
                 ('cluster', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='clusters.cluster')),

@@ -5,6 +5,7 @@ Layout, below ``OPSCENTER_DATA_DIR`` (mode 0700)::
     secret_key  hub_host_key  admin_password      made once, mode 0600
     opscenter.sqlite3                             Django's database, unless DATABASE_URL is set
     metrics.sqlite3                               the SQLite metric store
+    exports/                                      zips that somebody asked for, seven days
     agent/                                        the local agent's key, configuration and spool
     run/                                          unix sockets: redis.sock, gateway.sock
 """

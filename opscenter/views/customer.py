@@ -20,6 +20,7 @@ from metrics.limits import GRACE_SECONDS, complete
 from metrics.models import CustomerRetention
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
+from opscenter.views.exports import exports_context
 from opscenter.views.forms import ConfirmForm
 from opscenter.views.retention_forms import ChooseClassForm, HoldForm
 
@@ -137,6 +138,7 @@ def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[
         "sees_customer": cluster.customer_id is not None
         and access.visible_customers(request.user).filter(pk=cluster.customer_id).exists(),
         "hold_form": HoldForm(auto_id="hold_%s"),
+        **exports_context(cluster),
     }
 
 
@@ -160,6 +162,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
             initial={"retention_class": own.retention_class_id if own else None},
             default=retention.default_class(),
         ),
+        **exports_context(customer),
         "hold_form": HoldForm(auto_id="hold_%s"),
         "erase_form": ConfirmForm(expected=customer.name, auto_id="erase_%s"),
         "effect": None,

@@ -14,6 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from clusters.api.base import CLUSTER_PATH
+from metrics.api.exports import EXPORT_PATH
 from metrics.api.retention import CUSTOMER_PATH
 
 LOGIN = 302
@@ -80,6 +81,7 @@ PROMETHEUS = "/prometheus/api/v1/"
 C = "/api/v1/clusters/{cluster}"
 P = "/clusters/{cluster}"
 NOBODY = "00000000-0000-4000-8000-000000000000"
+CSV = {"format": "csv"}
 D = "/customers/{customer}"
 K = "/api/v1/customers/{customer}"
 ENROL = {"token": "ocj_wrong", "public_key": "ssh-ed25519 AAAA"}
@@ -143,6 +145,14 @@ ROUTES: dict[str, list[Expect]] = {
     "customers/<uuid:customer_id>/class/": [form(f"{D}/class/", LOGIN, 404, 403, 403)],
     "customers/<uuid:customer_id>/hold/": [form(f"{D}/hold/", LOGIN, 404, 403, 403)],
     "customers/<uuid:customer_id>/erase/": [form(f"{D}/erase/", LOGIN, 404, 403, 403)],
+    "exports/<slug:which>/<uuid:target_id>/": [
+        get("/exports/cluster/{cluster}/", LOGIN, 404, 200, 200),
+        get("/exports/customer/{customer}/", LOGIN, 404, 200, 200),
+        get("/exports/fleet/{cluster}/", LOGIN, 404, 404, 404),
+        form("/exports/cluster/{cluster}/", LOGIN, 404, 302, 302),
+    ],
+    "exports/<uuid:export_id>/file/": [get(f"/exports/{NOBODY}/file/", LOGIN, 404, 404, 404)],
+    "exports/<uuid:export_id>/delete/": [form(f"/exports/{NOBODY}/delete/", LOGIN, 404, 404, 404)],
     "customers/<uuid:customer_id>/lift/": [form(f"{D}/lift/", LOGIN, 404, 403, 403)],
     "api/v1/^$": [get(API, 401, 200, 200, 200)],
     "api/v1/^schema/?$": [get(f"{API}schema/", 200, 200, 200, 200)],
@@ -195,6 +205,16 @@ ROUTES: dict[str, list[Expect]] = {
         act("POST", f"{K}/erase/", (401, 404, 403, 403), {"confirm": "Northwind"}),
         get(f"{K}/erase/", 401, 405, 405, 405),
     ],
+    "api/v1/^exports/?$": [
+        get(f"{API}exports/", 401, 200, 200, 200),
+        act("POST", f"{API}exports/", (401, 404, 201, 201), {"cluster_id": "{cluster}", **CSV}),
+        act("POST", f"{API}exports/", (401, 404, 201, 201), {"customer_id": "{customer}", **CSV}),
+    ],
+    "api/v1/^exports/{export}/?$": [
+        get(f"{API}exports/{NOBODY}/", 401, 404, 404, 404),
+        act("DELETE", f"{API}exports/{NOBODY}/", (401, 404, 404, 404)),
+    ],
+    "api/v1/^exports/{export}/file/?$": [get(f"{API}exports/{NOBODY}/file/", 401, 404, 404, 404)],
     "api/v1/^erasures/?$": [get(f"{API}erasures/", 401, 403, 403, 200)],
     "api/v1/^erasures/{erasure}/?$": [get(f"{API}erasures/{NOBODY}/", 401, 403, 403, 404)],
     "api/v1/^retention-classes/?$": [
@@ -240,6 +260,7 @@ _PATHS = {
     CLUSTER_PATH: "clusters/{id}",
     CUSTOMER_PATH: "customers/{customer}",
     "(?P<class_id>[0-9]{1,15})": "{class}",
+    EXPORT_PATH: "exports/{export}",
     "(?P<erasure_id>[0-9a-fA-F-]{36})": "{erasure}",
 }
 

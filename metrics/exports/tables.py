@@ -1,0 +1,180 @@
+"""One table of an export: rows go in, Parquet or CSV comes out, block by block.
+
+Columns of numbers are named ``<field>_minutes``, ``_sum``, ``_min`` and ``_max``: how many minutes
+were measured, the sum of their means, and the extremes; the mean is sum / minutes. Empty means not
+measured, never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, BinaryIO, Literal, Protocol
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.stores.base import StoredRow, StoredSeries, Window
+from opscenter.core.text import csv_cell
+
+Format = Literal["parquet", "csv"]
+ColumnType = Literal["time", "text", "number"]
+Columns = Sequence[tuple[str, ColumnType]]
+
+BLOCK_ROWS = 20_000
+"""Rows that are in memory as Python objects at a time."""
+GROUP_ROWS = 100_000
+"""Rows of a Parquet row group, which are in memory as plain columns."""
+
+WINDOW_COLUMNS: Columns = (
+    ("start", "time"), ("end", "time"), ("state", "text"), ("got_minutes", "number"),
+    ("expected_minutes", "number"), ("attempts", "number"), ("reason", "text"),
+    ("detail", "text"), ("filled_at", "time"), ("resolution_seconds", "number"),
+)  # fmt: skip
+SERIES_COLUMNS: Columns = (
+    ("kind", "text"), ("namespace", "text"), ("name", "text"), ("node", "text"),
+    ("attributes", "text"), ("first", "time"), ("last", "time"),
+)  # fmt: skip
+
+
+class Table(Protocol):
+    """A table that is being written."""
+
+    def write(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Append rows, given as columns of the same length."""
+
+    def close(self) -> None:
+        """Write what is left; nothing may follow."""
+
+
+def row_columns(kind: Kind) -> Columns:
+    """Return the columns of a table of numbers."""
+    head: list[tuple[str, ColumnType]] = [
+        ("time", "time"), ("namespace", "text"), ("name", "text"), ("minutes", "number"),
+    ]  # fmt: skip
+    for field in FIELD_NAMES[kind]:
+        head += [(f"{field}_{part}", "number") for part in ("minutes", "sum", "min", "max")]
+    return head
+
+
+def row_values(kind: Kind, rows: Sequence[StoredRow]) -> list[list[Any]]:
+    """Return rows as the columns that :func:`row_columns` names."""
+    found: list[list[Any]] = [
+        [row.ts for row in rows],
+        [row.key.ns for row in rows],
+        [row.key.name for row in rows],
+        [row.n for row in rows],
+    ]
+    for index in range(len(FIELD_NAMES[kind])):
+        cells = [row.cells[index] for row in rows]
+        found += [[None if cell is None else cell[part] for cell in cells] for part in range(4)]
+    return found
+
+
+def window_values(windows: Iterable[Window]) -> list[list[Any]]:
+    """Return ledger lines as columns."""
+    rows = [
+        (w.start, w.end, w.state, w.got, w.expected, w.attempts, w.reason, w.detail, w.filled_at,
+         w.resolution)
+        for w in windows
+    ]  # fmt: skip
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def series_values(series: Iterable[StoredSeries]) -> list[list[Any]]:
+    """Return series as columns; attributes as ``key=value`` with blanks between."""
+    rows = [
+        (one.key.kind, one.key.ns, one.key.name, one.node,
+         " ".join(f"{key}={value}" for key, value in sorted(one.attrs.items())), one.first_ts,
+         one.last_ts + 60)
+        for one in series
+    ]  # fmt: skip
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def blocks(rows: Iterable[StoredRow]) -> Iterable[list[StoredRow]]:
+    """Yield rows in lists of at most :data:`BLOCK_ROWS`."""
+    left = iter(rows)
+    while block := list(islice(left, BLOCK_ROWS)):
+        yield block
+
+
+def open_table(form: Format, stream: BinaryIO, columns: Columns) -> Table:
+    """Return a new table that writes to a stream, which the caller closes afterwards."""
+    return ParquetTable(stream, columns) if form == "parquet" else CsvTable(stream, columns)
+
+
+class CsvTable:
+    """A table as CSV: UTF-8, a line of names first, times as ISO 8601 UTC.
+
+    No cell can be read as a formula by a spreadsheet: an apostrophe stands in front of such text.
+    """
+
+    def __init__(self, stream: BinaryIO, columns: Columns) -> None:
+        self._types = [kind for _, kind in columns]
+        self._text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=False)
+        self._writer = csv.writer(self._text)
+        self._writer.writerow([name for name, _ in columns])
+
+    def write(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Append rows, given as columns of the same length."""
+        shown = [_as_text(kind, column) for kind, column in zip(self._types, columns, strict=True)]
+        self._writer.writerows(zip(*shown, strict=True))
+
+    def close(self) -> None:
+        """Write what is left and leave the stream open."""
+        self._text.flush()
+        self._text.detach()
+
+
+def _as_text(kind: ColumnType, column: Sequence[Any]) -> Sequence[Any]:
+    if kind == "number":
+        return column
+    known: dict[Any, str] = {None: ""}
+    for value in column:
+        if value not in known:
+            known[value] = _iso(value) if kind == "time" else csv_cell(value)
+    return [known[value] for value in column]
+
+
+def _iso(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class ParquetTable:
+    """A table as Parquet: times as UTC timestamps, text as dictionaries, zstd."""
+
+    def __init__(self, stream: BinaryIO, columns: Columns) -> None:
+        # Only where it is used: the library takes 0.2 s and 60 MB.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._pa = pa
+        types = {"time": pa.timestamp("s", tz="UTC"), "text": pa.string(), "number": pa.int64()}
+        self._schema = pa.schema([(name, types[kind]) for name, kind in columns])
+        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
+        self._waiting: list[Any] = []
+        self._rows = 0
+
+    def write(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Append rows, given as columns of the same length."""
+        arrays = [
+            self._pa.array(column, type=field.type)
+            for field, column in zip(self._schema, columns, strict=True)
+        ]
+        batch = self._pa.record_batch(arrays, schema=self._schema)
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        if self._rows >= GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left, and the footer; leave the stream open."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(self._pa.Table.from_batches(self._waiting))
+            self._waiting, self._rows = [], 0

@@ -1,0 +1,188 @@
+"""Writing an export: every tier of every kind of every cluster, series and ledger, and a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from clusters.models import Cluster
+from metrics.amounts import amount
+from metrics.catalog import CATALOG, TIERS, Kind
+from metrics.exports import tables
+from metrics.exports.tables import Columns, Format, Table
+from metrics.exports.targets import Target
+from metrics.limits import cells
+from metrics.pull import STREAM
+from metrics.stores.base import MetricStore, StoredSeries
+
+README = """\
+What Ops Center kept of {what}, from {start} to {end}, exported {now}.
+
+Each cluster has a directory. KIND_TIER.{form} holds one row for each series and bucket: kind is
+cluster, node, filesystem or pod; the tier 1m, 10m or 1h is the width of the buckets; time is the
+start of the bucket, UTC. minutes counts what went into the row. For each field, _minutes counts the
+measured minutes, _sum adds up their means (mean = sum / minutes), _min and _max are the lowest and
+highest sample. Empty means not measured, never 0. Fields and units are in export.json.
+For a filesystem, namespace is its node and name its mount point.
+
+series.{form} lists the series with their newest node and attributes, windows.{form} the gap ledger:
+which stretch was got when, and why something is missing.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is exported: the clusters, the format, ``[start, end)`` in Unix seconds."""
+
+    what: str
+    clusters: Sequence[Cluster]
+    form: Format
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an export is."""
+
+    expected_rows: int = 0
+    """About."""
+    rows: int = 0
+    step: str = ""
+    """What is written now."""
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        """Return how much is done, 0..1; about."""
+        return min(1.0, self.rows / max(1, self.expected_rows, self.rows))
+
+
+Report = Callable[[Progress], None]
+
+
+def write_export(
+    store: MetricStore, span: Span, target: Target, *, now: int, report: Report
+) -> Progress:
+    """Write an export to a target and close that.
+
+    In memory are some ten thousand rows at a time, whatever the length of the range.
+
+    Args:
+        store: where the rows are.
+        span: what to export.
+        target: where to.
+        now: Unix time, for the list of files.
+        report: called before each file and after each block; may raise to stop.
+
+    Raises:
+        StoreError: the store refuses.
+        OSError: the target cannot be written.
+    """
+    known = {cluster.pk: store.series(cluster.pk) for cluster in span.clusters}
+    progress = Progress()
+    for series in known.values():
+        progress.expected_rows += sum(
+            amount(series, kind, tier, span.start, span.end)[0] for kind, tier in cells()
+        )
+    for cluster in span.clusters:
+        _write_cluster(store, span, target, cluster, known[cluster.pk], progress, report)
+    with target.file("export.json") as stream:
+        stream.write(orjson.dumps(_manifest(span, progress, now), option=orjson.OPT_INDENT_2))
+    with target.file("README.txt") as stream:
+        text = README.format(
+            what=span.what,
+            start=_iso(span.start),
+            end=_iso(span.end),
+            now=_iso(now),
+            form=span.form,
+        )
+        stream.write(text.encode())
+    target.close()
+    return progress
+
+
+def _write_cluster(
+    store: MetricStore,
+    span: Span,
+    target: Target,
+    cluster: Cluster,
+    series: list[StoredSeries],
+    progress: Progress,
+    report: Report,
+) -> None:
+    for kind, tier in cells():
+        _write_rows(store, span, target, (cluster, kind, tier), progress, report)
+    windows = store.windows(cluster.pk, STREAM, span.start, span.end)
+    for name, columns, values in (
+        ("series", tables.SERIES_COLUMNS, tables.series_values(series)),
+        ("windows", tables.WINDOW_COLUMNS, tables.window_values(windows)),
+    ):
+        path = f"{cluster.name}/{name}.{span.form}"
+        progress.step = path
+        report(progress)
+        with target.file(path) as stream:
+            table = tables.open_table(span.form, stream, columns)
+            if values:
+                table.write(values)
+            table.close()
+        progress.files.append({"name": path, "rows": len(values[0]) if values else 0})
+
+
+def _write_rows(
+    store: MetricStore,
+    span: Span,
+    target: Target,
+    place: tuple[Cluster, Kind, str],
+    progress: Progress,
+    report: Report,
+) -> None:
+    """Write one tier of one kind; no file if there is no row."""
+    cluster, kind, tier = place
+    path = f"{cluster.name}/{kind}_{tier}.{span.form}"
+    progress.step, rows = path, 0
+    report(progress)
+    with ExitStack() as stack:
+        table: Table | None = None
+        for block in tables.blocks(store.scan(cluster.pk, kind, tier, span.start, span.end)):
+            if table is None:
+                stream = stack.enter_context(target.file(path))
+                table = tables.open_table(span.form, stream, _row_columns(kind))
+            table.write(tables.row_values(kind, block))
+            rows += len(block)
+            progress.rows += len(block)
+            report(progress)
+        if table is not None:
+            table.close()
+            progress.files.append({"name": path, "rows": rows})
+
+
+def _row_columns(kind: Kind) -> Columns:
+    return tables.row_columns(kind)
+
+
+def _manifest(span: Span, progress: Progress, now: int) -> dict[str, Any]:
+    return {
+        "what": span.what,
+        "start": _iso(span.start),
+        "end": _iso(span.end),
+        "exported_at": _iso(now),
+        "format": span.form,
+        "clusters": [{"id": str(one.pk), "name": one.name} for one in span.clusters],
+        "tiers_seconds": dict(TIERS),
+        "fields": {
+            kind: {field.name: {"unit": field.unit, "title": field.title} for field in fields}
+            for kind, fields in CATALOG.items()
+        },
+        "rows": progress.rows,
+        "files": progress.files,
+    }
+
+
+def _iso(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
