@@ -22,6 +22,7 @@ from metrics.pull import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import Window
 from tests.factories import ClusterFactory
+from tests.servers.influxdb import InfluxServer, influx_server
 
 T = TypeVar("T")
 
@@ -108,6 +109,13 @@ class Stand:
         except OSError:
             writer.transport.abort()
         writer.close()
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
+    """A real InfluxDB 1.x; tests make databases of their own in it."""
+    with influx_server(tmp_path_factory.mktemp("influxdb")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ it is computed here from the same functions, by another way than the source's.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,9 +57,13 @@ def value(measurement: str, *names: object) -> float:
     """Return the value of a series' minute; the last of ``names`` is the minute's end."""
     end = names[-1]
     assert isinstance(end, int)
-    base = sum(map(ord, measurement + "".join(map(str, names[:-1])))) * 37 % 100_000
-    number = base + (end // 60 * 7919) % 4_096
+    number = _base(measurement, names[:-1]) + (end // 60 * 7919) % 4_096
     return number + 0.25 * (end // 60 % 4) if measurement in _FLOATS else number
+
+
+@functools.cache
+def _base(measurement: str, names: tuple[object, ...]) -> int:
+    return sum(map(ord, measurement + "".join(map(str, names)))) * 37 % 100_000
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,7 +15,7 @@ from metrics.stores.sqlite import SqliteStore
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError
 from tests.servers.heapster import Heapster, expected_minutes, expected_rollups
-from tests.servers.influxdb import InfluxServer, influx_server
+from tests.servers.influxdb import InfluxServer
 
 Rows = dict[tuple[int, SeriesKey], tuple[Cell | None, ...]]
 DAY = 86_400
@@ -29,9 +28,8 @@ LAST_MONTH = (HOUR - 40 * DAY, HOUR - 40 * DAY + 4 * 3600)  # only hours are lef
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    with influx_server(tmp_path_factory.mktemp("influxdb")) as running:
-        yield running
+def server(influxdb: InfluxServer) -> InfluxServer:
+    return influxdb
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +52,10 @@ def gravity(server: InfluxServer) -> Heapster:
 
 async def fetch(server: InfluxServer, start: int, end: int, **options) -> SourceAnswer:
     source = InfluxSource(options.pop("database", "k8s"))
+    now = options.pop("now", NOW)
     with Turn("live") as turn:
         async with server.client(**options) as client:
-            return await source.fetch(client, start, end, now=NOW, turn=turn)
+            return await source.fetch(client, start, end, now=now, turn=turn)
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 50], ids=["one minute", "five minutes", "fifty"])
@@ -201,10 +200,12 @@ async def test_an_answer_that_is_too_large_is_asked_for_in_pieces(server, gravit
 async def test_minutes_that_may_still_come_are_not_taken_for_absent(server):
     heapster = Heapster(server, "lags")
     heapster.create(rollups=False)
-    now = NOW // 60 * 60
+    now = int(time.time()) // 60 * 60
     heapster.write(now - 600, now - 180)
-    answer = await fetch(server, now - 240, now - 60, database="lags")
-    assert (answer.end, answer.newest_end) == (now - 180, now - 180)
+    answer = await fetch(server, now - 240, now - 60, database="lags", now=now)
+    assert (answer.end, answer.newest_end, answer.oldest) == (now - 180, now - 180, now - 600)
+    got = {(row.ts, row.key): row.cells for row in answer.rows}
+    assert got == expected_minutes(now - 240, now - 180)
     stopped = Heapster(server, "stopped")
     stopped.create(rollups=False)
     stopped.write(now - 1200, now - 900)
