@@ -57,6 +57,10 @@ class ShardedStore:
         """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
         return self._of(cluster).windows(cluster, stream, start, end, states=states)
 
+    def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
+        """Return the ledger with what plainly came in time as runs."""
+        return self._of(cluster).window_runs(cluster, stream, start, end)
+
     def read(
         self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
     ) -> Columns:
