@@ -4,8 +4,9 @@ The same exporters feed three servers at the same time: a Prometheus as each clu
 Prometheus that federates it, and a VictoriaMetrics that scrapes the exporters itself. Their CPU is
 the kernel's figure for the process over the same minute, divided by the samples that they say
 they took in. Ours is what ``pull`` measured in this run: the worker and the hub, a pull a minute,
-through the tunnel. A sample of ours is a field's minute: four samples folded, with cluster sums
-and both rollups made of it. What the sources spend on being asked is told apart.
+through the tunnel; and what :mod:`tests.bench.asking` finds for a cluster's own Prometheus. A
+sample of ours is a field's minute: four samples folded, with cluster sums and both rollups made of
+it. What the sources spend on being asked is told apart.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import asking
 from tests.bench.openssh import free_port, wait_for_port
 from tests.bench.processes import MissingServerError, call, cpu_seconds, find, running, wait_for
 from tests.bench.report import Measure, Report
@@ -70,6 +72,7 @@ def run(report: Report, scale: float = 1.0) -> None:
     try:
         with tempfile.TemporaryDirectory() as name, _servers(clusters, Path(name)) as servers:
             _measure(servers, clusters)
+        asking.run(report, AREA)
     except MissingServerError as exc:
         report.leave_out(AREA, "peers that scrape", str(exc))
         return
