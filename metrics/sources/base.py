@@ -112,8 +112,9 @@ class SourceAnswer:
         rejected: rows that were left out because their time is outside what was asked for.
     """
 
-    rows: Sequence[MinuteRow]
-    infos: Sequence[SeriesInfo]
+    # Not shown: asyncio.run() in a main thread takes the repr of what it returns, twice.
+    rows: Sequence[MinuteRow] = field(repr=False)
+    infos: Sequence[SeriesInfo] = field(repr=False)
     start: int
     end: int
     oldest: int | None
@@ -121,9 +122,9 @@ class SourceAnswer:
     now: float
     agent_version: str
     kind: str
-    minutes_alive: frozenset[int]
+    minutes_alive: frozenset[int] = field(repr=False)
     ignored: int = 0
-    coarse: Sequence[CoarseRow] = ()
+    coarse: Sequence[CoarseRow] = field(default=(), repr=False)
     resolution: int = 60
     notes: Sequence[str] = ()
     rejected: int = 0
