@@ -72,7 +72,13 @@ class PrometheusSource:
         return (Resolution(MINUTE, self._reach_seconds, "1m"),)
 
     async def fetch(
-        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+        self,
+        client: HttpClient,
+        start: int,
+        end: int,
+        *,
+        now: float,  # noqa: ARG002 - the protocol's: the server is judged by its own clock
+        turn: Turn,
     ) -> SourceAnswer:
         """Return what the server has of ``[start, end)``.
 
@@ -84,8 +90,8 @@ class PrometheusSource:
             BadResponseError: an answer is refused as a whole; ``problem`` says why.
         """
         asker = Asker(client, turn)
-        facts = await asker.facts(start, end, now=now)
-        clock = facts.clock or client.server_date or now
+        clock = await asker.clock()
+        facts = await asker.facts(start, end)
         limit = int(clock - OPEN_SECONDS) // MINUTE * MINUTE
         # First, because the way may break later and what is in is then the answer.
         long = end - start > OLDEST_FOR_SECONDS
@@ -117,10 +123,17 @@ class PrometheusSource:
         return await probe_server(self, client, now=now)
 
     async def raw(
-        self, client: HttpClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+        self,
+        client: HttpClient,
+        key: SeriesKey,
+        field: str,
+        start: int,
+        end: int,
+        *,
+        now: float,  # noqa: ARG002 - the protocol's
     ) -> RawAnswer:
         """Return one series at the scrape interval; see :class:`.base.RawSource`."""
-        return await prometheus_raw(client, key, field, start, end, now=now)
+        return await prometheus_raw(client, key, field, start, end)
 
 
 class _Window:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.sources.base import HttpClient
-from metrics.sources.prometheus_answer import read_vector
+from metrics.sources.prometheus_answer import read_vector, refuse
 from metrics.sources.prometheus_names import Facts
 from metrics.sources.prometheus_plan import MAX_SERIES
 from metrics.sources.prometheus_queries import (
@@ -36,15 +36,26 @@ class Asker:
         self._client = client
         self._turn = turn
 
-    async def facts(self, start: int, end: int, *, now: float) -> Facts:
+    async def clock(self) -> float:
+        """Return the server's own time, Unix seconds.
+
+        Raises:
+            ClusterError: the server does not answer acceptably.
+        """
+        # As a vector, because VictoriaMetrics knows no scalars.
+        match await self.vector("vector(time())"):
+            case [(_, value)] if value == value:  # noqa: PLR0124 - no NaN
+                return value
+        return refuse("it does not say what time it is", "bad_value")
+
+    async def facts(self, start: int, end: int) -> Facts:
         """Return who is who in a window.
 
         Raises:
             ClusterError: the server does not answer acceptably.
         """
         facts = Facts()
-        expr = facts_expr(max(MINUTE, end - start), max(0, int(now) - end))
-        facts.learn(read_vector(await self._ask("query", query=expr), most=MAX_FACTS), TAG)
+        facts.learn(await self.vector(facts_expr(max(MINUTE, end - start)), end), TAG)
         return facts
 
     async def vector(

@@ -34,14 +34,12 @@ class Facts:
     """Who is who in a window, from the answer to :func:`facts_expr`.
 
     Attributes:
-        clock: the server's own time; None if it did not say.
         kubernetes: whether anything tells of Kubernetes.
         node_attrs: short facts for people, by the node's name.
         pods: by namespace and name.
         strangers: what was left out: machines that are no nodes of the cluster.
     """
 
-    clock: float | None = None
     kubernetes: bool = False
     node_attrs: dict[str, dict[str, str]] = field(default_factory=dict)
     pods: dict[tuple[str, str], PodFacts] = field(default_factory=dict)
@@ -127,8 +125,6 @@ class Facts:
         sorted_by_tag: dict[str, list[tuple[Labels, float]]] = {}
         for labels, value in series:
             sorted_by_tag.setdefault(labels.get(tag, ""), []).append((labels, value))
-        for _, value in sorted_by_tag.get("clock", ()):
-            self.clock = value
         for labels, _ in sorted_by_tag.get("node", ()):
             self._learn_node(labels)
         roles: dict[str, list[str]] = {}

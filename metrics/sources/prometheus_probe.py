@@ -48,7 +48,7 @@ async def probe_server(source: PrometheusSource, client: HttpClient, *, now: flo
     """
     with Turn("live") as turn:
         asker = Asker(client, turn)
-        clock = (await asker.facts(int(now) - MINUTE, int(now), now=now)).clock or now
+        clock = await asker.clock()
         end = int(clock - source.settle_seconds) // MINUTE * MINUTE
         answer = await source.fetch(client, end - MINUTE, end, now=now, turn=turn)
         oldest = await asker.oldest(clock)

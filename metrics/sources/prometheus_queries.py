@@ -303,19 +303,17 @@ def _either(exprs: Sequence[str]) -> str:
     return f"({_either(exprs[:half])} or {_either(exprs[half:])})"
 
 
-def facts_expr(window: int, offset: int) -> str:
+def facts_expr(window: int) -> str:
     """Return the expression for who is who in a window: nodes, their addresses, pods' nodes.
 
-    Tags: ``clock`` (the server's time), ``node`` (kube_node_info), ``role``, ``uname``
+    To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``role``, ``uname``
     (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info: 2 where the pod is there at the
     window's end, 1 where it was before).
 
     Args:
         window: length in seconds, > 0.
-        offset: how many seconds before the server's now it ends, >= 0.
     """
-    back = f" offset {offset}s" if offset else ""
-    within = f"[{window}s]{back}"
+    within = f"[{window}s]"
     pod = f"{_POD},{_KSM_NODE},host_ip,host_network,created_by_kind,created_by_name"
     node = (
         f"{_KSM_NODE},internal_ip,os_image,kernel_version,kubelet_version,container_runtime_version"
@@ -323,16 +321,15 @@ def facts_expr(window: int, offset: int) -> str:
     uname = f"{_NODE},pod,namespace,release,machine"
     # A cAdvisor of its own, on a machine without Kubernetes, is no kubelet.
     container = "container_memory_working_set_bytes"
-    pods = f'(count({container}{{pod!=""}}{back}) or count({container}{{pod_name!=""}}{back}))'
+    pods = f'(count({container}{{pod!=""}}) or count({container}{{pod_name!=""}}))'
     kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{within})) and on() {pods}"
     return _either([
-        _tagged("vector(time())", "clock"),
         _tagged(f"max by({node})(max_over_time(kube_node_info{within}))", "node"),
         _tagged(f"max by({_KSM_NODE},role)(max_over_time(kube_node_role{within}))", "role"),
         _tagged(f"max by({uname})(max_over_time(node_uname_info{within}))", "uname"),
         _tagged(f"({kubelets})", "kubelet"),
         _tagged(
-            f"(2*max by({pod})(kube_pod_info{back})"
+            f"(2*max by({pod})(kube_pod_info)"
             f" or max by({pod})(max_over_time(kube_pod_info{within})))",
             "pod",
         ),

@@ -28,7 +28,7 @@ _OF_FILESYSTEMS = {
 
 
 async def prometheus_raw(
-    client: HttpClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    client: HttpClient, key: SeriesKey, field: str, start: int, end: int
 ) -> RawAnswer:
     """Return one field of one series at the scrape interval; see :class:`.base.RawSource`.
 
@@ -40,7 +40,7 @@ async def prometheus_raw(
         raise InvalidInputError(msg)
     with Turn("live") as turn:
         asker = Asker(client, turn)
-        facts = await asker.facts(start, end, now=now)
+        facts = await asker.facts(start, end)
         step = await _interval(asker)
         times = range(bucket_start(start, step), end, step)
         moments = range(times[0] + MINUTE, times[-1] + MINUTE + 1, step)

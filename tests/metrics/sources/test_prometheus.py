@@ -285,7 +285,7 @@ async def _newest_now(port: int) -> tuple[list[MinuteRow], Facts]:
                     break
                 await asyncio.sleep(0.1)
             now = int(time.time())
-            facts = await asker.facts(now - MINUTE, now, now=now)
+            facts = await asker.facts(now - MINUTE, now)
             piece = Slice([now - MINUTE], facts)
             for numbers in Plan(8_000_000).requests(1):
                 raw = await asker.matrix(numbers, now, now)
