@@ -21,7 +21,7 @@ from clusters import audit, holds
 from clusters.models import AuditEvent, Cluster
 from metrics.limits import DAY, bound, bounds, cells, complete, horizons
 from metrics.models import ClusterRetention
-from metrics.retention import longest_days, look
+from metrics.retention import look
 from metrics.stores import get_store
 from metrics.stores.base import MetricStore
 
@@ -114,7 +114,8 @@ def _sweep(store: MetricStore, row: ClusterRetention, now: int) -> None:
             if count < CHUNK:
                 break
     if not holds.is_held(row.pk):
-        row.sweep["series"] += store.forget(row.pk, bound(now, longest_days(limits)))
+        by_kind = {kind: bound(now, max(tiers.values())) for kind, tiers in limits.items()}
+        row.sweep["series"] += store.forget(row.pk, min(by_kind.values()), by_kind)
         row.sweep["whole"] = True
 
 

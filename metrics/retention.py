@@ -12,14 +12,12 @@ from django.db import transaction
 from clusters.models import Cluster
 from metrics.catalog import TIERS, Kind
 from metrics.limits import (
-    DAY,
     KINDS,
     Force,
     Limits,
     advance,
     complete,
     kept_seconds,
-    longest,
 )
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 
@@ -155,25 +153,7 @@ def stored_force(row: ClusterRetention | None) -> Force | None:
     return Force(complete(row.limits), complete(row.wanted), row.shorter_since, gone)
 
 
-def longest_days(limits: Limits) -> int:
-    """Return how many days the longest-kept tier is kept."""
-    return max(max(tiers.values()) for tiers in limits.values())
-
-
-def longest_wanted(now: int) -> Limits:
-    """Return the longest limits over all clusters and classes, for stores that keep per tier."""
-    every: list[Limits] = [complete(row.limits) for row in RetentionClass.objects.all()]
-    every += [row.limits for row in look(now).values()]
-    return longest([*every, complete(default_class().limits)])
-
-
 def _plain(force: Force) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]], int | None]:
     limits = {str(kind): dict(tiers) for kind, tiers in force.limits.items()}
     wanted = {str(kind): dict(tiers) for kind, tiers in force.wanted.items()}
     return limits, wanted, force.shorter_since
-
-
-__all__ = [
-    "DAY", "Retention", "class_of", "default_class", "longest_days", "longest_wanted", "look",
-    "retention_of", "stored_force", "wanted_limits",
-]  # fmt: skip

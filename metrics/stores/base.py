@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
@@ -26,6 +27,10 @@ Reason = Literal[
 reach the service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded
 nothing then, or keeps it no longer. ``pending`` is a gap not asked for yet; "" where nothing was
 ever missing. A gap that was filled keeps its reason, so that the ledger says what happened."""
+
+
+NO_BOUNDS: Mapping[Kind, int] = MappingProxyType({})
+"""For :meth:`MetricStore.forget`: no kind has another bound."""
 
 
 class SeriesKey(NamedTuple):
@@ -331,10 +336,11 @@ class MetricStore(Protocol):
         more. Less than ``limit`` means that none is left.
         """
 
-    def forget(self, cluster: UUID, before: int) -> int:
+    def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
         """Delete series, their last values and ledger lines that ended before ``before``.
 
-        To be called after :meth:`expire`, with the bound of the longest tier.
+        To be called after :meth:`expire`, with the bound of the longest tier. ``by_kind`` has
+        other bounds for the series of some kinds, where those are kept for less.
 
         Returns:
             How many series went.

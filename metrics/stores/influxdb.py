@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 from uuid import UUID
@@ -17,6 +17,7 @@ from metrics.catalog import TIERS, Kind
 from metrics.stores import checksum
 from metrics.stores import influxdb_index as index
 from metrics.stores.base import (
+    NO_BOUNDS,
     Batch,
     Columns,
     LastRow,
@@ -194,10 +195,10 @@ class InfluxStore:
             MetricPlace.objects.filter(pk=place.pk).update(expired=until)
             return gone
 
-    def forget(self, cluster: UUID, before: int) -> int:
+    def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
         """Delete series, last values and ledger lines that ended before ``before``."""
         with index.writing(cluster) as row, index.translated():
-            return index.forget(row, before)
+            return index.forget(row, before, by_kind)
 
     def erase(self, cluster: UUID) -> None:
         """Delete everything of a cluster: out of sight at once, then its points, then the rest.

@@ -429,11 +429,14 @@ def clusters() -> list[UUID]:
     return list(rows.values_list("cluster", flat=True))
 
 
-def forget(cluster: MetricCluster, before: int) -> int:
+def forget(cluster: MetricCluster, before: int, by_kind: Mapping[Kind, int]) -> int:
     """Delete series whose newest minute is older, and ledger lines that ended before."""
     with transaction.atomic():
-        rows = MetricSeries.objects.filter(cluster=cluster, last_ts__lt=before)
-        gone = rows._raw_delete(rows.db)
+        gone = 0
+        for kind in FIELD_NAMES:
+            old = Q(kind=kind, last_ts__lt=by_kind.get(kind, before))
+            rows = MetricSeries.objects.filter(old, cluster=cluster)
+            gone += rows._raw_delete(rows.db)
         MetricWindow.objects.filter(cluster=cluster, end__lte=before).delete()
         if gone:
             MetricCluster.objects.filter(pk=cluster.pk).update(generation=F("generation") + 1)

@@ -6,7 +6,7 @@ The file must lie on a local disk: write-ahead logging does not work over a netw
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from metrics.stores import (
     sqlite_write,
 )
 from metrics.stores.base import (
+    NO_BOUNDS,
     Batch,
     Columns,
     LastRow,
@@ -166,10 +167,10 @@ class SqliteStore:
         """Delete buckets of a kind older than ``before``, oldest first; about ``limit``."""
         return sqlite_expire.expire(self._connections, cluster, kind, tier, before, limit)
 
-    def forget(self, cluster: UUID, before: int) -> int:
+    def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
         """Delete series, last values and ledger lines that ended before ``before``."""
         sqlite_expire.resume_erasures(self._connections)
-        return sqlite_expire.forget(self._connections, cluster, before)
+        return sqlite_expire.forget(self._connections, cluster, before, by_kind)
 
     def erase(self, cluster: UUID) -> None:
         """Delete everything of a cluster, in short transactions."""

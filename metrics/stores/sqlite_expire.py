@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from metrics.catalog import TIERS, Kind
@@ -85,7 +85,9 @@ def _delete_chunks(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     connection.executemany("DELETE FROM chunk WHERE id = ?", keys)
 
 
-def forget(connections: Connections, cluster: UUID, before: int) -> int:
+def forget(
+    connections: Connections, cluster: UUID, before: int, by_kind: Mapping[Kind, int]
+) -> int:
     """See :meth:`metrics.stores.base.MetricStore.forget`."""
     connection = connections.get()
     with connections.translated():
@@ -95,7 +97,7 @@ def forget(connections: Connections, cluster: UUID, before: int) -> int:
     gone = 0
     for kind in schema.KINDS:
         with connections.transaction() as connection:
-            gone += _forget_kind(connection, kind, number, before)
+            gone += _forget_kind(connection, kind, number, by_kind.get(kind, before))
     with connections.transaction() as connection:
         connection.execute(
             "DELETE FROM pull_window WHERE cluster = ? AND t1 <= ?", (number, before)

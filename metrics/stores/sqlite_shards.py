@@ -5,13 +5,14 @@ The number of files is fixed when the first of them is made (:mod:`opscenter.cor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.stores.base import (
+    NO_BOUNDS,
     Batch,
     Columns,
     LastRow,
@@ -145,9 +146,9 @@ class ShardedStore:
         """Delete buckets of a kind older than ``before``, oldest first; about ``limit``."""
         return self._of(cluster).expire(cluster, kind, tier, before, limit=limit)
 
-    def forget(self, cluster: UUID, before: int) -> int:
+    def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
         """Delete series, last values and ledger lines that ended before ``before``."""
-        return self._of(cluster).forget(cluster, before)
+        return self._of(cluster).forget(cluster, before, by_kind)
 
     def erase(self, cluster: UUID) -> None:
         """Delete everything of a cluster, in short transactions."""

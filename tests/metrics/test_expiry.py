@@ -10,9 +10,10 @@ from clusters import holds
 from clusters.models import AuditEvent
 from clusters.services import delete_cluster
 from metrics.expiry import expire_due
+from metrics.keeping import change_class
 from metrics.limits import DAY, default_limits
-from metrics.models import ClusterRetention
-from metrics.retention import retention_of
+from metrics.models import ClusterRetention, RetentionClass
+from metrics.retention import look, retention_of
 from metrics.stores import get_store
 from metrics.stores.base import Batch, StoreError
 from metrics.stores.sqlite import SqliteStore
@@ -108,6 +109,19 @@ def test_series_and_ledger_lines_go_with_the_longest_tier(cluster):
     assert store.first_seen(cluster.id, POD) is None
     assert store.first_seen(cluster.id, NODE) == new
     assert [w.start for w in store.windows(cluster.id, "agent", 0, T0)] == [new]
+
+
+def test_pods_that_are_kept_for_less_are_forgotten_before_nodes(cluster, admin):
+    limits = default_limits()
+    limits["pod"] = {"1m": 1, "10m": 2, "1h": 3}
+    change_class(RetentionClass.objects.get(), limits=limits, actor=admin, now=NOW - 3 * DAY)
+    old = T0 - 5 * DAY
+    rows = [row(POD, old, cpu_mc=1), row(NODE, old, cpu_mc=1)]
+    get_store().write(cluster.id, "agent", Batch(rows=rows))
+    look(NOW - 1)
+    assert expire_due(NOW).series == 1
+    assert get_store().first_seen(cluster.id, POD) is None
+    assert get_store().first_seen(cluster.id, NODE) == old
 
 
 def test_a_deleted_cluster_is_erased_but_an_unknown_one_is_kept(cluster, operator, caplog):

@@ -361,6 +361,17 @@ class StoreContract:
         assert store.read(cluster, NODE, "cpu_mc", "10m", T0, T0 + 600).n == [4]
         assert len(store.read(other, NODE, "cpu_mc", "1m", T0, T0 + 600).t) == 4
 
+    def test_series_of_a_kind_that_is_kept_for_less_are_forgotten_earlier(self, store, cluster):
+        batch = Batch(
+            rows=[row(POD, T0, cpu_mc=1), row(NODE, T0, cpu_mc=1)],
+            windows=[window(T0, T0 + 60)],
+        )
+        store.write(cluster, STREAM, batch)
+        assert store.forget(cluster, T0, {"pod": T0 + 60}) == 1
+        assert store.first_seen(cluster, POD) is None
+        assert store.first_seen(cluster, NODE) == T0
+        assert len(store.windows(cluster, STREAM, 0, T0 + 999)) == 1
+
     def test_forgetting_drops_old_series_and_ledger_lines_only(self, store, cluster):
         fresh = SeriesKey("pod", "default", "web-2")
         store.write(
