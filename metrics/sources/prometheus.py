@@ -36,7 +36,7 @@ OPEN_SECONDS = 15  # after its end, until a minute's last scrape is in
 OLDEST_FOR_SECONDS = 300  # shorter windows are live pulls, which need not know it each time
 _SHOWN = 5
 # A server answers a query that is too much for it with 400 or 422 and one of these.
-_TOO_MUCH = ("too many", "exceeded maximum", "cannot select more", "maximum resolution", "limit")
+_TOO_MUCH = ("too many", "exceed", "cannot select more", "hit the max")
 
 
 class PrometheusSource:

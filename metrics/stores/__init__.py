@@ -8,8 +8,6 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from metrics.stores.base import MetricStore
-from metrics.stores.sqlite import SqliteStore
-from metrics.stores.sqlite_shards import ShardedStore
 from opscenter.core.shards import check_shards, shard_paths
 
 _lock = threading.Lock()
@@ -53,7 +51,11 @@ def close_stores() -> None:
 
 
 def _make(name: str, *where: str) -> MetricStore:
+    # Here, because stores import the arithmetic, which imports this package's rows.
     if name == "sqlite":
+        from metrics.stores.sqlite import SqliteStore
+        from metrics.stores.sqlite_shards import ShardedStore
+
         path, shards = Path(where[0]), int(where[1])
         check_shards(path, shards)
         return SqliteStore(path) if shards == 1 else ShardedStore(shard_paths(path, shards))
