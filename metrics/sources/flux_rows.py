@@ -22,11 +22,11 @@ from metrics.sources.influx_rows import (
     codes_of,
     count_pods,
     integers,
-    minute_cells,
     storable,
     sum_filesystems,
 )
-from metrics.stores.base import MinuteRow, SeriesInfo
+from metrics.stores.base import SeriesInfo
+from metrics.stores.minutes import Minutes
 
 _NANOCORES = -1_000_000
 _CONTAINER = {
@@ -68,10 +68,13 @@ class Tables:
         """How many points were left out: of no series, or with a value that cannot be stored."""
         return sum(table.ignored for table in self.tables.values())
 
-    def rows(self, before: int) -> list[MinuteRow]:
-        """Return the rows of minutes earlier than ``before``, ascending."""
-        rows = [row for table in self.tables.values() for row in table.rows(before)]
-        return sorted(rows, key=lambda row: row.ts)
+    def minutes(self, before: int) -> Minutes:
+        """Return the minutes earlier than ``before``."""
+        return Minutes(table.minutes(before) for table in self.tables.values())
+
+    def times(self) -> set[int]:
+        """Return every minute of which anything has a value."""
+        return {time for table in self.tables.values() for time in table.times()}
 
     def infos(self) -> list[SeriesInfo]:
         """Return every series."""
@@ -210,7 +213,7 @@ class Tables:
         )
         whole = integers([value for _, _, value in points], where, scale)
         codes, whole = storable(table, codes, whole)
-        table.put(ours, codes, minute_cells(whole), where)
+        table.put(ours, codes, whole, where)
 
     def _sum(
         self, table: Table, ours: str, codes: list[int], values: list[float], where: str,
@@ -221,7 +224,7 @@ class Tables:
             sums[code] = sums.get(code, 0.0) + value
         whole = integers(list(sums.values()), where, scale)
         codes, whole = storable(table, list(sums), whole)
-        table.put(ours, codes, minute_cells(whole), where)
+        table.put(ours, codes, whole, where)
 
     def _rate(self, table: Table, ours: str, stream: str, theirs: str, names: int) -> None:
         """Put the rates of a counter, summed over what shares the first ``names`` tags."""

@@ -20,7 +20,6 @@ from metrics.sources.influx_rows import (
     Tags,
     codes_of,
     integers,
-    minute_cells,
     sampled_cells,
     storable,
     summed,
@@ -265,16 +264,15 @@ def put_points(points: Points, series: Series, span: Span, table: Table, where: 
     codes, whole = storable(table, codes, whole)
     if series.merge == "sum":
         sums = summed(codes, whole)
-        codes, cells = list(sums), minute_cells(list(sums.values()))
+        table.put(series.field, list(sums), sums.values(), where)
     elif series.merge == "samples" or not aligned:
         exact = codes_of(times, numbers)
         if series.merge == "one" and len(set(exact)) < len(exact):
             raise table.twice(exact, where)
-        merged = sampled_cells(codes, whole)
-        codes, cells = list(merged), merged.values()
+        cells = sampled_cells(codes, whole)
+        table.put(series.field, list(cells), cells.values(), where)
     else:
-        cells = minute_cells(whole)
-    table.put(series.field, codes, cells, where)
+        table.put(series.field, codes, whole, where)
 
 
 def _numbers(tags: Sequence[Tags], series: Series, table: Table) -> list[int]:

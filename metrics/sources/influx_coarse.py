@@ -24,6 +24,7 @@ from metrics.sources.influx_rows import (
     NAMELESS,
     SHIFT,
     Table,
+    as_cell,
     codes_of,
     integers,
     summed,
@@ -85,7 +86,7 @@ def widen(table: Table, tier: str) -> None:
             start = code >> SHIFT
             place = (start - start % width) << SHIFT | code & MASK
             old = merged.get(place)
-            merged[place] = cell if old is None else _both(old, cell)
+            merged[place] = as_cell(cell) if old is None else _both(old, as_cell(cell))
         column.clear()
         column.update(merged)
 

@@ -31,6 +31,7 @@ from metrics.sources.influx_queries import (
     select,
 )
 from metrics.sources.influx_rows import MASK, MINUTE, SHIFT, Table, count_pods, sum_filesystems
+from metrics.stores.minutes import Minutes
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,
@@ -76,11 +77,8 @@ class Fetch:
         _join_samples(self.tables["node"], self.samples)
         sum_filesystems(self.tables["filesystem"], self.tables["node"])
         count_pods(self.tables["pod"], self.tables["node"])
-        rows = sorted(
-            (row for table in self.tables.values() for row in table.rows(covered)),
-            key=lambda row: row.ts,
-        )
-        alive = frozenset(row.ts for row in rows)
+        rows = Minutes(table.minutes(covered) for table in self.tables.values())
+        alive = frozenset(time for table in rows.tables for time in table.times)
         return self._answer(rows=rows, end=max(self.start, covered), minutes_alive=alive)
 
     async def rollups(self, policy: Policy, until: int, held: Sequence[Held]) -> SourceAnswer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
 from itertools import repeat
 from math import floor
 from operator import and_, lshift, or_, rshift
@@ -18,7 +17,8 @@ from typing import cast
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.rollups import LARGEST
 from metrics.sources.names import MAX_NAME, clean_text
-from metrics.stores.base import Cell, CoarseRow, MinuteRow, SeriesInfo, SeriesKey
+from metrics.stores.base import Cell, CoarseRow, SeriesInfo, SeriesKey
+from metrics.stores.minutes import FieldColumn, MinuteTable
 from opscenter.core.errors import BadResponseError
 
 MINUTE = 60
@@ -26,8 +26,6 @@ MAX_SERIES = 20_000  # of one answer and kind
 SHIFT = 20  # bits of a code that hold the number of the series
 MASK = (1 << SHIFT) - 1
 NAMELESS, UNWANTED = -1, -2  # instead of the number of a series, and so of a code
-# What Cell._make does without its check of the length: a fleet makes 200,000 cells a minute.
-_new_cell: Callable[[Iterable[int]], Cell] = partial(tuple.__new__, Cell)
 _NUMBERS = ({int}, {float}, {int, float})
 # Of fstype in Prometheus' terms; Heapster and Telegraf have the device, or the type for it.
 _IN_MEMORY = (
@@ -41,6 +39,10 @@ _NODE_SUMS = {
     "inodes_free": "inodes_free",
 }
 
+_EMPTY = (None, None, None, None)
+
+Value = int | Cell
+"""Of one minute or bucket: a single sample, which nearly all are, or a cell."""
 Tags = tuple[str | None, ...]
 """What names a series: of a node (name), of a filesystem (node, name), of a pod (namespace, name,
 node)."""
@@ -66,7 +68,7 @@ class Table:
         keys: of the series, by their number.
         numbers: numbers by tags, made at the first look-up; negative where the tags name no
             series, or one that nobody wants.
-        fields: cells by code (see :func:`codes_of`), for each field.
+        fields: values by code (see :func:`codes_of`), for each field.
         hosts: the node that a pod ran on, by code.
         ignored: points that were left out: of no series, or with a value that cannot be stored.
     """
@@ -75,20 +77,20 @@ class Table:
         self.kind = kind
         self.keys: list[SeriesKey] = []
         self.numbers = _Numbers(self._number)
-        self.fields: dict[str, dict[int, Cell]] = {name: {} for name in FIELD_NAMES[kind]}
+        self.fields: dict[str, dict[int, Value]] = {name: {} for name in FIELD_NAMES[kind]}
         self.hosts: dict[int, str] = {}
         self.ignored = 0
         self._by_key: dict[SeriesKey, tuple[int, Tags]] = {}  # number, and the name as it came
 
-    def put(self, field: str, codes: Sequence[int], cells: Iterable[Cell], where: str) -> None:
-        """Put one field's cells.
+    def put(self, field: str, codes: Sequence[int], values: Iterable[Value], where: str) -> None:
+        """Put one field's values.
 
         Raises:
             BadResponseError: one series has a time twice.
         """
         column = self.fields[field]
         before = len(column)
-        column.update(zip(codes, cells, strict=False))  # cells may be endless, as repeats are
+        column.update(zip(codes, values, strict=True))
         if len(column) != before + len(codes):
             raise self.twice(codes, where)
 
@@ -100,31 +102,35 @@ class Table:
         msg = f"{where}: {key.ns or key.kind}/{key.name} has {code >> SHIFT} {count}"
         return BadResponseError(msg, problem="duplicate_series")
 
-    def rows(self, before: int) -> list[MinuteRow]:
-        """Return a row for every minute earlier than ``before`` of every series; ascending."""
-        codes = sorted(set[int]().union(*self.fields.values()))
-        if codes and codes[-1] >> SHIFT >= before:
-            codes = [code for code in codes if code >> SHIFT < before]
-        columns = [map(column.get, codes) for column in self.fields.values()]
-        return list(
-            map(
-                MinuteRow._make,
-                zip(
-                    map(rshift, codes, repeat(SHIFT)),
-                    map(self.keys.__getitem__, map(and_, codes, repeat(MASK))),
-                    zip(*columns, strict=True),
-                    strict=True,
-                ),
-            )
+    def minutes(self, before: int) -> MinuteTable:
+        """Return every minute earlier than ``before`` of every series, in columns, ascending."""
+        codes = [code for code in self._codes() if code >> SHIFT < before]
+        return MinuteTable(
+            kind=self.kind,
+            keys=self.keys,
+            times=list(map(rshift, codes, repeat(SHIFT))),
+            series=list(map(and_, codes, repeat(MASK))),
+            columns=[_column(column, codes) for column in self.fields.values()],
         )
 
     def coarse_rows(self, tier: str) -> list[CoarseRow]:
         """Return a row for every bucket of every series, ascending."""
-        return [CoarseRow(tier, *row) for row in self.rows(1 << 62)]
+        return [
+            CoarseRow(
+                tier,
+                code >> SHIFT,
+                self.keys[code & MASK],
+                tuple(_cell(column.get(code)) for column in self.fields.values()),
+            )
+            for code in self._codes()
+        ]
 
     def times(self) -> set[int]:
         """Return every time at which any series has a value."""
         return {code >> SHIFT for column in self.fields.values() for code in column}
+
+    def _codes(self) -> list[int]:
+        return sorted(set[int]().union(*self.fields.values()))
 
     def infos(self) -> list[SeriesInfo]:
         """Return every series; of a pod with the node that it was last seen on."""
@@ -214,11 +220,6 @@ def storable(table: Table, codes: list[int], values: list[int]) -> tuple[list[in
     return [code for code, _ in kept], [value for _, value in kept]
 
 
-def minute_cells(values: Sequence[int]) -> Iterable[Cell]:
-    """Return a cell of one sample for each value."""
-    return map(_new_cell, zip(repeat(1), values, values, values, strict=False))
-
-
 def sampled_cells(codes: Sequence[int], values: Sequence[int]) -> dict[int, Cell]:
     """Return one cell a code from several samples."""
     samples: dict[int, list[int]] = {}
@@ -246,8 +247,7 @@ def count_pods(pods: Table, nodes: Table) -> None:
     for (time, host), count in counts.items():
         code = time << SHIFT | nodes.numbers[(host,)]
         found[code] = found.get(code, 0) + count
-    column = nodes.fields["pods"]
-    column.update((code, Cell(1, count, count, count)) for code, count in found.items())
+    nodes.fields["pods"].update(found)
 
 
 def sum_filesystems(filesystems: Table, nodes: Table) -> None:
@@ -255,20 +255,47 @@ def sum_filesystems(filesystems: Table, nodes: Table) -> None:
     hosts = [nodes.numbers[(key.ns,)] for key in filesystems.keys]
     for name, part in _NODE_SUMS.items():
         column = nodes.fields[name]
-        for code, cell in filesystems.fields[part].items():
+        for code, value in filesystems.fields[part].items():
             place = (code >> SHIFT) << SHIFT | hosts[code & MASK]
             old = column.get(place)
-            column[place] = cell if old is None else _added(old, cell)
+            column[place] = value if old is None else _added(old, value)
 
 
-def _added(one: Cell, other: Cell) -> Cell:
+def _added(one: Value, other: Value) -> Value:
     """Add two gauges over the same time; each of ``n`` minutes or samples."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    one, other = as_cell(one), as_cell(other)
     n = min(one.n, other.n)
-    total = _per(one, n) + _per(other, n)
     low = None if one.low is None or other.low is None else one.low + other.low
     high = None if one.high is None or other.high is None else one.high + other.high
-    return one._replace(n=n, total=total, low=low, high=high)
+    return Cell(n, _per(one, n) + _per(other, n), low, high)
 
 
 def _per(cell: Cell, n: int) -> int:
     return cell.total if cell.n == n else (2 * cell.total * n + cell.n) // (2 * cell.n)
+
+
+def as_cell(value: Value) -> Cell:
+    """Return a single sample as a cell; a cell as it is."""
+    return Cell(1, value, value, value) if isinstance(value, int) else value
+
+
+def _cell(value: Value | None) -> Cell | None:
+    return None if value is None else as_cell(value)
+
+
+def _column(column: dict[int, Value], codes: Sequence[int]) -> FieldColumn | None:
+    """Return one field of the rows with these codes; None if none of them has it."""
+    values = list(map(column.get, codes))
+    types = set(map(type, values))
+    if types <= {type(None)}:
+        return None
+    if types == {int}:
+        whole = cast("list[int]", values)
+        return FieldColumn([1] * len(whole), whole, whole, whole)
+    if types == {int, type(None)}:
+        some = cast("list[int | None]", values)
+        return FieldColumn([None if v is None else 1 for v in some], some, some, some)
+    cells = [_EMPTY if value is None else as_cell(value) for value in values]
+    return FieldColumn(*map(list, zip(*cells, strict=True)))

@@ -90,24 +90,23 @@ class Influx2Source:
         self._reach = edges.reach
         strangers = tables.fill()
         clock = asking.clock(now)
-        rows = tables.rows(end)
-        newest_end = rows[-1].ts + MINUTE if rows else None
+        minutes = tables.times()
+        newest_end = max(minutes) + MINUTE if minutes else None
         if edges.newest is not None:
             newest_end = max(newest_end or 0, edges.newest // MINUTE * MINUTE + MINUTE)
         covered = max(start, min(reached, _closed(clock, newest_end, end)))
-        rows = [row for row in rows if row.ts < covered]
-        oldest = rows[0].ts if rows else None
+        oldest = min(minutes, default=None) if edges.oldest is None else edges.oldest
         return SourceAnswer(
-            rows=rows,
+            rows=tables.minutes(covered),
             infos=tables.infos(),
             start=start,
             end=covered,
-            oldest=oldest if edges.oldest is None else edges.oldest,
+            oldest=oldest,
             newest_end=newest_end,
             now=clock,
             agent_version="",
             kind="kubernetes" if tables.found["node"].times else "host",
-            minutes_alive=frozenset(row.ts for row in rows),
+            minutes_alive=frozenset(minute for minute in minutes if minute < covered),
             ignored=tables.ignored,
             notes=_strangers(strangers),
         )
@@ -130,14 +129,13 @@ class Influx2Source:
             notes.append("Telegraf has written nothing of nodes or hosts into this bucket")
         elif edges.newest < now - 2 * LATE_SECONDS:
             notes.append(f"the newest data is of {_text(edges.newest)}")
-        keys = {row.key for row in tables.rows(end)}
         kinds: tuple[Kind, ...] = ("node", "filesystem", "pod")
         return Probe(
             product="InfluxDB",
             version=clean_text(version, "the version", 60),
             oldest=edges.oldest,
             newest=edges.newest,
-            series={kind: sum(1 for key in keys if key.kind == kind) for kind in kinds},
+            series={kind: len(tables.tables[kind].keys) for kind in kinds},
             fields=[one for kind in kinds for one in probe_fields(kind, tables, names)],
             resolutions=self.resolutions,
             notes=notes,
