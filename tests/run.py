@@ -30,7 +30,8 @@ PROGRAMS = {
     "etcd": "etcd-server",
 }
 _SLOW = "e2e or browser"
-_OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_")
+_OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "INFLUXDB_")
+_FOR_TESTS = "OPSCENTER_TEST_"  # a server that tests may use
 
 
 def missing_programs() -> list[str]:
@@ -64,7 +65,11 @@ def main(arguments: list[str]) -> int:
     rest = [argument for argument in arguments if argument != "--postgresql"]
     workers = str(min(4, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory(prefix="opscenter-tests-") as data_dir:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(_FOR_TESTS) or not name.startswith(_OURS)
+        }
         environment["OPSCENTER_DATA_DIR"] = data_dir
         side_by_side = ("-n", workers, "-m", f"not ({_SLOW})")
         if on_postgresql:
