@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from pathlib import Path
 
@@ -48,6 +49,10 @@ def close_stores() -> None:
         for store in _stores.values():
             store.close()
         _stores.clear()
+
+
+# While modules are still whole: the InfluxDB client's own clean-up fails in their ruins.
+atexit.register(close_stores)
 
 
 def _make(name: str, *where: str) -> MetricStore:

@@ -79,11 +79,11 @@ class InfluxStore:
         newest = check(batch)
         with index.writing(cluster) as row, index.translated():
             session = self._memory.begin(row)
-            board = Board(self._influx, Places.made(self._buckets, row, self._kept), cluster)
+            board = self._board(session)
             writer = Writer(board, session)
             writer.minutes(batch.rows, batch, newest)
             writer.coarse(batch.coarse)
-            too_old = board.flush(self._clock())
+            too_old = board.flush()
             with transaction.atomic():
                 session.save()
                 index.put_windows(row, stream, batch.windows)
@@ -193,6 +193,7 @@ class InfluxStore:
                     break
                 gone += count
             MetricPlace.objects.filter(pk=place.pk).update(expired=until)
+            index.outdate(pk=row.pk)
             return gone
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
@@ -268,19 +269,17 @@ class InfluxStore:
         """
         given = list(rows)
         with self._copying(cluster) as session:
-            places = Places.made(self._buckets, session.cluster, self._kept)
-            board = Board(self._influx, places, cluster)
+            board = self._board(session)
             usable = [row for row in given if session.seen(row.key, row.ts)]
             width = 60 * TIERS[tier]
             board.load(tier, [kind], {row.ts - row.ts % width for row in usable}, width)
             for row in usable:
                 board.put(tier, row.key, row.ts, row.n, row.cells)
-            too_old = board.flush(self._clock())
+            too_old = board.flush()
             if too_old:
-                kept = places.horizon(kind, tier, self._clock())
                 msg = (
-                    f"{too_old} {kind} rows of {tier} are older than cluster {cluster} keeps them"
-                    f" (before {kept}): choose a longer retention first"
+                    f"{too_old} {kind} rows of {tier} are older than cluster {cluster} keeps them:"
+                    " choose a longer retention first"
                 )
                 raise StoreError(msg)
         return len(usable)
@@ -289,6 +288,8 @@ class InfluxStore:
         """Check the buckets, go on with moves and erasures; return one line for the log."""
         with index.translated():
             done = self._buckets.check(self._wanted())
+            if done:  # what was in a bucket that was made again is gone
+                index.outdate()
             for cluster in MetricCluster.objects.filter(erasing=True):
                 self.erase(cluster.cluster)
                 done.append(f"erased cluster {cluster}")
@@ -317,6 +318,11 @@ class InfluxStore:
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""
         self._influx.close()
+
+    def _board(self, session: index.Session) -> Board:
+        places = Places.made(self._buckets, session.cluster, self._kept)
+        cluster = session.cluster.cluster
+        return Board(self._influx, places, cluster, session.recent, self._clock())
 
     def _wanted(self) -> dict[str, int]:
         """Return the buckets that hold rows, and how long each keeps them."""

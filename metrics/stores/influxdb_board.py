@@ -8,46 +8,77 @@ sees to it that nobody else writes the cluster meanwhile.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from uuid import UUID
 
-from metrics.catalog import Kind
+from metrics.catalog import TIERS, Kind
 from metrics.stores.base import SeriesKey
 from metrics.stores.influxdb_buckets import Places
 from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_flux import Points, merged, of_cluster, points
+from metrics.stores.influxdb_flux import LAST_SECOND, Points, merged, of_cluster, points
+from metrics.stores.influxdb_names import NOTHING
+from metrics.stores.influxdb_recent import Recent
 from metrics.stores.influxdb_rows import Cells, Values, cells_of, line, line_head, values_of
 
 Row = tuple[int, Cells]
 
+REMEMBERED_SECONDS = 2 * 3600
+"""Rows that are older are read when they are needed and not remembered: backfills."""
+
 
 class Board:
-    """Rows of one cluster, as far as they were loaded."""
+    """Rows of one cluster, as far as they were loaded.
 
-    def __init__(self, influx: Influx, places: Places, cluster: UUID) -> None:
+    Args:
+        influx: where they are.
+        places: in which buckets.
+        cluster: whose.
+        recent: what is remembered of them already.
+        now: Unix time.
+    """
+
+    def __init__(
+        self, influx: Influx, places: Places, cluster: UUID, recent: Recent, now: float
+    ) -> None:
         self._influx = influx
         self._places = places
         self._cluster = cluster
+        self._recent = recent
+        self._now = int(now)
         self._old: dict[str, Points] = defaultdict(dict)
         self._new: dict[str, dict[SeriesKey, dict[int, Row]]] = defaultdict(dict)
         self._read: dict[tuple[str, SeriesKey, int], Row] = {}
 
-    def load(self, tier: str, kinds: Iterable[Kind], starts: Iterable[int], width: int) -> None:
-        """Read what is stored within the spans ``[start, start + width)``."""
-        for first, end in _spans(starts, width):
-            for (bucket, start), some in self._by_bucket(tier, kinds, first).items():
-                if start < end:
-                    query = of_cluster(self._cluster, some, start, end)
-                    found = points(self._influx, bucket, tier, query)
-                    self._old[tier] = merged([self._old[tier], found])
-
-    def _by_bucket(
-        self, tier: str, kinds: Iterable[Kind], first: int
-    ) -> dict[tuple[str, int], list[Kind]]:
-        found: dict[tuple[str, int], list[Kind]] = defaultdict(list)
+    def load(self, tier: str, kinds: Sequence[Kind], starts: Collection[int], width: int) -> None:
+        """Read what is stored within the spans ``[start, start + width)`` and not remembered."""
+        first = min(starts, default=0)
+        unknown: list[Kind] = []
+        older: dict[int, list[Kind]] = defaultdict(list)
         for kind in kinds:
-            for sight in self._places.sights(kind, tier, first):
-                found[sight.bucket, sight.start].append(kind)
+            since = self._recent.since(tier, kind)
+            if since is None and first >= self._now - REMEMBERED_SECONDS:
+                unknown.append(kind)
+            elif since is None or first < since:
+                older[LAST_SECOND if since is None else since].append(kind)
+        if unknown:
+            found = self._query(tier, unknown, first, LAST_SECOND)
+            self._recent.learn(tier, unknown, first, found)
+        for until, some in older.items():
+            for start, end in _spans(starts, width):
+                found = self._query(tier, some, start, min(end, until))
+                self._old[tier] = merged([self._old[tier], found])
+
+    def _query(self, tier: str, kinds: Sequence[Kind], start: int, end: int) -> Points:
+        """Return the rows of kinds in ``[start, end)`` from all buckets that have some."""
+        sights: dict[tuple[str, int], list[Kind]] = defaultdict(list)
+        for kind in kinds:
+            for sight in self._places.sights(kind, tier, start):
+                sights[sight.bucket, sight.start].append(kind)
+        found: Points = {}
+        for (bucket, begin), some in sights.items():
+            if begin < end:
+                query = of_cluster(self._cluster, some, begin, end)
+                found = merged([found, points(self._influx, bucket, tier, query)])
         return found
 
     def get(self, tier: str, key: SeriesKey, ts: int) -> Row | None:
@@ -55,11 +86,11 @@ class Board:
         row = self._new[tier].get(key, {}).get(ts)
         if row is not None:
             return row
-        values = self._old[tier].get(key, {}).get(ts)
-        if values is None:
-            return None
         row = self._read.get((tier, key, ts))
         if row is None:
+            values = self._stored(tier, key, ts)
+            if values is None:
+                return None
             row = self._read[tier, key, ts] = cells_of(tier, values)
         return row
 
@@ -72,31 +103,52 @@ class Board:
     def rows_at(self, tier: str, kind: Kind, ts: int) -> list[Row]:
         """Return the rows of all series of a kind at one time."""
         keys = {key for key in (*self._old[tier], *self._new[tier]) if key.kind == kind}
+        keys.update(self._recent.keys_at(tier, kind, ts))
         found = (self.get(tier, key, ts) for key in keys)
         return [row for row in found if row is not None]
 
-    def flush(self, now: float) -> int:
+    def flush(self) -> int:
         """Write all rows that differ from what is stored; return how many are too old to be kept.
 
         The finest tier goes first: until the last line is written the caller's watermark stays,
         so that an interrupted write is repeated.
         """
         too_old = 0
-        for tier in ("1m", "10m", "1h"):
+        for tier in TIERS:
             lines: dict[str, list[bytes]] = defaultdict(list)
             for key, rows in self._new[tier].items():
-                horizon = self._places.horizon(key.kind, tier, now)
-                head, old = line_head(str(self._cluster), key), self._old[tier].get(key, {})
+                horizon = self._places.horizon(key.kind, tier, self._now)
+                whole = self._places.is_moving(key.kind, tier)
+                head = line_head(str(self._cluster), key)
                 for ts, (n, cells) in rows.items():
                     if ts < horizon:
                         too_old += 1
                         continue
-                    made = line(head, key, tier, ts, values_of(tier, n, cells), old.get(ts))
+                    new, old = values_of(tier, n, cells), self._stored(tier, key, ts)
+                    made = line(head, key, tier, ts, new, old, whole=whole)
                     if made:
                         lines[self._places.bucket(key.kind, tier)].append(made)
+                        self._recent.put(tier, key, ts, _laid_over(new, old))
             for bucket, some in lines.items():
                 self._influx.write(bucket, some)
+        newest = max((max(rows) for rows in self._new["1m"].values()), default=None)
+        if newest is not None:
+            self._recent.forget_old(newest)
         return too_old
+
+    def _stored(self, tier: str, key: SeriesKey, ts: int) -> Values | None:
+        values = self._recent.get(tier, key, ts)
+        return self._old[tier].get(key, {}).get(ts) if values is None else values
+
+
+def _laid_over(new: Values, old: Values | None) -> Values:
+    """Return what a point holds after a write: a field that it had is never absent again."""
+    if old is None:
+        return new
+    return [
+        NOTHING if value is None and stored is not None else value
+        for value, stored in zip(new, old, strict=True)
+    ]
 
 
 def _spans(starts: Iterable[int], width: int) -> Iterator[tuple[int, int]]:
@@ -111,6 +163,3 @@ def _spans(starts: Iterable[int], width: int) -> Iterator[tuple[int, int]]:
         first, end = start, start + width
     if first >= 0:
         yield first, end
-
-
-__all__ = ["Board", "Row", "Values"]

@@ -137,6 +137,10 @@ class Places:
         """Return the bucket to write to, which exists."""
         return self.buckets.ready(tier, self._rows[kind, tier].kept_seconds)
 
+    def is_moving(self, kind: Kind, tier: str) -> bool:
+        """Return whether rows may still be in another bucket."""
+        return self._rows[kind, tier].moving
+
     def horizon(self, kind: Kind, tier: str, now: float) -> int:
         """Return the time from which on rows are taken: older ones are not kept."""
         row = self._rows[kind, tier]

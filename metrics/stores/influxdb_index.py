@@ -30,6 +30,7 @@ from metrics.stores.influxdb_models import (
     MetricSeries,
     MetricWindow,
 )
+from metrics.stores.influxdb_recent import Recent
 from metrics.stores.runs import Sums, runs
 
 MAX_NEW_SERIES_PER_DAY = 20_000
@@ -91,6 +92,7 @@ class Session:
 
     cluster: MetricCluster
     entries: dict[SeriesKey, Entry]
+    recent: Recent
     changed: set[SeriesKey] = field(default_factory=set)
     problem: str = ""
     limited: bool = True
@@ -165,13 +167,24 @@ class Session:
         self.cluster.save(update_fields=["generation", "new_day", "new_count"])
 
 
-class Memory:
-    """What one process remembers of clusters' series, so that a pull need not read them again."""
+@dataclass(slots=True)
+class _Known:
+    """What a process remembers of a cluster, which holds for one generation of it."""
 
-    _LIMIT = 500_000
+    pk: int
+    generation: int
+    entries: dict[SeriesKey, Entry]
+    recent: Recent
+
+
+class Memory:
+    """What one process remembers of clusters, so that a pull need not read it again."""
+
+    _SERIES = 100_000
+    """Beyond so many series all is forgotten: about 10 kB each."""
 
     def __init__(self) -> None:
-        self._known: dict[UUID, tuple[int, int, dict[SeriesKey, Entry]]] = {}
+        self._known: dict[UUID, _Known] = {}
 
     def begin(self, cluster: MetricCluster, *, limited: bool = True) -> Session:
         """Return a session with all series of a cluster. Its caller holds :func:`writing`.
@@ -180,17 +193,23 @@ class Memory:
             cluster: whose.
             limited: whether the daily limit of new series holds.
         """
-        pk, generation, entries = self._known.pop(cluster.cluster, (0, -1, {}))
-        if (pk, generation) != (cluster.pk, cluster.generation):
-            entries = _entries(cluster)
-        return Session(cluster, entries, limited=limited)
+        known = self._known.pop(cluster.cluster, None)
+        if known is None or (known.pk, known.generation) != (cluster.pk, cluster.generation):
+            return Session(cluster, _entries(cluster), Recent(), limited=limited)
+        return Session(cluster, known.entries, known.recent, limited=limited)
 
     def learn(self, session: Session) -> None:
         """Remember a session after its commit."""
-        if sum(len(known[2]) for known in list(self._known.values())) > self._LIMIT:
+        if sum(len(known.entries) for known in list(self._known.values())) > self._SERIES:
             self._known.clear()
-        cluster = session.cluster
-        self._known[cluster.cluster] = (cluster.pk, cluster.generation, session.entries)
+        row = session.cluster
+        known = _Known(row.pk, row.generation, session.entries, session.recent)
+        self._known[row.cluster] = known
+
+
+def outdate(**which: object) -> None:
+    """Make every process forget what it remembers of clusters, all if none are chosen."""
+    MetricCluster.objects.filter(**which).update(generation=F("generation") + 1)
 
 
 def _entries(cluster: MetricCluster) -> dict[SeriesKey, Entry]:
@@ -439,7 +458,7 @@ def forget(cluster: MetricCluster, before: int, by_kind: Mapping[Kind, int]) -> 
             gone += rows._raw_delete(rows.db)
         MetricWindow.objects.filter(cluster=cluster, end__lte=before).delete()
         if gone:
-            MetricCluster.objects.filter(pk=cluster.pk).update(generation=F("generation") + 1)
+            outdate(pk=cluster.pk)
     return gone
 
 

@@ -16,7 +16,7 @@ from metrics.rollups import bucket_start
 from metrics.stores.influxdb_buckets import Buckets, Kept, Places
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.influxdb_flux import of_cluster, points, records, unix
-from metrics.stores.influxdb_index import translated, writing
+from metrics.stores.influxdb_index import outdate, translated, writing
 from metrics.stores.influxdb_models import MetricCluster, MetricPlace
 from metrics.stores.influxdb_rows import line, line_head
 
@@ -60,6 +60,7 @@ class Mover:
                     moving=True, previous_seconds=place.kept_seconds, kept_seconds=kept,
                     moved_until=0,
                 )  # fmt: skip
+                outdate(pk=cluster.pk)
 
     def _move(self, place: MetricPlace, now: int, give_up_at: float) -> bool:
         """Copy block by block; return whether the move is finished."""
@@ -79,8 +80,10 @@ class Mover:
         predicate = f'_measurement="{place.kind}" AND cluster="{cluster}"'
         if old in self._influx.buckets():
             self._influx.delete(old, predicate, 0, 1 << 33)
-        # The new bucket never had rows that are out of sight.
-        MetricPlace.objects.filter(pk=place.pk).update(moving=False, moved_until=0, expired=0)
+        with writing(cluster), translated():
+            # The new bucket never had rows that are out of sight.
+            MetricPlace.objects.filter(pk=place.pk).update(moving=False, moved_until=0, expired=0)
+            outdate(pk=place.cluster_id)
         return True
 
     def _copy(self, place: MetricPlace, old: str, start: int, end: int) -> None:

@@ -74,7 +74,16 @@ def line_head(cluster: str, key: SeriesKey) -> str:
     return f"{key.kind},cluster={cluster},name={name},ns={ns} "
 
 
-def line(head: str, key: SeriesKey, tier: str, ts: int, new: Values, old: Values | None) -> bytes:
+def line(
+    head: str,
+    key: SeriesKey,
+    tier: str,
+    ts: int,
+    new: Values,
+    old: Values | None,
+    *,
+    whole: bool = False,
+) -> bytes:
     """Return the line that turns a stored point into a new one; b"" if they are the same.
 
     Args:
@@ -84,13 +93,16 @@ def line(head: str, key: SeriesKey, tier: str, ts: int, new: Values, old: Values
         ts: of the point.
         new: what it shall hold.
         old: what it holds; None if there is none.
+        whole: set every field, because ``old`` may be in another bucket.
     """
     parts = []
     for at, name in enumerate(columns(key.kind, tier)):
         value, stored = new[at], None if old is None else old[at]
-        if value == stored:
+        if whole:
+            parts.append(f"{name}={NOTHING if value is None else value}i")
+        elif value == stored:
             continue
-        if value is not None:
+        elif value is not None:
             parts.append(f"{name}={value}i")
         elif stored is not None and stored != NOTHING:
             parts.append(f"{name}={NOTHING}i")

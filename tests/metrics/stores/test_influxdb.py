@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
+from metrics.stores.base import Batch
 from metrics.stores.influxdb import InfluxStore
-from tests.metrics.stores.contract import StoreContract
+from metrics.stores.influxdb_client import Influx
+from tests.metrics.stores.contract import KEYS, NODE, POD, STREAM, T0, StoreContract, row
 from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
 
 pytestmark = pytest.mark.django_db
@@ -39,3 +43,41 @@ class TestInfluxdb(StoreContract):
     @pytest.fixture
     def new_store(self, new_store):
         return new_store
+
+
+class TestInfluxdbThatRemembers(StoreContract):
+    """With a clock at which the rows of the contract are of the last hours: few are read."""
+
+    @pytest.fixture
+    def new_store(self, new_store):
+        return lambda: new_store(clock=lambda: T0 + 3600)
+
+
+def test_a_pull_reads_nothing_again_that_this_process_wrote(new_store, monkeypatch):
+    store, cluster = new_store(clock=lambda: T0 + 3600), uuid4()
+    asked = []
+    query = Influx.query
+
+    def noted(self, *arguments):
+        asked.append(arguments)
+        return query(self, *arguments)
+
+    monkeypatch.setattr(Influx, "query", noted)
+    for m in range(75):
+        rows = [row(key, T0 + 60 * at, cpu_mc=at) for at in (m - 1, m) if at >= 0 for key in KEYS]
+        if m == 1:
+            asked.clear()
+        store.write(cluster, STREAM, Batch(rows=[r for r in rows if r.key.kind != "filesystem"]))
+    assert asked == []
+    found = store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 7200)
+    assert (found.n, found.total) == ([60, 15], [1770, 1005])
+
+
+def test_a_process_notices_what_another_one_wrote(new_store):
+    one, other, cluster = (*(new_store(clock=lambda: T0 + 3600) for _ in range(2)), uuid4())
+    for m, store in enumerate([one, other] * 5):
+        store.write(cluster, STREAM, Batch(rows=[row(NODE, T0 + 60 * m, cpu_mc=m)]))
+    assert one.read(cluster, NODE, "cpu_mc", "1h", T0, T0 + 60).total == [45]
+    assert one.expire(cluster, "node", "1m", T0 + 540) == 9
+    other.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=99)]))
+    assert one.read(cluster, NODE, "cpu_mc", "1h", T0, T0 + 60).total == [45]
