@@ -13,7 +13,7 @@ from metrics.catalog import FIELD_NAMES, Kind
 from metrics.rollups import rounded_mean
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import Columns, MinuteRow
-from metrics.stores.minutes import newest_of, rows_at
+from metrics.stores.minutes import count_at, newest_of, rows_at
 
 MINUTE = 60
 HISTORY_MINUTES = 60
@@ -43,9 +43,8 @@ def pull_facts(
         return PullFacts(
             agent_version=answer.agent_version, kind=answer.kind, clock_skew_ms=clock_skew_ms
         )
-    rows = rows_at(answer.rows, at)
-    nodes = [row for row in rows if row.key.kind == "node"]
-    filesystems = [row for row in rows if row.key.kind == "filesystem"]
+    nodes = rows_at(answer.rows, "node", at)
+    filesystems = rows_at(answer.rows, "filesystem", at)
     not_ready = sorted(row.key.name for row in nodes if _mean(row, "ready") == 0)
     fs_ratio, fs_name = _fullest(filesystems, _bytes_ratio)
     inodes_ratio, inodes_name = _fullest(filesystems, _inodes_ratio)
@@ -57,7 +56,7 @@ def pull_facts(
         nodes_ready=len(nodes) - len(not_ready),
         nodes_total=len(nodes),
         nodes_not_ready=not_ready[:MAX_NODES_NAMED],
-        pods=sum(1 for row in rows if row.key.kind == "pod"),
+        pods=count_at(answer.rows, "pod", at),
         cpu_mc=_sum(nodes, "cpu_mc"),
         cpu_cap_mc=_sum(nodes, "cpu_cap_mc"),
         mem_ws=_sum(nodes, "mem_ws"),

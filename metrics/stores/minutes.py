@@ -77,14 +77,19 @@ class Minutes(Sequence[MinuteRow]):
         times = (max(t.times) for t in self.tables if t.kind == kind and t.times)
         return max(times, default=None)
 
-    def at(self, ts: int) -> list[MinuteRow]:
-        """Return the rows of one minute, without making the others."""
+    def at(self, kind: Kind, ts: int) -> list[MinuteRow]:
+        """Return a kind's rows of one minute, without making the others."""
         return [
             table.row(at)
             for table in self.tables
+            if table.kind == kind
             for at, time in enumerate(table.times)
             if time == ts
         ]
+
+    def count_of(self, kind: Kind, ts: int) -> int:
+        """Return how many rows of a kind one minute has."""
+        return sum(table.times.count(ts) for table in self.tables if table.kind == kind)
 
     def __len__(self) -> int:
         return sum(len(table.times) for table in self.tables)
@@ -122,6 +127,15 @@ def newest_of(rows: Sequence[MinuteRow], kind: Kind) -> int | None:
     return max((row.ts for row in rows if row.key.kind == kind), default=None)
 
 
-def rows_at(rows: Sequence[MinuteRow], ts: int) -> list[MinuteRow]:
-    """Return the rows of one minute, in columns or not."""
-    return rows.at(ts) if isinstance(rows, Minutes) else [row for row in rows if row.ts == ts]
+def rows_at(rows: Sequence[MinuteRow], kind: Kind, ts: int) -> list[MinuteRow]:
+    """Return a kind's rows of one minute, in columns or not."""
+    if isinstance(rows, Minutes):
+        return rows.at(kind, ts)
+    return [row for row in rows if row.ts == ts and row.key.kind == kind]
+
+
+def count_at(rows: Sequence[MinuteRow], kind: Kind, ts: int) -> int:
+    """Return how many rows of a kind one minute has, in columns or not."""
+    if isinstance(rows, Minutes):
+        return rows.count_of(kind, ts)
+    return sum(1 for row in rows if row.ts == ts and row.key.kind == kind)

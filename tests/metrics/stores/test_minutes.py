@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import LARGEST, MAX_SAMPLES
 from metrics.stores.base import Batch, Cell, MinuteRow, SeriesInfo, SeriesKey, StoreError
-from metrics.stores.minutes import FieldColumn, Minutes, MinuteTable, newest_of, rows_at
+from metrics.stores.minutes import (
+    FieldColumn,
+    Minutes,
+    MinuteTable,
+    count_at,
+    newest_of,
+    rows_at,
+)
 from metrics.stores.sqlite import SqliteStore
 
 T0 = 1_700_000_000 // 3600 * 3600
@@ -89,7 +96,10 @@ def test_rows_ascend_and_those_of_one_minute_are_found_without_the_rest(made):
     assert [row.ts for row in rows] == sorted(row.ts for row in rows)
     assert newest_of(minutes, "node") == newest_of(rows, "node")
     for ts in {row.ts for row in rows}:
-        assert sorted(rows_at(minutes, ts), key=repr) == sorted(rows_at(rows, ts), key=repr)
+        for kind in KINDS:
+            found = rows_at(minutes, kind, ts)
+            assert sorted(found, key=repr) == sorted(rows_at(rows, kind, ts), key=repr)
+            assert count_at(minutes, kind, ts) == count_at(rows, kind, ts) == len(found)
     assert minutes == rows
     assert Minutes.joined([minutes, Minutes([])]) == minutes
 
