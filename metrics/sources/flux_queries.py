@@ -10,7 +10,7 @@ options beside it, as InfluxDB's own clients do.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -114,6 +114,33 @@ def minutes_query(
     return _body("\n".join(parts), {"bucket": _text(bucket), **moments})
 
 
+def samples_query(
+    bucket: str, stream: Stream, named: Mapping[str, str], start: int, end: int
+) -> dict[str, Any]:
+    """Return the body of a request for the samples of one series in ``[start, end)``.
+
+    Args:
+        bucket: to ask.
+        stream: its fields and tags are the columns of the answer.
+        named: what the series' tags must be; quoted here, for only what is written into the
+            query is looked up in the index.
+        start: Unix seconds.
+        end: exclusive.
+    """
+    who = "".join(f" and r.{tag} == {_quoted(value)}" for tag, value in named.items())
+    fields = " or ".join(f"r._field == {_quoted(field)}" for field in stream.fields)
+    columns = ", ".join(map(_quoted, ("_time", *stream.tags, *stream.fields)))
+    text = (
+        "from(bucket: bucket) |> range(start: start, stop: stop)"
+        f" |> filter(fn: (r) => r._measurement == {_quoted(stream.measurement)}{who}"
+        f" and ({fields}))"
+        ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
+        f" |> keep(columns: [{columns}]) |> group() |> yield(name: {_quoted(stream.name)})"
+    )
+    times = {"start": _moment(start), "stop": _moment(end)}
+    return _body(text, {"bucket": _text(bucket), **times})
+
+
 def edges_query(bucket: str, now: int) -> dict[str, Any]:
     """Return the body of a request for the oldest and newest time, and the bucket itself.
 
@@ -196,6 +223,15 @@ def _moment(seconds: int) -> dict[str, Any]:
     return {"type": "DateTimeLiteral", "value": moment}
 
 
-def _quoted(constant: str) -> str:
-    """Quote a text of this file; none has anything that Flux would read as more than text."""
-    return json.dumps(constant)
+def _quoted(text: str) -> str:
+    """Quote a text for Flux: quotes, backslashes, control characters, and what would be filled in.
+
+    Source: "String literals" of the Flux specification; ``${`` begins an expression.
+    """
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    safe = "".join(c if c.isprintable() else _hexadecimal(c) for c in escaped)
+    return f'"{safe}"'
+
+
+def _hexadecimal(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "replace"))

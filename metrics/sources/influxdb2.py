@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from metrics.catalog import Kind
-from metrics.sources.base import HttpClient, Probe, Resolution, SourceAnswer
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.flux_answers import (
     Columns,
     read_column,
@@ -30,10 +30,13 @@ from metrics.sources.flux_queries import (
     edges_query,
     measurements_query,
     minutes_query,
+    samples_query,
 )
+from metrics.sources.flux_raw import raw_answer, samples_of
 from metrics.sources.flux_rows import Tables, merged
 from metrics.sources.influx_rows import MINUTE
 from metrics.sources.names import clean_text
+from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,
@@ -140,6 +143,22 @@ class Influx2Source:
             resolutions=self.resolutions,
             notes=notes,
         )
+
+    async def raw(
+        self, client: HttpClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    ) -> RawAnswer:
+        """Return the samples of one series; see :class:`.base.RawSource`."""
+        del now
+        samples = samples_of(key, field)
+        name = (key.name,) if key.kind == "node" else (key.ns, key.name)
+        named = dict(zip(samples.names, name, strict=True))
+        earlier = start - BEFORE if samples.counter else start
+        with Turn("live") as turn:
+            asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
+            body = samples_query(self._bucket, samples.stream, named, earlier, end)
+            tables, _ = await asking.ask(body)
+            found = read_stream(tables.get(samples.stream.name, ()), samples.stream)
+            return raw_answer(found, samples, start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb2 import Influx2Source
 from metrics.stores.base import Cell, SeriesInfo, SeriesKey
 from metrics.turns import Turn
-from opscenter.core.errors import BadResponseError
+from opscenter.core.errors import BadResponseError, InvalidInputError
 from tests.servers.influxdb2 import Influx2Server, given_influxdb2
 
 NOW = int(time.time())
@@ -284,6 +284,33 @@ async def test_minutes_that_may_still_come_are_not_taken_for_absent(server):
         answer = await fetch(server, bucket, now - 600, now - 60)
     assert answer.newest_end == now - 240
     assert answer.end == now - 240
+
+
+async def test_single_samples_are_what_minutes_are_made_of(server, telegraf):
+    source = Influx2Source(server.org, telegraf)
+    start, end = START + 120, START + 420
+    async with server.client() as client:
+
+        async def raw(kind, ns, name, field):
+            return await source.raw(client, SeriesKey(kind, ns, name), field, start, end, now=NOW)
+
+        answer = await raw("pod", "default", "web 1,x=y", "mem_rss")
+        assert dict(zip(answer.t, answer.v, strict=True)) == {
+            t: sum(number("web 1,x=y" + c + "rss", t) for c in CONTAINERS)
+            for t in range(start, end, 20)
+        }
+        assert answer.step == 20
+        answer = await raw("node", "", "node-b", "net_rx_bps")
+        assert dict(zip(answer.t, answer.v, strict=True)) == {
+            t: (counter("node-brx", t) - counter("node-brx", t - 20)) / 20
+            for t in range(start, end, 20)
+        }
+        answer = await raw("filesystem", "node-a", "/data", "used")
+        assert answer.v == [number("/datasdb1", t) for t in range(start, end, 20)]
+        for name in ('a"b', "${bucket}", '") |> drop() //', "a\nb", "\\", "\u202ex\x00"):
+            assert not (await raw("pod", "default", name, "cpu_mc")).t
+        with pytest.raises(InvalidInputError, match="by itself"):
+            await raw("node", "", "node-a", "pods")
 
 
 async def test_the_probe_says_what_is_there_and_why_the_rest_is_not(server, telegraf):
