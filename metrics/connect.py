@@ -68,6 +68,7 @@ class Way:
     source: AnySource
     connect: Connect
     terms: Terms
+    etcd: MetricSource | None = None  # to be read besides
 
     def fetch(
         self, start: int, end: int, now: float, turn: Turn, *, seconds: float
@@ -113,7 +114,8 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
     Raises:
         SourceConfigError: the source cannot be asked as it is set.
     """
-    row = source_row(cluster)
+    rows = {row.role: row for row in MetricSource.objects.filter(cluster=cluster)}
+    row = rows.get("main")
     try:
         source, by_default = _source_in(row)
     except (SealBrokenError, InvalidInputError) as exc:
@@ -130,7 +132,7 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
         late=row is not None,
         wanted=max(retention_of(cluster).seconds.values()) if _is_new(schedule) else None,
     )
-    return Way(cluster, source, connect or by_default, terms)
+    return Way(cluster, source, connect or by_default, terms, rows.get("etcd"))
 
 
 def source_of(cluster: Cluster) -> tuple[AnySource, Connect]:

@@ -16,6 +16,7 @@ from metrics.rollups import minute
 from metrics.sources.base import SourceAnswer
 from metrics.stores import checksum
 from metrics.stores.base import MinuteRow, StoredRow
+from metrics.supplement import with_stored
 
 _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 
@@ -41,6 +42,7 @@ def store_late(
     """
     if not answer.rows:
         return 0
+    answer = with_stored(stream.store, stream.cluster, answer)
     with ledger.locked(stream):
         before = stream.stored(request.start, request.end)
         answer = ledger.kept(answer, before, terms)

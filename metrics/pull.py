@@ -8,6 +8,7 @@ given by tests.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -23,12 +24,13 @@ from clusters.status import record_pull, record_pull_failure
 from metrics import gaps, lease, ledger
 from metrics.asking import Terms
 from metrics.bounds import Rejected, within_bounds
-from metrics.connect import Connect, way_to
+from metrics.connect import Connect, Way, way_to
 from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
 from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import Columns, StoreError
+from metrics.supplement import Supplement, with_stored
 from metrics.turns import Turn
 from opscenter.core import realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError
@@ -133,11 +135,12 @@ class _Pull:
                 self.now - way.terms.settle_seconds,
                 way.terms.overlap_seconds,
             )
-            seconds = settings.PULL_DEADLINE_SECONDS
-            answer = way.fetch(start, end, self.now, self.turn, seconds=seconds)
+            answer = self._ask(way, start, end)
             asked_for = self.turn.answered_at - started
             skew_ms = round(1000 * (answer.now - self.now - asked_for))
             answer, rejected = within_bounds(answer, self.now)
+            if way.terms.overlap_seconds:
+                answer = with_stored(stream.store, self.cluster.pk, answer)
             gaps_open = ledger.store_live(
                 stream, answer, self.now,
                 lambda since, until: ledger.outage_of(self.cluster, self.schedule, since, until),
@@ -154,6 +157,14 @@ class _Pull:
         return PullResult(
             "ok", rows=len(answer.rows), start=answer.start, end=answer.end, gaps_open=gaps_open
         )
+
+    def _ask(self, way: Way, start: int, end: int) -> SourceAnswer:
+        """Ask the source, and etcd first where that is set; the turn is held afterwards."""
+        etcd = Supplement(way.etcd, self.cluster) if way.etcd is not None else None
+        reading = asyncio.run(etcd.read(self.now)) if etcd is not None else None
+        seconds = settings.PULL_DEADLINE_SECONDS
+        answer = way.fetch(start, end, self.now, self.turn, seconds=seconds)
+        return answer if etcd is None else etcd.merged(answer, reading)
 
     def _check_tunnel(self) -> None:
         current: ClusterStatus = self.cluster.current

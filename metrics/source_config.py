@@ -30,8 +30,8 @@ from opscenter.core.sealing import seal, unseal
 STREAM = "agent"
 Role = Literal["main", "etcd"]
 _TLS = ("ca", "server_name", "certificate")
-_LONGEST = {"ca": 64_000, "certificate": 64_000, "client_key": 16_000}
-_TEXT = 300
+LONGEST = {"ca": 8000, "certificate": 8000, "client_key": 4000}  # PEM texts, in characters
+LONGEST_TEXT = 300
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
@@ -93,7 +93,7 @@ KINDS: dict[str, Kind] = {
             {"org": None, "bucket": None, "path_prefix": ""},
             ("token",),
         ),
-        Kind("etcd", "etcd's own metrics", "etcd", "etcd", {"path_prefix": ""}, ()),
+        Kind("etcd", "etcd's own metrics", "etcd", "etcd", {"node": "", "path_prefix": ""}, ()),
     )
 }
 
@@ -265,7 +265,7 @@ def remove_source(cluster: Cluster, role: Role = "main", *, actor: Actor) -> Non
 
 def shown(row: MetricSource) -> dict[str, Any]:
     """Return what may be shown of a source, for the log: of secrets only that they are set."""
-    brief = {name: "(given)" if name in _LONGEST else text for name, text in row.settings.items()}
+    brief = {name: "(given)" if name in LONGEST else text for name, text in row.settings.items()}
     return {
         "kind": row.kind,
         "service": row.service,
@@ -320,9 +320,9 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidInputError(f"{name}: this must be text")
     text = value.strip()
-    if len(text) > _LONGEST.get(name, _TEXT):
-        raise InvalidInputError(f"{name}: at most {_LONGEST.get(name, _TEXT)} characters")
-    printable = text.replace("\n", "").replace("\r", "") if name in _LONGEST else text
+    if len(text) > LONGEST.get(name, LONGEST_TEXT):
+        raise InvalidInputError(f"{name}: at most {LONGEST.get(name, LONGEST_TEXT)} characters")
+    printable = text.replace("\n", "").replace("\r", "") if name in LONGEST else text
     if not printable.isprintable():
         raise InvalidInputError(f"{name}: it holds a control character")
     return text

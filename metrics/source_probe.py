@@ -7,6 +7,7 @@ for that, which takes some seconds; the test waits.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,8 @@ from clusters.models import Cluster, TunnelSession
 from clusters.tunnel.wire import SERVICE_PORTS
 from metrics.connect import adapter, connector
 from metrics.source_config import KINDS, SourceConfig
-from metrics.sources.base import FieldProbe, Probe, Resolution
+from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution
+from metrics.sources.etcd import read_scrape
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
@@ -33,6 +35,7 @@ from opscenter.core.text import one_line
 WAIT_SECONDS = 15.0  # for an agent that dials again because its service is allowed now
 RETRY_SECONDS = 0.5
 MAX_NOTES = 12
+_ETCD_VERSION = re.compile(r'^etcd_server_version\{[^}\n]*server_version="([^"\n]*)"', re.MULTILINE)
 _WORDS: Mapping[str, str] = {
     "tunnel_down": "The tunnel is down",
     "service_down": "The service behind the tunnel does not answer",
@@ -118,13 +121,13 @@ def report_of(kept: Mapping[str, Any] | None) -> Report | None:
     return Report(**{**kept, **lists, "resolutions": found})
 
 
-def test_source(
+def try_source(
     cluster: Cluster,
     config: SourceConfig,
     *,
     actor: Actor,
     now: float | None = None,
-    wait_seconds: float = WAIT_SECONDS,
+    wait_seconds: float | None = None,
 ) -> Report:
     """Ask a source who it is and what it has; one audit line. Takes up to a minute.
 
@@ -133,12 +136,14 @@ def test_source(
         config: from :func:`metrics.source_config.read_config`.
         actor: who tests.
         now: Unix seconds; the clock if None.
-        wait_seconds: how long an agent may take to offer a service that was not allowed before.
+        wait_seconds: how long an agent may take to offer a service that was not allowed before;
+            :data:`WAIT_SECONDS` if None.
     """
+    wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
     newly = services.allow_service(cluster, config.service, actor=actor)
     give_up_at = time.monotonic() + (wait_seconds if newly else 0)
     while True:
-        report, error = _try(cluster, config, time.time() if now is None else now)
+        report, error = _once(cluster, config, time.time() if now is None else now)
         waits = isinstance(error, ClusterUnreachableError | ConsentOffError) or _not_yet(error)
         if error is None or not waits or time.monotonic() >= give_up_at:
             break
@@ -171,9 +176,7 @@ def openssh_option(service: str) -> str:
     return f"-R {service}:{port}:HOST:{port}"
 
 
-def _try(
-    cluster: Cluster, config: SourceConfig, now: float
-) -> tuple[Report, ClusterError | None]:
+def _once(cluster: Cluster, config: SourceConfig, now: float) -> tuple[Report, ClusterError | None]:
     try:
         return asyncio.run(_probe(cluster, config, now)), None
     except ClusterError as exc:
@@ -185,7 +188,10 @@ async def _probe(cluster: Cluster, config: SourceConfig, now: float) -> Report:
     seconds = settings.PULL_DEADLINE_SECONDS
     try:
         async with asyncio.timeout(seconds), connector(config)(cluster) as client:
-            found = await adapter(config).probe(client, now=now)
+            if config.role == "etcd":
+                found = await _probe_etcd(client, now)
+            else:
+                found = await adapter(config).probe(client, now=now)
             clock = client.server_date
     except TimeoutError as exc:
         msg = f"{config.service} of {cluster.name}: no complete answer within {seconds:g} s"
@@ -193,6 +199,27 @@ async def _probe(cluster: Cluster, config: SourceConfig, now: float) -> Report:
     asked_for = time.monotonic() - started
     skew = None if clock is None else round(1000 * (clock - now - asked_for))
     return _good(found, skew)
+
+
+async def _probe_etcd(client: HttpClient, now: float) -> Probe:
+    """Return what etcd's own page of metrics tells."""
+    text = await client.get_text("/metrics")
+    reading = read_scrape(text, None, now=now)
+    version = _ETCD_VERSION.search(text)
+    changes = reading.leader_changes is not None
+    return Probe(
+        product="etcd",
+        version=version[1] if version else "",
+        oldest=None,
+        newest=int(now),
+        series={"node": 1},
+        fields=(
+            FieldProbe("node", "etcd_fsync_us", 1),
+            FieldProbe("node", "etcd_leader_changes", int(changes),
+                       "" if changes else "etcd does not tell leader changes"),
+        ),
+        notes=("Read with every pull; fsync needs two readings, so it begins with the second.",),
+    )  # fmt: skip
 
 
 def _good(found: Probe, skew_ms: int | None) -> Report:

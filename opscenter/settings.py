@@ -429,6 +429,7 @@ SPECTACULAR_SETTINGS = {
         "SessionState": "clusters.models.TunnelSession.State",
         "WindowState": "metrics.api.parameters.WINDOW_STATES",
         "SeriesKind": "metrics.api.parameters.KINDS",
+        "SourceKind": "metrics.api.source_serializers.MAIN_KINDS",
     },
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import re_path
 
 from clusters.api.base import CLUSTER_PATH
-from metrics.api import exports, retention, views
+from metrics.api import exports, retention, source, views
 from metrics.api.exports import EXPORT_PATH
 from metrics.api.retention import CUSTOMER_PATH
 
@@ -20,6 +20,13 @@ urlpatterns = [
     re_path(rf"^{CLUSTER_PATH}/top/?$", views.ClusterTopView.as_view(), name="cluster_top"),
     re_path(r"^top/?$", views.FleetTopView.as_view(), name="top"),
     re_path(rf"^{CLUSTER_PATH}/windows/?$", views.WindowListView.as_view(), name="windows"),
+    re_path(rf"^{CLUSTER_PATH}/backfill/?$", source.BackfillView.as_view(), name="backfill"),
+    re_path(rf"^{CLUSTER_PATH}/source/?$", source.SourceView.as_view(), name="source"),
+    re_path(
+        rf"^{CLUSTER_PATH}/source/test/?$", source.SourceTestView.as_view(), name="source-test"
+    ),
+    re_path(rf"^{CLUSTER_PATH}/etcd/?$", source.EtcdView.as_view(), name="etcd"),
+    re_path(rf"^{CLUSTER_PATH}/etcd/test/?$", source.EtcdTestView.as_view(), name="etcd-test"),
     re_path(
         rf"^{CLUSTER_PATH}/retention/?$",
         retention.ClusterRetentionView.as_view(),

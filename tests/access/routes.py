@@ -240,6 +240,22 @@ ROUTES: dict[str, list[Expect]] = {
         get(f"{API}top", 401, 200, 200, 200),
         get(f"{API}top?kind=node&format=csv", 401, 200, 200, 200),
     ],
+    "api/v1/^clusters/{id}/backfill/?$": [get(f"{C}/backfill", 401, 404, 200, 200)],
+    "api/v1/^clusters/{id}/source/?$": [
+        get(f"{C}/source/", 401, 404, 200, 200),
+        act("PUT", f"{C}/source/", (401, 404, 403, 200), {"kind": "prometheus", "test": False}),
+        act("DELETE", f"{C}/source/", (401, 404, 403, 404)),
+    ],
+    "api/v1/^clusters/{id}/source/test/?$": [
+        act("POST", f"{C}/source/test/", (401, 404, 403, 404)),
+    ],
+    "api/v1/^clusters/{id}/etcd/?$": [
+        act("PUT", f"{C}/etcd/", (401, 404, 403, 200), {"test": False}),
+        act("DELETE", f"{C}/etcd/", (401, 404, 403, 404)),
+    ],
+    "api/v1/^clusters/{id}/etcd/test/?$": [
+        act("POST", f"{C}/etcd/test/", (401, 404, 403, 404)),
+    ],
     "api/v1/^clusters/{id}/sessions/?$": [get(f"{C}/sessions/", 401, 404, 200, 200)],
 }
 

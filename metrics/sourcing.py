@@ -1,0 +1,118 @@
+"""Reads about a cluster's source: for pages and the API. Callers have checked who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from clusters.models import Cluster
+from metrics.models import MetricSource, PullSchedule
+from metrics.progress import Progress, measured
+from metrics.query import position, windows
+from metrics.source_config import KINDS
+from metrics.source_probe import Report, offered_services, report_of
+
+STREAM = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """One source of a cluster as it may be shown; the agent's own has no row.
+
+    Attributes:
+        kind: of the source.
+        title: the same for people.
+        offered: whether the agent lets its service through now.
+        error: of the last use; of a main source that is the pull's, shown there.
+        report: what the last good test found; None before the first.
+    """
+
+    role: str
+    kind: str
+    title: str
+    service: str
+    scheme: str
+    settings: dict[str, str]
+    secrets_set: list[str]
+    offered: bool
+    error: str = ""
+    added_by: str = ""
+    added_at: datetime | None = None
+    changed_by: str = ""
+    changed_at: datetime | None = None
+    tested_at: datetime | None = None
+    report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sourcing:
+    """Where a cluster's numbers come from, and what is odd about it."""
+
+    main: SourceView
+    etcd: SourceView | None
+    offered: list[str]
+    since: int  # from this minute on the main source answers; 0 from the beginning
+    rejected_rows: int
+    rejected_at: datetime | None
+    rejected_detail: str
+    notes: list[str]
+
+
+def sourcing_of(cluster: Cluster) -> Sourcing:
+    """Return where a cluster's numbers come from. 3 queries."""
+    offered = offered_services(cluster)
+    rows = {row.role: row for row in MetricSource.objects.filter(cluster=cluster)}
+    schedule = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).first()
+    main = rows.get("main")
+    etcd = rows.get("etcd")
+    return Sourcing(
+        main=_agent(offered) if main is None else _view(main, offered),
+        etcd=None if etcd is None else _view(etcd, offered),
+        offered=offered,
+        since=schedule.source_since if schedule else 0,
+        rejected_rows=schedule.rejected_rows if schedule else 0,
+        rejected_at=schedule.rejected_at if schedule else None,
+        rejected_detail=schedule.rejected_detail if schedule else "",
+        notes=schedule.notes if schedule else [],
+    )
+
+
+def progress_of(cluster: Cluster) -> Progress:
+    """Return how far the filling of gaps is. One query, and the ledger's open gaps."""
+    kept = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).values_list(
+        "progress", flat=True
+    )
+    at = position(cluster)
+    if at.watermark is None or at.head is None or at.watermark >= at.head:
+        return measured([], {})
+    gaps = windows(cluster, at.watermark, at.head, ("gap",))
+    return measured(gaps, kept.first() or {})
+
+
+def _agent(offered: list[str]) -> SourceView:
+    return SourceView(
+        "main", "agent", "The agent's own collectors", "agent", "http", {}, [],
+        offered="agent" in offered,
+    )  # fmt: skip
+
+
+def _view(row: MetricSource, offered: list[str]) -> SourceView:
+    settings: dict[str, Any] = row.settings
+    return SourceView(
+        role=row.role,
+        kind=row.kind,
+        title=KINDS[row.kind].title if row.kind in KINDS else row.kind,
+        service=row.service,
+        scheme=row.scheme,
+        settings=dict(settings),
+        secrets_set=list(row.secret_names),
+        offered=row.service in offered,
+        error=row.error,
+        added_by=row.added_by,
+        added_at=row.added_at,
+        changed_by=row.changed_by,
+        changed_at=row.changed_at,
+        tested_at=row.probed_at,
+        report=report_of(row.probe),
+    )

@@ -1,0 +1,108 @@
+"""etcd's figures beside the main source: read with every live pull, put into the nodes' minutes.
+
+etcd that does not answer never fails a pull: its error is kept with it, for the page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from clusters.models import Cluster
+from metrics.catalog import FIELD_NAMES
+from metrics.connect import connector
+from metrics.models import MetricSource
+from metrics.source_config import config_of
+from metrics.sources.base import SourceAnswer
+from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
+from metrics.stores.base import Cell, MetricStore, MinuteRow
+from opscenter.core.errors import ClusterError
+from opscenter.core.sealing import SealBrokenError
+from opscenter.core.text import one_line
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 3.0  # that a pull waits for etcd
+_FIELDS = ("etcd_fsync_us", "etcd_leader_changes")
+_AT = {name: FIELD_NAMES["node"].index(name) for name in _FIELDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Supplement:
+    """A cluster's etcd as it is set."""
+
+    row: MetricSource
+    cluster: Cluster
+
+    async def read(self, now: float) -> EtcdReading | None:
+        """Read etcd once and keep what the next reading needs; None if it did not answer."""
+        try:
+            config = config_of(self.row)
+            async with asyncio.timeout(SECONDS), connector(config)(self.cluster) as client:
+                return await scrape_etcd(client, self.row.state, now=now)
+        except TimeoutError:
+            self.row.error = f"etcd of {self.cluster.name}: no answer within {SECONDS:g} s"
+        except (ClusterError, SealBrokenError) as exc:
+            self.row.error = one_line(str(exc), 500)
+        self.row.error_at = datetime.fromtimestamp(now, UTC)
+        logger.info("cluster %s: %s", self.cluster, self.row.error)
+        return None
+
+    def merged(self, answer: SourceAnswer, reading: EtcdReading | None) -> SourceAnswer:
+        """Return the answer with the reading in its newest minute, and keep the outcome."""
+        if reading is None:
+            MetricSource.objects.filter(pk=self.row.pk).update(
+                error=self.row.error, error_at=self.row.error_at
+            )
+            return answer
+        MetricSource.objects.filter(pk=self.row.pk).update(
+            state=reading.state, error="", error_at=None
+        )
+        node = self.row.settings.get("node", "")
+        likely = [node] if node else _control_plane(answer)
+        return replace(answer, rows=with_etcd(answer.rows, reading, nodes=likely))
+
+
+def with_stored(store: MetricStore, cluster: UUID, answer: SourceAnswer) -> SourceAnswer:
+    """Return the answer with etcd's values that its minutes have in the store already.
+
+    A minute that is asked for again comes without them, and would take their place.
+    """
+    nodes = [row.ts for row in answer.rows if row.key.kind == "node"]
+    if not nodes:
+        return answer
+    start, end = min(nodes), max(nodes) + 60
+    stored: dict[tuple[str, int], dict[str, Cell]] = {}
+    for name in _FIELDS:
+        for key, columns in store.read_many(cluster, "node", name, "1m", start, end).items():
+            for ts, total in zip(columns.t, columns.total, strict=True):
+                stored.setdefault((key.name, ts), {})[name] = Cell(1, total, total, total)
+    if not stored:
+        return answer
+    return replace(answer, rows=[_filled(row, stored) for row in answer.rows])
+
+
+def _filled(row: MinuteRow, stored: Mapping[tuple[str, int], Mapping[str, Cell]]) -> MinuteRow:
+    values = stored.get((row.key.name, row.ts)) if row.key.kind == "node" else None
+    if not values:
+        return row
+    cells: list[Any] = list(row.cells)
+    for name, cell in values.items():
+        if cells[_AT[name]] is None:
+            cells[_AT[name]] = cell
+    return row._replace(cells=tuple(cells))
+
+
+def _control_plane(answer: SourceAnswer) -> list[str]:
+    """Return the nodes that say they are of the control plane, by name."""
+    wanted = ("master", "control-plane")
+    return sorted(
+        info.key.name
+        for info in answer.infos
+        if info.key.kind == "node" and any(part in info.attrs.get("role", "") for part in wanted)
+    )
