@@ -45,6 +45,11 @@ class Progress:
         whole = self.minutes_done + self.minutes_left
         return self.minutes_done / whole if whole else 1.0
 
+    @property
+    def percent(self) -> float:
+        """Return the same as 0..100, for a bar."""
+        return 100 * self.ratio
+
 
 def measured(open_gaps: Iterable[Window], kept: Mapping[str, Any]) -> Progress:
     """Return how far it is.

@@ -22,6 +22,7 @@ from opscenter.views import (
     pod,
     pods,
     retention,
+    source,
 )
 
 register_converter(Segment, "segment")
@@ -45,6 +46,8 @@ urlpatterns = [
     path("clusters/<uuid:cluster_id>/join/", add.join, name="cluster_join"),
     path("clusters/<uuid:cluster_id>/key/", add.register_key, name="cluster_key"),
     path("clusters/<uuid:cluster_id>/labels/", cluster.change_labels, name="cluster_labels"),
+    path("clusters/<uuid:cluster_id>/source/", source.source, name="cluster_source"),
+    path("clusters/<uuid:cluster_id>/source/remove/", source.remove, name="cluster_source_remove"),
     path("clusters/<uuid:cluster_id>/revoke/", cluster.revoke, name="cluster_revoke"),
     path("clusters/<uuid:cluster_id>/delete/", cluster.delete, name="cluster_delete"),
     path("clusters/<uuid:cluster_id>/hold/", customer.cluster_hold, name="cluster_hold"),

@@ -20,6 +20,7 @@ from clusters import access, holds, services
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
 from metrics import query
+from metrics.sourcing import progress_of, sourcing_of
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.customer import retention_context
@@ -67,7 +68,7 @@ def cluster_page(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     tab = request.GET.get("tab", "overview")
     if tab not in _TABS or (tab == "settings" and not context["may_operate"]):
         tab = "overview"
-    context |= {"tab": tab, "tabs": _tab_links(context)}
+    context |= {"tab": tab, "tabs": tab_links(context)}
     context |= _TABS[tab](request, cluster, context["range"])
     return render(request, f"cluster/{tab}.html", context)
 
@@ -127,6 +128,7 @@ def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str
     nodes = query.nodes(cluster, chosen.now)
     return {
         "show_range": True,
+        "backfill": progress_of(cluster),
         "charts": chart_links(cluster, "cluster", chosen, measured=query.cluster_now(cluster)),
         "node_list": nodes,
         "node_rows": node_rows(cluster, nodes, pods, chosen)[:OVERVIEW_NODES],
@@ -194,6 +196,8 @@ def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
     return {
         "show_range": True,
         "position": query.position(cluster),
+        "sourcing": sourcing_of(cluster),
+        "backfill": progress_of(cluster),
         "lines": Paginator(lines, WINDOWS_PAGE).get_page(request.GET.get("page")),
         "show_all": show_all,
         **coverage_context(cluster, chosen),
@@ -216,6 +220,7 @@ def _settings(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str
         "labels_form": LabelsForm(initial={"labels": labels}),
         "revoke_form": ConfirmForm(expected=cluster.name, auto_id="revoke_%s"),
         "delete_form": ConfirmForm(expected=cluster.name, auto_id="delete_%s"),
+        "sourcing": sourcing_of(cluster),
         "keys": cluster.keys.order_by("-created_at")[:20],
         "audit": AuditEvent.objects.filter(cluster_id=cluster.pk).order_by("-id")[:AUDIT_LINES],
     }
@@ -231,7 +236,7 @@ _TABS: dict[str, Callable[[HttpRequest, Cluster, Range], dict[str, Any]]] = {
 }
 
 
-def _tab_links(context: dict[str, Any]) -> list[tuple[str, str]]:
+def tab_links(context: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (name, words) of the tabs that the user may open."""
     o = context["o"]
     tabs = [
@@ -253,6 +258,6 @@ def _to_settings(cluster: Cluster) -> HttpResponseRedirect:
 def _settings_again(request: HttpRequest, cluster: Cluster, **forms: Any) -> HttpResponse:
     """Show the settings with the form that was refused."""
     context = shared_context(request, cluster, datetime.now(UTC))
-    context |= {"tab": "settings", "tabs": _tab_links(context)}
+    context |= {"tab": "settings", "tabs": tab_links(context)}
     context |= _settings(request, cluster, context["range"]) | forms
     return render(request, "cluster/settings.html", context, status=422)

@@ -113,6 +113,13 @@ ROUTES: dict[str, list[Expect]] = {
     "clusters/<uuid:cluster_id>/join/": [get(f"{P}/join/", LOGIN, 404, 403, 200)],
     "clusters/<uuid:cluster_id>/key/": [form(f"{P}/key/", LOGIN, 404, 403, 422)],
     "clusters/<uuid:cluster_id>/labels/": [form(f"{P}/labels/", LOGIN, 404, 403, 302)],
+    "clusters/<uuid:cluster_id>/source/": [
+        get(f"{P}/source/", LOGIN, 404, 403, 200),
+        form(f"{P}/source/", LOGIN, 404, 403, 422),
+    ],
+    "clusters/<uuid:cluster_id>/source/remove/": [
+        form(f"{P}/source/remove/", LOGIN, 404, 403, 302)
+    ],
     "clusters/<uuid:cluster_id>/revoke/": [form(f"{P}/revoke/", LOGIN, 404, 403, 422)],
     "clusters/<uuid:cluster_id>/delete/": [form(f"{P}/delete/", LOGIN, 404, 403, 422)],
     "prometheus/api/v1/query": [

@@ -1,0 +1,93 @@
+"""The form of a source: one for each kind, with the fields that it knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from clusters.tunnel.wire import SERVICE_PORTS
+from metrics.source_config import KINDS, LONGEST
+
+_LABELS: dict[str, tuple[str, str]] = {
+    "database": ("Database", "That Heapster writes to; Gravity's own is k8s."),
+    "org": ("Organisation", "Its name or id."),
+    "bucket": ("Bucket", "That Telegraf writes to."),
+    "username": ("User name", ""),
+    "path_prefix": ("Path prefix", "If the server does not answer at /, e.g. /prometheus."),
+    "node": ("Node", "Name of the node that this etcd runs on; else one of the control plane."),
+    "ca": ("CA certificates (PEM)", "Whom to believe; this machine's own list if empty."),
+    "server_name": ("Name in its certificate", "Not checked if empty and a CA is given."),
+    "certificate": ("Our certificate (PEM)", "If it asks for one."),
+    "password": ("Password", ""),
+    "token": ("Token", ""),
+    "client_key": ("Key of our certificate (PEM)", ""),
+}
+_TLS = ("ca", "server_name", "certificate", "client_key")
+
+
+class SourceForm(forms.Form):
+    """One source; checks shapes, :func:`metrics.source_config.read_config` holds the rules."""
+
+    service = forms.ChoiceField(
+        choices=[(name, name) for name in SERVICE_PORTS if name != "agent"],
+        label="Service of the tunnel",
+        help_text="As the agent's list calls it.",
+    )
+    scheme = forms.ChoiceField(
+        choices=[("http", "http, inside the tunnel"), ("https", "https, end to end")],
+        label="Protocol",
+    )
+
+    def __init__(
+        self, *args: Any, kind: str, secrets_set: list[str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind = KINDS[kind]
+        kept = secrets_set or []
+        for name in (*self.kind.every_setting, *self.kind.every_secret):
+            self.fields[name] = self._field(name, kept=name in kept)
+
+    def _field(self, name: str, *, kept: bool) -> forms.CharField:
+        label, text = _LABELS[name]
+        secret = name in self.kind.every_secret
+        long = name in LONGEST
+        attributes: dict[str, Any] = {"autocomplete": "new-password" if secret else "off"}
+        widget: forms.Widget
+        if long:
+            widget = forms.Textarea(attrs={**attributes, "rows": 3, "class": "mono"})
+        elif secret:
+            widget = forms.PasswordInput(attrs=attributes)
+        else:
+            widget = forms.TextInput(attrs=attributes)
+        if kept:
+            text = f"{text} It is set; leave this empty to keep it.".strip()
+        return forms.CharField(
+            label=label, help_text=text, widget=widget,
+            required=self.kind.settings.get(name, "") is None,
+        )  # fmt: skip
+
+    @property
+    def plain_fields(self) -> list[forms.BoundField]:
+        """Return the fields that everybody needs to see."""
+        return [field for field in self if field.name not in _TLS]
+
+    @property
+    def tls_fields(self) -> list[forms.BoundField]:
+        """Return those of https."""
+        return [field for field in self if field.name in _TLS]
+
+    @property
+    def tls_open(self) -> bool:
+        """Return whether those of https are in use, or wrong."""
+        return self["scheme"].value() == "https" or any(field.errors for field in self.tls_fields)
+
+    def given(self) -> dict[str, Any]:
+        """Return what :func:`metrics.source_config.read_config` takes, of a form that is valid."""
+        clean = self.cleaned_data
+        return {
+            "service": clean["service"],
+            "scheme": clean["scheme"],
+            "settings": {name: clean[name] for name in self.kind.every_setting},
+            "secrets": {name: clean[name] for name in self.kind.every_secret},
+        }
