@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access
 from clusters.models import Cluster
+from clusters.tunnel.wire import SERVICE_PORTS
 from metrics.source_config import (
     KINDS,
     SourceConfig,
@@ -107,7 +108,8 @@ def _show(
     just_tested: bool,
 ) -> HttpResponse:
     current = sourcing_of(cluster)
-    service = str(form["service"].value())
+    entered = form["service"].value()
+    service = entered if entered in SERVICE_PORTS else form.kind.service
     context = shared_context(request, cluster, datetime.now(UTC))
     context |= {
         "tab": "settings",
