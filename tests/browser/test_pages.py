@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import quote
 
 import pytest
@@ -34,6 +35,9 @@ def every_page(site, alpha: str) -> dict[str, str]:
         "tunnel": f"{alpha}?tab=tunnel", "settings": f"{alpha}?tab=settings",
         "node": f"{alpha}nodes/node-1/", "evil node": f"{alpha}nodes/{node}/",
         "pod": f"{alpha}pods/shop/cart-1/", "evil pod": f"{alpha}pods/{namespace}/{pod}/",
+        "compared": f"{alpha}?range=1h&compare=day", "largest": "/pods/?over=6h&by=max",
+        "cluster's largest": f"{alpha}?tab=pods&over=1h&order=mem_ws",
+        "raw": f"{alpha}nodes/node-1/?range=1h&raw=1",
         "silent": f"/clusters/{site.do('id', name='quiet')}/",
         "password": "/accounts/password/change/",
         "two factors": "/accounts/2fa/", "not found": "/nowhere/",
@@ -298,3 +302,73 @@ def test_a_chart_that_was_empty_is_drawn_in_its_full_height(site, tab):
     site.do("measure", name="newborn")
     expect(plot).to_have_attribute("data-state", "ready")
     assert plot.locator("svg.main-svg").first.bounding_box()["height"] > 150
+
+
+def test_a_range_is_compared_and_the_address_and_the_table_say_so(site, tab, alpha):
+    site.do("measure_before", name="alpha")
+    page = tab.open(f"{alpha}?range=1h")
+    expect(page.locator("[data-change]")).to_have_count(0)
+    page.get_by_text("Compare", exact=True).click()
+    page.get_by_role("link", name="day before").click()
+    expect(page).to_have_url(re.compile(r"range=1h&compare=day"))
+    chart = page.locator("figure.chart").first
+    expect(chart.locator("[data-change]")).to_have_text(
+        re.compile(r"^day before: [^n]*(unchanged|%)")
+    )
+    expect(chart.locator(".plot")).to_have_attribute("data-state", "ready")
+    dashes = "plot => plot.data.map(line => line.line?.dash).filter(dash => dash === '6px,4px')"
+    assert len(chart.locator(".plot").evaluate(dashes)) == 1
+    chart.get_by_text("Data table").click()
+    expect(chart.get_by_role("columnheader", name="Day before")).to_be_visible()
+    expect(chart.get_by_role("link", name="CSV")).to_have_attribute(
+        "href", re.compile("compare=day")
+    )
+    page.get_by_role("link", name="6 h", exact=True).click()
+    expect(page).to_have_url(re.compile(r"range=6h&compare=day"))
+    page.get_by_text("vs day before").click()
+    page.get_by_role("link", name="off").click()
+    expect(page).to_have_url(re.compile(r"range=6h$"))
+
+
+def test_the_largest_pods_of_a_range_are_chosen_by_the_form_and_kept_in_the_address(site, tab):
+    page = tab.open("/pods/")
+    by = page.locator("select[name=by]")
+    expect(by).to_be_hidden()
+    page.get_by_label("Over").select_option("6 hours")
+    expect(page).to_have_url(re.compile(r"over=6h"))
+    expect(page.get_by_label("Seen within")).to_be_hidden()
+    expect(page.locator("table.tops tbody tr").first).to_contain_text("m")
+    by.select_option("highest")
+    expect(page).to_have_url(re.compile(r"by=max"))
+    expect(page.get_by_role("columnheader", name="CPU, highest")).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="The largest pods as CSV").click()
+    text = saved.value.path().read_text()
+    assert text.startswith("rank,cluster,")
+    assert ",'=cmd|" in text
+    page.get_by_label("Over").select_option("last minute")
+    expect(page.get_by_role("columnheader", name="Data age")).to_be_visible()
+
+
+def test_raw_values_are_drawn_over_the_stored_ones_or_the_reason_is_said(site, tab, alpha):
+    page = tab.open(f"{alpha}nodes/node-1/?range=6h")
+    expect(page.get_by_role("link", name="Raw from the cluster")).to_have_count(0)
+    page = tab.open(f"{alpha}nodes/node-1/?range=1h")
+    page.get_by_role("link", name="Raw from the cluster").click()
+    expect(page).to_have_url(re.compile(r"raw=1"))
+    note = page.locator("[data-raw-note]").first
+    expect(note).to_have_text(re.compile("^Not from the cluster: .*alpha"))  # no hub runs here
+    now = int(time.time())
+    line = {"name": "CPU", "role": "cpu", "step": 15, "t": [now - 900 + 15 * i for i in range(40)],
+            "v": [500 + i for i in range(40)]}  # fmt: skip
+    page.route("**/chart/cpu.raw*", lambda route: route.fulfill(
+        json={"lines": [line], "note": "From the cluster now: as it is."}))  # fmt: skip
+    page.reload()
+    expect(note).to_have_text("From the cluster now: as it is.")
+    plot = page.locator("figure.chart").first.locator(".plot")
+    expect(plot).to_have_attribute("data-state", "ready")
+    drawn = "plot => plot.data.filter(line => line.name === 'CPU, raw').map(line => line.x.length)"
+    assert plot.evaluate(drawn) == [40]
+    page.get_by_role("link", name="Raw: on").click()
+    expect(page).not_to_have_url(re.compile("raw"))
+    expect(page.locator("[data-raw-note]")).to_have_count(0)

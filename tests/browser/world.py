@@ -166,6 +166,9 @@ def happen(command: dict[str, Any]) -> Any:
             now = datetime.now(UTC)
             _set(command["name"], data_as_of=now, nodes_ready=1, nodes_total=1, pods=3,
                  last_pull_ok_at=now)  # fmt: skip
+        case "measure_before":
+            day = timedelta(days=1)
+            _measure(Cluster.objects.get(name=command["name"]), datetime.now(UTC) - day)
         case "measure":
             cluster = Cluster.objects.get(name=command["name"])
             _measure(cluster, datetime.now(UTC))
