@@ -8,12 +8,10 @@ import pytest
 
 from clusters.models import Cluster
 from metrics.backfill import backfill_cluster
-from metrics.catalog import FIELD_NAMES
 from metrics.pull import pull_cluster
 from metrics.rollups import merge
 from metrics.source_config import read_config, save_source
 from metrics.stores import get_store
-from metrics.stores.base import Cell
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of
 from tests.servers.heapster import Heapster, expected_minutes, expected_rollups
@@ -30,10 +28,11 @@ def site(db, store, redis_server, admin) -> Cluster:
     return cluster
 
 
-def test_a_cut_of_thirty_hours_is_filled_with_minutes_and_then_with_rollups(site, influxdb):
+def test_a_cut_of_five_days_is_filled_from_minutes_and_from_both_rollups(site, influxdb):
+    """The policies are shorter than Gravity's: they are read from the server, not assumed."""
     now = int(time.time())
     end = (now - 300) // HOUR * HOUR  # of the hours that are over in any case
-    start = end - 33 * HOUR
+    start = end - 5 * DAY
     heapster = Heapster(influxdb, "site")
     heapster.create()
     influxdb.query('ALTER RETENTION POLICY "default" ON "site" DURATION 60d SHARD DURATION 1h')
@@ -42,23 +41,38 @@ def test_a_cut_of_thirty_hours_is_filled_with_minutes_and_then_with_rollups(site
     fill(site, influxdb, start + HOUR + 101)
     assert {line.state for line in ledger_of(site)} == {"done"}
 
-    newest = now // 60 * 60 - 60
-    heapster.write(start + HOUR, newest)
-    heapster.roll_up(start, end)
+    heapster.write_rollups("long", start, end)
+    heapster.write_rollups("medium", start, end)
+    heapster.write(end - 26 * HOUR, now // 60 * 60 - 60)
     heapster.expire("default", now - DAY)
-    influxdb.query('ALTER RETENTION POLICY "default" ON "site" DURATION 1d SHARD DURATION 1h')
+    heapster.expire("medium", now - 3 * DAY)
+    influxdb.query(
+        'ALTER RETENTION POLICY "default" ON "site" DURATION 1d SHARD DURATION 1h; '
+        'ALTER RETENTION POLICY "medium" ON "site" DURATION 3d'
+    )
     live = pull(site, influxdb, now)
     assert live.end == (now - 90) // 60 * 60
     fill(site, influxdb, now + 1)
 
-    assert {line.state for line in ledger_of(site)} == {"done"}
-    assert {line.resolution for line in ledger_of(site)} == {60, 300}
-    assert sum(line.expected for line in ledger_of(site)) == (live.end - start) // 60 + 1
-    assert_every_bucket(site, start, end)
-    held = {row.ts for row in get_store().scan(site.pk, "node", "1m", start, end)}
-    gone = [minute for minute in range(start, end, 60) if minute not in held]
-    assert gone == list(range(start + HOUR, gone[-1] + 60, 60))
-    assert now - DAY - HOUR - 600 <= gone[-1] <= now - DAY
+    lines = ledger_of(site)
+    assert {(line.state, line.resolution) for line in lines} == {
+        ("done", 60), ("done", 300), ("done", 3600),
+    }  # fmt: skip
+    assert lines[0].start == start - 60
+    assert sum(line.expected for line in lines) == (live.end - lines[0].start) // 60
+    later = [line for line in lines if line.start >= start + HOUR]
+    begins = {step: min(w.start for w in later if w.resolution == step) for step in (60, 300)}
+    assert now - DAY - 7200 <= begins[60] <= now - DAY
+    assert now - 4 * DAY <= begins[300] <= now - 3 * DAY
+    assert_every_bucket(site, begins[300], end)
+    hours = expected_rollups("long", start + HOUR, begins[300])
+    for kind in ("node", "filesystem", "pod"):
+        stored = get_store().scan(site.pk, kind, "1h", start + HOUR, begins[300])
+        wanted = {place: cells for place, cells in hours.items() if place[1].kind == kind}
+        assert {(row.ts, row.key): row.cells for row in stored} == wanted
+    counted = list(get_store().scan(site.pk, "node", "1h", start, end))
+    assert len(counted) == 2 * 5 * 24
+    assert {row.cells[0].n for row in counted if row.cells[0]} == {60}
 
 
 def assert_every_bucket(site: Cluster, start: int, end: int) -> None:
@@ -74,10 +88,6 @@ def assert_every_bucket(site: Cluster, start: int, end: int) -> None:
             parts = zip(*(minutes[t, row.key] for t in times), strict=True)
             raw = tuple(merge(column) for column in parts)
             assert row.cells in (raw, rollups[row.ts, row.key]), (row.ts - start, row.key)
-    cpu = FIELD_NAMES["node"].index("cpu_mc")
-    hours = list(get_store().scan(site.pk, "node", "1h", start, end))
-    assert len(hours) == 2 * (end - start) // HOUR
-    assert {cell.n for row in hours if isinstance(cell := row.cells[cpu], Cell)} == {60}
 
 
 def pull(site: Cluster, server: InfluxServer, now: int):
