@@ -63,6 +63,13 @@ class Query:
         """Answer with these columns only."""
         return self.then(f"keep(columns: [{', '.join(repr_(name) for name in names)}])")
 
+    def copy(self) -> Query:
+        """Return a query that goes on from here by itself."""
+        other = Query(0, 0)
+        other._conditions, other._tail = list(self._conditions), list(self._tail)
+        other.params = dict(self.params)
+        return other
+
     @property
     def flux(self) -> str:
         """Return the query's text."""
