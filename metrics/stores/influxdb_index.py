@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from django.db import DatabaseError, connection, transaction
-from django.db.models import F, Max, Min, Q, Sum
+from django.db.models import F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Collate, Lower
 
 from metrics.catalog import FIELD_NAMES, Kind
@@ -40,6 +40,7 @@ WRITER_SECONDS = 120
 WRITER_WAIT_SECONDS = 30
 
 _POLL_SECONDS = 0.02
+_ACTIVE_SECONDS = 6 * 3600
 _WINDOW = tuple(Window.__dataclass_fields__)
 
 
@@ -96,6 +97,8 @@ class Session:
     changed: set[SeriesKey] = field(default_factory=set)
     problem: str = ""
     limited: bool = True
+    alone: bool = False
+    """Whether, after :meth:`save`, nobody else has changed the cluster since the beginning."""
     _made: int = 0
 
     def seen(self, key: SeriesKey, ts: int) -> bool:
@@ -104,7 +107,7 @@ class Session:
         Returns:
             Whether its rows can be stored; :attr:`problem` says why not.
         """
-        entry = self.entries.get(key)
+        entry = self.entries.get(key) or self._find(key)
         if entry is None:
             if not self._may_make(key):
                 return False
@@ -147,6 +150,16 @@ class Session:
             entry.last_ts, entry.last_n, entry.numbers = ts, n, changed
             self.changed.add(key)
 
+    def _find(self, key: SeriesKey) -> Entry | None:
+        """Look for a series that is not among those of the last hours."""
+        if not is_usable(key):
+            return None
+        rows = MetricSeries.objects.filter(kind=key.kind, ns=text(key.ns), name=text(key.name))
+        found = _entries(rows.filter(cluster=self.cluster)).get(key)
+        if found is not None:
+            self.entries[key] = found
+        return found
+
     def _may_make(self, key: SeriesKey) -> bool:
         if not is_usable(key):
             self.problem = "a name is too long or no text"
@@ -162,9 +175,12 @@ class Session:
     def save(self) -> None:
         """Put what changed, within the caller's transaction."""
         put_entries(self.cluster, {key: self.entries[key] for key in self.changed})
-        self.cluster.new_count += self._made if self.limited else 0
-        self.cluster.generation += 1
-        self.cluster.save(update_fields=["generation", "new_day", "new_count"])
+        row, begun = self.cluster, self.cluster.generation
+        row.new_count += self._made if self.limited else 0
+        outdate(pk=row.pk)
+        row.save(update_fields=["new_day", "new_count"])
+        row.refresh_from_db(fields=["generation"])
+        self.alone = row.generation == begun + 1
 
 
 @dataclass(slots=True)
@@ -187,7 +203,9 @@ class Memory:
         self._known: dict[UUID, _Known] = {}
 
     def begin(self, cluster: MetricCluster, *, limited: bool = True) -> Session:
-        """Return a session with all series of a cluster. Its caller holds :func:`writing`.
+        """Return a session with the active series of a cluster, which finds others itself.
+
+        Its caller holds :func:`writing`.
 
         Args:
             cluster: whose.
@@ -195,11 +213,16 @@ class Memory:
         """
         known = self._known.pop(cluster.cluster, None)
         if known is None or (known.pk, known.generation) != (cluster.pk, cluster.generation):
-            return Session(cluster, _entries(cluster), Recent(), limited=limited)
+            active = MetricSeries.objects.filter(
+                cluster=cluster, last_ts__gte=time.time() - _ACTIVE_SECONDS
+            )
+            return Session(cluster, _entries(active), Recent(), limited=limited)
         return Session(cluster, known.entries, known.recent, limited=limited)
 
     def learn(self, session: Session) -> None:
         """Remember a session after its commit."""
+        if not session.alone:
+            return
         if sum(len(known.entries) for known in list(self._known.values())) > self._SERIES:
             self._known.clear()
         row = session.cluster
@@ -212,8 +235,8 @@ def outdate(**which: object) -> None:
     MetricCluster.objects.filter(**which).update(generation=F("generation") + 1)
 
 
-def _entries(cluster: MetricCluster) -> dict[SeriesKey, Entry]:
-    rows = MetricSeries.objects.filter(cluster=cluster).values_list(
+def _entries(chosen: QuerySet[MetricSeries]) -> dict[SeriesKey, Entry]:
+    rows = chosen.values_list(
         "kind", "ns", "name", "first_ts", "last_ts", "last_n", "node", "attrs", "numbers"
     )
     return {

@@ -166,27 +166,27 @@ class Reader:
         """
         query = Query(sight.start, end).where("_measurement", kind).above(NOTHING)
         query.where("cluster", *(str(cluster) for cluster in clusters))
-        *sums, _, high = field_columns(field, tier)
-        wanted = {"sum": sums, "max": [*sums[:1], high] if tier == "1m" else [high]}
+        *added, _, high = field_columns(field, tier)
+        wanted = {"sum": added, "max": [*added, high] if tier == "1m" else [high]}
         if tier == "1m":
-            wanted["count"] = sums
+            wanted["count"] = added
         texts = []
-        for name, fields in wanted.items():
+        for step, fields in wanted.items():
             part = query.copy().where("_field", *fields)
-            part.then(f"{name}()").keep("cluster", "ns", "name", "_field", "_value")
-            texts.append(part.then("group()").then(f'yield(name: "{name}")').flux)
+            part.then(f"{step}()").keep("cluster", "ns", "name", "_field", "_value")
+            texts.append(part.then("group()").then(f'yield(name: "{step}")').flux)
             query.params.update(part.params)
         text = "\n".join(texts)
         found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
         for at, record in records(self._influx, sight.bucket, query, text):
-            name = record[at["cluster"]], record[at["ns"]], record[at["name"]]
+            series = record[at["cluster"]], record[at["ns"]], record[at["name"]]
             what = f"{record[at['result']]} {record[at['_field']]}"
-            found[name][what] = whole(self._influx, sight.bucket, record[at["_value"]])
+            found[series][what] = whole(self._influx, sight.bucket, record[at["_value"]])
         rows = []
-        for (cluster, ns, name_), sums in found.items():
+        for (cluster, ns, name), sums in found.items():
             made = _top_row(field, tier, sums)
             if made is not None:
-                rows.append(TopRow(UUID(cluster), SeriesKey(kind, untag(ns), untag(name_)), *made))
+                rows.append(TopRow(UUID(cluster), SeriesKey(kind, untag(ns), untag(name)), *made))
         return rows
 
     def _summed(

@@ -9,6 +9,7 @@ import pytest
 from metrics.stores.base import Batch
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.influxdb_client import Influx
+from metrics.stores.influxdb_index import outdate
 from tests.metrics.stores.contract import KEYS, NODE, POD, STREAM, T0, StoreContract, row
 from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
 
@@ -81,3 +82,33 @@ def test_a_process_notices_what_another_one_wrote(new_store):
     assert one.expire(cluster, "node", "1m", T0 + 540) == 9
     other.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=99)]))
     assert one.read(cluster, NODE, "cpu_mc", "1h", T0, T0 + 60).total == [45]
+
+
+def test_a_cluster_gets_only_so_many_new_series_a_day(store, monkeypatch):
+    monkeypatch.setattr("metrics.stores.influxdb_index.MAX_NEW_SERIES_PER_DAY", 5)
+    cluster = uuid4()
+    keys = [POD._replace(name=f"p{at}") for at in range(8)]
+    result = store.write(cluster, STREAM, Batch(rows=[row(key, T0, cpu_mc=1) for key in keys]))
+    assert (result.skipped_rows, result.detail) == (
+        3, "3 rows skipped: more than 5 new series in a day",
+    )  # fmt: skip
+    later = [row(key, T0 + 60, cpu_mc=1) for key in keys]
+    assert store.write(cluster, STREAM, Batch(rows=later)).skipped_rows == 3
+    assert len(store.last(cluster, "pod", since=T0 + 60)) == 5
+
+
+def test_a_write_that_somebody_interfered_with_is_not_remembered(store, monkeypatch):
+    cluster = uuid4()
+    write = Influx.write
+
+    def meanwhile(self, *arguments):
+        write(self, *arguments)
+        outdate(cluster=cluster)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Influx, "write", meanwhile)
+        store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=1)]))
+    assert store._memory._known.get(cluster) is None
+    store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 60, cpu_mc=2)]))
+    assert store._memory._known.get(cluster) is not None
+    assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [3]
