@@ -20,6 +20,7 @@ from metrics.stores import (
     sqlite_expire,
     sqlite_read,
     sqlite_seal,
+    sqlite_top,
     sqlite_write,
 )
 from metrics.stores.base import (
@@ -114,7 +115,7 @@ class SqliteStore:
         """Return the series of several clusters with the largest field over the range."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.top(
+            return sqlite_top.top(
                 connection, clusters, kind, field, tier, start, end, limit=limit, by=by
             )
 

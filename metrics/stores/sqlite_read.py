@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from functools import partial
 from operator import itemgetter
-from typing import Literal
 from uuid import UUID
 
 import orjson
@@ -26,7 +23,6 @@ from metrics.stores.base import (
     Position,
     SeriesKey,
     StoreError,
-    TopRow,
     Window,
 )
 from metrics.stores.runs import Sums, runs
@@ -34,7 +30,7 @@ from metrics.stores.sqlite_rollup import Bucket, open_buckets
 from metrics.stores.sqlite_sealed import read_all, read_series, snapshot
 from metrics.stores.sqlite_series import sid_range
 
-_WALK = (
+WALK = (
     "WITH RECURSIVE walk(t) AS (SELECT :first UNION ALL SELECT t + :step FROM walk"
     " WHERE t + :step < :end) "
 )
@@ -175,9 +171,9 @@ def read_fields(
         return found
     with snapshot(connection):
         rows = connection.execute(
-            f"{_WALK} SELECT ts, {values} FROM walk CROSS JOIN {key.kind}_{tier}"  # noqa: S608
+            f"{WALK} SELECT ts, {values} FROM walk CROSS JOIN {key.kind}_{tier}"  # noqa: S608
             " ON ts = t AND sid = :sid WHERE t < :end",
-            {**_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
+            {**walk_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
         ).fetchall()
         number = sid >> schema.SID_BITS
         sealed = read_series(connection, number, key.kind, list(found), tier, (start, end), sid)
@@ -199,46 +195,6 @@ def read_fields(
     return found
 
 
-def top(  # noqa: PLR0913 - a query's parameters
-    connection: sqlite3.Connection,
-    clusters: Iterable[UUID],
-    kind: Kind,
-    field: str,
-    tier: str,
-    start: int,
-    end: int,
-    *,
-    limit: int,
-    by: Literal["mean", "max"],
-) -> list[TopRow]:
-    """See :meth:`metrics.stores.base.MetricStore.top`."""
-    _check(kind, field, tier)
-    found: list[TopRow] = []
-    for cluster in clusters if start < end and limit > 0 else ():
-        rows = (
-            TopRow(
-                cluster,
-                key,
-                sum(columns.n),
-                sum(columns.total),
-                max((high for high in columns.high if high is not None), default=None),
-            )
-            for key, columns in read_many(
-                connection, cluster, kind, field, tier, start, end
-            ).items()
-        )
-        found += [row for row in rows if by == "mean" or row.high is not None]
-        found.sort(key=partial(rank, by))
-        del found[limit:]
-    return found
-
-
-def rank(by: str, row: TopRow) -> tuple[Fraction | int, str, str, UUID]:
-    """Return what a top list is sorted by: the largest first, equals by name."""
-    worth = Fraction(row.total, row.n) if by == "mean" else row.high or 0
-    return (-worth, row.key.ns, row.key.name, row.cluster)
-
-
 def read_many(
     connection: sqlite3.Connection,
     cluster: UUID,
@@ -258,9 +214,13 @@ def read_many(
     rows: dict[int, list[_Entry]] = {}
     with snapshot(connection):
         for sid, *row in connection.execute(
-            f"{_WALK} SELECT sid, ts, {values} FROM walk CROSS JOIN {kind}_{tier}"  # noqa: S608
+            f"{WALK} SELECT sid, ts, {values} FROM walk CROSS JOIN {kind}_{tier}"  # noqa: S608
             f" ON ts = t AND sid BETWEEN :low AND :high WHERE {_present(field, tier)}",
-            {**_steps(connection, f"{kind}_{tier}", tier, start, end), "low": low, "high": high},
+            {
+                **walk_steps(connection, f"{kind}_{tier}", tier, start, end),
+                "low": low,
+                "high": high,
+            },
         ):
             rows.setdefault(sid, []).append(tuple(row))
         sealed = read_all(connection, number, kind, field, tier, (start, end))
@@ -361,7 +321,7 @@ def _lower_ascii(text: str) -> str:
     return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
 
 
-def _steps(
+def walk_steps(
     connection: sqlite3.Connection, table: str, tier: str, start: int, end: int
 ) -> dict[str, int]:
     """Return the walk over all bucket starts within ``[start, end)`` that the table can have."""
@@ -382,13 +342,13 @@ def _values(kind: Kind, field: str, tier: str) -> str:
     Raises:
         StoreError: if the catalogue has no such field or tier; names are never passed on unseen.
     """
-    _check(kind, field, tier)
+    check_field(kind, field, tier)
     if tier == "1m":
         return f"1, {field}, coalesce({field}_l, {field}), coalesce({field}_h, {field})"
     return f"{field}_n, {field}_s, {field}_l, {field}_h"
 
 
-def _check(kind: Kind, field: str, tier: str) -> None:
+def check_field(kind: Kind, field: str, tier: str) -> None:
     """Raise StoreError if the catalogue has no such field or tier."""
     try:
         field_of(kind, field)

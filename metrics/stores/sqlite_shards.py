@@ -25,7 +25,7 @@ from metrics.stores.base import (
     WriteResult,
 )
 from metrics.stores.sqlite import SqliteStore
-from metrics.stores.sqlite_read import rank
+from metrics.stores.sqlite_top import rank
 
 
 class ShardedStore:
