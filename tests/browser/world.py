@@ -23,6 +23,9 @@ from django.db import transaction  # noqa: E402
 from clusters import services, status  # noqa: E402
 from clusters.models import Cluster, ClusterStatus, Customer  # noqa: E402
 from metrics.catalog import FIELD_NAMES  # noqa: E402
+from metrics.models import PullSchedule  # noqa: E402
+from metrics.source_config import read_config, save_source  # noqa: E402
+from metrics.source_probe import Report  # noqa: E402
 from metrics.stores import get_store  # noqa: E402
 from metrics.stores.base import (  # noqa: E402
     Batch,
@@ -82,6 +85,38 @@ def make() -> None:
             end_reason="keepalive time-out" if hours else "", client_version=EVIL[:90],
         )  # fmt: skip
     _measure(alpha, now)
+    _read_from_influxdb(Cluster.objects.get(name="gamma"), now)
+
+
+def _read_from_influxdb(cluster: Cluster, now: datetime) -> None:
+    """Give a cluster another source, as its test found it, and gaps that are being filled."""
+    fields = [
+        {"kind": "node", "field": name, "series": 0 if name.startswith("etcd") else 2,
+         "why": f"Heapster knows nothing of etcd {EVIL}" if name.startswith("etcd") else ""}
+        for name in FIELD_NAMES["node"]
+    ]  # fmt: skip
+    report = Report(
+        ok=True, product="InfluxDB", version="1.6.7", oldest=int(now.timestamp()) - 300 * 86_400,
+        newest=int(now.timestamp()), clock_skew_ms=-1200, series={"node": 2, "pod": 31},
+        fields=tuple(fields), resolutions=((60, 86_400, "1m"), (300, 28 * 86_400, "10m")),
+        notes=(f"two retention policies {EVIL}",),
+    )  # fmt: skip
+    config = read_config(
+        "influxdb", settings={"username": "root"}, secrets={"password": "hunter2-hunter2"}
+    )
+    save_source(cluster, config, actor="operator", probe=report.as_json())
+    save_source(cluster, read_config("etcd"), actor="operator")
+    end = int(now.timestamp()) // 600 * 600
+    gaps = [
+        Window(at, at + 600, "gap", 0, 10, 1, "tunnel_down", EVIL, None)
+        for at in range(end - 36_000, end - 600, 600)
+    ]
+    get_store().write(cluster.pk, "agent", Batch(windows=gaps, watermark=end - 36_000, head=end))
+    PullSchedule.objects.create(
+        cluster=cluster, due_at=now, rejected_rows=12, rejected_at=now,
+        rejected_detail="12 rows were left out because their time is far off", notes=[EVIL],
+        progress={"since": end - 60, "done": 480, "runs": [[end - 60, end, 480]], "longest": None},
+    )  # fmt: skip
 
 
 def _measure(cluster: Cluster, now: datetime) -> None:
