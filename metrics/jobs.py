@@ -6,9 +6,12 @@ import logging
 from functools import partial
 from uuid import UUID
 
-from celery import current_app
 from django.db import transaction
+from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
+
+APPLICATION = "opscenter.celery.app"
+"""The Celery application, by name: the web process has not loaded it, and it is built on us."""
 
 QUEUE = "slow"
 PRIORITY = 9
@@ -27,7 +30,7 @@ def send_on_commit(task: str, *, argument: UUID | None = None) -> None:
 def _send(task: str, argument: UUID | None) -> None:
     args = () if argument is None else (str(argument),)
     try:
-        current_app.send_task(
+        import_string(APPLICATION).send_task(
             task, args=args, queue=QUEUE, priority=PRIORITY, retry=False, ignore_result=True
         )
     except OperationalError as exc:
