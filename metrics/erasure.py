@@ -24,6 +24,7 @@ from clusters.audit import Actor, actor_name
 from clusters.models import AuditEvent, Cluster, Customer
 from metrics import jobs, lease
 from metrics.expiry import erase
+from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, Erasure, Export
 from metrics.pull import STREAM
 from metrics.stores import get_store
@@ -189,7 +190,7 @@ def _finish(erasure: Erasure) -> Erasure:
     """Delete the customer itself, with its grants, class and exports."""
     now = datetime.now(UTC)
     with transaction.atomic():
-        Export.objects.filter(customer_id=erasure.customer_id).delete()  # files: the next sweep
+        Export.objects.filter(customer_id=erasure.customer_id).delete()
         Customer.objects.filter(pk=erasure.customer_id).delete()
         erasure.state, erasure.problem = Erasure.State.DONE, ""
         erasure.finished_at = now
@@ -201,6 +202,7 @@ def _finish(erasure: Erasure) -> Erasure:
             "requested_by": erasure.requested_by,
         }
         audit.record("customer.erased", actor="system", detail=detail, now=now)
+    exports.sweep(now)  # files whose exports went with the customer and its clusters
     return erasure
 
 

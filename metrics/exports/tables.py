@@ -22,9 +22,9 @@ Format = Literal["parquet", "csv"]
 ColumnType = Literal["time", "text", "number"]
 Columns = Sequence[tuple[str, ColumnType]]
 
-BLOCK_ROWS = 20_000
+BLOCK_ROWS = 5_000
 """Rows that are in memory as Python objects at a time."""
-GROUP_ROWS = 100_000
+GROUP_ROWS = 50_000
 """Rows of a Parquet row group, which are in memory as plain columns."""
 
 WINDOW_COLUMNS: Columns = (

@@ -14,10 +14,11 @@ from clusters.models import Cluster
 from metrics.amounts import amount
 from metrics.catalog import CATALOG, TIERS, Kind
 from metrics.exports import tables
-from metrics.exports.tables import Columns, Format, Table
+from metrics.exports.tables import Format, Table
 from metrics.exports.targets import Target
 from metrics.limits import cells
 from metrics.pull import STREAM
+from metrics.retention import retention_of
 from metrics.stores.base import MetricStore, StoredSeries
 
 README = """\
@@ -86,10 +87,12 @@ def write_export(
     """
     known = {cluster.pk: store.series(cluster.pk) for cluster in span.clusters}
     progress = Progress()
-    for series in known.values():
-        progress.expected_rows += sum(
-            amount(series, kind, tier, span.start, span.end)[0] for kind, tier in cells()
-        )
+    for cluster in span.clusters:
+        retention = retention_of(cluster, now)
+        for kind, tier in cells():
+            start = max(span.start, now - retention.kept(kind)[tier])
+            rows, _ = amount(known[cluster.pk], kind, tier, start, span.end)
+            progress.expected_rows += rows
     for cluster in span.clusters:
         _write_cluster(store, span, target, cluster, known[cluster.pk], progress, report)
     with target.file("export.json") as stream:
@@ -152,7 +155,7 @@ def _write_rows(
         for block in tables.blocks(store.scan(cluster.pk, kind, tier, span.start, span.end)):
             if table is None:
                 stream = stack.enter_context(target.file(path))
-                table = tables.open_table(span.form, stream, _row_columns(kind))
+                table = tables.open_table(span.form, stream, tables.row_columns(kind))
             table.write(tables.row_values(kind, block))
             rows += len(block)
             progress.rows += len(block)
@@ -160,10 +163,6 @@ def _write_rows(
         if table is not None:
             table.close()
             progress.files.append({"name": path, "rows": rows})
-
-
-def _row_columns(kind: Kind) -> Columns:
-    return tables.row_columns(kind)
 
 
 def _manifest(span: Span, progress: Progress, now: int) -> dict[str, Any]:

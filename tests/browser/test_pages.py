@@ -42,6 +42,8 @@ def every_page(site, alpha: str) -> dict[str, str]:
         "cluster's largest": f"{alpha}?tab=pods&over=1h&order=mem_ws",
         "raw": f"{alpha}nodes/node-1/?range=1h&raw=1",
         "silent": f"/clusters/{site.do('id', name='quiet')}/",
+        "retention": "/retention/",
+        "customer": f"/customers/{site.do('id', name='beta', of='customer_id')}/",
         "password": "/accounts/password/change/",
         "two factors": "/accounts/2fa/", "not found": "/nowhere/",
     }  # fmt: skip

@@ -55,6 +55,7 @@ def make() -> None:
     """Make users and clusters: one broken, one silent, one that waits, simulated and well ones."""
     UserFactory(username="operator", groups=["operators"])
     UserFactory(username="viewer")
+    UserFactory(username="admin", is_superuser=True, is_staff=True)
     ada, bob = Customer.objects.create(name="Ada Bank"), Customer.objects.create(name=EVIL[:60])
     now = datetime.now(UTC)
     for name, columns in {
@@ -175,7 +176,8 @@ def happen(command: dict[str, Any]) -> Any:
     """Do one thing."""
     match command["do"]:
         case "id":
-            return str(Cluster.objects.get(name=command["name"]).pk)
+            cluster = Cluster.objects.get(name=command["name"])
+            return str(getattr(cluster, command.get("of", "pk")))
         case "break":
             _set(command["name"], nodes_ready=0, nodes_not_ready=["node-9"])
         case "silence":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from clusters.models import AuditEvent, Cluster, Customer
 from clusters.services import delete_cluster
 from metrics import erasure, lease
 from metrics.expiry import expire_due
+from metrics.exports import jobs as exports
 from metrics.keeping import assign, create_class
 from metrics.limits import DAY
 from metrics.models import ClusterRetention, CustomerRetention, Erasure
@@ -59,6 +61,17 @@ def test_everything_of_the_customer_goes_and_nothing_else(fleet, foreign_cluster
     assert not CustomerRetention.objects.exists()
     assert set(ClusterRetention.objects.values_list("pk", flat=True)) == {foreign_cluster.pk}
     assert erasure.run(begun.pk).state == "done"
+
+
+def test_files_of_exports_go_as_well(fleet, foreign_cluster, admin, settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+    for target in (fleet, fleet.clusters.first(), foreign_cluster):
+        export = exports.request(target, form="csv", actor=admin)
+        exports.claim(datetime.now(UTC))
+        exports.make(export.pk)
+    assert len(list(exports.directory().iterdir())) == 3
+    erasure.run(erasure.begin(fleet, confirm="Northwind", actor=admin).pk)
+    assert [path.stem for path in exports.directory().iterdir()] == [str(export.pk)]
 
 
 def test_the_audit_log_says_who_what_and_when_and_stays(fleet, admin):
