@@ -125,7 +125,8 @@ class Facts:
         sorted_by_tag: dict[str, list[tuple[Labels, float]]] = {}
         for labels, value in series:
             sorted_by_tag.setdefault(labels.get(tag, ""), []).append((labels, value))
-        for labels, _ in sorted_by_tag.get("node", ()):
+        # Those that are there now first: an address may have been another node's before.
+        for labels, _ in sorted(sorted_by_tag.get("node", ()), key=_value, reverse=True):
             self._learn_node(labels)
         roles: dict[str, list[str]] = {}
         for labels, _ in sorted_by_tag.get("role", ()):
@@ -156,7 +157,8 @@ class Facts:
             "kubelet": labels.get("kubelet_version", ""),
             "runtime": labels.get("container_runtime_version", ""),
         }
-        self.node_attrs[name] = {key: _text(value) for key, value in attrs.items() if value}
+        known = {key: _text(value) for key, value in attrs.items() if value}
+        self.node_attrs.setdefault(name, known)
 
     def _learn_pod(self, labels: Labels, *, current: bool) -> None:
         key = pod_of(labels)
@@ -224,6 +226,10 @@ def host_of(instance: str) -> str:
     if colon and port.isdigit() and (":" not in host or host.startswith("[")):
         instance = host
     return instance.strip("[]")
+
+
+def _value(series: tuple[Labels, float]) -> float:
+    return series[1]
 
 
 def _ksm_node(labels: Labels) -> str:

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from metrics.catalog import Kind
 
 TAG = "q"
+_NAMES_SECONDS = 6 * 3600
+_PODS_SECONDS = 600
 UP = "up"
 """Tag of the series that says whether anything was scraped: 0 where nothing was for a minute."""
 KUBE_STATE = "kube-state-metrics"
@@ -307,13 +309,14 @@ def facts_expr(window: int) -> str:
     """Return the expression for who is who in a window: nodes, their addresses, pods' nodes.
 
     To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``role``, ``uname``
-    (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info: 2 where the pod is there at the
-    window's end, 1 where it was before).
+    (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info); nodes and pods are 2 where they are
+    there at the window's end, 1 where they were before.
 
     Args:
         window: length in seconds, > 0.
     """
-    within = f"[{window}s]"
+    # Nodes keep their names while kube-state-metrics is away for a while, and pods their nodes.
+    lately, within = f"[{max(window, _NAMES_SECONDS)}s]", f"[{max(window, _PODS_SECONDS)}s]"
     pod = f"{_POD},{_KSM_NODE},host_ip,host_network,created_by_kind,created_by_name"
     node = (
         f"{_KSM_NODE},internal_ip,os_image,kernel_version,kubelet_version,container_runtime_version"
@@ -322,11 +325,15 @@ def facts_expr(window: int) -> str:
     # A cAdvisor of its own, on a machine without Kubernetes, is no kubelet.
     container = "container_memory_working_set_bytes"
     pods = f'(count({container}{{pod!=""}}) or count({container}{{pod_name!=""}}))'
-    kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{within})) and on() {pods}"
+    kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{lately})) and on() {pods}"
     return _either([
-        _tagged(f"max by({node})(max_over_time(kube_node_info{within}))", "node"),
-        _tagged(f"max by({_KSM_NODE},role)(max_over_time(kube_node_role{within}))", "role"),
-        _tagged(f"max by({uname})(max_over_time(node_uname_info{within}))", "uname"),
+        _tagged(
+            f"(2*max by({node})(kube_node_info)"
+            f" or max by({node})(max_over_time(kube_node_info{lately})))",
+            "node",
+        ),
+        _tagged(f"max by({_KSM_NODE},role)(max_over_time(kube_node_role{lately}))", "role"),
+        _tagged(f"max by({uname})(max_over_time(node_uname_info{lately}))", "uname"),
         _tagged(f"({kubelets})", "kubelet"),
         _tagged(
             f"(2*max by({pod})(kube_pod_info)"

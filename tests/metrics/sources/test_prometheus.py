@@ -291,3 +291,20 @@ async def _newest_now(port: int) -> tuple[list[MinuteRow], Facts]:
                 raw = await asker.matrix(numbers, now, now)
                 piece.add(read_matrix(raw, [now], most=1000), frozenset(numbers))
     return piece.finish()[0], facts
+
+
+async def test_nodes_keep_their_names_while_kube_state_metrics_is_away(
+    known: Seeds, tmp_path: Path
+):
+    world = known.modern
+    gone = world.start + 38 * MINUTE
+    series = [
+        (name, labels, [s for s in samples if s[0] < gone] if name.startswith("kube_") else samples)
+        for name, labels, samples in world.series()
+    ]
+    with prometheus(tmp_path, series=[one for one in series if one[2]]) as port:
+        answer = await fetch(port, world.start + 58 * MINUTE, world.start + 59 * MINUTE)
+    assert answer.kind == "kubernetes"
+    assert {row.key.name for row in answer.rows if row.key.kind == "node"} == {"node-a", "node-b"}
+    ready = FIELD_NAMES["node"].index("ready")
+    assert {row.cells[ready] for row in answer.rows if row.key.kind == "node"} == {None}

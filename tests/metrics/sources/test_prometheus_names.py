@@ -96,6 +96,13 @@ def test_a_pod_that_moved_is_where_it_is_now():
         assert learnt(*map(dict, order)).pods["a", "db-0"].node == "n2"
 
 
+def test_an_address_is_that_of_the_node_that_has_it_now():
+    gone, now = ksm("old", internal_ip="10.0.0.1", value="1"), ksm("new", internal_ip="10.0.0.1")
+    now["value"] = "2"
+    for order in ((gone, now), (now, gone)):
+        assert learnt(*map(dict, order)).node_of({"instance": "10.0.0.1:9100"}) == "new"
+
+
 def test_labels_that_a_scrape_renamed_count_more_than_those_of_its_target():
     renamed = {"namespace": "monitoring", "pod": "ksm-1", "exported_namespace": "a"}
     assert pod_of({**renamed, "exported_pod": "web"}) == ("a", "web")
