@@ -1,7 +1,8 @@
 """The largest series of a range in the SQLite store.
 
 Sums are made where the numbers lie, by SQL and over a chunk's columns; only what may be among the
-largest gets its name and is compared exactly.
+largest gets its name and is compared exactly. Where all of a range lies in a table, most series
+are not even added up (:mod:`metrics.stores.sqlite_bound`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from heapq import nlargest
+from itertools import chain
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 from metrics.catalog import Kind
 from metrics.stores.base import SeriesKey, TopRow
+from metrics.stores.sqlite_bound import Bound
 from metrics.stores.sqlite_read import WALK, check_field, cluster_number, walk_steps
 from metrics.stores.sqlite_rollup import open_buckets
+from metrics.stores.sqlite_schema import SID_BITS
 from metrics.stores.sqlite_sealed import field_numbers, find, snapshot
 from metrics.stores.sqlite_series import sid_range
 
@@ -54,22 +58,32 @@ def top(  # noqa: PLR0913 - a query's parameters
     if start >= end or limit <= 0:
         return []
     sums: list[_Sum] = []
-    for cluster in clusters:
-        number = cluster_number(connection, cluster)
-        if number is None:
-            continue
-        with snapshot(connection):
-            for sid, n, total, high in _sums(connection, number, kind, field, tier, (start, end)):
-                if by == "mean":
-                    sums.append(_Sum(total / n, cluster, sid, n, total, high))
-                elif high is not None:
-                    sums.append(_Sum(float(high), cluster, sid, n, total, high))
+    bound = Bound(connection, kind, field, tier, (start, end), by)
+    with snapshot(connection):
+        numbers = {}
+        for cluster in clusters:
+            number = cluster_number(connection, cluster)
+            if number is not None:
+                numbers[number] = cluster
+        plain = [number for number in numbers if bound.is_plain(number)]
+        quick = bound.reaching(plain, limit)
+        found: list[Iterable[tuple[int, int, int, int | None]]] = [quick or ()]
+        slow = numbers if quick is None else numbers.keys() - set(plain)
+        found += [_sums(connection, number, kind, field, tier, (start, end)) for number in slow]
+        for sid, n, total, high in chain.from_iterable(found):
+            cluster = numbers[sid >> SID_BITS]
+            if by == "mean":
+                sums.append(_Sum(total / n, cluster, sid, n, total, high))
+            elif high is not None:
+                sums.append(_Sum(float(high), cluster, sid, n, total, high))
     largest = nlargest(limit, sums)
     if not largest:
         return []
     least = largest[-1].worth
     least -= _NEAR * abs(least)
     rows = _named(connection, kind, [one for one in sums if one.worth >= least])
+    if len(rows) < limit:  # some of the largest are forgotten series
+        rows = _named(connection, kind, sums)
     return sorted(rows, key=partial(rank, by))[:limit]
 
 
@@ -86,7 +100,7 @@ def _sums(
     field: str,
     tier: str,
     span: tuple[int, int],
-) -> Iterator[tuple[int, int, int, int | None]]:
+) -> Iterable[tuple[int, int, int, int | None]]:
     """Yield (sid, n, total, high) of every series of a cluster that has the field in the span."""
     still_open = open_buckets(connection, number, kind, tier, span, (field,))
     rows = _hot(connection, number, kind, field, tier, span, tuple(still_open))

@@ -350,3 +350,31 @@ def test_a_full_disk_loses_the_batch_only_and_goes_on_when_there_is_space(path, 
     store.write(cluster, STREAM, writer.batch(store.position(cluster, STREAM).watermark))
     assert_whole(store, cluster)
     assert store.check() == "ok"
+
+
+def test_the_largest_are_the_same_as_when_all_series_are_added_up(store):
+    draw = random.Random(9)
+    clusters = [uuid4() for _ in range(3)]
+    keys = [SeriesKey("pod", "ns", f"p{at}") for at in range(60)]
+    for cluster in clusters:
+        rows = [
+            row(
+                key, T0 + 60 * m, cpu_mc=draw.randrange(10 ** draw.randrange(1, 5)), restarts=at % 2
+            )
+            for at, key in enumerate(keys)
+            for m in range(30)
+            if draw.random() < 0.9
+        ]
+        store.write(cluster, STREAM, Batch(rows=rows))
+    for tier, field in (("1m", "cpu_mc"), ("1m", "restarts"), ("10m", "cpu_mc")):
+        span = (tier, T0 + 120, T0 + 1500)
+        added = [
+            (cluster, key, sum(c.n), sum(c.total), max(c.high))
+            for cluster in clusters[:2]
+            for key, c in store.read_many(cluster, "pod", field, *span).items()
+        ]
+        for by, worth in (("mean", lambda e: e[3] / e[2]), ("max", lambda e: e[4])):
+            added.sort(key=lambda e, worth=worth: (-worth(e), e[1].ns, e[1].name, e[0]))
+            for limit in (1, 7, 200):
+                found = store.top(clusters[:2], "pod", field, *span, limit=limit, by=by)
+                assert found == added[:limit]

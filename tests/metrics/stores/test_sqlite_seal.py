@@ -197,6 +197,21 @@ def test_forgotten_series_stay_forgotten_and_may_come_back(store):
     assert store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY).total == [4]
 
 
+def test_forgotten_series_take_no_place_among_the_largest(store):
+    cluster = uuid4()
+    gone = [SeriesKey("pod", "old", f"p{at}") for at in range(5)]
+    rows = [row(key, START + 60 * m, cpu_mc=900) for key in gone for m in range(5)]
+    rows += [row(POD, START + 60 * m, cpu_mc=1 + m) for m in range(10)]
+    rows += [row(KEYS[4], START + 60 * m, cpu_mc=3) for m in range(10)]
+    store.write(cluster, STREAM, Batch(rows=rows))
+    assert store.forget(cluster, START + 300) == 5
+    for later in (0, 30 * DAY):
+        store.maintain(START + later)
+        for by in ("mean", "max"):
+            found = store.top([cluster], "pod", "cpu_mc", "1m", START, START + 600, limit=2, by=by)
+            assert {entry.key for entry in found} == {POD, KEYS[4]}
+
+
 def test_an_erased_cluster_leaves_no_chunk(store, path):
     cluster, other = uuid4(), uuid4()
     for name in (cluster, other):
