@@ -107,7 +107,7 @@ def maintain_store() -> str:
             done = get_store().maintain(int(time.time()))
     finally:
         close_old_connections()
-    log.info("metric store: %s", done)
+    log.log(logging.WARNING if "damaged" in done else logging.INFO, "metric store: %s", done)
     return done
 
 
