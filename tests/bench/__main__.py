@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("areas", nargs="*", metavar="area", help=", ".join(AREAS))
     parser.add_argument("--scale", type=float, default=1.0, help=f"of the fleets of {_SCALED}")
     parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
+    parser.add_argument("--markdown", type=Path, help="write the table for the documentation")
     arguments = parser.parse_args()
     report = Report()
     with tempfile.TemporaryDirectory(prefix="opscenter-bench-") as directory:
@@ -49,6 +50,8 @@ def main() -> None:
                 run = importlib.import_module(f"tests.bench.{area}").run
                 run(report, *((arguments.scale,) if area in _SCALED else ()))
     report.write(arguments.json)
+    if arguments.markdown:
+        arguments.markdown.write_text(report.markdown(), encoding="utf-8")
     print(f"\n{report.table()}\n\n{arguments.json}")
 
 

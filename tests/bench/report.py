@@ -105,6 +105,20 @@ class Report:
         """Return all figures as aligned lines."""
         return "\n".join(_line(measure) for measure in self.measures)
 
+    def markdown(self) -> str:
+        """Return all figures as a table for the documentation, and how shared the machine was."""
+        head = ["| Area | Measure | Figure | Beside | Note |", "| --- | --- | ---: | --- | --- |"]
+        body = [
+            f"| {m.area} | {m.name} | {_figure(m)} | {_beside(m)} | {m.note} |"
+            for m in self.measures
+        ]
+        day = time.strftime("%Y-%m-%d", time.gmtime(self.started_at))
+        about = (
+            f"{day}, Python {sys.version.split()[0]}, {os.cpu_count()} cores; processes that wanted"
+            f" a core: {self.load_before:.1f} before, {os.getloadavg()[0]:.1f} at the end."
+        )
+        return "\n".join([about, "", *head, *body, ""])
+
 
 def _line(m: Measure) -> str:
     value = "-" if m.value is None else _number(m.value)
@@ -112,6 +126,16 @@ def _line(m: Measure) -> str:
     if m.ratio is not None and m.baseline_value is not None:
         text += f" {m.ratio:7.2f} x {m.baseline} ({_number(m.baseline_value)})"
     return f"{text}  {m.note}".rstrip()
+
+
+def _figure(m: Measure) -> str:
+    return "-" if m.value is None else f"{_number(m.value)} {m.unit}".strip()
+
+
+def _beside(m: Measure) -> str:
+    if m.ratio is None or m.baseline_value is None:
+        return ""
+    return f"{m.ratio:.2f} x {m.baseline} ({_number(m.baseline_value)})"
 
 
 def _number(value: float) -> str:
