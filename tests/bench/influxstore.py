@@ -1,4 +1,4 @@
-"""The InfluxDB 2 store: M1 ingest, M2 idempotency, M4 queries, and both stores' numbers compared.
+"""The InfluxDB 2 store: M1 ingest, M2 idempotency, M4 queries, M10 outage, and the same numbers.
 
 Only with a server: ``OPSCENTER_TEST_INFLUXDB_URL``, ``_ORG`` and ``_TOKEN`` name one. Its buckets
 are made for the run and dropped afterwards. The baseline is the SQLite store with the same rows.
@@ -14,18 +14,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.test import override_settings
+
 from clusters.models import Cluster
 from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.stores import close_stores
 from metrics.stores.base import MetricStore
+from metrics.stores.influxdb import InfluxStore
 from metrics.stores.sqlite import SqliteStore
+from tests.bench import recovery
 from tests.bench.questions import DAY, STREAM, batches, questions
 from tests.bench.report import Measure, Report, seconds_of
 from tests.bench.storedata import START, FakeCluster
 from tests.factories import ClusterFactory
+from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
 
 AREA = "influxdb"
 CLUSTERS = 3
 ROUNDS = 5
+OUTAGE_MINUTES = 60
 AGAIN = 900  # number of the cluster that is written twice
 _URL = "OPSCENTER_TEST_INFLUXDB_URL"
 
@@ -33,7 +40,7 @@ _URL = "OPSCENTER_TEST_INFLUXDB_URL"
 def run(report: Report, scale: float = 1.0) -> None:
     """Measure it, or say why not."""
     if not os.environ.get(_URL):
-        report.leave_out(AREA, "M1, M2, M4 of the InfluxDB 2 store", f"no server given ({_URL})")
+        report.leave_out(AREA, "M1 to M4 and M10 of this store", f"no server given ({_URL})")
         return
     fakes = [FakeCluster(number) for number in range(max(2, round(CLUSTERS * scale)))]
     for fake in (*fakes, FakeCluster(AGAIN)):  # its watermarks are in Django's database
@@ -46,15 +53,14 @@ def run(report: Report, scale: float = 1.0) -> None:
             _same_numbers(report, influx, sqlite, fakes)
             _queries(report, influx, sqlite, fakes)
             sqlite.close()
+        _outage(report)
+        report.leave_out(AREA, "M3 size", "its files are its own host's; see InfluxDB 1.x in size")
     finally:
         Cluster.objects.filter(name__startswith="influx-").delete()
 
 
 @contextlib.contextmanager
 def _store() -> Iterator[MetricStore]:
-    from metrics.stores.influxdb import InfluxStore
-    from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
-
     for prefix in own_prefix():
         store = InfluxStore(server(), keep_for_ever, prefix=prefix)
         yield store
@@ -74,6 +80,18 @@ def _ingest(
             rates.append(rows / (time.perf_counter() - begin))
     report.compare(AREA, f"M1 ingest, {rows} rows a write, with rollups", "rows/s", ours,
                    "SQLite store", theirs)  # fmt: skip
+
+
+def _outage(report: Report) -> None:
+    """Cut a tunnel for an hour while this store is the installation's."""
+    for prefix in own_prefix():
+        given = server()
+        with override_settings(
+            METRICS_STORE="influxdb", INFLUXDB_URL=given.url, INFLUXDB_ORG=given.org,
+            INFLUXDB_TOKEN=given.token, INFLUXDB_BUCKET_PREFIX=prefix,
+        ):  # fmt: skip
+            recovery.outage(report, OUTAGE_MINUTES, AREA)
+            close_stores()
 
 
 def _counts(store: MetricStore, fake: FakeCluster) -> list[tuple[int, int]]:

@@ -34,9 +34,10 @@ def run(report: Report, scale: float = 1.0) -> None:
     history(report, round(DAY_MINUTES * scale))
 
 
-def outage(report: Report, minutes: int) -> None:
+def outage(report: Report, minutes: int, area: str = AREA) -> None:
     """M10: cut the tunnel for ``minutes``, bring it back, fill what is missing."""
-    row, far = _cluster(BEFORE_MINUTES + minutes + 10, 1)
+    number = 1 if area == AREA else 11
+    row, far = _cluster(BEFORE_MINUTES + minutes + 10, number)
     first_end = far.cluster.start + BEFORE_MINUTES * 60
     back = first_end + minutes * 60
     _pull(row, far, first_end)
@@ -55,9 +56,9 @@ def outage(report: Report, minutes: int) -> None:
         ("lines of the ledger that are not done, or not whole", wrong, ""),
     ):
         about = f"M10 tunnel cut for {minutes // 60} h: {name}"
-        report.add(Measure(AREA, about, "", value, note=note))
+        report.add(Measure(area, about, "", value, note=note))
     values = far.cluster.values * minutes // far.cluster.minutes
-    _speed(report, f"M10 filling {minutes // 60} h", values, wall, cpu, far)
+    _speed(report, area, f"M10 filling {minutes // 60} h", values, wall, cpu, far)
 
 
 def history(report: Report, minutes: int) -> None:
@@ -74,7 +75,8 @@ def history(report: Report, minutes: int) -> None:
     missing, doubled, _ = _judge(far.cluster, row, end)
     report.add(Measure(AREA, "M9 minutes missing or twice", "", missing + doubled))
     hours = minutes / 60
-    _speed(report, f"M9 backfill of {hours:g} h of 310 series", far.cluster.values, wall, cpu, far)
+    name = f"M9 backfill of {hours:g} h of 310 series"
+    _speed(report, AREA, name, far.cluster.values, wall, cpu, far)
 
 
 def _cluster(minutes: int, number: int) -> tuple[ClusterRow, AnsweringCluster]:
@@ -139,9 +141,15 @@ def _bad_lines(store: MetricStore, row: ClusterRow, start: int, end: int) -> int
 
 
 def _speed(
-    report: Report, name: str, values: int, wall: float, cpu: float, far: AnsweringCluster
+    report: Report,
+    area: str,
+    name: str,
+    values: int,
+    wall: float,
+    cpu: float,
+    far: AnsweringCluster,
 ) -> None:
     wall, cpu = wall - far.spent_seconds, cpu - far.spent_seconds
-    report.add(Measure(AREA, name, "s", wall, note=f"{values:,} values; CPU {cpu:.1f} s"))
-    report.add(Measure(AREA, f"{name}: speed", "values/s", values / wall))
-    report.add(Measure(AREA, f"{name}: CPU", "s/million", cpu / values * 1e6))
+    report.add(Measure(area, name, "s", wall, note=f"{values:,} values; CPU {cpu:.1f} s"))
+    report.add(Measure(area, f"{name}: speed", "values/s", values / wall))
+    report.add(Measure(area, f"{name}: CPU", "s/million", cpu / values * 1e6))
