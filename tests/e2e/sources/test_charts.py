@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -41,16 +44,24 @@ def _cells(here: Installation, name: str, key: SeriesKey, field: str, start: int
 
 
 @pytest.mark.parametrize("name", list(SETTLE))
-def test_a_cluster_has_the_panels_that_every_cluster_has(here, name):
-    pages = Pages(here.centre)
-    shown = {}
-    for cluster, cluster_id in here.clusters.items():
-        page = pages.get(f"/clusters/{cluster_id}/")
-        shown[cluster] = re.findall(r'data-src="[^"]*?([a-z]+)\.json', page) or re.findall(
-            r'<span id="([^"]+)-title">', page
-        )
-    assert shown[name]
+def test_a_cluster_shows_the_charts_that_every_cluster_shows(here, name):
+    shown = {cluster: _charts(here, cluster) for cluster in (name, "agent")}
     assert shown[name] == shown["agent"]
+    drawn = [panel for panel, chart in shown[name].items() if not chart["empty"]]
+    assert drawn == ["cpu", "memory", "filesystem", "inodes", "network"]  # nobody has an etcd
+
+
+def _charts(here: Installation, name: str) -> dict[str, dict[str, object]]:
+    """Return the charts of a cluster's page by panel: the names of their lines, if any is drawn."""
+    pages = Pages(here.centre)
+    page = pages.get(f"/clusters/{here.clusters[name]}/")
+    found = {}
+    for source in re.findall(r'data-src="([^"]+)"', page):
+        content = json.loads(pages.get(html.unescape(source)))
+        panel = source.partition("/chart/")[2].partition(".")[0]
+        lines = [line["name"] for line in content["series"]]
+        found[panel] = {"lines": lines, "empty": content["empty"]}
+    return found
 
 
 @pytest.mark.parametrize("name", list(SETTLE))
@@ -82,8 +93,6 @@ def test_every_number_of_influxdb_is_the_one_that_was_written(stand, here):
         for field, cell in zip(FIELD_NAMES[key.kind], cells, strict=True):
             if cell is not None:
                 wanted.setdefault((key, field), {})[ts] = cell.total
-    from urllib.parse import quote
-
     wrong = []
     for (key, field), minutes in wanted.items():
         quoted = SeriesKey(key.kind, quote(key.ns), quote(key.name))
