@@ -68,7 +68,7 @@ class TopAnswer:
     start: int
     end: int
     tiers: tuple[str, ...]
-    as_of: int | None  # end of the newest data of all these clusters
+    as_of: int | None  # end of the newest data of the clusters in the list
     clusters: int
     entries: tuple[TopEntry, ...]
 
@@ -118,7 +118,8 @@ def top(  # noqa: PLR0913 - a query's parameters
         found = store.top(ids, kind, field, tier, *span, limit=wanted, by=by)
         rows += [row for row in found if _fits(row.key, search)]
     rows = heapq.nsmallest(limit, rows, key=lambda row: _rank(row, by))
-    heads = {cluster: store.position(cluster, STREAM).head for cluster in by_id}
+    shown = {row.cluster for row in rows}
+    heads = {cluster: store.position(cluster, STREAM).head for cluster in shown}
     entries = tuple(
         _entry(by_id[row.cluster], row, spans[row.cluster], elapsed(heads[row.cluster], now))
         for row in rows

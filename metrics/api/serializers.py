@@ -173,7 +173,8 @@ class TopSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(), help_text="What was read, by the clusters' retention."
     )
     as_of = serializers.IntegerField(
-        allow_null=True, help_text="End of the newest data; null before the first."
+        allow_null=True,
+        help_text="End of the newest data of those listed; null without any.",
     )
     clusters = serializers.IntegerField(help_text="How many were looked at.")
     entries = TopEntrySerializer(many=True)

@@ -1,10 +1,13 @@
-"""Answers in Prometheus' JSON. Pure."""
+"""Answers in Prometheus' JSON."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse
 
 from metrics.prometheus_api.evaluation import Row
 from metrics.prometheus_api.language import Aggregate, Expression, Number
@@ -66,3 +69,24 @@ def number(value: float) -> str:
 
 def _by_labels(entry: dict[str, Any]) -> list[tuple[str, str]]:
     return sorted(entry["metric"].items())
+
+
+def is_prometheus(request: HttpRequest) -> bool:
+    """Return whether the request is answered in Prometheus' shape."""
+    return request.path.startswith("/prometheus/")
+
+
+def prometheus_error(http_status: int, error_type: str, message: str) -> HttpResponse:
+    """Return a refusal in Prometheus' shape."""
+    body = {"status": "error", "errorType": error_type, "error": message}
+    return json_response(body, http_status)
+
+
+def json_response(
+    body: object, http_status: int, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """Return JSON as Prometheus sends it."""
+    content = orjson.dumps(body)
+    return HttpResponse(
+        content, status=http_status, content_type="application/json", headers=dict(headers or {})
+    )

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.views.decorators.csrf import csrf_exempt
@@ -67,9 +66,9 @@ class PrometheusView(APIView):
         """Answer a refusal in Prometheus' shape; a bug is raised on."""
         if isinstance(exc, APIException):
             refused = super().handle_exception(exc)  # sets the headers of 401
-            body = _error("bad_data", str(exc.detail))
+            body = {"status": "error", "errorType": "bad_data", "error": str(exc.detail)}
             headers = {k: v for k, v in refused.items() if k in ("WWW-Authenticate", "Allow")}
-            return _json(body, refused.status_code, headers)  # type: ignore[return-value]
+            return answers.json_response(body, refused.status_code, headers)  # type: ignore[return-value]
         return super().handle_exception(exc)
 
     def data(self, given: parameters.Given, **path: str) -> Any:
@@ -90,12 +89,12 @@ class PrometheusView(APIView):
         try:
             data = self.data(given, **path)
         except QueryError as exc:
-            return _json(_error(exc.error_type, str(exc)), exc.status)
+            return answers.prometheus_error(exc.status, exc.error_type, str(exc))
         except StoreError as exc:
             log.error("metric store: %s", exc)
             msg = "the metric store cannot be read at the moment; Ops Center's log says why"
-            return _json(_error("unavailable", msg), 503)
-        return _json({"status": "success", "data": data}, 200)
+            return answers.prometheus_error(503, "unavailable", msg)
+        return answers.json_response({"status": "success", "data": data}, 200)
 
 
 class QueryView(PrometheusView):
@@ -210,7 +209,7 @@ def not_there(request: HttpRequest, path: str) -> HttpResponse:
     """Answer what Prometheus has and this API has not, such as rules and targets."""
     del request
     msg = f"{path[:100]}: Ops Center has no such endpoint of Prometheus' API"
-    return _json(_error("not_found", msg), 404)
+    return answers.prometheus_error(404, "not_found", msg)
 
 
 def _each(
@@ -223,13 +222,3 @@ def _each(
             for metric in found.metrics:
                 for thing in found.things:
                     yield {"__name__": metric.name, **thing.labels}
-
-
-def _error(error_type: str, message: str) -> dict[str, str]:
-    return {"status": "error", "errorType": error_type, "error": message}
-
-
-def _json(body: Any, status: int, headers: dict[str, str] | None = None) -> HttpResponse:
-    return HttpResponse(
-        orjson.dumps(body), status=status, content_type="application/json", headers=headers
-    )

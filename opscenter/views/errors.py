@@ -1,4 +1,4 @@
-"""Error answers outside views: the API's one shape below /api/, pages elsewhere."""
+"""Error answers outside views: in the shape of the API asked, as pages elsewhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
 
+from metrics.prometheus_api.answers import is_prometheus, prometheus_error
 from opscenter.core.api import error_response, is_api, json_not_found
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """Answer 400."""
+    if is_prometheus(request):
+        return prometheus_error(400, "bad_data", "the request is malformed")
     if is_api(request):
         return error_response(400, "The request is malformed.")
     return defaults.bad_request(request, exception)
@@ -32,6 +35,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 500; the log has the reason, the answer has not."""
+    if is_prometheus(request):
+        return prometheus_error(500, "internal", "something went wrong here; the log says what")
     if is_api(request):
         return error_response(500, "Something went wrong here; the log says what.")
     return defaults.server_error(request)

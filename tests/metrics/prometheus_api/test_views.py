@@ -315,3 +315,12 @@ def test_promtool_reads_the_same_numbers(live_server, viewer, world):
     assert run("labels", start, end, server, "node").split() == ["n1", "n2"]
     said = run("instant", server, "rate(opscenter_pod_cpu_mc[5m])")
     assert "rate() is not supported" in said
+
+
+def test_a_bug_is_told_in_the_shape_of_prometheus_too(client, world, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(get_store()), "last", broken)
+    answer = client.get(BASE + "query", {"query": "opscenter_node_cpu_mc"})
+    assert (answer.status_code, answer.json()["errorType"]) == (500, "internal")
