@@ -15,7 +15,7 @@ from metrics.sources.influx_answers import (
 )
 from metrics.sources.influx_asking import Asking, Held
 from metrics.sources.influx_fetch import Fetch
-from metrics.sources.influx_queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge, identifier
+from metrics.sources.influx_queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
 from metrics.sources.influx_rows import MINUTE
 from metrics.stores.base import MinuteRow
 from opscenter.core.errors import BadResponseError
@@ -43,8 +43,8 @@ async def probe(asking: Asking, now: float) -> Probe:
     """
     held = await asking.held()
     version = await _version(asking)
-    database = identifier(asking.database)
-    names = read_names((await asking.ask([f"SHOW MEASUREMENTS ON {database}"]))[0])
+    # Of the request's own database: InfluxDB 1.2 (Gravity 5.0) has no ON here.
+    names = read_names((await asking.ask(["SHOW MEASUREMENTS"]))[0])
     newest = read_edge((await asking.ask([edge(asking.database, RAW, newest=True)]))[0])
     rows: Sequence[MinuteRow] = ()
     if newest is not None:
