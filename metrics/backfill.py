@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -43,7 +42,7 @@ logger = logging.getLogger(__name__)
 MAX_AT_ONCE = 4  # runs of all workers together, so that live pulls always find a free thread
 BUSY_RETRY_SECONDS = 5
 DEADLINES = 2  # of a live pull: what one question about the past may take
-SHOW_SECONDS = 3  # between two signs of progress to open pages
+SHOW_SECONDS = 2  # between two signs of progress to open pages
 _FINAL = (ClusterUnreachableError, ConsentOffError, SourceConfigError)  # asking less helps nothing
 
 
@@ -108,13 +107,13 @@ class _Run:
     result: BackfillResult = field(default_factory=lambda: BackfillResult(ran=True))
     minutes: int = 0  # filled or found to be lost
     longest: int | None = None  # question that the source answers; None for its own limit
+    began: float = field(default_factory=time.monotonic)
     shown_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> BackfillResult:
         """Ask for gaps until the time is up or nothing is left that was not tried."""
         stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
-        began = time.monotonic()
-        stop_at = began + settings.PULL_DEADLINE_SECONDS
+        stop_at = self.began + settings.PULL_DEADLINE_SECONDS
         self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
         queue = deque(asking.plan(stream.open_gaps(), self.now, self.way.terms, self.longest))
         while queue and time.monotonic() < stop_at and not self.result.error:
@@ -124,7 +123,7 @@ class _Run:
             queue.extendleft(reversed(parts or self._try(stream, request)))
         if self.way.terms.late and not self.result.error:
             self._look_for_late(stream, stop_at)
-        self._finish(stream, time.monotonic() - began)
+        self._finish(stream)
         return self.result
 
     def _try(self, stream: ledger.Stream, request: Request) -> list[Request]:
@@ -187,7 +186,15 @@ class _Run:
                 self.minutes += old.expected - old.got
         if put and time.monotonic() - self.shown_at >= SHOW_SECONDS:
             self.shown_at = time.monotonic()
+            self._keep_progress()
             realtime.publish(self.cluster.pk, "data")
+
+    def _keep_progress(self) -> None:
+        """Write down how far this run is, for open pages."""
+        before = self.schedule.progress if self.schedule else {}
+        ended = self.now + time.monotonic() - self.began
+        kept = noted(before, self.now, ended, self.minutes, longest=self._next_longest())
+        PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=kept)
 
     def _look_for_late(self, stream: ledger.Stream, stop_at: float) -> None:
         """Ask again for windows whose data may have come late, those due longest first."""
@@ -224,25 +231,26 @@ class _Run:
             return False
         return True
 
-    def _finish(self, stream: ledger.Stream, seconds: float) -> None:
+    def _finish(self, stream: ledger.Stream) -> None:
         """Note when the next run is due: at once after progress, later and later without."""
         result = self.result
         result.open = len(stream.open_gaps())
         failures = self.schedule.backfill_failures if self.schedule else 0
-        kept: dict[str, Any] = {}
-        if result.open:
-            before = self.schedule.progress if self.schedule else {}
-            ended = self.now + seconds
-            kept = noted(before, self.now, ended, self.minutes, longest=self._next_longest())
-        PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=kept)
         if not result.open:
+            PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress={})
             _schedule(self.cluster.pk, due_in=None, now=self.now)
-        elif self.minutes and not result.error:
+            self._say_done()
+            return
+        self._keep_progress()
+        if self.minutes and not result.error:
             _schedule(self.cluster.pk, due_in=0, now=self.now)
         else:
             wait = back_off_seconds(failures + 1, settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures + 1)
-        if self.minutes or result.late:
+        self._say_done()
+
+    def _say_done(self) -> None:
+        if self.minutes or self.result.late:
             realtime.publish(self.cluster.pk, "data")
 
     def _next_longest(self) -> int | None:

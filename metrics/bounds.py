@@ -49,6 +49,14 @@ def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejec
     return replace(answer, rows=rows, minutes_alive=alive), Rejected(count, text)
 
 
+def ahead_note(answer: SourceAnswer, now: float) -> str:
+    """Return what to say of data that is ahead of our clock, which no pull asks for; else ""."""
+    if answer.newest_end is None or answer.newest_end <= now + AHEAD_SECONDS:
+        return ""
+    minutes = round((answer.newest_end - now) / 60)
+    return f"its newest data is {minutes} min ahead of our clock, and is taken when its time comes"
+
+
 def _span(rows: Sequence[MinuteRow]) -> tuple[float, float]:
     """Return the first and the last time of rows; an empty span if there are none."""
     if isinstance(rows, Minutes):  # in columns: no row is made for this

@@ -23,7 +23,7 @@ from clusters.models import Cluster, ClusterStatus
 from clusters.status import record_pull, record_pull_failure
 from metrics import gaps, lease, ledger
 from metrics.asking import Terms
-from metrics.bounds import Rejected, within_bounds
+from metrics.bounds import Rejected, ahead_note, within_bounds
 from metrics.connect import Connect, Way, way_to
 from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
@@ -194,7 +194,7 @@ class _Pull:
             "failures": 0,
             "error_code": "",
             "duration_ms": 1000 * (time.monotonic() - started),
-            "notes": [one_line(note, 200) for note in answer.notes[:MAX_NOTES]],
+            "notes": self._notes(answer),
         }
         if self.terms.late and self.schedule.recheck_due_at is None:
             changes["recheck_due_at"] = now
@@ -206,6 +206,11 @@ class _Pull:
             changes |= {"backfill_due_at": now, "backfill_failures": 0}
         PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
+
+    def _notes(self, answer: SourceAnswer) -> list[str]:
+        ahead = ahead_note(answer, self.now)
+        notes = [*([ahead] if ahead else []), *answer.notes]
+        return [one_line(note, 200) for note in notes[:MAX_NOTES]]
 
     def _count_rejected(self, rejected: Rejected | None) -> None:
         """Keep how many rows were far off in time, for the page and the API."""

@@ -264,6 +264,34 @@ def test_the_clock_of_the_source_is_measured(site, source):
     assert status_of(site).settle_seconds == 90
 
 
+def test_data_ahead_of_our_clock_is_said(site, source, monkeypatch):
+    original = ScriptedSource._answer
+
+    def ahead(self, start, end, now, **more):
+        answer = original(self, start, end, now, **more)
+        object.__setattr__(answer, "newest_end", int(now) + 900)
+        return answer
+
+    monkeypatch.setattr(ScriptedSource, "_answer", ahead)
+    pull(site, T0 + HOUR)
+    assert schedule_of(site).notes[0].startswith("its newest data is 15 min ahead of our clock")
+
+
+def test_progress_is_kept_while_a_run_goes_on(site, source, monkeypatch):
+    now = T0 + 5 * DAY
+    pull(site, now)
+    monkeypatch.setattr("metrics.backfill.SHOW_SECONDS", 0)
+    seen = []
+    monkeypatch.setattr(
+        "metrics.backfill.realtime.publish",
+        lambda *_what: seen.append(schedule_of(site).progress.get("done", 0)),
+    )
+    fill(site, now + 1)
+    assert seen[:-1] == sorted(seen[:-1])
+    assert seen[-2] > 5000
+    assert seen[-1] == 0  # nothing is left
+
+
 def test_rows_whose_time_is_far_off_are_left_out_and_counted(site, source, monkeypatch):
     now = T0 + 30 * HOUR
     pull(site, now)
