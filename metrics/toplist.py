@@ -22,6 +22,9 @@ LEAST_BUCKETS = 12
 """A range is answered from the widest buckets of which it has at least so many: its ends are
 rounded out to whole ones, by a twelfth of it at the most."""
 
+FEW = 100
+"""So many series that a search finds are read one by one, instead of all there are."""
+
 _ALL = 1_000_000
 
 
@@ -114,9 +117,12 @@ def top(  # noqa: PLR0913 - a query's parameters
         width = TIERS[tier]
         span = bucket_start(start, width), bucket_start(end + width - 1, width)
         spans |= dict.fromkeys(ids, span)
-        wanted = _ALL if search else limit
-        found = store.top(ids, kind, field, tier, *span, limit=wanted, by=by)
-        rows += [row for row in found if _fits(row.key, search)]
+        few = _searched(ids, kind, field, tier, span, search, by) if search else None
+        if few is None:
+            wanted = _ALL if search else limit
+            found = store.top(ids, kind, field, tier, *span, limit=wanted, by=by)
+            few = [row for row in found if _fits(row.key, search)]
+        rows += few
     rows = heapq.nsmallest(limit, rows, key=lambda row: _rank(row, by))
     shown = {row.cluster for row in rows}
     heads = {cluster: store.position(cluster, STREAM).head for cluster in shown}
@@ -152,6 +158,30 @@ def _by_tier(
         tier = choose_tier(start, end, now=now, kept=retention.kept(kind))
         found.setdefault(tier, []).append(pk)
     return found
+
+
+def _searched(
+    ids: list[UUID],
+    kind: Kind,
+    field: str,
+    tier: str,
+    span: tuple[int, int],
+    search: str,
+    by: By,
+) -> list[TopRow] | None:
+    """Return the series that a search finds, read one by one; None if they are many."""
+    store = get_store()
+    found = store.find(ids, kind, search, limit=FEW + 1)
+    if len(found) > FEW or "/" in search:  # which may be between a namespace and a name
+        return None
+    rows = []
+    for cluster, last in found:
+        columns = store.read(cluster, last.key, field, tier, *span)
+        highs = [high for high in columns.high if high is not None]
+        high = max(highs, default=None)
+        if columns.n and (by == "mean" or high is not None):
+            rows.append(TopRow(cluster, last.key, sum(columns.n), sum(columns.total), high))
+    return rows
 
 
 def _fits(key: SeriesKey, search: str) -> bool:

@@ -49,11 +49,26 @@ def test_the_fleet_is_one_list_ordered_by_mean_or_by_peak(cluster, foreign_clust
     assert [e.coverage for e in answer.entries] == [1, 1, 1, 1]  # since its own first minute
     answer = query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, by="max", limit=2)
     assert [(e.key.name, e.value("max")) for e in answer.entries] == [("a", 900), ("b", 31)]
-    answer = query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, search="WEB/C")
-    assert [e.key.name for e in answer.entries] == ["c"]
+    for by in ("mean", "max"):
+        every = query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, by=by).entries
+        for search, names in (("WEB/C", "c"), ("C", "c"), ("web", "abc"), ("no", "")):
+            answer = query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, by=by, search=search)
+            assert answer.entries == tuple(e for e in every if e.key.name in set(names))
     answer = query.top([cluster], "pod", "cpu_mc", T0, NOW, now=NOW, limit=1)
     assert [e.cluster for e in answer.entries] == [cluster]
     assert query.top([], "pod", "cpu_mc", T0, NOW, now=NOW).entries == ()
+
+
+def test_a_search_that_finds_many_is_answered_as_one_that_finds_few(
+    cluster, foreign_cluster, store, monkeypatch
+):
+    fill(cluster, {"a": (10, 900, 120), "ab": (30, 30, 120)})
+    fill(foreign_cluster, {"abc": (20, 20, 60)})
+    both = [cluster, foreign_cluster]
+    few = query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, search="ab")
+    monkeypatch.setattr("metrics.toplist.FEW", 0)
+    assert query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, search="ab") == few
+    assert [e.key.name for e in few.entries] == ["ab", "abc"]
 
 
 def test_a_narrow_range_is_read_from_minutes_and_counts_only_them(cluster, store):
