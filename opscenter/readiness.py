@@ -61,6 +61,19 @@ def missing_parts(now: float | None = None) -> dict[str, str]:
     return missing
 
 
+def warnings() -> list[str]:
+    """Return what somebody should look at though everything works; mostly nothing.
+
+    One small read of the metric store, which says nothing while it cannot be read: then
+    :func:`missing_parts` names it.
+    """
+    try:
+        return [f"metric store: {line}" for line in get_store().warnings()]
+    except (StoreError, OSError) as exc:
+        logger.warning("the metric store cannot say how it is: %s", exc)
+        return []
+
+
 def _overdue(age_seconds: float | None) -> str:
     if age_seconds is None:
         return "no heartbeat yet"

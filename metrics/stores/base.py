@@ -400,6 +400,12 @@ class MetricStore(Protocol):
             StoreError: it cannot.
         """
 
+    def warnings(self) -> list[str]:
+        """Return what somebody should look at though the store works; mostly nothing.
+
+        Names no cluster and no file: anybody may read it.
+        """
+
     def check(self) -> str:
         """Return "ok", or what is wrong with the store (integrity, reachability). May be slow."""
 

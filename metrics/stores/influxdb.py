@@ -306,6 +306,10 @@ class InfluxStore:
         self.position(UUID(int=0), "")
         self._influx.ping()
 
+    def warnings(self) -> list[str]:
+        """Return nothing: what is wrong with InfluxDB's files it says itself."""
+        return []
+
     def check(self) -> str:
         """Return "ok", or what is wrong: InfluxDB is away, refuses the token, lacks a bucket."""
         try:

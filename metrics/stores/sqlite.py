@@ -252,6 +252,13 @@ class SqliteStore:
         """Check that the file can be read."""
         self.position(UUID(int=0), "")
 
+    def warnings(self) -> list[str]:
+        """Return a line if sealed chunks are known to be damaged."""
+        connection = self._connections.get()
+        with self._connections.translated():
+            count = len(sqlite_seal.damaged(connection))
+        return [f"{count} damaged chunks are left out of answers: see the log"] if count else []
+
     def check(self) -> str:
         """Return "ok", or what is wrong with the file. Reads all of it: seconds a gigabyte.
 

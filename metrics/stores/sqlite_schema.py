@@ -76,6 +76,7 @@ CREATE TABLE chunk(
 CREATE TABLE chunk_data(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE UNIQUE INDEX chunk_place ON chunk(cluster, kind, tier, t0, first_sid, last_sid)
     WHERE NOT damaged;
+CREATE INDEX chunk_damaged ON chunk(id) WHERE damaged;
 """
 
 

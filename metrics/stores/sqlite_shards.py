@@ -193,6 +193,10 @@ class ShardedStore:
         for shard in self.shards:
             shard.ping()
 
+    def warnings(self) -> list[str]:
+        """Return what somebody should look at though the store works."""
+        return list(dict.fromkeys(line for shard in self.shards for line in shard.warnings()))
+
     def check(self) -> str:
         """Return "ok", or what is wrong with the files."""
         answers = [answer for shard in self.shards if (answer := shard.check()) != "ok"]

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from clusters.access import sees_all
 from opscenter.exposition import CONTENT_TYPE, exposition
 from opscenter.preflight import is_loopback
-from opscenter.readiness import missing_parts
+from opscenter.readiness import missing_parts, warnings
 
 # A request that carries one of these came through a proxy: its address proves nothing.
 _FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -26,9 +26,12 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """Answer 200 if everything works, else 503; ``missing`` names what does not, and why."""
+    """Answer 200 if everything works, else 503; ``missing`` names what does not, and why.
+
+    ``warnings`` has what somebody should look at though it works.
+    """
     missing = missing_parts()
-    body = {"ready": not missing, "missing": missing}
+    body = {"ready": not missing, "missing": missing, "warnings": warnings()}
     return JsonResponse(body, status=503 if missing else 200)
 
 

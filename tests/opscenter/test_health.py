@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from clusters.models import ApiToken
 from metrics.models import PullSchedule
-from metrics.stores import close_stores
+from metrics.stores import close_stores, get_store
 from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.redis_binary import RedisBinary, redis_arguments
 from tests.centre import wait_until
@@ -51,6 +51,14 @@ def all_well(redis, settings, tmp_path: Path) -> Iterator[None]:
 def readiness(client: Client) -> tuple[int, dict[str, str]]:
     answer = client.get("/readyz")
     return answer.status_code, answer.json()["missing"]
+
+
+def test_what_works_but_should_be_looked_at_is_a_warning(client, all_well, monkeypatch):
+    assert client.get("/readyz").json()["warnings"] == []
+    monkeypatch.setattr(type(get_store()), "warnings", lambda _: ["1 damaged chunks"])
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["warnings"] == ["metric store: 1 damaged chunks"]
 
 
 def figures(client: Client, **headers: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
