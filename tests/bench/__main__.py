@@ -43,15 +43,17 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table for the documentation")
     arguments = parser.parse_args()
     report = Report()
-    with tempfile.TemporaryDirectory(prefix="opscenter-bench-") as directory:
-        _prepare(directory)
-        with _redis():
-            for area in arguments.areas or AREAS:
-                run = importlib.import_module(f"tests.bench.{area}").run
-                run(report, *((arguments.scale,) if area in _SCALED else ()))
-    report.write(arguments.json)
-    if arguments.markdown:
-        arguments.markdown.write_text(report.markdown(), encoding="utf-8")
+    try:
+        with tempfile.TemporaryDirectory(prefix="opscenter-bench-") as directory:
+            _prepare(directory)
+            with _redis():
+                for area in arguments.areas or AREAS:
+                    run = importlib.import_module(f"tests.bench.{area}").run
+                    run(report, *((arguments.scale,) if area in _SCALED else ()))
+    finally:  # what was measured before a failure is kept
+        report.write(arguments.json)
+        if arguments.markdown:
+            arguments.markdown.write_text(report.markdown(), encoding="utf-8")
     print(f"\n{report.table()}\n\n{arguments.json}")
 
 
