@@ -105,6 +105,8 @@ def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
             if _is_held(erasure):
                 return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
             return _finish(erasure)
+        except holds.LegalHoldError as exc:  # placed between the question and the deletion
+            return _stop(erasure, Erasure.State.HELD, str(exc))
         except (StoreError, lease.LeaseTimeoutError) as exc:
             _stop(erasure, Erasure.State.RUNNING, str(exc))
             raise

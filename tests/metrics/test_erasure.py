@@ -119,6 +119,23 @@ def test_a_hold_that_is_placed_meanwhile_stops_it_until_it_is_lifted(fleet, admi
     assert not Customer.objects.filter(pk=fleet.pk).exists()
 
 
+def test_a_hold_in_the_very_moment_of_a_deletion_stops_it_too(fleet, admin, monkeypatch):
+    begun = erasure.begin(fleet, confirm="Northwind", actor=admin)
+    ask = holds.is_held
+
+    def then_hold(pk):
+        held = ask(pk)
+        if not holds.standing_on(fleet):
+            holds.place(fleet, reason="in that moment", actor=admin)
+        return held
+
+    monkeypatch.setattr(holds, "is_held", then_hold)
+    monkeypatch.setattr(erasure, "_is_held", lambda _: False)
+    stopped = erasure.run(begun.pk)
+    assert (stopped.state, stopped.done) == ("held", 0)
+    assert Cluster.objects.filter(customer=fleet).count() == 2
+
+
 def test_it_is_asked_for_once(fleet, admin):
     erasure.begin(fleet, confirm="Northwind", actor=admin)
     with pytest.raises(ConflictError, match="already"):
