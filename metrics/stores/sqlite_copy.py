@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start
+from metrics.rollups import bucket_start, coarse, minute
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import LastRow, SeriesKey, StoredRow, StoredSeries
+from metrics.stores.base import LastRow, SeriesKey, StoredRow, StoredSeries, StoreError
 from metrics.stores.sqlite_chunks import table_rows
 from metrics.stores.sqlite_read import series_keys
 from metrics.stores.sqlite_rollup import open_buckets, settle
@@ -19,6 +19,8 @@ from metrics.stores.sqlite_rows import stored_cells, stored_values
 from metrics.stores.sqlite_seal import unseal_tier
 from metrics.stores.sqlite_sealed import SPANS, field_numbers, find, snapshot, spans
 from metrics.stores.sqlite_series import Series, sid_range
+
+_MOST = 1 << 31  # samples, nodes or minutes of a row
 
 
 def scan(
@@ -105,6 +107,7 @@ def load(
     """See :meth:`metrics.stores.base.MetricStore.load`; within the caller's transaction."""
     values, times = [], []
     for row in rows:
+        _check(row, tier)
         sid = series.sid(row.key, row.ts)
         if sid is not None:
             times.append(row.ts)
@@ -114,6 +117,20 @@ def load(
     put = schema.upsert_minute(kind) if tier == "1m" else schema.upsert_bucket(kind, tier)
     connection.executemany(put, values)
     return len(values)
+
+
+def _check(row: StoredRow, tier: str) -> None:
+    """Raise StoreError for a row that no store of ours has made: it could not be sealed later."""
+    width = TIERS[tier]
+    cells = [cell for cell in row.cells if cell is not None]
+    good = row.ts % width == 0 and 0 <= row.n <= _MOST
+    if tier == "1m":
+        good = good and all(cell.n == 1 and minute(cell) == cell for cell in cells)
+    else:
+        good = good and all(coarse(cell, width) is not None for cell in cells)
+    if not good:
+        msg = f"no row of {tier} is like that of {row.key.kind} {row.key.name} at {row.ts}"
+        raise StoreError(msg)
 
 
 def all_series(connection: sqlite3.Connection, number: int) -> list[StoredSeries]:

@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES, TIERS
 from metrics.stores import sqlite_rollup, sqlite_schema
-from metrics.stores.base import Batch, Cell, CoarseRow, MinuteRow, SeriesKey
+from metrics.stores.base import (
+    Batch,
+    Cell,
+    CoarseRow,
+    MinuteRow,
+    SeriesKey,
+    StoredRow,
+    StoreError,
+)
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
@@ -195,6 +203,22 @@ def test_forgotten_series_stay_forgotten_and_may_come_back(store):
     assert list(store.read_many(cluster, "pod", "cpu_mc", "1m", START, START + DAY)) == []
     store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=4)]))
     assert store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY).total == [4]
+
+
+def test_rows_that_could_not_be_sealed_are_not_loaded(store):
+    cluster = uuid4()
+    cells = row(POD, START, cpu_mc=5).cells
+    good = StoredRow(START, POD, 1, cells)
+    for bad in (
+        good._replace(ts=START + 1),
+        good._replace(n=-1),
+        good._replace(cells=(Cell(1, 2**60, 2**60, 2**60), *cells[1:])),
+        good._replace(cells=(Cell(1, 5, 6, 7), *cells[1:])),
+    ):
+        with pytest.raises(StoreError, match="no row of 1m"):
+            store.load(cluster, "pod", "1m", [good, bad])
+    assert store.counts(cluster, "pod", "1m", START, START + 60)[0] == 0
+    assert store.load(cluster, "pod", "1m", [good]) == 1
 
 
 def test_forgotten_series_take_no_place_among_the_largest(store):
