@@ -194,3 +194,8 @@ class WindowSerializer(serializers.Serializer[Any]):
     filled_at = serializers.IntegerField(
         allow_null=True, help_text="When a former gap was filled, else null."
     )
+    resolution_seconds = serializers.IntegerField(
+        source="resolution",
+        help_text="Finest step at which it is held: 300 or 3600 where the source's minutes were"
+        " gone and its own roll-ups filled the gap.",
+    )

@@ -196,7 +196,7 @@ def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
     return {
         "show_range": True,
         "position": query.position(cluster),
-        "sourcing": sourcing_of(cluster),
+        "sourcing": sourcing_of(cluster, with_offered=False),
         "backfill": progress_of(cluster),
         "lines": Paginator(lines, WINDOWS_PAGE).get_page(request.GET.get("page")),
         "show_all": show_all,

@@ -78,5 +78,6 @@ def _goes_on(newer: Window, older: Window) -> bool:
     return older.end == newer.start and _tells(older) == _tells(newer)
 
 
-def _tells(window: Window) -> tuple[str, str, str, bool]:
-    return window.state, window.reason, window.detail, window.filled_at is not None
+def _tells(window: Window) -> tuple[str, str, str, bool, int]:
+    filled = window.filled_at is not None
+    return window.state, window.reason, window.detail, filled, window.resolution
