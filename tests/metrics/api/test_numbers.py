@@ -139,7 +139,7 @@ def test_the_ledger_is_listed_and_filtered(api):
     assert gap == {
         "start": T0 + 300, "end": T0 + 360, "state": "gap", "got_minutes": 0,
         "expected_minutes": 1, "attempts": 1, "reason": "tunnel_down", "detail": "no session",
-        "filled_at": None,
+        "filled_at": None, "resolution_seconds": 60,
     }  # fmt: skip
     assert api("windows?state=purple").status_code == 400
     assert api("windows?start=5&end=4").status_code == 400
