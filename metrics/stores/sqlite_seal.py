@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -29,6 +30,9 @@ from metrics.stores.sqlite_series import sid_range
 SETTLED: dict[str, int] = {"1m": 7_200, "10m": 21_600, "1h": 86_400}
 """How much newer a cluster's data must be than the end of a span for it to be sealed. Wider
 tiers wait longer: late data costs the more to take in, the more rows a chunk has."""
+
+BUDGET_SECONDS = 300.0
+"""How long one call seals."""
 
 ABANDONED = 172_800
 """Spans that ended so long ago are sealed though their cluster has sent nothing since."""
@@ -86,12 +90,18 @@ def verify(connections: Connections, limit: int | None = None) -> int:
     return looked
 
 
-def seal_due(connections: Connections, now: int) -> tuple[int, int]:
-    """Seal every span that is settled.
+def seal_due(
+    connections: Connections, now: int, *, budget_seconds: float = BUDGET_SECONDS
+) -> tuple[int, int]:
+    """Seal every span that is settled, by kind and tier, the oldest first.
+
+    What is not done when the budget is used up is left to the next call: a file of an older
+    version may hold weeks of rows.
 
     Returns:
         How many chunks were made, of how many rows.
     """
+    stop_at = time.monotonic() + budget_seconds
     chunks = rows = 0
     connection = connections.get()
     with connections.translated():
@@ -105,6 +115,8 @@ def seal_due(connections: Connections, now: int) -> tuple[int, int]:
                 for count in _seal_span(connections, number, kind, tier, start):
                     chunks += 1
                     rows += count
+                if time.monotonic() > stop_at:
+                    return chunks, rows
     return chunks, rows
 
 

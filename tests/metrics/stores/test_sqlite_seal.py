@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores import sqlite_rollup, sqlite_schema
+from metrics.stores import sqlite_rollup, sqlite_schema, sqlite_seal
 from metrics.stores.base import (
     Batch,
     Cell,
@@ -101,6 +101,18 @@ def test_hours_are_sealed_two_hours_after_the_newest_data(store, path):
     assert count(path, "SELECT min(ts) FROM node_1m") == START + 2 * HOUR
     assert store.maintain(START + 5 * HOUR) == "nothing to do"
     assert store.check() == "ok"
+
+
+def test_sealing_goes_on_where_its_time_was_up(store, path):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(5))
+    before = everything(store, cluster)
+    runs = 0
+    while sqlite_seal.seal_due(store._connections, START + 5 * HOUR, budget_seconds=0)[0]:
+        runs += 1
+        assert everything(store, cluster) == before
+    assert (runs, count(path)) == (6, 6)
+    assert store.maintain(START + 5 * HOUR) == "nothing to do"
 
 
 def test_what_a_silent_cluster_left_is_sealed_after_two_days(store, path):
