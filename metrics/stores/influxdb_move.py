@@ -74,8 +74,10 @@ class Mover:
             if time.monotonic() > give_up_at:
                 return False
             with writing(cluster):
-                self._copy(place, old, max(at, horizon), at + width)
+                copied = self._copy(place, old, max(at, horizon), at + width)
             at += width
+            if not copied:  # perhaps a long time without rows
+                at = max(at, bucket_start(self._start(place, old, end, at), width))
             MetricPlace.objects.filter(pk=place.pk).update(moved_until=at)
         predicate = f'_measurement="{place.kind}" AND cluster="{cluster}"'
         if old in self._influx.buckets():
@@ -86,13 +88,17 @@ class Mover:
             outdate(pk=place.cluster_id)
         return True
 
-    def _copy(self, place: MetricPlace, old: str, start: int, end: int) -> None:
-        """Write the old bucket's rows of one block to the new one, unless that has better."""
+    def _copy(self, place: MetricPlace, old: str, start: int, end: int) -> bool:
+        """Write the old bucket's rows of one block to the new one, unless that has better.
+
+        Returns:
+            Whether the old bucket has any.
+        """
         cluster, kind, tier = place.cluster.cluster, place.kind, place.tier
         new = self._buckets.ready(tier, place.kept_seconds)
         start = max(start, place.expired)
         if start >= end:
-            return
+            return False
         there = points(self._influx, new, tier, of_cluster(cluster, [kind], start, end))  # type: ignore[list-item]
         here = points(self._influx, old, tier, of_cluster(cluster, [kind], start, end))  # type: ignore[list-item]
         lines = []
@@ -103,19 +109,21 @@ class Mover:
                 if stored is None or (stored[0] or 0) < (values[0] or 0):
                     lines.append(line(head, key, tier, ts, values, stored))
         self._influx.write(new, [each for each in lines if each])
+        return bool(here)
 
-    def _start(self, place: MetricPlace, old: str, end: int) -> int:
-        return min(self._times(place, old, "first()"), default=end)
+    def _start(self, place: MetricPlace, old: str, end: int, since: int = 0) -> int:
+        """Return the old bucket's oldest row from ``since`` on; ``end`` without any."""
+        return min(self._times(place, old, "first()", since), default=end)
 
     def _end(self, place: MetricPlace, old: str) -> int:
         """Return a time behind the old bucket's newest row; 0 without any."""
         return max(self._times(place, old, "last()"), default=-1) + 1
 
-    def _times(self, place: MetricPlace, old: str, step: str) -> list[int]:
+    def _times(self, place: MetricPlace, old: str, step: str, since: int = 0) -> list[int]:
         if old not in self._influx.buckets():
             return []
         kind: UUID | str = place.kind
-        query = of_cluster(place.cluster.cluster, [kind], 0, 1 << 33).where("_field", "n")  # type: ignore[list-item]
+        query = of_cluster(place.cluster.cluster, [kind], since, 1 << 33).where("_field", "n")  # type: ignore[list-item]
         query.then(step).keep("_time")
         return [unix(record[at["_time"]]) for at, record in records(self._influx, old, query)]
 

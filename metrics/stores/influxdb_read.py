@@ -29,6 +29,7 @@ from metrics.stores.influxdb_rows import Values, cells_of
 
 SCAN_BUCKETS = 60
 """Bucket starts that one read of whole rows covers: an hour of minutes, ten hours, 2.5 days."""
+BLOCKS_BETWEEN_LOOKS = 10
 CLUSTERS_IN_A_QUERY = 50
 
 
@@ -79,14 +80,9 @@ class Reader:
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[StoredRow]:
         """See :meth:`metrics.stores.base.MetricStore.scan`; series by series within a block."""
-        span = self.extent(cluster, kind, tier, start, end)
-        if span is None:
-            return
-        width = SCAN_BUCKETS * TIERS[tier]
-        for begin in range(bucket_start(span[0], width), span[1], width):
-            until = min(begin + width, end)
+        for begin, until in self._blocks(cluster, kind, tier, start, end):
             found: Points = {}
-            for sight in self._sights(cluster, kind, tier, max(start, begin), until):
+            for sight in self._sights(cluster, kind, tier, begin, until):
                 query = of_cluster(cluster, [kind], sight.start, until)
                 found = merged([found, points(self._influx, sight.bucket, tier, query)])
             flat = [(ts, key, values) for key, rows in found.items() for ts, values in rows.items()]
@@ -97,14 +93,9 @@ class Reader:
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[tuple[int, int]]:
         """Yield the times of rows, ascending, each with how many there are."""
-        span = self.extent(cluster, kind, tier, start, end)
-        if span is None:
-            return
-        width = SCAN_BUCKETS * TIERS[tier]
-        for begin in range(bucket_start(span[0], width), span[1], width):
+        for begin, until in self._blocks(cluster, kind, tier, start, end):
             found: dict[int, set[tuple[str, str]]] = defaultdict(set)
-            until = min(begin + width, end)
-            for sight in self._sights(cluster, kind, tier, max(start, begin), until):
+            for sight in self._sights(cluster, kind, tier, begin, until):
                 query = of_cluster(cluster, [kind], sight.start, until).where("_field", "n")
                 query.keep("_time", "ns", "name")
                 for at, record in records(self._influx, sight.bucket, query):
@@ -112,6 +103,24 @@ class Reader:
                     found[unix(record[at["_time"]])].add(name)
             for ts in sorted(found):
                 yield ts, len(found[ts])
+
+    def _blocks(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the blocks that have rows, or may have; longer stretches without are skipped."""
+        width = SCAN_BUCKETS * TIERS[tier]
+        at, known_until = start, start
+        while at < end:
+            if at >= known_until:
+                span = self.extent(cluster, kind, tier, at, end)
+                if span is None:
+                    return
+                # One look ahead for so many blocks: a year without rows costs one query.
+                at, known_until = max(at, span[0]), max(at, span[0]) + BLOCKS_BETWEEN_LOOKS * width
+                end = min(end, span[1])
+            until = min(bucket_start(at, width) + width, end)
+            yield at, until
+            at = until
 
     def extent(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int

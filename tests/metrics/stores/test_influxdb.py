@@ -112,3 +112,19 @@ def test_a_write_that_somebody_interfered_with_is_not_remembered(store, monkeypa
     store.write(cluster, STREAM, Batch(rows=[row(POD, T0 + 60, cpu_mc=2)]))
     assert store._memory._known.get(cluster) is not None
     assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 60).total == [3]
+
+
+def test_years_without_rows_cost_a_few_queries(store, monkeypatch):
+    cluster, asked = uuid4(), []
+    far = T0 + 700 * 86_400
+    store.write(cluster, STREAM, Batch(rows=[row(POD, T0, cpu_mc=1), row(POD, far, cpu_mc=2)]))
+    query = Influx.query
+
+    def noted(self, *arguments):
+        asked.append(arguments)
+        return query(self, *arguments)
+
+    monkeypatch.setattr(Influx, "query", noted)
+    assert [stored.ts for stored in store.scan(cluster, "pod", "1m", 0, 1 << 33)] == [T0, far]
+    assert store.expire(cluster, "pod", "1m", far + 60) == 2
+    assert len(asked) < 60
