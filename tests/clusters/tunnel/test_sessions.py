@@ -22,7 +22,11 @@ from clusters.hostkey import ensure_host_key
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.tunnel.counters import HEARTBEAT_KEY, read_hub_metrics
 from clusters.tunnel.hub import Hub, HubConfig
-from opscenter.core.errors import ClusterUnreachableError, ServiceUnavailableError
+from opscenter.core.errors import (
+    ClusterUnreachableError,
+    ConsentOffError,
+    ServiceUnavailableError,
+)
 from tests.clusters.tunnel.conftest import (
     LIMITS,
     asyncssh_agent,
@@ -132,7 +136,7 @@ async def test_a_service_that_is_withdrawn_is_not_served(hub, identity, target):
     session = await serving(hub, identity)
     listener.close()
     await until(lambda: session.services == set())
-    with pytest.raises(ServiceUnavailableError, match="the agent does not offer agent"):
+    with pytest.raises(ConsentOffError, match="the agent does not offer agent"):
         await get_json(identity)
     connection.abort()
     await connection.wait_closed()
