@@ -668,7 +668,12 @@ class StoreContract:
     @settings(
         max_examples=20,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        # Run by several classes in one process, each with a store of its own making.
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.too_slow,
+            HealthCheck.differing_executors,
+        ],
     )
     @given(batches=BATCHES)
     def test_any_batches_in_any_order_read_like_the_model(self, store, batches):
