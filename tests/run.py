@@ -1,8 +1,8 @@
 """``python -m tests.run``: the whole suite as ``make test`` runs it.
 
 Everything runs in a data directory of its own, whatever the environment says. Without options:
-on SQLite, first what may run side by side, then, one after the other, the tests that start the
-whole system or a browser. With ``--postgresql``: the tests that use Django's database, on a
+on SQLite, first what may run side by side, then the tests of a browser, then, in two lanes, those
+that start the whole system. With ``--postgresql``: the tests that use Django's database, on a
 private PostgreSQL. Further arguments go to pytest.
 """
 
@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
             _pytest(environment, *side_by_side, *rest),
             # Apart, because Playwright holds an event loop open for as long as its process lives.
             _pytest(environment, "-m", "browser and not e2e", *rest),
-            _pytest(environment, "-m", "e2e", *rest),
+            # They mostly wait. A file stays in one lane: its tests may share what they started.
+            _pytest(environment, "-n", "2", "--dist", "loadfile", "-m", "e2e", *rest),
         ]
     return max(codes)
 
