@@ -61,7 +61,8 @@ class ClusterClient:
         tls: how to speak TLS with the service; None for plain HTTP inside the tunnel.
 
     Attributes:
-        server_date: the ``Date`` header of the last answer as Unix seconds; None if it had none.
+        server_date: the ``Date`` header of the last answer as Unix seconds, within half a second;
+            None if it had none.
     """
 
     def __init__(
@@ -340,9 +341,12 @@ class ClusterClient:
 
 
 def _date_of(response: aiohttp.ClientResponse) -> float | None:
-    """Return an answer's ``Date`` as Unix seconds; None if it has none that can be read."""
+    """Return an answer's ``Date`` as Unix seconds; None if it has none that can be read.
+
+    Servers cut it to whole seconds, so it is half a second too early on average: that is added.
+    """
     try:
-        return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+        return parsedate_to_datetime(response.headers.get("Date", "")).timestamp() + 0.5
     except (ValueError, OverflowError):
         return None
 

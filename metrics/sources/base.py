@@ -36,7 +36,8 @@ class HttpClient(JsonClient, Protocol):
     """What sources other than our own agent need besides.
 
     Attributes:
-        server_date: the ``Date`` header of the last answer as Unix seconds; None if it had none.
+        server_date: the ``Date`` header of the last answer as Unix seconds, within half a second;
+            None if it had none.
     """
 
     server_date: float | None
@@ -99,7 +100,7 @@ class SourceAnswer:
             have. Less than asked if the newest minute is still open or the answer was cut.
         oldest: start of the oldest minute that the source still has; None if it has none.
         newest_end: end of the newest minute that it has; None if it has none.
-        now: the source's own clock.
+        now: the source's own clock when its last answer was in.
         agent_version: as it says itself; "" if it does not say.
         kind: "host", "kubernetes" or "".
         minutes_alive: minutes of ``[start, end)`` in which the source recorded anything; for

@@ -91,6 +91,8 @@ class PrometheusSource:
         """
         asker = Asker(client, turn)
         clock = await asker.clock()
+        ours = asyncio.get_running_loop().time
+        told_at = ours()
         facts = await asker.facts(start, end)
         limit = int(clock - OPEN_SECONDS) // MINUTE * MINUTE
         # First, because the way may break later and what is in is then the answer.
@@ -98,6 +100,7 @@ class PrometheusSource:
         oldest = await asker.oldest(clock) if long else None
         window = _Window(asker, facts, Plan(self._max_bytes, pods=len(facts.pods)))
         await window.read(start, max(start, min(end, limit)), seconds=self._budget_seconds)
+        answered_at = ours()
         turn.take()
         rows = window.rows
         return SourceAnswer(
@@ -107,7 +110,7 @@ class PrometheusSource:
             end=window.reached,
             oldest=oldest if oldest is not None or not rows else rows[0].ts,
             newest_end=rows[-1].ts + MINUTE if rows else None,
-            now=clock,
+            now=clock + answered_at - told_at,
             agent_version="",
             kind=("kubernetes" if facts.kubernetes else "host") if rows else "",
             minutes_alive=frozenset(row.ts for row in rows),

@@ -230,7 +230,7 @@ async def test_forms_and_texts_go_and_come(tunnel, identity, target):
     async with client(identity) as one:
         assert one.server_date is None
         assert await one.get_text("/metrics", accept="text/plain") == "up 1\n"
-        assert one.server_date == datetime(2026, 11, 21, 15, tzinfo=UTC).timestamp()
+        assert one.server_date == datetime(2026, 11, 21, 15, tzinfo=UTC).timestamp() + 0.5
         assert await one.post_text("/query", {"query": "x"}, {"org": "o"}, accept="*/*") == "a,b\n"
         assert target.bodies[-1] == b'{"query":"x"}'
         assert target.requests[-1] == "/query?org=o"
