@@ -41,7 +41,7 @@ def gaps(
 
 
 def segments(
-    lines: Sequence[Window], start: int, end: int, *, head: int | None
+    lines: Sequence[Window], start: int, end: int, *, head: int | None, until: int
 ) -> tuple[Segment, ...]:
     """Return segments that cover ``[start, end)`` without holes or overlaps.
 
@@ -50,28 +50,29 @@ def segments(
         start: Unix time.
         end: Unix time; not after now.
         head: end of the newest data; None if there is none.
+        until: end of what can be there: what is newer is not expected yet.
     """
     found: list[Segment] = []
     at = start
     for line in lines:
         stop = min(line.end, end)
         if line.start > at:
-            _append(found, _unknown(at, min(line.start, end), head))
+            _append(found, _unknown(at, min(line.start, end), head, until))
             at = max(at, min(line.start, end))
         if stop > at:
             _append(found, _of_line(line, at, stop))
             at = stop
     if at < end:
-        _append(found, _unknown(at, end, head))
+        _append(found, _unknown(at, end, head, until))
     return tuple(found)
 
 
-def _unknown(start: int, end: int, head: int | None) -> Segment:
+def _unknown(start: int, end: int, head: int | None, until: int) -> Segment:
     """Return a stretch that no line tells of: not asked for yet, or before the first window."""
     asked = head is not None and start >= head
     return Segment(
         start, end, "pending" if asked else "none", "pending" if asked else "", "", 0,
-        (end - start) // 60 if asked else 0, filled=False,
+        max(0, min(end, until) - start) // 60 if asked else 0, filled=False,
     )  # fmt: skip
 
 

@@ -335,7 +335,7 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
     store = get_store()
     lines = store.window_runs(cluster.id, STREAM, start, end)
     head = store.position(cluster.id, STREAM).head
-    return strip.segments(lines, start, min(end, now), head=head)
+    return strip.segments(lines, start, min(end, now), head=head, until=elapsed(head, now))
 
 
 def _range_answer(

@@ -251,6 +251,14 @@ def test_a_heat_strip_has_one_grid_for_all_series(cluster):
     ]
 
 
+def test_minutes_that_are_not_due_yet_are_no_lack_of_coverage(cluster):
+    write(cluster, windows=[window(T0, T0 + 600)], head=T0 + 600)
+    *_, fresh = query.coverage(cluster, T0, T0 + 9999, now=T0 + 720)
+    assert (fresh.state, fresh.end, fresh.expected) == ("pending", T0 + 720, 0)
+    *_, old = query.coverage(cluster, T0, T0 + 9999, now=T0 + 1200)
+    assert (old.state, old.end, old.expected) == ("pending", T0 + 1200, 10)
+
+
 def test_coverage_tells_of_every_moment(cluster):
     write(
         cluster,
