@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def prepare_data_dir(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
+        if found.st_mode & stat.S_ISVTX:  # closing /tmp to its other users would break them
+            raise StateError(f"{path} is everybody's; name a directory of the agent's own in it")
         if found.st_uid == os.getuid() and found.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as exc:

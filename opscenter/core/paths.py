@@ -17,6 +17,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 import tempfile
 from pathlib import Path
 
@@ -34,11 +35,15 @@ def ensure_private_directory(path: Path, variable: str) -> Path:
         variable: the environment variable to name in an error.
 
     Raises:
-        ImproperlyConfigured: if it cannot be made, written or belongs to somebody else.
+        ImproperlyConfigured: if it cannot be made or written, belongs to somebody else, or is
+            shared like /tmp, which must not be closed to its other users.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.stat()
+        if found.st_mode & stat.S_ISVTX:
+            msg = f"{variable}: {path} is everybody's; name a directory of Ops Center's own in it"
+            raise ImproperlyConfigured(msg)
         if found.st_uid == os.getuid() and found.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as exc:

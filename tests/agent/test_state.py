@@ -82,3 +82,12 @@ def test_a_data_directory_of_another_user_is_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "getuid", lambda: someone + 1)
     with pytest.raises(StateError, match="belongs to another user"):
         prepare_data_dir(other)
+
+
+def test_a_directory_that_everybody_shares_is_refused_and_stays_open(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(StateError, match="is everybody's"):
+        prepare_data_dir(shared)
+    assert shared.stat().st_mode & 0o7777 == 0o1777

@@ -80,3 +80,12 @@ def test_a_directory_of_somebody_else_is_refused(temporary, long_path, tmp_path,
 
 def _stand_in_of(data_dir: Path, user: int) -> str:
     return f"opscenter-{user}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]}"
+
+
+def test_a_directory_that_everybody_shares_is_refused_and_stays_open(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with pytest.raises(ImproperlyConfigured, match=r"OPSCENTER_DATA_DIR: .* is everybody's"):
+        paths.ensure_private_directory(shared, "OPSCENTER_DATA_DIR")
+    assert shared.stat().st_mode & 0o7777 == 0o1777
