@@ -13,9 +13,10 @@ that chunks outlive changes of the catalogue; a checksum tells a damaged chunk f
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
+from operator import add
 
 from metrics.stores.sqlite_planes import Plain, Reader, Walk, plain, span_of, varint, walk
 
@@ -150,6 +151,29 @@ class Chunk:
         for unit, wanted in by_unit.items():
             found.update(self._read_unit(unit, wanted, series))
         return found
+
+    def sums(self, number: int, within: range) -> Iterator[tuple[int, tuple[int, int, int | None]]]:
+        """Yield sid and (n, total, high) of each series that has a field within some slots.
+
+        Args:
+            number: of the field.
+            within: slots, one after another.
+
+        Raises:
+            DamagedChunkError: what is inside is not what the checksum promises.
+        """
+        if number not in self._unit_of or not within:
+            return
+        unit, place = self._unit_of[number]
+        reader = Reader(memoryview(zlib.decompress(self._units[unit])))
+        for _ in range(place + 1):
+            stored = _Stored(reader, len(self.sids), self.slots, wide=self.step > 60)
+        for at, sid in enumerate(self.sids):
+            first = at * self.slots
+            counts = self._counts.some(slice(first + within.start, first + within.stop))
+            found = stored.sum(counts, at, within)
+            if found is not None:
+                yield sid, found
 
     def _read_unit(
         self, unit: int, wanted: Mapping[int, int], series: int | None
@@ -319,8 +343,27 @@ class _Stored:
 
     def field(self, counts: Sequence[int], series: int | None) -> Field:
         """Return the values of one series, or of all; ``counts`` are the rows' n + 1 there."""
-        span = span_of(series, self._slots)
         means = self._walk.all() if series is None else self._walk.one(series)
+        return self._field(counts, means, span_of(series, self._slots))
+
+    def sum(
+        self, counts: Sequence[int], series: int, within: range
+    ) -> tuple[int, int, int | None] | None:
+        """Return n, total and highest of a series over some slots, as :meth:`field` has them."""
+        first = series * self._slots
+        span = slice(first + within.start, first + within.stop)
+        means = self._walk.one(series, within.stop)[within.start :]
+        if all(counts) and self._mask is None and self._rests is None:  # nearly every minute
+            return len(means), sum(means), max(map(add, means, self._above.some(span)))
+        read = self._field(counts, means, span)
+        minutes = [n for n in read.n if n is not None]
+        if not minutes:
+            return None
+        total = sum(value for value in read.total if value is not None)
+        highs = [value for value in read.high if value is not None]
+        return sum(minutes), total, max(highs, default=None)
+
+    def _field(self, counts: Sequence[int], means: list[int], span: slice) -> Field:
         present: Sequence[int] = counts if self._mask is None else self._mask[span]
         low: list[int | None] = [m - d for m, d in zip(means, self._below.some(span), strict=True)]
         high: list[int | None] = [m + d for m, d in zip(means, self._above.some(span), strict=True)]

@@ -128,9 +128,10 @@ class Walk:
         self._firsts = Plain(reader, series)
         self._steps = _Planes(reader, series * slots)
 
-    def one(self, series: int) -> list[int]:
-        """Return the values of one series."""
-        folded = self._steps.some(span_of(series, self._slots))
+    def one(self, series: int, stop: int | None = None) -> list[int]:
+        """Return the values of one series; those of its first slots alone if ``stop`` is given."""
+        first = series * self._slots
+        folded = self._steps.some(slice(first, first + (stop or self._slots)))
         return self._values(self._firsts.some(slice(series, series + 1))[0], folded)
 
     def all(self) -> list[int]:

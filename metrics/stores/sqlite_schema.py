@@ -20,7 +20,7 @@ from typing import get_args
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x4F70734D  # "OpsM": `file` and a human can tell whose file it is
 SID_BITS = 24
 
@@ -77,6 +77,10 @@ CREATE TABLE chunk_data(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE UNIQUE INDEX chunk_place ON chunk(cluster, kind, tier, t0, first_sid, last_sid)
     WHERE NOT damaged;
 CREATE INDEX chunk_damaged ON chunk(id) WHERE damaged;
+"""
+
+_VERSION_3 = """
+ALTER TABLE chunk ADD COLUMN highs BLOB; -- the largest value of each field; NULL: not known
 """
 
 
@@ -155,6 +159,8 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     if version < 2:
         _run(connection, _VERSION_2)
+    if version < 3:
+        _run(connection, _VERSION_3)
     for table, columns in tables().items():
         _ensure_table(connection, table, columns)
     connection.execute(

@@ -23,6 +23,7 @@ from metrics.stores.sqlite_chunks import (
     table_rows,
 )
 from metrics.stores.sqlite_connection import Connections
+from metrics.stores.sqlite_highs import pack_highs
 from metrics.stores.sqlite_rollup import settle_ended
 from metrics.stores.sqlite_sealed import SPANS, describe, snapshot, spans
 from metrics.stores.sqlite_series import sid_range
@@ -271,14 +272,14 @@ def _seal_block(
     rows = [row for ts in times for row in connection.execute(query, (ts, *sids))]
     if not rows:
         return 0
-    data = encode(
-        rows, _numbers(connection, kind), start=times.start, step=times.step, slots=len(times)
-    )
+    numbers = _numbers(connection, kind)
+    data = encode(rows, numbers, start=times.start, step=times.step, slots=len(times))
     chunk_id = connection.execute(
-        "INSERT INTO chunk(cluster, kind, tier, t0, first_sid, last_sid, since)"
-        " VALUES(?, ?, ?, ?, ?, ?, 0)",
-        (number, schema.KIND_NUMBERS[kind], TIERS[tier], times.start, *sids),
-    ).lastrowid
+        "INSERT INTO chunk(cluster, kind, tier, t0, first_sid, last_sid, since, highs)"
+        " VALUES(?, ?, ?, ?, ?, ?, 0, ?)",
+        (number, schema.KIND_NUMBERS[kind], TIERS[tier], times.start, *sids,
+         pack_highs(rows, numbers, wide=tier != "1m")),
+    ).lastrowid  # fmt: skip
     connection.execute("INSERT INTO chunk_data VALUES(?, ?)", (chunk_id, data))
     connection.executemany(
         f"DELETE FROM {table} WHERE ts = ? AND sid BETWEEN ? AND ?",  # noqa: S608 - our own names

@@ -10,10 +10,11 @@ import logging
 import sqlite3
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from metrics.catalog import TIERS, Kind
 from metrics.rollups import bucket_start
@@ -43,6 +44,25 @@ class Sealed:
         start = max(start, self.since)
         every = range(chunk.start, chunk.start + chunk.step * chunk.slots, chunk.step)
         return [ts if start <= ts < end else None for ts in every]
+
+
+class Place(NamedTuple):
+    """Where a chunk is, and what is known of it while it is closed.
+
+    Attributes:
+        first: the least number of a series in it.
+        last: the largest.
+        id: of the chunk.
+        since: rows before it have expired.
+        highs: the largest value of each field (:mod:`metrics.stores.sqlite_highs`); None of
+            chunks that version 2 of the schema made.
+    """
+
+    first: int
+    last: int
+    id: int
+    since: int
+    highs: bytes | None
 
 
 @contextmanager
@@ -89,10 +109,40 @@ def find(
         values,
     )
     for chunk_id, since, data in rows:
-        try:
-            yield Sealed(chunk_id, Chunk(data), since)
-        except (DamagedChunkError, zlib.error) as exc:
-            _tell(connection, chunk_id, str(exc))
+        sealed = _open(connection, chunk_id, since, data)
+        if sealed is not None:
+            yield sealed
+
+
+def places(
+    connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int, end: int
+) -> list[Place]:
+    """Return where the chunks of a cluster are that overlap ``[start, end)``."""
+    rows = connection.execute(
+        f"SELECT first_sid, last_sid, id, since, highs FROM chunk WHERE {_WHERE}"  # noqa: S608
+        " AND NOT damaged",
+        (number, schema.KIND_NUMBERS[kind], TIERS[tier], start - SPANS[tier], end),
+    )
+    return [Place(*row) for row in rows]
+
+
+def opened(connection: sqlite3.Connection, chunks: Iterable[Place]) -> Iterator[Sealed]:
+    """Yield chunks of known places; damaged ones are left out and logged once."""
+    for place in chunks:
+        (data,) = connection.execute(
+            "SELECT data FROM chunk_data WHERE id = ?", (place.id,)
+        ).fetchone()
+        sealed = _open(connection, place.id, place.since, data)
+        if sealed is not None:
+            yield sealed
+
+
+def _open(connection: sqlite3.Connection, chunk_id: int, since: int, data: bytes) -> Sealed | None:
+    try:
+        return Sealed(chunk_id, Chunk(data), since)
+    except (DamagedChunkError, zlib.error) as exc:
+        _tell(connection, chunk_id, str(exc))
+        return None
 
 
 def read_series(

@@ -1,14 +1,15 @@
 """The largest series of a range in the SQLite store.
 
 Sums are made where the numbers lie, by SQL and over a chunk's columns; only what may be among the
-largest gets its name and is compared exactly. Where all of a range lies in a table, most series
-are not even added up (:mod:`metrics.stores.sqlite_bound`).
+largest gets its name and is compared exactly. Most series are not even added up: where all of a
+range lies in a table by :mod:`metrics.stores.sqlite_bound`, else by
+:mod:`metrics.stores.sqlite_highs`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import partial
 from heapq import nlargest
@@ -19,10 +20,11 @@ from uuid import UUID
 from metrics.catalog import Kind
 from metrics.stores.base import SeriesKey, TopRow
 from metrics.stores.sqlite_bound import Bound
+from metrics.stores.sqlite_highs import Groups, Sum, added, worth_of
 from metrics.stores.sqlite_read import WALK, check_field, cluster_number, walk_steps
 from metrics.stores.sqlite_rollup import open_buckets
 from metrics.stores.sqlite_schema import SID_BITS
-from metrics.stores.sqlite_sealed import field_numbers, find, snapshot
+from metrics.stores.sqlite_sealed import snapshot
 from metrics.stores.sqlite_series import sid_range
 
 By = Literal["mean", "max"]
@@ -67,15 +69,20 @@ def top(  # noqa: PLR0913 - a query's parameters
                 numbers[number] = cluster
         plain = [number for number in numbers if bound.is_plain(number)]
         quick = bound.reaching(plain, limit)
-        found: list[Iterable[tuple[int, int, int, int | None]]] = [quick or ()]
         slow = numbers if quick is None else numbers.keys() - set(plain)
-        found += [_sums(connection, number, kind, field, tier, (start, end)) for number in slow]
-        for sid, n, total, high in chain.from_iterable(found):
-            cluster = numbers[sid >> SID_BITS]
-            if by == "mean":
-                sums.append(_Sum(total / n, cluster, sid, n, total, high))
-            elif high is not None:
-                sums.append(_Sum(float(high), cluster, sid, n, total, high))
+        rows = {
+            number: _not_sealed(connection, number, kind, field, tier, (start, end))
+            for number in slow
+        }
+        groups = Groups(connection, kind, field, tier, (start, end), by)
+        found = chain(
+            ((sid, (n, total, high)) for sid, n, total, high in quick or ()),
+            groups.largest(rows, limit),
+        )
+        for sid, entry in found:
+            worth = worth_of(by, entry)
+            if worth is not None:
+                sums.append(_Sum(worth, numbers[sid >> SID_BITS], sid, *entry))
     largest = nlargest(limit, sums)
     if not largest:
         return []
@@ -93,40 +100,24 @@ def rank(by: str, row: TopRow) -> tuple[Fraction | int, str, str, UUID]:
     return (-worth, row.key.ns, row.key.name, row.cluster)
 
 
-def _sums(
+def _not_sealed(
     connection: sqlite3.Connection,
     number: int,
     kind: Kind,
     field: str,
     tier: str,
     span: tuple[int, int],
-) -> Iterable[tuple[int, int, int, int | None]]:
-    """Yield (sid, n, total, high) of every series of a cluster that has the field in the span."""
+) -> dict[int, Sum]:
+    """Return the sums of every series of a cluster over what lies in no chunk."""
     still_open = open_buckets(connection, number, kind, tier, span, (field,))
     rows = _hot(connection, number, kind, field, tier, span, tuple(still_open))
-    sealed = list(_sealed(connection, number, kind, field, tier, span))
-    later = [
-        (sid, n, total, high)
-        for by_sid in still_open.values()
-        for sid, (_, n, total, _, high) in by_sid.items()
-        if n is not None and total is not None
-    ]
-    if not sealed and not later:
-        yield from rows
-        return
-    merged: dict[int, tuple[int, int, int | None]] = {}
-    for sid, n, total, high in (*rows, *sealed, *later):
-        if sid in merged:
-            n, total = n + merged[sid][0], total + merged[sid][1]  # noqa: PLW2901
-            high = _higher(high, merged[sid][2])  # noqa: PLW2901
-        merged[sid] = (n, total, high)
-    yield from ((sid, *entry) for sid, entry in merged.items())
-
-
-def _higher(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other)
+    merged: dict[int, Sum] = {sid: (n, total, high) for sid, n, total, high in rows}
+    for by_sid in still_open.values():
+        for sid, (_, n, total, _, high) in by_sid.items():
+            if n is not None and total is not None:
+                entry = (n, total, high)
+                merged[sid] = added(merged[sid], entry) if sid in merged else entry
+    return merged
 
 
 def _hot(
@@ -152,33 +143,6 @@ def _hot(
         f"{left_out} GROUP BY sid",
         {**walk_steps(connection, table, tier, *span), "low": low, "high": high},
     ).fetchall()
-
-
-def _sealed(
-    connection: sqlite3.Connection,
-    number: int,
-    kind: Kind,
-    field: str,
-    tier: str,
-    span: tuple[int, int],
-) -> Iterator[tuple[int, int, int, int | None]]:
-    """Yield the sums of each series and chunk."""
-    numbers = field_numbers(connection)
-    if field not in numbers:
-        return
-    for sealed in find(connection, number, kind, tier, *span):
-        chunk = sealed.chunk
-        read = chunk.read([numbers[field]]).get(numbers[field])
-        wanted = [at for at, ts in enumerate(sealed.times(*span)) if ts is not None]
-        if read is None or not wanted:
-            continue
-        for at, sid in enumerate(chunk.sids):
-            part = slice(at * chunk.slots + wanted[0], at * chunk.slots + wanted[-1] + 1)
-            counts = [n for n in read.n[part] if n is not None]
-            if counts:
-                total = sum(value for value in read.total[part] if value is not None)
-                highs = [value for value in read.high[part] if value is not None]
-                yield sid, sum(counts), total, max(highs, default=None)
 
 
 def _named(connection: sqlite3.Connection, kind: Kind, sums: Sequence[_Sum]) -> list[TopRow]:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores import sqlite_rollup, sqlite_schema, sqlite_seal
+from metrics.stores import sqlite_rollup, sqlite_schema, sqlite_seal, sqlite_sealed
 from metrics.stores.base import (
     Batch,
     Cell,
@@ -246,6 +246,92 @@ def test_forgotten_series_take_no_place_among_the_largest(store):
         for by in ("mean", "max"):
             found = store.top([cluster], "pod", "cpu_mc", "1m", START, START + 600, limit=2, by=by)
             assert {entry.key for entry in found} == {POD, KEYS[4]}
+
+
+def busy(draw, series):
+    """Return five hours of some of 70 to 200 pods: more than one chunk an hour, with gaps."""
+    keys = [SeriesKey("pod", "ns", f"p{at:03}") for at in range(series)]
+    return [
+        row(
+            key,
+            START + 60 * m,
+            cpu_mc=Cell(2, 2 * value, value - 1, value + draw.randrange(3)),
+            restarts=at % 3 // 2,
+        )
+        for at, key in enumerate(keys)
+        for m in range(draw.randrange(150), 300, 7)
+        for value in [10 + draw.randrange(10 ** (1 + at % 4))]
+    ]
+
+
+def test_the_largest_of_sealed_hours_are_the_same_as_when_all_is_added_up(store, path):
+    draw = random.Random(23)
+    clusters = [uuid4() for _ in range(3)]
+    for series, cluster in zip((70, 130, 200), clusters, strict=True):
+        rows = busy(draw, series)
+        store.write(cluster, STREAM, Batch(rows=rows[1::2]))
+        store.write(cluster, STREAM, Batch(rows=rows[::2]))
+    questions = [
+        (field, tier, span, limit, by)
+        for field in ("cpu_mc", "restarts", "mem_ws")
+        for tier in ("1m", "10m")
+        for span in ((0, 900), (3000, 4200), (1800, 5 * HOUR), (9000, 12_000))
+        for limit in (1, 20, 500)
+        for by in ("mean", "max")
+    ]
+
+    def answers():
+        return [
+            store.top(
+                clusters, "pod", field, tier, START + span[0], START + span[1], limit=limit, by=by
+            )
+            for field, tier, span, limit, by in questions
+        ]
+
+    hot = answers()
+    assert sum(map(len, hot)) > 1000
+    for later in (5 * HOUR, 40 * DAY):  # the newest hours are not sealed; then everything is
+        assert "sealed" in store.maintain(START + later)
+        assert answers() == hot
+    assert count(path, "SELECT count(*) FROM chunk WHERE highs IS NULL") == 0
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE chunk SET highs = NULL WHERE id % 2")  # as version 2 sealed them
+    connection.commit()
+    connection.close()
+    assert answers() == hot
+
+
+def test_a_file_with_chunks_of_version_2_reads_as_before(store, path):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(5))
+    store.maintain(START + 40 * DAY)
+    before = everything(store, cluster)
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE chunk DROP COLUMN highs")
+    connection.execute("PRAGMA user_version = 2")
+    connection.commit()
+    connection.close()
+    store = SqliteStore(path)
+    assert everything(store, cluster) == before
+    assert store.check() == "ok"
+    store.close()
+
+
+def test_few_chunks_are_opened_for_the_largest(store, monkeypatch):
+    cluster = uuid4()
+    keys = [SeriesKey("pod", "ns", f"p{at:04}") for at in range(640)]
+    rows = [row(key, START + 60 * m, cpu_mc=at) for m in (0, 5) for at, key in enumerate(keys)]
+    store.write(cluster, STREAM, Batch(rows=rows))
+    store.maintain(START + 40 * DAY)
+    looked = []
+    opening = sqlite_sealed._open
+    monkeypatch.setattr(
+        sqlite_sealed, "_open", lambda *a: looked.append(a[1]) or opening(*a)
+    )  # fmt: skip
+    found = store.top([cluster], "pod", "cpu_mc", "1m", START, START + 900, limit=20)
+    assert [entry.key for entry in found] == keys[:-21:-1]
+    assert len(looked) == 1
 
 
 def test_an_erased_cluster_leaves_no_chunk(store, path):
