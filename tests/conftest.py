@@ -32,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run only tests that use Django's database (the second run, on PostgreSQL)",
     )
+    parser.addoption(
+        "--metrics-store",
+        choices=("sqlite", "influxdb"),
+        default="sqlite",
+        help="the store of tests/metrics (influxdb: the server of OPSCENTER_TEST_INFLUXDB_URL)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -19,9 +19,10 @@ from aiohttp import web
 
 from clusters.models import Cluster, ClusterStatus
 from metrics.pull import STREAM
-from metrics.stores import get_store
+from metrics.stores import close_stores, get_store
 from metrics.stores.base import Window
 from tests.factories import ClusterFactory
+from tests.metrics.stores import influx_server as influxdb2
 from tests.servers.influxdb import InfluxServer, influx_server
 
 T = TypeVar("T")
@@ -109,6 +110,28 @@ class Stand:
         except OSError:
             writer.transport.abort()
         writer.close()
+
+
+@pytest.fixture(autouse=True)
+def _store_of_the_run(request, settings, monkeypatch) -> Iterator[None]:
+    """With ``--metrics-store influxdb``, give each test buckets of its own in the real server.
+
+    They keep points for ever: most tests live in 2023, which InfluxDB would refuse as too old.
+    """
+    if request.config.getoption("--metrics-store") == "sqlite":
+        yield
+        return
+    if marker := request.node.get_closest_marker("sqlite_only"):
+        pytest.skip(marker.kwargs["reason"])
+    server = influxdb2.server()
+    monkeypatch.setattr("metrics.stores.influxdb_kept.kept", influxdb2.keep_for_ever)
+    settings.METRICS_STORE = "influxdb"
+    settings.INFLUXDB_URL, settings.INFLUXDB_ORG = server.url, server.org
+    settings.INFLUXDB_TOKEN = server.token
+    with contextlib.contextmanager(influxdb2.own_prefix)() as prefix:
+        settings.INFLUXDB_BUCKET_PREFIX = prefix
+        yield
+        close_stores()
 
 
 @pytest.fixture(scope="session")

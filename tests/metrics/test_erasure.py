@@ -156,7 +156,7 @@ def test_a_store_that_refuses_leaves_the_rest_for_later(fleet, admin, monkeypatc
         raise StoreError("disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(SqliteStore, "erase", refuse)
+        patched.setattr(type(get_store()), "erase", refuse)
         with pytest.raises(StoreError):
             erasure.run(begun.pk)
         assert erasure.run_open() == 0

@@ -16,7 +16,6 @@ from metrics.models import ClusterRetention, RetentionClass
 from metrics.retention import look, retention_of
 from metrics.stores import get_store
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.sqlite import SqliteStore
 from tests.factories import ClusterFactory
 from tests.metrics.keeping import NODE, NOW, POD, T0, kept, store_hours
 from tests.metrics.stores.contract import row, window
@@ -69,6 +68,7 @@ def test_a_run_without_anything_to_delete_leaves_no_line(cluster):
     assert lines() == []
 
 
+@pytest.mark.sqlite_only(reason="InfluxDB refuses rows that are older than kept at once")
 def test_a_day_is_deleted_once_and_what_came_late_the_next_day(cluster):
     store_hours(cluster.id, 0)
     expire_due(NOW)
@@ -156,7 +156,8 @@ def test_nothing_expires_under_a_legal_hold(cluster, foreign_cluster, admin, on)
 
 def test_a_hold_that_is_placed_during_a_run_stops_it(cluster, admin, monkeypatch):
     store_hours(cluster.id, 0, 9 * DAY, 100 * DAY)
-    expire = SqliteStore.expire
+    store = type(get_store())
+    expire = store.expire
 
     def then_hold(self, *args, **options):
         count = expire(self, *args, **options)
@@ -164,10 +165,10 @@ def test_a_hold_that_is_placed_during_a_run_stops_it(cluster, admin, monkeypatch
             holds.place(cluster, reason="in time", actor=admin)
         return count
 
-    monkeypatch.setattr(SqliteStore, "expire", then_hold)
+    monkeypatch.setattr(store, "expire", then_hold)
     assert expire_due(NOW).total == 6  # the cluster's own minutes, which went before it
     assert kept(cluster.id, "1m") == [0, 9 * DAY, 100 * DAY]
-    monkeypatch.setattr(SqliteStore, "expire", expire)
+    monkeypatch.setattr(store, "expire", expire)
     holds.lift(cluster.hold, actor=admin)
     assert expire_due(NOW).total > 0
     assert kept(cluster.id, "1m") == [0]
@@ -186,7 +187,8 @@ def test_a_hold_saves_what_was_deleted_but_not_erased_yet(cluster, admin):
 
 def test_a_run_that_is_cut_off_is_finished_by_the_next_with_all_rows_counted(cluster, monkeypatch):
     store_hours(cluster.id, 0, 9 * DAY, 100 * DAY)
-    expire = SqliteStore.expire
+    store = type(get_store())
+    expire = store.expire
     calls = []
 
     def cut_off(self, *args, **options):
@@ -195,14 +197,14 @@ def test_a_run_that_is_cut_off_is_finished_by_the_next_with_all_rows_counted(clu
             raise StoreError("cut off")
         return expire(self, *args, **options)
 
-    monkeypatch.setattr(SqliteStore, "expire", cut_off)
+    monkeypatch.setattr(store, "expire", cut_off)
     with pytest.raises(StoreError):
         expire_due(NOW)
     assert lines() == []
     # Queries do not count on what may be gone.
     assert retention_of(cluster, NOW).kept("node")["1m"] == 7 * DAY
     assert retention_of(cluster, NOW).force.gone is not None
-    monkeypatch.setattr(SqliteStore, "expire", expire)
+    monkeypatch.setattr(store, "expire", expire)
     expire_due(NOW)
     (line,) = lines()
     rows = {f"{part['kind']} {part['tier']}": part["rows"] for part in line.detail["expired"]}

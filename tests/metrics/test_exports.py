@@ -23,7 +23,6 @@ from metrics.limits import DAY, cells
 from metrics.models import Export
 from metrics.stores import get_store
 from metrics.stores.base import Batch, Cell, SeriesInfo, SeriesKey, StoredRow, StoreError
-from metrics.stores.sqlite import SqliteStore
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory
 from tests.metrics.keeping import NODE, POD, T0
@@ -150,7 +149,7 @@ def test_memory_does_not_grow_with_the_length(cluster, tmp_path, monkeypatch):
                 for number in range(rows):
                     yield StoredRow(60 * number, key, 1, (cell,) * len(FIELD_NAMES["pod"]))
 
-        monkeypatch.setattr(SqliteStore, "scan", scan)
+        monkeypatch.setattr(type(get_store()), "scan", scan)
         tracemalloc.start()
         export(cluster, form, tmp_path / f"{rows}.{form}.zip")
         most = tracemalloc.get_traced_memory()[1]
@@ -230,7 +229,7 @@ def test_what_goes_wrong_is_said_in_its_row(cluster, stored, admin, monkeypatch,
         def refuse(*args):
             raise StoreError("the file is damaged")
 
-        monkeypatch.setattr(SqliteStore, "scan", refuse)
+        monkeypatch.setattr(type(get_store()), "scan", refuse)
     jobs.make(export.pk)
     export.refresh_from_db()
     assert export.state == "failed"

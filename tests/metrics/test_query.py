@@ -286,6 +286,7 @@ def test_coverage_tells_of_every_moment(cluster):
     assert query.position(cluster).head == T0 + 3000
 
 
+@pytest.mark.sqlite_only(reason="breaks SQLite's file; test_influxdb_outage.py stops InfluxDB")
 def test_a_broken_store_is_told_without_naming_files(cluster, settings, caplog):
     settings.METRICS_SQLITE_PATH.write_bytes(b"no database at all" * 100)
     with pytest.raises(MetricsUnavailableError) as caught:
