@@ -36,9 +36,11 @@ from tests.clusters.tunnel.conftest import (
     serving,
 )
 from tests.metrics.conftest import ledger_of, status_of
+from tests.metrics.sources import test_influxdb2 as telegraf
 from tests.servers.etcd import etcd, put
 from tests.servers.heapster import Heapster, expected_minutes
 from tests.servers.influxdb import PASSWORD, USER, influx_server
+from tests.servers.influxdb2 import Influx2Server, given_influxdb2
 from tests.servers.prometheus import prometheus
 
 DATABASE = "k8s"
@@ -208,6 +210,61 @@ async def test_a_wrong_setting_is_named_by_the_test(site, servers, tmp_path):
     wrong_kind = read_config("prometheus", service="influxdb")
     report = await run(try_source, site.cluster, wrong_kind, actor="test")
     assert not report.ok
+
+
+def influx2_config(server: Influx2Server, bucket: str, *, token: str = "") -> Any:
+    settings = {"org": server.org, "bucket": bucket}
+    return read_config("influxdb2", settings=settings, secrets={"token": token or server.token})
+
+
+async def test_an_influxdb_2_behind_a_tunnel_is_tested_pulled_cut_and_filled_to_the_last_number(
+    site, servers, monkeypatch
+):
+    monkeypatch.setattr(telegraf, "END", telegraf.START + 3000)
+    start, end = telegraf.START, telegraf.END
+    server = given_influxdb2()
+    bucket = servers.enter_context(server.bucket(seconds=86_400))
+    server.write(bucket, [line for t in range(start, end, 20) for line in telegraf.samples(t)])
+    await site.allow("influxdb")
+    site.targets = {"influxdb": server.port}
+    connection = await site.dial()
+
+    wrong = influx2_config(server, bucket, token="wrong")
+    report = await run(try_source, site.cluster, wrong, actor="test", wait_seconds=0.5)
+    assert (report.ok, report.code) == (False, "credentials_refused")
+    config = influx2_config(server, bucket)
+    report = await run(try_source, site.cluster, config, actor="test")
+    assert (report.ok, report.product) == (True, "InfluxDB"), report
+    assert report.version.lstrip("v").startswith("2.")
+    assert report.series["node"] == len(telegraf.NODES)
+    assert report.series["pod"] == len(telegraf.PODS)
+    await run(save_source, site.cluster, config, actor="test", probe=report.as_json())
+
+    # Ten minutes are pulled, then the tunnel is cut, and the rest is filled.
+    middle = start + 600
+    assert (await site.pull(middle + 95)).outcome == "ok"
+    await site.fill(middle + 96)
+    connection.abort()
+    await connection.wait_closed()
+    assert (await site.pull(middle + 300)).code == "tunnel_down"
+    await site.dial()
+    live = await site.pull(end + 95)
+    assert (live.outcome, live.end, live.gaps_open) == ("ok", end, True)
+    await site.fill(end + 96)
+
+    wanted = {
+        (t, key, name): value
+        for (t, key), row in telegraf.expected().items()
+        for name, value in row.items()
+        if value is not None
+    }
+    keys = {key for _, key, _ in wanted}
+    assert await run(stored_minutes, site.cluster, keys, start - 7200, end + 7200) == wanted
+    lines = await run(ledger_of, site.cluster)
+    assert {line.state for line in lines} == {"done"}
+    assert sum(line.got for line in lines) == 50
+    cut = {line.reason for line in lines if line.start >= middle and line.filled_at}
+    assert "tunnel_down" in cut <= {"tunnel_down", "centre_down"}
 
 
 def prometheus_series(start: int, end: int) -> list[Any]:
