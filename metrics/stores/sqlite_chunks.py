@@ -152,12 +152,15 @@ class Chunk:
             found.update(self._read_unit(unit, wanted, series))
         return found
 
-    def sums(self, number: int, within: range) -> Iterator[tuple[int, tuple[int, int, int | None]]]:
+    def sums(
+        self, number: int, within: range, least: float
+    ) -> Iterator[tuple[int, tuple[int, int, int | None]]]:
         """Yield sid and (n, total, high) of each series that has a field within some slots.
 
         Args:
             number: of the field.
             within: slots, one after another.
+            least: series with a mean below it may be left out.
 
         Raises:
             DamagedChunkError: what is inside is not what the checksum promises.
@@ -168,12 +171,10 @@ class Chunk:
         reader = Reader(memoryview(zlib.decompress(self._units[unit])))
         for _ in range(place + 1):
             stored = _Stored(reader, len(self.sids), self.slots, wide=self.step > 60)
-        for at, sid in enumerate(self.sids):
-            first = at * self.slots
-            counts = self._counts.some(slice(first + within.start, first + within.stop))
-            found = stored.sum(counts, at, within)
-            if found is not None:
-                yield sid, found
+        entries = stored.sums(self._counts, within, least)
+        for sid, entry in zip(self.sids, entries, strict=True):
+            if entry is not None:
+                yield sid, entry
 
     def _read_unit(
         self, unit: int, wanted: Mapping[int, int], series: int | None
@@ -346,22 +347,28 @@ class _Stored:
         means = self._walk.all() if series is None else self._walk.one(series)
         return self._field(counts, means, span_of(series, self._slots))
 
-    def sum(
-        self, counts: Sequence[int], series: int, within: range
-    ) -> tuple[int, int, int | None] | None:
-        """Return n, total and highest of a series over some slots, as :meth:`field` has them."""
-        first = series * self._slots
-        span = slice(first + within.start, first + within.stop)
-        means = self._walk.one(series, within.stop)[within.start :]
-        if all(counts) and self._mask is None and self._rests is None:  # nearly every minute
-            return len(means), sum(means), max(map(add, means, self._above.some(span)))
-        read = self._field(counts, means, span)
-        minutes = [n for n in read.n if n is not None]
-        if not minutes:
-            return None
-        total = sum(value for value in read.total if value is not None)
-        highs = [value for value in read.high if value is not None]
-        return sum(minutes), total, max(highs, default=None)
+    def sums(
+        self, counts: Plain, within: range, least: float
+    ) -> Iterator[tuple[int, int, int | None] | None]:
+        """Yield n, total and highest of each series over some slots.
+
+        None where it has none there, and perhaps where its mean is below ``least``.
+        """
+        simple = self._mask is None and self._rests is None
+        present = counts.nonzero()
+        size = len(within)
+        for at, values in enumerate(self._walk.each(within.stop)):
+            means = values[within.start :]
+            first = at * self._slots
+            span = slice(first + within.start, first + within.stop)
+            if not simple or not all(present[span]):
+                yield _sum(self._field(counts.some(span), means, span))
+                continue
+            total = sum(means)  # nearly every minute
+            if total < least * size:
+                yield None
+            else:
+                yield size, total, max(map(add, means, self._above.some(span)))
 
     def _field(self, counts: Sequence[int], means: list[int], span: slice) -> Field:
         present: Sequence[int] = counts if self._mask is None else self._mask[span]
@@ -385,6 +392,15 @@ class _Stored:
                 for values in (n, total, low, high)
             )
         return Field(n, total, low, high)
+
+
+def _sum(read: Field) -> tuple[int, int, int | None] | None:
+    minutes = [n for n in read.n if n is not None]
+    if not minutes:
+        return None
+    total = sum(value for value in read.total if value is not None)
+    highs = [value for value in read.high if value is not None]
+    return sum(minutes), total, max(highs, default=None)
 
 
 def _masked(values: list[int | None], mask: memoryview | None, span: slice) -> list[int | None]:

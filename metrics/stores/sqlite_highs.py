@@ -101,9 +101,10 @@ class Groups:
             yield from left.items()
         best: list[float] = []
         for group in sorted(groups, key=lambda group: -group.bound):
-            if len(best) == limit and group.bound < best[0] - _NEAR * abs(best[0]):
+            least = best[0] - _NEAR * abs(best[0]) if len(best) == limit else -_INFINITE
+            if group.bound < least:
                 break
-            for sid, entry in self._open(group).items():
+            for sid, entry in self._open(group, least).items():
                 worth = worth_of(self._by, entry)
                 if worth is None:
                     continue
@@ -137,8 +138,10 @@ class Groups:
         found = unpack_highs(highs).get(self._number)
         return -_INFINITE if found is None else found[self._by == "max"]
 
-    def _open(self, group: _Group) -> dict[int, Sum]:
-        """Return the sums of a group's known series."""
+    def _open(self, group: _Group, least: float) -> dict[int, Sum]:
+        """Return the sums of a group's known series; of those below ``least`` perhaps not."""
+        if self._by != "mean" or len(group.chunks) > 1 or group.rows:
+            least = -_INFINITE  # a part says nothing of the whole
         known = {
             sid
             for (sid,) in self._connection.execute(
@@ -152,7 +155,7 @@ class Groups:
             begin = max(start, sealed.since) - chunk.start
             first = max(-(-begin // chunk.step), 0)
             stop = min(-(-(end - chunk.start) // chunk.step), chunk.slots)
-            for sid, entry in chunk.sums(self._number, range(first, stop)):
+            for sid, entry in chunk.sums(self._number, range(first, stop), least):
                 found[sid] = added(found[sid], entry) if sid in found else entry
         return {sid: entry for sid, entry in found.items() if sid in known}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
 
@@ -106,6 +106,10 @@ class Plain:
         self._least = _unfolded(reader.varint())
         self._planes = _Planes(reader, size)
 
+    def nonzero(self) -> list[int]:
+        """Return for each number one that is 0 where it is; for numbers of 0 and more."""
+        return [1] * self._planes.size if self._least else self._planes.some(slice(None))
+
     def all(self) -> list[int]:
         """Return all numbers."""
         return self.some(slice(None))
@@ -128,10 +132,9 @@ class Walk:
         self._firsts = Plain(reader, series)
         self._steps = _Planes(reader, series * slots)
 
-    def one(self, series: int, stop: int | None = None) -> list[int]:
-        """Return the values of one series; those of its first slots alone if ``stop`` is given."""
-        first = series * self._slots
-        folded = self._steps.some(slice(first, first + (stop or self._slots)))
+    def one(self, series: int) -> list[int]:
+        """Return the values of one series."""
+        folded = self._steps.some(span_of(series, self._slots))
         return self._values(self._firsts.some(slice(series, series + 1))[0], folded)
 
     def all(self) -> list[int]:
@@ -141,6 +144,12 @@ class Walk:
         for at, first in enumerate(self._firsts.all()):
             found += self._values(first, folded[at * slots : (at + 1) * slots])
         return found
+
+    def each(self, stop: int) -> Iterator[list[int]]:
+        """Yield the values of each series in the slots before ``stop``."""
+        folded = self._steps.some(slice(None))
+        for at, first in enumerate(self._firsts.all()):
+            yield self._values(first, folded[at * self._slots : at * self._slots + stop])
 
     def _values(self, first: int, folded: list[int]) -> list[int]:
         divisor = self._divisor

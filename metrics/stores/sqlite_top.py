@@ -70,14 +70,14 @@ def top(  # noqa: PLR0913 - a query's parameters
         plain = [number for number in numbers if bound.is_plain(number)]
         quick = bound.reaching(plain, limit)
         slow = numbers if quick is None else numbers.keys() - set(plain)
-        rows = {
+        not_sealed = {
             number: _not_sealed(connection, number, kind, field, tier, (start, end))
             for number in slow
         }
         groups = Groups(connection, kind, field, tier, (start, end), by)
         found = chain(
             ((sid, (n, total, high)) for sid, n, total, high in quick or ()),
-            groups.largest(rows, limit),
+            groups.largest(not_sealed, limit),
         )
         for sid, entry in found:
             worth = worth_of(by, entry)
