@@ -132,6 +132,13 @@ class Chunk:
         """Return each row's n, series by series; None where there is no row."""
         return [n - 1 if n else None for n in self._counts.all()]
 
+    def rows(self, start: int, end: int) -> int:
+        """Return how many rows lie in ``[start, end)``."""
+        there = self._counts.nonzero()
+        times = range(self.start, self.start + self.step * self.slots, self.step)
+        slots = [at for at, ts in enumerate(times) if start <= ts < end]
+        return sum(len(self.sids) - there[at :: self.slots].count(0) for at in slots)
+
     def read(self, fields: Iterable[int], series: int | None = None) -> dict[int, Field]:
         """Return fields by their numbers; those that nobody measured are left out.
 
