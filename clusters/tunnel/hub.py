@@ -11,7 +11,7 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 _HEARTBEAT_SECONDS = 5.0
 _SWEEP_SECONDS = 5.0
 _LAG_SECONDS = 0.5
+_CANCEL_AGAIN_SECONDS = 0.5
 
 
 class PortInUseError(Exception):
@@ -171,9 +172,7 @@ class Hub:
             await self._runner.cleanup()
         if self._tasks:
             await self.recorder.finish(5)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         self._remove_gateway_socket()
         await self._redis.aclose()
         await self._lookup_database.close()
@@ -362,6 +361,22 @@ class Hub:
             "gateway_callers": len(self.gateway.callers),
             "tunnel_database_failures_total": self.recorder.failures,
         }
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they are over.
+
+    Once may not do: what they wait for can swallow it, as a connection to Redis that is just
+    being made or given up does.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("a loop of the hub had failed: %s", error, exc_info=error)
 
 
 def _bind(host: str, port: int, variable: str) -> socket.socket:

@@ -551,3 +551,32 @@ async def test_a_service_that_is_allowed_later_is_offered_again_by_the_agent(
         assert await get_json(identity) == {"hello": "world"}
         connection.abort()
         await connection.wait_closed()
+
+
+async def test_a_hub_stops_though_a_loop_swallows_its_cancellation(hub):
+    swallowed = asyncio.Event()
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if swallowed.is_set():
+                    raise
+                swallowed.set()
+
+    hub._tasks.append(asyncio.create_task(stubborn()))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await hub.stop(drain_seconds=0)
+    assert swallowed.is_set()
+    assert all(task.done() for task in hub._tasks)
+
+
+async def test_a_hub_that_is_stopped_while_it_begins_stops(
+    transactional_db, settings, short_directory, limits
+):
+    for steps in range(12):
+        async with asyncio.timeout(30), running_hub(settings, short_directory, limits):
+            for _ in range(steps):
+                await asyncio.sleep(0)
