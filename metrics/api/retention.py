@@ -6,14 +6,12 @@ change it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
-from uuid import UUID
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import User
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers, status
-from rest_framework.exceptions import MethodNotAllowed
+from rest_framework import status
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,47 +20,16 @@ from clusters import access, holds
 from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster, Customer, LegalHold
-from metrics import erasure, keeping, retention
+from metrics import keeping, retention
 from metrics.api import retention_serializers as shapes
+from metrics.api.customers import CUSTOMER_ID, CustomerScopedView, valid
 from metrics.kept import customers_kept
 from metrics.limits import complete
-from metrics.models import CustomerRetention, Erasure, RetentionClass
+from metrics.models import CustomerRetention, RetentionClass
 from opscenter.core.errors import NotFoundError
 from opscenter.core.queries import StrictQueryView
 
-CUSTOMER_ID = OpenApiParameter(
-    "customer_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The customer."
-)
 CLASS_ID = OpenApiParameter("class_id", OpenApiTypes.INT, OpenApiParameter.PATH)
-ERASURE_ID = OpenApiParameter("erasure_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
-CUSTOMER_PATH = r"customers/(?P<customer_id>[0-9a-fA-F-]{36})"
-
-
-class CustomerScopedView(StrictQueryView):
-    """An endpoint of one customer, which is looked up before any handler runs.
-
-    GET is for who sees the customer, the methods in ``keeper_methods`` for administrators.
-    """
-
-    methods: ClassVar[tuple[str, ...]] = ("GET",)
-    keeper_methods: ClassVar[tuple[str, ...]] = ()
-    customer: Customer
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check who calls, then set ``self.customer``.
-
-        Raises:
-            MethodNotAllowed: for a method that has no declared right.
-            NotFoundError: for a customer that the caller does not see.
-            ForbiddenError: for a change by anybody but an administrator.
-        """
-        super().initial(request, *args, **kwargs)
-        method = "GET" if request.method == "HEAD" else str(request.method)
-        if method not in (*self.methods, *self.keeper_methods):
-            raise MethodNotAllowed(method)
-        self.customer = access.get_customer(caller(request), kwargs["customer_id"])
-        if method in self.keeper_methods:
-            access.require_keeper(caller(request))
 
 
 class ClassListView(StrictQueryView, GenericAPIView[Any]):
@@ -92,7 +59,7 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
     def post(self, request: Request) -> Response:
         """Make the class."""
         access.require_keeper(caller(request))
-        sent = _valid(shapes.ClassWriteSerializer(data=request.data))
+        sent = valid(shapes.ClassWriteSerializer(data=request.data))
         row = keeping.create_class(**sent, actor=caller(request))
         body = shapes.ClassSerializer(_with_customers(row)).data
         return Response(body, status=status.HTTP_201_CREATED)
@@ -125,7 +92,7 @@ class ClassDetailView(StrictQueryView):
         """Change what is given."""
         access.require_keeper(caller(request))
         row = _class(class_id)
-        sent = _valid(shapes.ClassChangeSerializer(data=request.data))
+        sent = valid(shapes.ClassChangeSerializer(data=request.data))
         dry_run = sent.pop("dry_run")
         effect = keeping.effect_of_change(
             row, sent.get("limits"), is_default=sent.get("is_default", False)
@@ -192,7 +159,7 @@ class CustomerRetentionView(CustomerScopedView):
     )
     def patch(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
         """Choose the class."""
-        sent = _valid(shapes.AssignSerializer(data=request.data))
+        sent = valid(shapes.AssignSerializer(data=request.data))
         wanted = sent["retention_class_id"]
         chosen = None if wanted is None else _class(str(wanted))
         effect = keeping.effect_of_assigning(self.customer, chosen)
@@ -291,81 +258,8 @@ class ClusterHoldView(ClusterScopedView):
         return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
 
 
-class CustomerEraseView(CustomerScopedView):
-    """The erasure of one customer."""
-
-    methods = ()
-    keeper_methods = ("POST",)
-
-    @extend_schema(
-        operation_id="customers_erase",
-        summary="Erase everything of a customer, for good",
-        description="Administrators only. Numbers, ledger, clusters, exports and the customer go;"
-        " the audit log stays. 409 under a legal hold. `GET /erasures/{id}/` says how far it is.",
-        parameters=[CUSTOMER_ID],
-        request=shapes.ErasureWriteSerializer,
-        responses={202: shapes.ErasureSerializer},
-    )
-    def post(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
-        """Begin the erasure."""
-        sent = _valid(shapes.ErasureWriteSerializer(data=request.data))
-        begun = erasure.begin(self.customer, confirm=sent["confirm"], actor=caller(request))
-        return Response(_erasure(begun), status=status.HTTP_202_ACCEPTED)
-
-
-class ErasureListView(StrictQueryView, GenericAPIView[Any]):
-    """Customers that were erased, or are being erased."""
-
-    serializer_class = shapes.ErasureSerializer
-    filter_backends = ()
-
-    @extend_schema(
-        operation_id="erasures_list",
-        summary="List erasures of customers, newest first",
-        responses=shapes.ErasureSerializer(many=True),
-    )
-    def get(self, request: Request) -> Response:
-        """Return a page of erasures; for those who see all clusters."""
-        access.require_sees_all(caller(request))
-        return paged(self, list(Erasure.objects.all()), shapes.ErasureSerializer)
-
-
-class ErasureDetailView(StrictQueryView):
-    """One erasure."""
-
-    @extend_schema(
-        operation_id="erasures_get",
-        summary="Get how far an erasure is",
-        parameters=[ERASURE_ID],
-        responses=shapes.ErasureSerializer,
-    )
-    def get(self, request: Request, erasure_id: str) -> Response:
-        """Return the erasure; for those who see all clusters."""
-        access.require_sees_all(caller(request))
-        found = Erasure.objects.filter(pk=as_uuid(erasure_id)).first()
-        if found is None:
-            raise NotFoundError("There is no such erasure.")
-        return Response(_erasure(found))
-
-
-def as_uuid(text: str) -> UUID:
-    """Return an id from a path.
-
-    Raises:
-        NotFoundError: if it is none.
-    """
-    try:
-        return UUID(text)
-    except ValueError as exc:
-        raise NotFoundError("Not found.") from exc
-
-
-def _erasure(row: Erasure) -> dict[str, Any]:
-    return dict(shapes.ErasureSerializer(row).data)
-
-
 def _place(request: Request, target: Customer | Cluster) -> Response:
-    sent = _valid(shapes.HoldWriteSerializer(data=request.data))
+    sent = valid(shapes.HoldWriteSerializer(data=request.data))
     hold = holds.place(target, reason=sent["reason"], actor=caller(request))
     body = shapes.HoldSerializer(_holds([hold], caller(request))[0]).data
     return Response(body, status=status.HTTP_201_CREATED)
@@ -420,13 +314,3 @@ def _class(class_id: str) -> RetentionClass:
     if row is None:
         raise NotFoundError("There is no such retention class.")
     return row
-
-
-def _valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
-    """Return the checked input.
-
-    Raises:
-        ValidationError: naming each field that does not fit.
-    """
-    serializer.is_valid(raise_exception=True)
-    return cast("dict[str, Any]", dict(serializer.validated_data))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.urls import re_path
 
 from clusters.api.base import CLUSTER_PATH
-from metrics.api import exports, retention, source, views
+from metrics.api import erasures, exports, retention, source, views
+from metrics.api.customers import CUSTOMER_PATH
 from metrics.api.exports import EXPORT_PATH
-from metrics.api.retention import CUSTOMER_PATH
 
 urlpatterns = [
     re_path(rf"^{CLUSTER_PATH}/nodes/?$", views.NodeListView.as_view(), name="nodes"),
@@ -43,15 +43,15 @@ urlpatterns = [
         rf"^{CUSTOMER_PATH}/hold/?$", retention.CustomerHoldView.as_view(), name="customer-hold"
     ),
     re_path(
-        rf"^{CUSTOMER_PATH}/erase/?$", retention.CustomerEraseView.as_view(), name="customer-erase"
+        rf"^{CUSTOMER_PATH}/erase/?$", erasures.CustomerEraseView.as_view(), name="customer-erase"
     ),
     re_path(r"^exports/?$", exports.ExportListView.as_view(), name="exports"),
     re_path(rf"^{EXPORT_PATH}/?$", exports.ExportDetailView.as_view(), name="export"),
     re_path(rf"^{EXPORT_PATH}/file/?$", exports.ExportFileView.as_view(), name="export-file"),
-    re_path(r"^erasures/?$", retention.ErasureListView.as_view(), name="erasures"),
+    re_path(r"^erasures/?$", erasures.ErasureListView.as_view(), name="erasures"),
     re_path(
         r"^erasures/(?P<erasure_id>[0-9a-fA-F-]{36})/?$",
-        retention.ErasureDetailView.as_view(),
+        erasures.ErasureDetailView.as_view(),
         name="erasure",
     ),
     re_path(r"^retention-classes/?$", retention.ClassListView.as_view(), name="retention-classes"),

@@ -14,8 +14,8 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from clusters.api.base import CLUSTER_PATH
+from metrics.api.customers import CUSTOMER_PATH
 from metrics.api.exports import EXPORT_PATH
-from metrics.api.retention import CUSTOMER_PATH
 
 LOGIN = 302
 """Sent to the sign-in page."""
