@@ -133,7 +133,7 @@ class _Run:
         except (StoreError, lease.LeaseTimeoutError):
             # Ours, not the cluster's: nothing was written, the next run asks again.
             logger.exception("cluster %s: a gap was not stored", self.cluster)
-            self.result.error = "store_error"
+            self.result.error = gaps.STORE_ERROR
         except ClusterError as exc:
             if len(request.lines) > 1 and not isinstance(exc, _FINAL):
                 # Too much at once, or one of them is the culprit: find it.
@@ -172,7 +172,7 @@ class _Run:
             put = ledger.store_refused(stream, lines, self.now, error=error, terms=self.way.terms)
         except (StoreError, lease.LeaseTimeoutError):
             logger.exception("cluster %s: an attempt was not noted", self.cluster)
-            self.result.error = "store_error"
+            self.result.error = gaps.STORE_ERROR
         else:
             self._count(lines, put)
 
@@ -244,6 +244,9 @@ class _Run:
         self._keep_progress()
         if self.minutes and not result.error:
             _schedule(self.cluster.pk, due_in=0, now=self.now)
+        elif result.error == gaps.STORE_ERROR:  # not the cluster's fault: nothing to back off from
+            wait = settings.PULL_INTERVAL_SECONDS
+            _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures)
         else:
             wait = back_off_seconds(failures + 1, settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures + 1)

@@ -28,6 +28,7 @@ MINUTE = 60
 SLOT = 600
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
 FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched from its agent
+STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
 GIVE_UP_ATTEMPTS = 10  # in which a source did not answer acceptably for what it no longer keeps
 
 _REASONS: Mapping[str, Reason] = {
@@ -204,6 +205,8 @@ def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
             return "tunnel_down", "the tunnel was down"
         if outage.error_code in _REASONS:
             return _REASONS[outage.error_code], "pulls failed at the time"
+        if outage.error_code == STORE_ERROR:
+            return "centre_down", "Ops Center could not store it at the time"
     return "centre_down", "Ops Center did not ask: no pull was tried in this time"
 
 

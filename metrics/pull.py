@@ -128,6 +128,8 @@ class _Pull:
         started = time.monotonic()
         try:
             self._check_tunnel()
+            if self.schedule.error_code == gaps.STORE_ERROR:
+                stream.store.ping()  # so that clusters need not answer while it is away
             way = way_to(self.cluster, self.schedule, self.connect)
             self.terms = way.terms
             start, end = gaps.live_range(
@@ -150,8 +152,8 @@ class _Pull:
             return self._failed(stream, exc)
         except (StoreError, lease.LeaseTimeoutError) as exc:
             # Ours, not the cluster's: the next pull writes the same again.
-            logger.exception("cluster %s: the pull was not stored", self.cluster)
-            return self._record_failure("store_error", f"Ops Center could not store it: {exc}")
+            logger.error("cluster %s: the pull was not stored: %s", self.cluster, exc)
+            return self._record_failure(gaps.STORE_ERROR, f"Ops Center could not store it: {exc}")
         self._count_rejected(rejected)
         self._succeeded(stream, answer, skew_ms, started, gaps_open=gaps_open)
         return PullResult(
@@ -238,8 +240,9 @@ class _Pull:
         now = _utc(self.now)
         record_pull_failure(self.cluster.pk, code=code, message=message, now=now)
         rows = PullSchedule.objects.filter(pk=self.schedule.pk)
-        if code == ClusterUnreachableError.code:
-            # The tunnel's return makes the pull due at once, so there is nothing to back off.
+        if code in (ClusterUnreachableError.code, gaps.STORE_ERROR):
+            # The tunnel's return makes the pull due at once, and our store's is found at the next
+            # turn: to spare the cluster would bring nothing.
             rows.update(error_code=code, failures=0)
         else:
             failures = self.schedule.failures + 1

@@ -22,7 +22,7 @@ from metrics.catalog import FIELD_NAMES
 from metrics.models import PullSchedule
 from metrics.pull import STREAM, back_off_seconds, pull_cluster
 from metrics.rollups import rounded_mean
-from metrics.stores.base import MetricStore, SeriesKey
+from metrics.stores.base import MetricStore, SeriesKey, StoreError
 from tests.factories import ClusterFactory, TunnelSessionFactory
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
@@ -297,6 +297,43 @@ def test_failures_back_off_and_success_returns_to_the_interval(pullable, stand, 
     assert waits[:4] == [60, 120, 240, 480]
     assert back_off_seconds(5, 60) == back_off_seconds(50, 60) == 600
     assert PullSchedule.objects.get(cluster=pullable).failures == 6
+
+
+def test_a_store_that_is_away_backs_off_from_nothing_and_spares_the_cluster(
+    agent, pullable, store, stand, monkeypatch
+):
+    TunnelSessionFactory(cluster=pullable, connected_at=datetime.fromtimestamp(at(-60), UTC))
+    agent.record(0, 50)
+    assert pull(agent, pullable, 2.2).outcome == "ok"
+    due_at = PullSchedule.objects.get(cluster=pullable).due_at
+
+    def away(*_: object) -> None:
+        msg = "it is away"
+        raise StoreError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "write", away)
+        patch.setattr(type(store), "ping", away)
+        for minute in range(3, 45):
+            result = pull(agent, pullable, minute + 0.2)
+            assert result.code == "store_error"
+    schedule = PullSchedule.objects.get(cluster=pullable)
+    assert (schedule.due_at, schedule.failures) == (due_at, 0)  # the schedule's own next turn
+    assert stand.connections[pullable.pk] == 2  # the good one and the first that failed
+    assert pull(agent, pullable, 45.2).outcome == "ok"
+    lost = [line for line in story(pullable, T0) if line[2] == "gap"]
+    assert {line[4] for line in lost} == {"centre_down"}
+    assert {w.detail for w in ledger_of(pullable) if w.state == "gap"} == {
+        "Ops Center could not store it at the time"
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "write", away)
+        assert backfill_cluster(pullable.pk, at(45.3)).error == "store_error"
+    schedule.refresh_from_db()
+    assert schedule.backfill_failures == 0
+    assert schedule.backfill_due_at == datetime.fromtimestamp(at(46.3), UTC)
+    assert backfill_cluster(pullable.pk, at(46.3)).open == 0
+    assert {line[2] for line in story(pullable, T0)} == {"done"}
 
 
 def _answer(**changes: object) -> dict[str, object]:
