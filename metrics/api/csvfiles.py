@@ -15,7 +15,8 @@ from django.http import HttpResponse
 from django.utils.text import slugify
 
 from clusters.models import Cluster
-from metrics.answers import RangeAnswer
+from metrics.answers import FoundSeries, RangeAnswer
+from metrics.catalog import CATALOG
 from metrics.comparison import Comparison
 from metrics.sources.base import RawAnswer
 from metrics.stores.base import SeriesKey
@@ -86,6 +87,22 @@ def top_csv(answer: TopAnswer) -> HttpResponse:
         for rank, entry in enumerate(answer.entries, 1)
     )  # fmt: skip
     return csv_response(f"top {answer.kind} {answer.field}", head, rows)
+
+
+def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
+    """Return pods as last measured, in the order given: every field, and of when it is."""
+    head = ["rank", "cluster", "customer", "namespace", "name", "node", "as_of_utc", "running"]
+    head += [f"{field.name} ({field.unit})" for field in CATALOG["pod"]]
+    rows = (
+        (
+            rank, hit.cluster.name, hit.cluster.customer.name if hit.cluster.customer else "",
+            hit.now.ns, hit.now.name, hit.now.node, utc(hit.now.as_of),
+            "yes" if hit.now.present else "no",
+            *(hit.now.values[field.name] for field in CATALOG["pod"]),
+        )
+        for rank, hit in enumerate(found, 1)
+    )  # fmt: skip
+    return csv_response(name, head, rows)
 
 
 def utc(seconds: int) -> str:

@@ -26,7 +26,7 @@ from opscenter.views.base import page
 from opscenter.views.customer import retention_context
 from opscenter.views.forms import ConfirmForm, LabelsForm
 from opscenter.views.ledger import runs
-from opscenter.views.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page
+from opscenter.views.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page, read_search
 from opscenter.views.ranges import Range, choices, comparisons, read_range
 from opscenter.views.series import capacities, chart_links, coverage_context, node_rows
 from opscenter.views.tops import choices_context, top_context
@@ -150,7 +150,7 @@ def _nodes(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, A
 
 
 def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
-    order, search = read_order(request), request.GET.get("q", "").strip()[:200]
+    order, search = read_order(request), read_search(request)
     shared = {"q": search, "order": order, "orders": POD_ORDERS, **choices_context(request)}
     if shared["over"] == "now":
         return shared | _pods_now(request, cluster, chosen, order, search)

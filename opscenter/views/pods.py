@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from clusters import access
+from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
+from metrics.api.csvfiles import pods_csv
 from opscenter.views.base import page
 from opscenter.views.tops import choices_context, top_context
 
 PAGE_SIZE = 50
 LAST_PAGE = 20
+FILE_LINES = 500
+"""So many of the fleet's pods are in a file: as many as in that of a list over a range."""
+
 POD_ORDERS = {
     "cpu_mc": "CPU",
     "mem_ws": "memory",
@@ -49,19 +56,11 @@ def read_page(request: HttpRequest) -> int:
 def pods(request: HttpRequest) -> HttpResponse:
     """Show pods of all visible clusters, the largest first."""
     now = datetime.now(UTC)
-    text = request.GET.get("q", "").strip()[:200]
-    customer = request.GET.get("customer", "")
-    within = request.GET.get("within", "")
-    if within not in WITHIN:
-        within = "7d" if text else "15m"
+    text, customer, within = read_search(request), request.GET.get("customer", ""), _within(request)
     order, number = read_order(request), read_page(request)
     clusters = access.visible_clusters(request.user).select_related("customer")
     names = sorted({cluster.customer.name for cluster in clusters if cluster.customer})
-    chosen = [
-        cluster
-        for cluster in clusters
-        if not customer or (cluster.customer and cluster.customer.name == customer)
-    ]
+    chosen = _of_customer(clusters, customer)
     context: dict[str, Any] = {
         "now": now,
         "section": "pods",
@@ -74,6 +73,7 @@ def pods(request: HttpRequest) -> HttpResponse:
         "orders": POD_ORDERS,
         "cluster_count": len(chosen),
         "at_end": number == LAST_PAGE,
+        "file_lines": FILE_LINES,
         "previous": number - 1,
         **choices_context(request),
     }
@@ -86,6 +86,65 @@ def pods(request: HttpRequest) -> HttpResponse:
         )  # fmt: skip
     context["next"] = number + 1 if context["more"] and number < LAST_PAGE else 0
     return render(request, "pods/pods.html", context)
+
+
+@page
+def pods_file(request: HttpRequest) -> HttpResponse:
+    """Return the list of the pods' newest minutes as CSV, its first :data:`FILE_LINES` lines."""
+    text, order, within = read_search(request), read_order(request), _within(request)
+    customer = request.GET.get("customer", "")
+    visible = access.visible_clusters(request.user).select_related("customer")
+    found = query.search_pods(
+        _of_customer(visible, customer), text, now=int(datetime.now(UTC).timestamp()),
+        order="" if order == "name" else order, limit=FILE_LINES,
+        within_seconds=WITHIN[within][0],
+    )  # fmt: skip
+    asked = {"order": order, "q": text, "customer": customer, "within": within}
+    _record(request, asked, None)
+    return pods_csv(f"pods by {POD_ORDERS[order]}", found)
+
+
+@page
+def cluster_pods_file(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
+    """Return all pods of a cluster's newest minute as CSV; with ``show=gone`` those that went."""
+    cluster = access.get_cluster(request.user, cluster_id)
+    text, order = read_search(request), read_order(request)
+    gone = request.GET.get("show") == "gone"
+    if gone:
+        found = query.gone_pods(cluster, search=text)
+    else:
+        now = int(datetime.now(UTC).timestamp())
+        found = query.pods(cluster, now, order=order, limit=0, search=text)
+    _record(request, {"order": order, "q": text, "gone": gone}, cluster.pk)
+    name = f"{cluster.name} pods {'gone' if gone else 'by ' + POD_ORDERS[order]}"
+    return pods_csv(name, (query.FoundSeries(cluster, pod) for pod in found.items))
+
+
+def read_search(request: HttpRequest) -> str:
+    """Return what is searched for in the URL, "" for all."""
+    return request.GET.get("q", "").strip()[:200]
+
+
+def _within(request: HttpRequest) -> str:
+    """Return how old a pod's newest minute may be; a search looks back further by itself."""
+    within = request.GET.get("within", "")
+    return within if within in WITHIN else "7d" if read_search(request) else "15m"
+
+
+def _of_customer(clusters: Iterable[Cluster], name: str) -> list[Cluster]:
+    """Return the clusters of one customer; all for ""."""
+    return [
+        cluster
+        for cluster in clusters
+        if not name or (cluster.customer and cluster.customer.name == name)
+    ]
+
+
+def _record(request: HttpRequest, asked: dict[str, Any], cluster_id: UUID | None) -> None:
+    """Note in the audit log who took numbers away."""
+    detail = {"what": "pods, newest minute", **asked}
+    actor = cast("User", request.user)
+    audit.record("data.export", actor=actor, cluster_id=cluster_id, detail=detail)
 
 
 def _newest(

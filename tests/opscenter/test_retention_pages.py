@@ -176,3 +176,15 @@ def test_erasing_wants_the_name_typed_and_no_hold(sign_in, admin, operator, clus
     assert "Erased customers" in page
     assert "0 of 1" in page
     assert Erasure.objects.get().requested_by == "admin"
+
+
+def test_a_class_says_whom_it_holds_for(sign_in, operator, cluster, foreign_cluster):
+    RetentionClass.objects.create(name="Spare", limits=default_limits())
+    page = text(sign_in(operator).get(reverse("retention")))
+    assert "; and every cluster without a customer." in page
+    assert "No customer has it. " in page
+    for customer in (cluster.customer, foreign_cluster.customer):
+        spare = RetentionClass.objects.get(name="Spare")
+        CustomerRetention.objects.create(customer=customer, retention_class=spare)
+    page = text(sign_in(operator).get(reverse("retention")))
+    assert "No customer has it now. It holds for clusters without a customer." in page
