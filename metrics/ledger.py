@@ -320,8 +320,9 @@ def write(
 ) -> int | None:
     """Write an answer and its lines at once; return the new watermark."""
     if watermark is not None:
-        newest = max(answer.end, watermark, *(line.end for line in put))
-        watermark = _advanced(stream, put, watermark, max(newest, stream.position().head or 0))
+        known = stream.position().head or 0 if head is None else head
+        newest = max(answer.end, watermark, known, *(line.end for line in put))
+        watermark = _advanced(stream, put, watermark, newest)
     batch = Batch(
         rows=answer.rows, infos=answer.infos, windows=_bounded(put), watermark=watermark,
         head=head, coarse=answer.coarse,

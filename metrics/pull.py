@@ -17,6 +17,7 @@ from typing import Literal
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 
 from clusters.models import Cluster, ClusterStatus
@@ -29,7 +30,7 @@ from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_fact
 from metrics.models import PullSchedule
 from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
-from metrics.stores.base import Columns, StoreError
+from metrics.stores.base import StoreError
 from metrics.supplement import Supplement, with_stored
 from metrics.turns import Turn
 from opscenter.core import realtime
@@ -82,15 +83,12 @@ def pull_cluster(
     with lease.hold(f"pull:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
             return PullResult("skipped", "busy", "another worker pulls this cluster")
-        cluster = to_pull(cluster_id)
-        if cluster is None:
+        schedule = _schedule_of(cluster_id, time.time() if now is None else now)
+        if schedule is None:
             return PullResult("skipped", "not_active", "the cluster is not enrolled, or gone")
-        schedule, _ = PullSchedule.objects.get_or_create(
-            cluster=cluster, stream=STREAM, defaults={"due_at": _utc(now or time.time())}
-        )
         with Turn("live") as turn:
             now = time.time() if now is None else now
-            return _Pull(cluster, schedule, now, connect, turn).run()
+            return _Pull(schedule.cluster, schedule, now, connect, turn).run()
 
 
 def to_pull(cluster_id: UUID) -> Cluster | None:
@@ -100,6 +98,27 @@ def to_pull(cluster_id: UUID) -> Cluster | None:
         .filter(pk=cluster_id, status=Cluster.Status.ACTIVE, current__isnull=False)
         .first()
     )
+
+
+def _schedule_of(cluster_id: UUID, now: float) -> PullSchedule | None:
+    """Return the schedule of an enrolled cluster, with cluster and status; None for others.
+
+    One query, save before the first pull.
+    """
+    known = (
+        PullSchedule.objects.select_related("cluster__current")
+        .filter(cluster_id=cluster_id, stream=STREAM)
+        .filter(cluster__status=Cluster.Status.ACTIVE, cluster__current__isnull=False)
+        .first()
+    )
+    cluster = to_pull(cluster_id) if known is None else known.cluster
+    if known is not None or cluster is None:
+        return known
+    schedule, _ = PullSchedule.objects.get_or_create(
+        cluster=cluster, stream=STREAM, defaults={"due_at": _utc(now)}
+    )
+    schedule.cluster = cluster
+    return schedule
 
 
 def back_off_seconds(failures: int, interval_seconds: float) -> float:
@@ -123,8 +142,6 @@ class _Pull:
     def run(self) -> PullResult:
         """Fetch, store and record; a failure of the cluster or the store becomes a result."""
         stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
-        # self.schedule keeps the attempt before this one: the ledger's reasons need it.
-        PullSchedule.objects.filter(pk=self.schedule.pk).update(last_attempt_at=_utc(self.now))
         started = time.monotonic()
         try:
             self._check_tunnel()
@@ -190,8 +207,8 @@ class _Pull:
         now = _utc(self.now)
         facts = pull_facts(answer, history, skew)
         facts = replace(facts, settle_seconds=self.terms.settle_seconds)
-        record_pull(self.cluster.pk, facts, now=now)
         changes: dict[str, object] = {
+            "last_attempt_at": now,
             "last_ok_at": now,
             "failures": 0,
             "error_code": "",
@@ -206,7 +223,9 @@ class _Pull:
             changes["due_at"] = _utc(first_minute_end + FIRST_MINUTE_GRACE_SECONDS)
         if gaps_open and (self.schedule.backfill_due_at is None or self.schedule.error_code):
             changes |= {"backfill_due_at": now, "backfill_failures": 0}
-        PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
+        with transaction.atomic():
+            record_pull(self.cluster.pk, facts, now=now)
+            PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
 
     def _notes(self, answer: SourceAnswer) -> list[str]:
@@ -238,29 +257,30 @@ class _Pull:
 
     def _record_failure(self, code: str, message: str) -> PullResult:
         now = _utc(self.now)
-        record_pull_failure(self.cluster.pk, code=code, message=message, now=now)
-        rows = PullSchedule.objects.filter(pk=self.schedule.pk)
+        changes: dict[str, object] = {"last_attempt_at": now, "error_code": code}
         if code in (ClusterUnreachableError.code, gaps.STORE_ERROR):
             # The tunnel's return makes the pull due at once, and our store's is found at the next
             # turn: to spare the cluster would bring nothing.
-            rows.update(error_code=code, failures=0)
+            changes["failures"] = 0
         else:
             failures = self.schedule.failures + 1
             wait = back_off_seconds(failures, settings.PULL_INTERVAL_SECONDS)
             due_at = max(self.schedule.due_at, now + timedelta(seconds=wait))
-            rows.update(error_code=code, failures=failures, due_at=due_at)
+            changes |= {"failures": failures, "due_at": due_at}
+        with transaction.atomic():
+            record_pull_failure(self.cluster.pk, code=code, message=message, now=now)
+            PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
         return PullResult("failed", code, message)
 
 
 def _history(stream: ledger.Stream, end: int) -> list[int | None]:
-    """Return the last hour's CPU use for the sparkline; two reads of the store."""
-
-    def minutes(field: str) -> Columns:
-        start = end - HISTORY_MINUTES * gaps.MINUTE
-        return stream.store.read(stream.cluster, ledger.CLUSTER_KEY, field, "1m", start, end)
-
-    return cpu_history(minutes("cpu_mc"), minutes("cpu_cap_mc"), end)
+    """Return the last hour's CPU use for the sparkline; one read of the store."""
+    start = end - HISTORY_MINUTES * gaps.MINUTE
+    minutes = stream.store.read_fields(
+        stream.cluster, ledger.CLUSTER_KEY, ("cpu_mc", "cpu_cap_mc"), "1m", start, end
+    )
+    return cpu_history(minutes["cpu_mc"], minutes["cpu_cap_mc"], end)
 
 
 def _utc(moment: float) -> datetime:

@@ -7,13 +7,17 @@ checks as any request, so that a socket can never show more than a page.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Literal, TypedDict
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.db import transaction
 from redis.exceptions import RedisError
+
+from opscenter.core.heartbeats import redis_client
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +51,8 @@ def publish(cluster_id: UUID, what: What) -> None:
     by themselves when their socket comes back.
     """
     message: ClusterChanged = {"type": "cluster.changed", "cluster": str(cluster_id), "what": what}
-    layer = get_channel_layer()
-    if layer is None:
-        return
-
-    async def send() -> None:
-        for group in (cluster_group(cluster_id), FLEET_GROUP):
-            await layer.group_send(group, dict(message))
-
     try:
-        async_to_sync(send)()  # once for both: each call makes a thread, a loop and a connection
+        _send(message, cluster_group(cluster_id), FLEET_GROUP)
     except (OSError, TimeoutError, RedisError) as exc:
         logger.warning("live update of cluster %s was not sent: %s", cluster_id, exc)
 
@@ -67,11 +63,8 @@ def publish_user(user_id: int) -> None:
     For sign-outs, changed grants and accounts switched off. A lost message costs at most the
     minute until the sockets check by themselves.
     """
-    layer = get_channel_layer()
-    if layer is None:
-        return
     try:
-        async_to_sync(layer.group_send)(user_group(user_id), {"type": "user.changed"})
+        _send({"type": "user.changed"}, user_group(user_id))
     except (OSError, TimeoutError, RedisError) as exc:
         logger.warning("the pages of user %s were not told to check again: %s", user_id, exc)
 
@@ -79,3 +72,21 @@ def publish_user(user_id: int) -> None:
 def publish_on_commit(cluster_id: UUID, what: What) -> None:
     """Send a change once the surrounding transaction has committed."""
     transaction.on_commit(lambda: publish(cluster_id, what))
+
+
+def _send(message: Mapping[str, object], *groups: str) -> None:
+    """Send a message to groups.
+
+    Through Redis it goes as the layer's ``group_send`` sends it, over this process's own
+    connections: ``async_to_sync`` would make a thread, an event loop and a connection for each
+    call of a worker.
+    """
+    layer = get_channel_layer()
+    if isinstance(layer, RedisPubSubChannelLayer):
+        with redis_client().pipeline(transaction=False) as pipeline:
+            for group in groups:
+                pipeline.publish(f"asgi__group__{group}", layer.serialize(dict(message)))
+            pipeline.execute()
+    elif layer is not None:
+        for group in groups:
+            async_to_sync(layer.group_send)(group, dict(message))
