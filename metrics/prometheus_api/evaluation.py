@@ -96,11 +96,12 @@ class _Reader:
         tier = self._tier(found.cluster, found.kind)
         width = TIERS[tier]
         start, end = self._grid.reach(width)
-        self._samples += len(found.things) * len(found.metrics) * max(1, (end - start) // width)
+        samples = max(self._grid.count, (end - start) // width)  # steps may be finer than buckets
+        self._samples += len(found.things) * len(found.metrics) * samples
         if self._samples > MAX_SAMPLES:
             msg = (
-                f"the query would read more than {MAX_SAMPLES:,} samples; narrow the selector"
-                " or the range, or widen the step"
+                f"the query would give or read more than {MAX_SAMPLES:,} samples; narrow the"
+                " selector or the range, or widen the step"
             )
             raise TooMuchError(msg)
         read: dict[str, Callable[[SeriesKey], Columns | None]] = {}

@@ -78,6 +78,17 @@ def test_what_nests_deeply_or_is_long_is_refused(text):
         parse(text)
 
 
+@pytest.mark.parametrize("quote", ['"', "'", "`"])
+def test_what_nests_deeply_between_quotes_in_comments_is_refused(quote):
+    # The parser would overflow the stack, and the process with it.
+    with pytest.raises(QueryError, match="outside of strings"):
+        parse(f"#{quote}\n{'(' * 15_000}m{')' * 15_000}#{quote}")
+
+
+def test_a_comment_is_taken():
+    assert parse('m # the "mean"') == parse("m")
+
+
 def test_a_long_regular_expression_is_taken():
     text = "|".join(f"web-{n}-abcdef" for n in range(1500))
     (_, match) = parse(f'm{{pod=~"{text}"}}').matches

@@ -222,6 +222,13 @@ def test_what_would_read_too_much_is_refused(ask, monkeypatch):
     assert "series fit" in ask("query", 422, query="opscenter_pod_cpu_mc")[1]
 
 
+def test_many_steps_over_few_buckets_are_too_much_as_well(ask, monkeypatch):
+    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 20_000)
+    given = {"query": "opscenter_node_cpu_mc", "start": NOW - 10, "end": NOW}
+    assert len(ask("query_range", step=0.01, **given)["result"]) == 2
+    assert "narrow" in ask("query_range", 422, step=0.001, **given)[1]
+
+
 def test_the_time_of_a_query_ends(ask):
     kind, text = ask("query", 503, query="opscenter_pod_cpu_mc", timeout="0.000001")
     assert (kind, "longer than" in text) == ("timeout", True)
