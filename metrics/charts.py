@@ -36,7 +36,7 @@ REASONS: dict[str, str] = {
     "service_down": "the service behind the tunnel did not answer",
     "consent_off": "the agent's owner does not let the service through",
     "bad_response": "the answer was refused",
-    "centre_down": "Ops Center did not ask",
+    "centre_down": "Ops Center did not ask, or could not store it",
     "not_enrolled": "not enrolled yet",
     "agent_stopped": "nothing was recorded at the source",
     "spool_expired": "no longer kept at the source",

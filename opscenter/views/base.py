@@ -10,8 +10,9 @@ from urllib.parse import urlencode, urlsplit
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import resolve_url
+from django.shortcuts import render, resolve_url
 
+from metrics.query import MetricsUnavailableError
 from opscenter.core.errors import ForbiddenError, NotFoundError
 
 View = Callable[..., HttpResponse]
@@ -19,6 +20,8 @@ View = Callable[..., HttpResponse]
 
 def page(view: View) -> View:
     """Make a view a page: signed-in users only, refusals as 404 and 403 pages.
+
+    Where the metric store is away the answer is 503, to a script of ours one line.
 
     A request by a script whose session has ended is told to take the whole browser to the
     sign-in page, so that a form never shows up inside a table.
@@ -34,6 +37,10 @@ def page(view: View) -> View:
             raise Http404 from exc
         except ForbiddenError as exc:
             raise PermissionDenied(str(exc)) from exc
+        except MetricsUnavailableError as exc:
+            if is_fragment(request):
+                return HttpResponse(str(exc), status=503, content_type="text/plain; charset=utf-8")
+            return render(request, "503.html", {"why": str(exc)}, status=503)
 
     return wrapped
 

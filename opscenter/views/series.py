@@ -51,7 +51,7 @@ class NodeRow:
     """A node in a list, with its CPU over the range as shares of its capacity now.
 
     ``pods`` are those of the cluster's newest minute, as every list counts them; None where the
-    node says nothing of them.
+    node says nothing of them. ``heat`` is empty while the metric store cannot be read.
     """
 
     node: query.SeriesNow
@@ -117,12 +117,8 @@ def node_rows(
     cluster: Cluster, nodes: query.SeriesList, pods: query.SeriesList, chosen: Range
 ) -> list[NodeRow]:
     """Return the nodes with their heat strips; those that are not ready first."""
-    answer = query.heat(
-        cluster, "node", "cpu_mc", chosen.start, chosen.end, HEAT_CELLS, now=chosen.now
-    )
-    heat = {row.key.name: row.mean for row in answer.rows}
+    heat, nothing = _heat(cluster, chosen)
     hosted = Counter(pod.node for pod in pods.items)
-    nothing = (None,) * len(answer.t)
     rows = [
         NodeRow(
             node,
@@ -133,6 +129,22 @@ def node_rows(
     ]
     rows.sort(key=lambda row: (bool(row.node.ready and row.node.present), _natural(row.node.name)))
     return rows
+
+
+def _heat(
+    cluster: Cluster, chosen: Range
+) -> tuple[dict[str, Sequence[float | None]], Sequence[float | None]]:
+    """Return the nodes' CPU over the range by name, and what a node without any has.
+
+    Newest values are kept apart from the rest: a page with them is worth more than none.
+    """
+    try:
+        answer = query.heat(
+            cluster, "node", "cpu_mc", chosen.start, chosen.end, HEAT_CELLS, now=chosen.now
+        )
+    except query.MetricsUnavailableError:
+        return {}, ()
+    return {row.key.name: row.mean for row in answer.rows}, (None,) * len(answer.t)
 
 
 def capacities(nodes: Iterable[query.SeriesNow]) -> dict[str, query.SeriesNow]:

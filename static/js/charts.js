@@ -186,6 +186,7 @@ async function load(plot) {
       location.assign(answer.headers.get("HX-Redirect") ?? "/");
       return;
     }
+    if (answer.status === 503 && answer.headers.get("Content-Type")?.startsWith("text/plain")) throw new Error((await answer.text()).replace(/\.$/, ""));
     if (!answer.ok) throw new Error(`Ops Center answered ${answer.status}`);
     await draw(plot, await answer.json());
   } catch (error) {

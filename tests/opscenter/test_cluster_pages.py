@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import time
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,15 @@ from clusters import services
 from clusters.models import AuditEvent, Cluster, ClusterKey
 from metrics.catalog import FIELD_NAMES
 from metrics.stores import get_store
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesInfo, SeriesKey, Window
+from metrics.stores.base import (
+    Batch,
+    Cell,
+    MinuteRow,
+    SeriesInfo,
+    SeriesKey,
+    StoreError,
+    Window,
+)
 from tests.factories import ClusterFactory, TunnelSessionFactory, healthy, public_key
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +97,29 @@ def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
     assert "it may not be true any more" in text
     assert "was ready" in text
     assert 'class="st ok"' not in text
+
+
+def test_while_the_numbers_cannot_be_read_pages_show_what_is_known(client, alpha, monkeypatch):
+    measure(alpha)
+
+    def away(*_: object, **__: object) -> None:
+        msg = "http://secret-address does not answer"
+        raise StoreError(msg)
+
+    for name in ("read", "read_fields", "read_many", "top"):
+        monkeypatch.setattr(type(get_store()), name, away)
+    for tab in ("overview", "nodes", "pods", "data"):
+        assert "secret-address" not in page(client, alpha, f"tab={tab}")
+    assert "cannot be read now" in page(client, alpha, "tab=nodes")
+    for path in ("nodes/node-1/", "pods/shop/cart-1/"):
+        assert client.get(f"/clusters/{alpha.pk}/{path}").status_code == 200
+    why = "The metric store cannot be read at the moment; Ops Center's log says why."
+    answer = client.get(f"/clusters/{alpha.pk}/?tab=pods&over=24h")
+    assert (answer.status_code, why in html.unescape(answer.content.decode())) == (503, True)
+    chart = reverse("chart", args=[alpha.pk, "cpu", "json"])
+    answer = client.get(chart, headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content.decode()) == (503, why)
+    assert answer.headers["Content-Type"].startswith("text/plain")
 
 
 def test_an_identity_used_twice_is_said_on_top(client, alpha):
