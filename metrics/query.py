@@ -31,11 +31,12 @@ from metrics.reading import (
     check_field,
     check_range,
     elapsed,
+    finest_held,
     reads_store,
 )
 from metrics.retention import retention_of
 from metrics.rollups import rebucket
-from metrics.selection import MAX_POINTS, Selection, expected_minutes, select
+from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, select
 from metrics.stores import get_store
 from metrics.stores.base import Columns, LastRow, Position, SeriesKey, Window
 from metrics.stores.runs import is_plain
@@ -100,8 +101,7 @@ def fields_query(
     units = {field: check_field(key.kind, field) for field in fields}
     check_range(start, end)
     store = get_store()
-    kept = retention_of(cluster, now).kept(key.kind)
-    chosen = select(start, end, points=points, now=now, kept=kept)
+    chosen = _chosen(cluster, key.kind, start, end, points, now)
     read = store.read_fields(cluster.id, key, fields, chosen.tier, chosen.start, chosen.end)
     head = store.position(cluster.id, STREAM).head
     born = store.first_seen(cluster.id, key)
@@ -299,7 +299,7 @@ def heat(
     """
     unit = check_field(kind, field)
     check_range(start, end)
-    chosen = select(start, end, points=cells, now=now, kept=retention_of(cluster, now).kept(kind))
+    chosen = _chosen(cluster, kind, start, end, cells, now)
     grid = tuple(range(chosen.start, chosen.end, chosen.step))
     found = get_store().read_many(cluster.id, kind, field, chosen.tier, chosen.start, chosen.end)
     rows = [_heat_row(key, rebucket(columns, chosen.step), grid) for key, columns in found.items()]
@@ -336,6 +336,16 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
     lines = store.window_runs(cluster.id, STREAM, start, end)
     head = store.position(cluster.id, STREAM).head
     return strip.segments(lines, start, min(end, now), head=head, until=elapsed(head, now))
+
+
+def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now: int) -> Selection:
+    """Return the finest buckets that the range is kept in, and was held in at all."""
+    kept = retention_of(cluster, now).kept(kind)
+    chosen = select(start, end, points=points, now=now, kept=kept)
+    if chosen.tier == WIDEST:
+        return chosen
+    finest = finest_held(cluster.pk, chosen.start, chosen.end)
+    return select(start, end, points=points, now=now, kept=kept, finest=finest)
 
 
 def _range_answer(

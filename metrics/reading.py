@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from metrics.catalog import Kind, Unit, field_of
+from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from opscenter.core.errors import InvalidInputError, OpsCenterError
 
@@ -73,6 +75,15 @@ def check_range(start: int, end: int) -> None:
     if start < 0 or end > _LATEST or end - start > _LONGEST_RANGE:
         msg = "start: the range is longer than ten years or outside of time"
         raise InvalidInputError(msg)
+
+
+def finest_held(cluster: UUID, start: int, end: int) -> int:
+    """Return the width of the finest values, in seconds, that a cluster's whole range is held in.
+
+    Where the source's minutes were gone, an outage was filled with wider values.
+    """
+    lines = get_store().window_runs(cluster, STREAM, start, end)
+    return max((line.resolution for line in lines if line.state == "done"), default=0)
 
 
 def elapsed(head: int | None, now: int) -> int:

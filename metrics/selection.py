@@ -11,6 +11,7 @@ from metrics.stores.base import Columns
 
 MAX_POINTS = 1_440
 MIN_POINTS = 2
+WIDEST = max(TIERS, key=lambda tier: TIERS[tier])
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class Selection:
         return (self.end - self.start) // self.step
 
 
-def select(start: int, end: int, *, points: int, now: int, kept: Mapping[str, int]) -> Selection:
+def select(
+    start: int, end: int, *, points: int, now: int, kept: Mapping[str, int], finest: int = 0
+) -> Selection:
     """Choose the finest tier that still holds the whole range in at most ``points`` buckets.
 
     Where no tier is coarse enough, the coarsest that holds the range is merged into wider
@@ -40,6 +43,7 @@ def select(start: int, end: int, *, points: int, now: int, kept: Mapping[str, in
         points: at most so many buckets; taken as 2 to 1,440.
         now: Unix time, from which retention counts.
         kept: tier name -> how long it is kept, in seconds.
+        finest: tiers of narrower buckets, in seconds, do not have all of the range.
 
     Raises:
         ValueError: if the range is empty.
@@ -48,10 +52,7 @@ def select(start: int, end: int, *, points: int, now: int, kept: Mapping[str, in
         msg = "start must be before end"
         raise ValueError(msg)
     points = max(MIN_POINTS, min(points, MAX_POINTS))
-    tiers = [tier for tier in TIERS if start >= now - kept[tier]]
-    if not tiers:
-        # max() takes the first of equals: the finest of the longest-kept.
-        tiers = [max(TIERS, key=lambda tier: kept[tier])]
+    tiers = tiers_holding(start, now=now, kept=kept, finest=finest)
     for tier in tiers:
         selection = _aligned(tier, TIERS[tier], start, end)
         if selection.count <= points:
@@ -62,6 +63,18 @@ def select(start: int, end: int, *, points: int, now: int, kept: Mapping[str, in
     while (selection := _aligned(tier, width * times, start, end)).count > points:
         times += 1
     return selection
+
+
+def tiers_holding(start: int, *, now: int, kept: Mapping[str, int], finest: int = 0) -> list[str]:
+    """Return the tiers that reach back to ``start``, the finest first; the longest-kept if none.
+
+    ``finest`` is as in :func:`select`.
+    """
+    wide = [tier for tier in TIERS if TIERS[tier] >= finest]
+    # max() takes the first of equals: the finest of the longest-kept.
+    return [tier for tier in wide if start >= now - kept[tier]] or [
+        max(wide, key=lambda tier: kept[tier])
+    ]
 
 
 def _aligned(tier: str, step: int, start: int, end: int) -> Selection:

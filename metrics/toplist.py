@@ -10,9 +10,17 @@ from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.catalog import TIERS, Kind, Unit
-from metrics.reading import STREAM, check_field, check_range, elapsed, reads_store
+from metrics.reading import (
+    STREAM,
+    check_field,
+    check_range,
+    elapsed,
+    finest_held,
+    reads_store,
+)
 from metrics.retention import retentions_of
 from metrics.rollups import bucket_start
+from metrics.selection import WIDEST, tiers_holding
 from metrics.stores import get_store
 from metrics.stores.base import SeriesKey, TopRow
 
@@ -140,11 +148,9 @@ def top(  # noqa: PLR0913 - a query's parameters
     )  # fmt: skip
 
 
-def choose_tier(start: int, end: int, *, now: int, kept: Mapping[str, int]) -> str:
-    """Return the tier that a list over the range is made from."""
-    held = [tier for tier in TIERS if start >= now - kept[tier]]
-    if not held:
-        return max(TIERS, key=lambda tier: kept[tier])
+def choose_tier(start: int, end: int, *, now: int, kept: Mapping[str, int], finest: int = 0) -> str:
+    """Return the tier that a list over the range is made from; see :func:`tiers_holding`."""
+    held = tiers_holding(start, now=now, kept=kept, finest=finest)
     fitting = [tier for tier in held if (end - start) // TIERS[tier] >= LEAST_BUCKETS]
     return fitting[-1] if fitting else held[0]
 
@@ -155,7 +161,11 @@ def _by_tier(
     """Return the clusters by the tier that answers for them; three queries."""
     found: dict[str, list[UUID]] = {}
     for pk, retention in retentions_of(clusters, now).items():
-        tier = choose_tier(start, end, now=now, kept=retention.kept(kind))
+        kept = retention.kept(kind)
+        tier = choose_tier(start, end, now=now, kept=kept)
+        if tier != WIDEST:
+            finest = finest_held(pk, start, end)
+            tier = choose_tier(start, end, now=now, kept=kept, finest=finest)
         found.setdefault(tier, []).append(pk)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
+from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.catalog import TIERS, Kind
@@ -14,7 +15,9 @@ from metrics.prometheus_api.inventory import Found, find
 from metrics.prometheus_api.language import Aggregate, Expression, Number, Selector
 from metrics.prometheus_api.names import Metric
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
+from metrics.reading import finest_held
 from metrics.retention import retentions_of
+from metrics.selection import WIDEST
 from metrics.stores import get_store
 from metrics.stores.base import Columns, SeriesKey
 
@@ -89,6 +92,7 @@ class _Reader:
         self._now = now
         self._deadline = deadline
         self._retentions = retentions_of(clusters, now)
+        self._finest: dict[UUID, int] = {}
         self._samples = 0
 
     def read(self, found: Found) -> None:
@@ -126,7 +130,13 @@ class _Reader:
 
     def _tier(self, cluster: Cluster, kind: Kind) -> str:
         kept = self._retentions[cluster.pk].kept(kind)
-        return choose_tier(self._grid, now=self._now, kept=kept)
+        tier = choose_tier(self._grid, now=self._now, kept=kept)
+        if tier == WIDEST:
+            return tier
+        if cluster.pk not in self._finest:
+            self._finest[cluster.pk] = finest_held(cluster.pk, *self._grid.reach(TIERS[tier]))
+        finest = self._finest[cluster.pk]
+        return choose_tier(self._grid, now=self._now, kept=kept, finest=finest)
 
 
 def _columns(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from metrics.catalog import TIERS
 from metrics.prometheus_api.names import Statistic
+from metrics.selection import tiers_holding
 from metrics.stores.base import Columns
 
 LOOKBACK_SECONDS = 300
@@ -55,16 +56,13 @@ class Grid:
         return max(0, first), self.end_ms // 1000 + 1
 
 
-def choose_tier(grid: Grid, *, now: int, kept: Mapping[str, int]) -> str:
+def choose_tier(grid: Grid, *, now: int, kept: Mapping[str, int], finest: int = 0) -> str:
     """Return the widest tier that is no wider than the step and still holds the start.
 
     Where none is, the finest that holds it; where nothing reaches back so far, the one kept
-    longest.
+    longest. ``finest`` is as in :func:`metrics.selection.select`.
     """
-    start = grid.start_ms // 1000
-    held = [tier for tier in TIERS if start >= now - kept[tier]]
-    if not held:
-        return max(TIERS, key=lambda tier: kept[tier])
+    held = tiers_holding(grid.start_ms // 1000, now=now, kept=kept, finest=finest)
     fitting = [tier for tier in held if 1000 * TIERS[tier] <= grid.step_ms]
     return fitting[-1] if fitting else held[0]
 

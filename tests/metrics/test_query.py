@@ -11,7 +11,7 @@ from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import Batch, Cell, SeriesInfo
 from opscenter.core.errors import InvalidInputError
-from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, row, window
+from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, coarse, row, window
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +77,36 @@ def test_retention_of_the_customer_decides_which_tier_still_holds_a_range(cluste
     long.save()
     CustomerRetention.objects.create(customer=cluster.customer, retention_class=long)
     assert query.range_query(cluster, POD, "cpu_mc", start, start + 3600, now=NOW).tier == "1m"
+
+
+def test_what_was_filled_in_wider_values_leaves_no_hole_in_a_narrow_range(cluster):
+    """The source had 5-minute means left of the second hour, and hours of the third."""
+    tens = [coarse(NODE, "10m", T0 + 3600 + 600 * i, cpu_mc=Cell(10, 50, None, None))
+            for i in range(6)]  # fmt: skip
+    hour = coarse(NODE, "1h", T0 + 7200, cpu_mc=Cell(60, 420, None, None))
+    filled = {"filled_at": T0 + 2 * DAY, "reason": "tunnel_down"}
+    write(
+        cluster,
+        minutes(NODE, T0, 60, cpu_mc=1),
+        coarse=[*tens, hour],
+        windows=[
+            window(T0, T0 + 3600),
+            window(T0 + 3600, T0 + 7200, resolution=300, **filled),
+            window(T0 + 7200, T0 + 10_800, resolution=3600, **filled),
+        ],
+        head=T0 + 10_800,
+    )
+
+    def asked(start, end):
+        answer = query.range_query(cluster, NODE, "cpu_mc", start, end, now=T0 + 2 * DAY)
+        return answer.tier, answer.mean
+
+    assert asked(T0, T0 + 3600) == ("1m", [1] * 60)
+    assert asked(T0 + 1800, T0 + 5400) == ("10m", [1] * 3 + [5] * 3)
+    assert asked(T0 + 7200, T0 + 7260) == ("1h", [7])
+    assert asked(T0, T0 + 10_800) == ("1h", [1, 5, 7])
+    heat = query.heat(cluster, "node", "cpu_mc", T0 + 3600, T0 + 7200, 60, now=T0 + 2 * DAY)
+    assert (heat.tier, heat.rows[0].mean) == ("10m", (5,) * 6)
 
 
 def test_gaps_are_clipped_joined_and_named(cluster):

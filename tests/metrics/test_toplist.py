@@ -11,7 +11,7 @@ from metrics.stores import get_store
 from metrics.stores.base import Batch, Cell, CoarseRow, SeriesInfo, SeriesKey
 from metrics.toplist import choose_tier
 from opscenter.core.errors import InvalidInputError
-from tests.metrics.stores.contract import NODE, T0, row
+from tests.metrics.stores.contract import NODE, T0, coarse, row, window
 
 pytestmark = pytest.mark.django_db
 DAY = 86_400
@@ -98,6 +98,15 @@ def test_what_has_no_known_peak_has_none_in_the_list(cluster, store):
     (entry,) = query.top([cluster], "pod", "cpu_mc", T0, T0 + DAY, now=T0 + DAY).entries
     assert (entry.mean, entry.max) == (10, None)
     assert query.top([cluster], "pod", "cpu_mc", T0, T0 + DAY, now=NOW, by="max").entries == ()
+
+
+def test_what_was_filled_in_wider_values_is_in_the_list_of_a_narrow_range(cluster, store):
+    hours = [coarse(pod("a"), "1h", T0 + 3600 * h, cpu_mc=Cell(60, 600, None, None))
+             for h in range(2)]  # fmt: skip
+    filled = window(T0, NOW, filled_at=NOW + DAY, reason="tunnel_down", resolution=3600)
+    get_store().write(cluster.pk, STREAM, Batch(coarse=hours, windows=[filled], head=NOW))
+    answer = query.top([cluster], "pod", "cpu_mc", T0 + 600, T0 + 1200, now=NOW + DAY)
+    assert (answer.tiers, [entry.mean for entry in answer.entries]) == (("1h",), [10])
 
 
 def test_what_cannot_be_answered_is_refused(cluster):

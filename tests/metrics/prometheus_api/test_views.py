@@ -20,7 +20,7 @@ from metrics.query import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import Batch, Cell, SeriesInfo, SeriesKey, StoreError
 from tests.factories import api_token
-from tests.metrics.stores.contract import NODE, POD, T0, row, window
+from tests.metrics.stores.contract import NODE, POD, T0, coarse, row, window
 
 pytestmark = pytest.mark.django_db
 NOW = T0 + 7200
@@ -101,6 +101,15 @@ def test_a_gap_is_a_gap(ask):
                end=T0 + 60 * 33, step=60)  # fmt: skip
     at = [(t - T0) // 60 for t, _ in values(data)["web-1"]]
     assert at == [29, 30, 32, 33]
+
+
+def test_what_was_filled_in_wider_values_is_there_at_narrow_steps(ask, world):
+    filled = window(T0 - 3600, T0, filled_at=NOW, reason="tunnel_down", resolution=3600)
+    hour = coarse(NODE, "1h", T0 - 3600, cpu_mc=Cell(60, 3000, None, None))
+    get_store().write(world.pk, STREAM, Batch(coarse=[hour], windows=[filled]))
+    data = ask("query_range", query='opscenter_node_cpu_mc{node="n1"}', start=T0, end=T0 + 120,
+               step=60)  # fmt: skip
+    assert values(data) == {"n1": [(T0, 50), (T0 + 60, 50), (T0 + 120, 50)]}
 
 
 def test_series_carry_all_labels(ask, world):
