@@ -16,7 +16,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from operator import add
+from operator import add, itemgetter
+from typing import TypeVar, cast
 
 from metrics.stores.sqlite_planes import Plain, Reader, Walk, plain, span_of, varint, walk
 
@@ -28,8 +29,13 @@ _UNIT_BYTES = 24_000  # of planes that are compressed together, at least: small 
 _LEVEL = 6
 _MASKED, _LOWS_MASKED, _HIGHS_MASKED, _COUNTED = 1, 2, 4, 8
 
+T = TypeVar("T")
+
 Row = Sequence[int | None]
 """ts, sid, n, then the value columns of the tier's table, in the order of the given fields."""
+
+Columns = Sequence[Sequence[int | None]]
+"""The same as columns, ordered by sid and time: what :func:`in_columns` returns."""
 
 
 class DamagedChunkError(Exception):
@@ -46,32 +52,36 @@ class Field:
     high: list[int | None]
 
 
-def encode(
-    rows: Iterable[Row], fields: Sequence[int], *, start: int, step: int, slots: int
-) -> bytes:
+def in_columns(rows: Iterable[Row]) -> Columns:
+    """Return rows, which may be in any order, as columns in the order of a chunk."""
+    # Two sorts, because rows come by time: each goes through what is nearly sorted.
+    by_time = sorted(rows, key=itemgetter(0))
+    return list(zip(*sorted(by_time, key=itemgetter(1)), strict=True))
+
+
+def encode(columns: Columns, fields: Sequence[int], *, start: int, step: int, slots: int) -> bytes:
     """Pack the rows of one span.
 
     Args:
-        rows: in any order, no (ts, sid) twice, at least one.
+        columns: of :func:`in_columns`; no (ts, sid) twice, at least one row.
         fields: the number of each field, in the order of the rows' columns.
         start: of the span, Unix seconds.
         step: width of a bucket in seconds; 60 for rows with three columns a field (mean, low,
             high, None where they equal the mean), else four (n, total, low, high).
         slots: buckets in the span.
     """
-    ordered = sorted(rows, key=lambda row: (row[1], row[0]))
-    columns = list(zip(*ordered, strict=True))
-    sids = sorted(set(columns[1]))
-    matrix = _Matrix(columns[0], columns[1], sids, start, step, slots)
-    counts = matrix.fill([n + 1 for n in columns[2]], 0)
+    times, owners, minutes = (cast("Sequence[int]", column) for column in columns[:3])
+    sids = sorted(set(owners))
+    matrix = _Matrix(times, owners, sids, start, step, slots)
+    counts = matrix.fill([n + 1 for n in minutes], 0)
     index = plain([b - a for a, b in zip([0, *sids], sids, strict=False)]) + plain(counts)
     packed: list[tuple[int, bytes]] = []
     wide = step > 60
     width = 4 if wide else 3
     for at, number in enumerate(fields):
         mine = columns[3 + width * at : 3 + width * (at + 1)]
-        if any(value is not None for value in mine[1 if wide else 0]):
-            body = _wide(matrix, columns[2], mine) if wide else _minute(matrix, mine)
+        if _any(mine[1 if wide else 0]):
+            body = _wide(matrix, minutes, mine) if wide else _minute(matrix, mine)
             packed.append((number, body))
     units: list[tuple[tuple[int, ...], bytes]] = [((), zlib.compress(index, _LEVEL))]
     units += [(numbers, zlib.compress(body, _LEVEL)) for numbers, body in _units(packed)]
@@ -245,64 +255,70 @@ class _Matrix:
         self.size = len(sids) * slots
         self.full = len(times) == self.size
         place = {sid: at * slots for at, sid in enumerate(sids)}
-        self._at = [
-            place[sid] + (ts - start) // step for ts, sid in zip(times, owners, strict=True)
-        ]
+        self._at = (
+            []
+            if self.full
+            else [place[sid] + (ts - start) // step for ts, sid in zip(times, owners, strict=True)]
+        )
 
-    def fill(self, values: Sequence[int], nothing: int) -> list[int]:
+    def fill(self, values: Sequence[int], nothing: int) -> Sequence[int]:
         """Return one value a slot; ``nothing`` where there is no row."""
         if self.full:
-            return list(values)
+            return values
+        return self._spread(values, nothing)
+
+    def carry(self, values: Sequence[int | None]) -> tuple[bytes, Sequence[int]]:
+        """Return a mask and one value a slot, the one before where there is none.
+
+        The mask is b"" if every row has a value.
+        """
+        masked = None in values
+        if self.full and not masked:
+            return b"", cast("Sequence[int]", values)
+        cells = values if self.full else self._spread(values, None)
+        value = next(cell for cell in cells if cell is not None)
+        carried = [value := value if cell is None else cell for cell in cells]
+        return bytes([cell is not None for cell in cells]) if masked else b"", carried
+
+    def _spread(self, values: Sequence[T], nothing: T) -> list[T]:
         cells = [nothing] * self.size
         for at, value in zip(self._at, values, strict=True):
             cells[at] = value
         return cells
 
-    def carry(self, values: Sequence[int | None]) -> tuple[bytes, list[int]]:
-        """Return a mask and one value a slot, the one before where there is none.
 
-        The mask is b"" if every row has a value.
-        """
-        if None not in values:
-            present = [value for value in values if value is not None]
-            if self.full:
-                return b"", present
-            return b"", self._carried(self.fill(present, _ABSENT))
-        cells = self.fill([_ABSENT if value is None else value for value in values], _ABSENT)
-        mask = bytes([value != _ABSENT for value in cells])
-        return mask, self._carried(cells)
-
-    @staticmethod
-    def _carried(cells: list[int]) -> list[int]:
-        value = next(cell for cell in cells if cell != _ABSENT)
-        for at, cell in enumerate(cells):
-            if cell == _ABSENT:
-                cells[at] = value
-            else:
-                value = cell
-        return cells
+def _any(values: Sequence[int | None]) -> bool:
+    """Say whether a column has any value."""
+    return values.count(None) < len(values)
 
 
-_ABSENT = 1 << 70  # beyond every value
-
-
-def _minute(matrix: _Matrix, columns: Sequence[Sequence[int | None]]) -> bytes:
+def _minute(matrix: _Matrix, columns: Columns) -> bytes:
     """Pack one field of minutes."""
     means, lows, highs = columns
     mask, cells = matrix.carry(means)
-    pairs = list(zip(means, lows, highs, strict=True))
-    below = [0 if m is None or low is None else m - low for m, low, _ in pairs]
-    above = [0 if m is None or high is None else high - m for m, _, high in pairs]
     flags = _MASKED if mask else 0
     return b"".join(
         (
             bytes([flags]),
             mask,
             walk(cells, matrix.slots),
-            plain(matrix.fill(below, 0)),
-            plain(matrix.fill(above, 0)),
+            _away(matrix, means, lows, -1),
+            _away(matrix, means, highs, 1),
         )
     )
+
+
+def _away(
+    matrix: _Matrix, means: Sequence[int | None], ends: Sequence[int | None], sign: int
+) -> bytes:
+    """Pack how far extremes are from the means; those that are None are not."""
+    if not _any(ends):
+        return plain([0])  # the same as of any number of zeros
+    away = [
+        0 if end is None or mean is None else sign * (end - mean)
+        for mean, end in zip(means, ends, strict=True)
+    ]
+    return plain(matrix.fill(away, 0))
 
 
 def _wide(
@@ -324,11 +340,7 @@ def _wide(
         if not all(known):
             flags |= flag
             parts.append(bytes(matrix.fill(known, 0)))
-        away = [
-            0 if end is None or mean is None else sign * (end - mean)
-            for end, mean in zip(ends, means, strict=True)
-        ]
-        parts.append(plain(matrix.fill(away, 0)))
+        parts.append(_away(matrix, means, ends, sign))
     return bytes([flags]) + b"".join(parts)
 
 

@@ -15,7 +15,7 @@ from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 from metrics.catalog import Kind
-from metrics.stores.sqlite_chunks import Row
+from metrics.stores.sqlite_chunks import Columns
 from metrics.stores.sqlite_sealed import Place, field_numbers, opened, places
 
 Sum = tuple[int, int, int | None]
@@ -25,29 +25,31 @@ _INFINITE = float("inf")
 _NEAR = 1e-9  # how far a float quotient is off the exact one, at most, and much more
 
 
-def pack_highs(rows: Sequence[Row], fields: Iterable[int], *, wide: bool) -> bytes:
+def pack_highs(columns: Columns, fields: Iterable[int], *, wide: bool) -> bytes:
     """Return the largest mean and value of each field that has any, for :func:`unpack_highs`.
 
     Args:
-        rows: of a chunk, as :func:`metrics.stores.sqlite_chunks.encode` takes them.
+        columns: of a chunk, as :func:`metrics.stores.sqlite_chunks.encode` takes them.
         fields: the number of each field, in the order of the rows' columns.
         wide: whether they are of a wider tier.
     """
-    columns = list(zip(*rows, strict=True))
     width = 4 if wide else 3
     found = array("q")
     for at, number in enumerate(fields):
         mine = columns[3 + width * at : 3 + width * (at + 1)]
+        means = mine[0]
         if wide:
             pairs = zip(mine[0], mine[1], strict=True)
-            means = [-(-total // (n or 1)) for n, total in pairs if total is not None]
-        else:
-            means = [mean for mean in mine[0] if mean is not None]
-        if means:
-            mean = max(means)
-            high = max((high for high in mine[-1] if high is not None), default=mean)
-            found.extend((number, mean, max(mean, high)))
+            means = [None if total is None else -(-total // (n or 1)) for n, total in pairs]
+        mean = _largest(means)
+        if mean is not None:
+            high = _largest(mine[-1])
+            found.extend((number, mean, mean if high is None else max(mean, high)))
     return _little_endian(found).tobytes()
+
+
+def _largest(values: Sequence[int | None]) -> int | None:
+    return max([value for value in values if value is not None], default=None)
 
 
 def unpack_highs(data: bytes) -> dict[int, tuple[int, int]]:

@@ -10,7 +10,8 @@ import math
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from operator import sub
 
 
 def span_of(series: int | None, slots: int) -> slice:
@@ -35,8 +36,8 @@ def plain(values: Sequence[int]) -> bytes:
 def walk(values: Sequence[int], slots: int) -> bytes:
     """Pack numbers that wander from slot to slot: each series' first one, then the steps."""
     divisor, small = _divided(values)
-    steps = [b - a for a, b in pairwise(small)]
-    folded = [0, *[step << 1 if step >= 0 else ~(step << 1) for step in steps]]
+    steps = map(sub, small[1:], small)
+    folded = [0, *[step + step if step >= 0 else -1 - step - step for step in steps]]
     for at in range(0, len(folded), slots):
         folded[at] = 0
     return varint(divisor) + plain(small[::slots]) + _planes(folded)
@@ -44,9 +45,11 @@ def walk(values: Sequence[int], slots: int) -> bytes:
 
 def _planes(values: Sequence[int]) -> bytes:
     """Return how many planes there are, and the planes; values are >= 0 and below 2^64."""
-    count = (max(values).bit_length() + 7) // 8
-    raw = _little_endian(array("Q", values)).tobytes() if count else b""
-    return bytes([count]) + b"".join(raw[at::8] for at in range(count))
+    raw = _little_endian(array("Q", values)).tobytes()
+    planes = [raw[at::8] for at in range(8)]
+    while planes and planes[-1].count(0) == len(values):
+        planes.pop()
+    return bytes([len(planes)]) + b"".join(planes)
 
 
 def _little_endian(values: array[int]) -> array[int]:

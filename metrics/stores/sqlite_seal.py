@@ -20,6 +20,7 @@ from metrics.stores.sqlite_chunks import (
     Chunk,
     DamagedChunkError,
     encode,
+    in_columns,
     table_rows,
 )
 from metrics.stores.sqlite_connection import Connections
@@ -273,12 +274,13 @@ def _seal_block(
     if not rows:
         return 0
     numbers = _numbers(connection, kind)
-    data = encode(rows, numbers, start=times.start, step=times.step, slots=len(times))
+    packed = in_columns(rows)
+    data = encode(packed, numbers, start=times.start, step=times.step, slots=len(times))
     chunk_id = connection.execute(
         "INSERT INTO chunk(cluster, kind, tier, t0, first_sid, last_sid, since, highs)"
         " VALUES(?, ?, ?, ?, ?, ?, 0, ?)",
         (number, schema.KIND_NUMBERS[kind], TIERS[tier], times.start, *sids,
-         pack_highs(rows, numbers, wide=tier != "1m")),
+         pack_highs(packed, numbers, wide=tier != "1m")),
     ).lastrowid  # fmt: skip
     connection.execute("INSERT INTO chunk_data VALUES(?, ?)", (chunk_id, data))
     connection.executemany(

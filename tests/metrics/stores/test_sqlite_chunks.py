@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.rollups import LARGEST
-from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError, encode, table_rows
+from metrics.stores.sqlite_chunks import (
+    Chunk,
+    DamagedChunkError,
+    encode,
+    in_columns,
+    table_rows,
+)
 
 START = 1_700_000_000 // 864_000 * 864_000
 VALUES = st.none() | st.integers(-LARGEST, LARGEST) | st.integers(0, 50).map(lambda v: 4096 * v)
@@ -60,7 +66,7 @@ def rows_of(cells, step, slots):
 def test_whatever_is_packed_comes_back(cells, step, slots):
     @given(rows_of(cells, step, slots))
     def check(rows):
-        data = encode(reversed(rows), [4, 9, 2], start=START, step=step, slots=slots)
+        data = encode(in_columns(reversed(rows)), [4, 9, 2], start=START, step=step, slots=slots)
         chunk = Chunk(data)
         assert table_rows(chunk, [4, 9, 2]) == rows
         assert chunk.sids == sorted({row[1] for row in rows})
@@ -72,7 +78,7 @@ def test_whatever_is_packed_comes_back(cells, step, slots):
 
 @given(rows_of(BUCKETS, 3600, 240))
 def test_one_series_reads_as_it_does_among_all(rows):
-    chunk = Chunk(encode(rows, [1, 2, 3], start=START, step=3600, slots=240))
+    chunk = Chunk(encode(in_columns(rows), [1, 2, 3], start=START, step=3600, slots=240))
     together = chunk.read([1, 2, 3])
     for at in range(len(chunk.sids)):
         alone = chunk.read([3, 1, 7, 2], at)
@@ -88,7 +94,7 @@ def test_one_series_reads_as_it_does_among_all(rows):
 
 def test_fields_go_by_their_numbers_not_by_their_places():
     rows = [(START, 1, 1, 10, None, None, 20, 19, None)]
-    chunk = Chunk(encode(rows, [7, 300], start=START, step=60, slots=60))
+    chunk = Chunk(encode(in_columns(rows), [7, 300], start=START, step=60, slots=60))
     assert table_rows(chunk, [300, 5, 7]) == [
         (START, 1, 1, 20, 19, None, None, None, None, 10, None, None)
     ]
@@ -96,9 +102,9 @@ def test_fields_go_by_their_numbers_not_by_their_places():
 
 def test_a_field_that_nobody_measured_takes_no_space():
     rows = [(START + 60 * m, 1, 1, m, None, None) for m in range(60)]
-    one = encode(rows, [1], start=START, step=60, slots=60)
+    one = encode(in_columns(rows), [1], start=START, step=60, slots=60)
     more = [(*row, None, None, None) for row in rows]
-    assert encode(more, [1, 2], start=START, step=60, slots=60) == one
+    assert encode(in_columns(more), [1, 2], start=START, step=60, slots=60) == one
 
 
 def test_any_changed_byte_is_noticed():
@@ -106,7 +112,7 @@ def test_any_changed_byte_is_noticed():
     rows = [
         (START + 60 * m, s, 4, draw.randrange(10**9), 0, None) for m in range(60) for s in (1, 2)
     ]
-    data = encode(rows, [1], start=START, step=60, slots=60)
+    data = encode(in_columns(rows), [1], start=START, step=60, slots=60)
     for at in range(len(data)):
         broken = bytearray(data)
         broken[at] ^= 1 << draw.randrange(8)
@@ -123,6 +129,6 @@ def test_quiet_series_cost_next_to_nothing():
         for m in range(60)
         for sid in range(64)
     ]
-    data = encode(rows, range(1, 8), start=START, step=60, slots=60)
+    data = encode(in_columns(rows), range(1, 8), start=START, step=60, slots=60)
     assert len(data) < 64 * 60 * 7 * 0.05
     assert len(zlib.compress(data)) > len(data) * 0.5
