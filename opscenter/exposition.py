@@ -23,7 +23,7 @@ from clusters.selectors import ClusterOverview, cluster_overviews, fleet_totals
 from clusters.tunnel.counters import read_hub_metrics
 from metrics.models import PullSchedule
 from opscenter.core.heartbeats import redis_client
-from opscenter.readiness import HEARTBEATS, heartbeat_ages
+from opscenter.readiness import heartbeat_ages
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 QUEUES = ("heartbeat", "pull", "backfill", "slow")
@@ -91,7 +91,7 @@ class _Figures:
             "heartbeat_age_seconds",
             "Seconds since a process last showed life",
             ["process"],
-            {(name,): age for name in HEARTBEATS if (age := ages[name]) is not None},
+            {(name,): age for name, age in ages.items() if age is not None},
         )
         yield _gauge(
             "queue_length",

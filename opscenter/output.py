@@ -40,11 +40,13 @@ class LineWriter:
     Args:
         stream: where to.
         colour: whether names are coloured.
+        width: of the longest name.
     """
 
-    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+    def __init__(self, stream: TextIO, *, colour: bool, width: int = 6) -> None:
         self._stream = stream
         self._colour = colour
+        self._width = width
         self._lines: queue.Queue[str | None] = queue.Queue(_LINES_HELD)
         self._dropped = 0
         self._thread = threading.Thread(target=self._write_all, name="output", daemon=True)
@@ -52,9 +54,10 @@ class LineWriter:
 
     def __call__(self, name: str, line: str) -> None:
         """Take a line; drop it if thousands are waiting already."""
-        label = f"{name:<6} |"
+        label = f"{name:<{self._width}} |"
         if self._colour:
-            label = f"\x1b[{_COLOURS.get(name, 0)}m{label}\x1b[0m"
+            number = _COLOURS.get(name.partition("-")[0], 0)
+            label = f"\x1b[{number}m{label}\x1b[0m"
         try:
             self._lines.put_nowait(f"{label} {line}\n")
         except queue.Full:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -13,17 +14,27 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from opscenter.child import Command
-from opscenter.core.heartbeats import read_heartbeats, redis_client
+from opscenter.core.heartbeats import (
+    heartbeat_queue,
+    read_heartbeats,
+    redis_client,
+    worker_names,
+)
 from opscenter.local_agent import agent_command
 from opscenter.preflight import Listener, reachable_host
 from opscenter.redis_binary import RedisBinary, is_news, redis_arguments
 
 # Order of start, and what `manage.py up --only` accepts.
 NAMES = ("redis", "web", "hub", "worker", "beat", "agent")
+_QUEUES = ("heartbeat", "pull", "backfill", "slow")
 # Everything else needs Redis to stop in order.
 STOPS_LAST = "redis"
-# Who writes whose sign of life: see opscenter.liveness.
-SIGN_THROUGH = {"worker": "redis", "hub": "redis", "beat": "worker"}
+
+
+def signs_through() -> dict[str, str]:
+    """Return who writes whose sign of life: see opscenter.liveness. Any worker writes beat's."""
+    workers = dict.fromkeys(("worker", *worker_names()), "redis")
+    return {**workers, "hub": "redis", "beat": "worker"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,11 @@ class Process:
     last_sign: Callable[[], Awaitable[float | None]] | None = None  # Unix s; None: not watched
     is_news: Callable[[str], bool] | None = None  # which lines are passed on; None: all
 
+    @property
+    def is_worker(self) -> bool:
+        """Return whether it is the worker, or one of several."""
+        return self.name in worker_names()
+
 
 def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Process]:
     """Return the processes of the given names, in the order of start.
@@ -44,13 +60,14 @@ def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Pr
     ``redis`` is the server to run, None where REDIS_URL names one that is run elsewhere.
     """
     known = {
+        # After web, so that the first page does not wait for their imports.
+        name: Process(name, _fixed(_worker(name)), ("redis", "web"), last_sign=_key_sign(name))
+        for name in worker_names()
+    }
+    known |= {
         "web": Process("web", _fixed(_web()), ("redis",), is_web_ready, _probe_sign(is_web_ready)),
         "hub": Process(
             "hub", _fixed(_manage("tunnel_hub")), ("redis",), _is_hub_ready, _key_sign("hub")
-        ),
-        # After web, so that the first page does not wait for their imports.
-        "worker": Process(
-            "worker", _fixed(_worker()), ("redis", "web"), last_sign=_key_sign("worker")
         ),
         "beat": Process("beat", _fixed(_beat()), ("redis", "web"), last_sign=_key_sign("beat")),
         "agent": Process("agent", agent_command, ("web", "hub")),
@@ -64,7 +81,13 @@ def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Pr
             last_sign=_probe_sign(is_redis_ready),
             is_news=None if settings.LOG_LEVEL == "DEBUG" else is_news,
         )
-    return [known[name] for name in NAMES if name in names and name in known]
+    wanted = [
+        each
+        for name in NAMES
+        if name in names
+        for each in (worker_names() if name == "worker" else (name,))
+    ]
+    return [known[name] for name in wanted if name in known]
 
 
 def listeners(names: tuple[str, ...]) -> list[Listener]:
@@ -118,13 +141,19 @@ def _forwarding() -> tuple[str, ...]:
     return ("--proxy-headers", "--forwarded-allow-ips", ",".join(settings.TRUSTED_PROXIES))
 
 
-def _worker() -> Command:
+def node_name(worker: str) -> str:
+    """Return the name by which a worker process of this machine is known to Celery."""
+    return f"{worker}@{socket.gethostname()}"
+
+
+def _worker(name: str) -> Command:
     return Command(
         (
             *(sys.executable, "-m", "celery", "--quiet", "-A", "opscenter", "worker"),
             *("--pool", "threads", "--concurrency", str(settings.WORKER_THREADS)),
             # Drained in this order: signs of life must not wait behind a backlog.
-            *("--queues", "heartbeat,pull,backfill,slow"),
+            *("--queues", ",".join(dict.fromkeys((heartbeat_queue(name), *_QUEUES)))),
+            *("--hostname", node_name(name)),
             *("--without-gossip", "--without-mingle", "--loglevel", settings.LOG_LEVEL),
         ),
         {

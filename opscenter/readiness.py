@@ -11,15 +11,19 @@ from redis.exceptions import RedisError
 
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
-from opscenter.core.heartbeats import read_heartbeats
+from opscenter.core.heartbeats import read_heartbeats, worker_names
 
-HEARTBEATS = ("worker", "beat", "hub")
 _STORE_REASONS = {
     "sqlite": "cannot be read",
     "influxdb": "InfluxDB does not answer or refuses us; the log says why",
 }
 
 logger = logging.getLogger(__name__)
+
+
+def heartbeat_names() -> tuple[str, ...]:
+    """Return the processes that show life by a heartbeat."""
+    return (*worker_names(), "beat", "hub")
 
 
 def heartbeat_ages(now: float) -> dict[str, float | None]:
@@ -30,7 +34,7 @@ def heartbeat_ages(now: float) -> dict[str, float | None]:
     """
     return {
         name: None if at is None else max(0.0, now - at)
-        for name, at in read_heartbeats(HEARTBEATS).items()
+        for name, at in read_heartbeats(heartbeat_names()).items()
     }
 
 
@@ -45,7 +49,7 @@ def missing_parts(now: float | None = None) -> dict[str, str]:
         ages = heartbeat_ages(time.time() if now is None else now)
     except (RedisError, OSError):
         missing["redis"] = "does not answer"
-        missing |= dict.fromkeys(HEARTBEATS, "not known without Redis")
+        missing |= dict.fromkeys(heartbeat_names(), "not known without Redis")
     else:
         missing |= {name: reason for name, age in ages.items() if (reason := _overdue(age))}
     try:

@@ -157,6 +157,7 @@ PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high
 JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 24, low=1, high=24 * 30)
 
 # --- Processes -------------------------------------------------------------------------------
+WORKER_PROCESSES = env_int("OPSCENTER_WORKER_PROCESSES", 1, low=1, high=64)
 WORKER_THREADS = env_int("OPSCENTER_WORKER_THREADS", 32, low=1, high=512)
 # How often worker, beat and hub show life, and how old that may get before they are restarted
 # and /readyz fails.

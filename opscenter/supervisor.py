@@ -21,8 +21,9 @@ from kombu.exceptions import KombuError
 
 from opscenter.celery import app
 from opscenter.child import Child, Command, describe_status
+from opscenter.core.heartbeats import heartbeat_queue
 from opscenter.liveness import Liveness, Sign
-from opscenter.processes import SIGN_THROUGH, STOPS_LAST, Process, carrier_sign
+from opscenter.processes import STOPS_LAST, Process, carrier_sign, node_name, signs_through
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class _Slot:
         self.child = child
         self.ready = asyncio.Event()
         self.last_sign: float | None = None
+        self.busy_pid: int | None = None  # of the worker that was said to be busy
 
 
 class Supervisor:
@@ -89,7 +91,7 @@ class Supervisor:
         self._write_line = write_line
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
-        self._busy_pid: int | None = None  # the worker that was said to be busy
+        self._workers = [slot for slot in self._slots.values() if slot.process.is_worker]
 
     async def run(self) -> None:
         """Start everything and return when everything has stopped."""
@@ -98,7 +100,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots.values()]
         watchers = [asyncio.create_task(self._watch())]
-        if "worker" in self._slots:
+        if self._workers:
             watchers.append(asyncio.create_task(self._send_heartbeats()))
         try:
             stopping = asyncio.create_task(self._stopping.wait())
@@ -190,7 +192,7 @@ class Supervisor:
             limit_seconds=self._timing.limit_seconds,
             first_sign_seconds=_FIRST_SIGN_SECONDS,
             look_seconds=self._timing.look_seconds,
-            through=SIGN_THROUGH,
+            through=signs_through(),
         )
         while True:
             signs = await self._signs()
@@ -210,7 +212,7 @@ class Supervisor:
             if slot.child.started_at is not None
         }
         # What others run is not ours to restart, but its silence excuses ours.
-        others = sorted(set(SIGN_THROUGH.values()) - set(self._slots))
+        others = sorted(set(signs_through().values()) - set(self._slots))
         seen = await asyncio.gather(*(carrier_sign(name) for name in others))
         return ours | {name: Sign(0.0, at) for name, at in zip(others, seen, strict=True)}
 
@@ -222,23 +224,26 @@ class Supervisor:
         slot = self._slots[name]
         silent = time.time() - max(sign.started_at, sign.seen_at or 0)
         if (
-            name == "worker"
+            slot.process.is_worker
             and silent < self._timing.limit_seconds * _BUSY_LIMITS
-            and await asyncio.to_thread(_worker_answers)
+            and await asyncio.to_thread(_worker_answers, name)
         ):
-            if slot.child.pid != self._busy_pid:
-                self._say(f"worker is busy: no heartbeat for {silent:.0f} s, but it answers")
-            self._busy_pid = slot.child.pid
+            if slot.child.pid != slot.busy_pid:
+                self._say(f"{name} is busy: no heartbeat for {silent:.0f} s, but it answers")
+            slot.busy_pid = slot.child.pid
             return
         self._say(f"{name} hangs: no sign of life for {silent:.0f} s, killing it")
         slot.child.send(signal.SIGKILL)
 
     async def _send_heartbeats(self) -> None:
-        """Send the worker a task of our own, so that its silence is not blamed on beat."""
+        """Send each worker a task of our own, so that its silence is not blamed on beat."""
         while True:
             await asyncio.sleep(self._timing.heartbeat_seconds)
-            if self._slots["worker"].child.pid is not None:
-                await asyncio.to_thread(_send_heartbeat, self._timing.heartbeat_seconds * 2)
+            for slot in self._workers:
+                if slot.child.pid is not None:
+                    await asyncio.to_thread(
+                        _send_heartbeat, slot.process.name, self._timing.heartbeat_seconds * 2
+                    )
 
     # --- Stopping -----------------------------------------------------------------------------
 
@@ -287,12 +292,12 @@ async def _end(slots: list[_Slot], grace_seconds: float) -> None:
         slot.child.send(signal.SIGKILL)
 
 
-def _send_heartbeat(expires_seconds: float) -> None:
+def _send_heartbeat(worker: str, expires_seconds: float) -> None:
     try:
         app.send_task(
             "opscenter.heartbeat",
-            args=["up"],
-            queue="heartbeat",
+            args=["up", worker],
+            queue=heartbeat_queue(worker),
             expires=expires_seconds,
             retry=False,
         )
@@ -301,9 +306,9 @@ def _send_heartbeat(expires_seconds: float) -> None:
         logger.debug("no heartbeat task sent: %s", exc)
 
 
-def _worker_answers() -> bool:
+def _worker_answers(name: str) -> bool:
     """Return whether a worker's control channel, which needs no free thread, answers."""
     try:
-        return bool(app.control.ping(timeout=3.0))
+        return bool(app.control.ping(destination=[node_name(name)], timeout=3.0))
     except (KombuError, OSError):
         return False

@@ -8,11 +8,11 @@ from opscenter.core.heartbeats import write_heartbeat
 
 
 @shared_task(name="opscenter.heartbeat")
-def heartbeat(sender: str) -> None:
-    """Record that the worker ran a task now, and that ``sender`` had sent it.
+def heartbeat(sender: str, worker: str = "worker") -> None:
+    """Record that a worker ran a task now, and that ``sender`` had sent it.
 
-    Beat sends ``"beat"``; the supervisor sends ``"up"``, so that a silent beat can be told
-    from a silent worker.
+    Beat sends ``"beat"`` to any worker; the supervisor sends ``"up"`` to each of its own, so that
+    a silent beat can be told from a silent worker, and one worker from another.
     """
-    write_heartbeat("worker")
-    write_heartbeat(sender)
+    for name in {"worker", worker, sender}:
+        write_heartbeat(name)

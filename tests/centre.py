@@ -149,7 +149,8 @@ class Centre:
             if parent == str(self.process.pid):
                 for name, part in _COMMANDS.items():
                     if part in command:
-                        found[name] = int(directory.name)
+                        numbered = re.search(r" (worker-\d+)@", command)
+                        found[numbered[1] if numbered else name] = int(directory.name)
         return found
 
     def wait_for_children(self, *names: str) -> dict[str, int]:

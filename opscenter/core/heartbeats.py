@@ -2,7 +2,8 @@
 
 Worker and beat write theirs by a task that went the whole way from beat through Redis to the
 worker (:mod:`opscenter.tasks`), the hub writes its own. A process that exists but does nothing
-is then as visible as one that is gone.
+is then as visible as one that is gone. ``worker`` stands for any worker; of several, each shows
+its own as well, by a queue that no other takes from.
 """
 
 from __future__ import annotations
@@ -20,6 +21,17 @@ _PREFIX = "opscenter:heartbeat:"
 def _connect(url: str) -> Redis:
     """Return this process's client for ``url``; its time-outs bound every call."""
     return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
+
+
+def worker_names() -> tuple[str, ...]:
+    """Return the names of a machine's worker processes: ``worker``; of several ``worker-1``..."""
+    count: int = settings.WORKER_PROCESSES
+    return ("worker",) if count == 1 else tuple(f"worker-{at}" for at in range(1, count + 1))
+
+
+def heartbeat_queue(worker: str) -> str:
+    """Return the queue whose tasks show that this worker process works."""
+    return "heartbeat" if worker == "worker" else f"heartbeat.{worker}"
 
 
 def redis_client() -> Redis:

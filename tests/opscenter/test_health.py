@@ -95,6 +95,14 @@ def test_a_process_that_never_showed_life_is_missing(client, all_well, name):
     assert readiness(client) == (503, {name: "no heartbeat yet"})
 
 
+def test_each_of_several_workers_has_to_show_life(client, all_well, settings):
+    settings.WORKER_PROCESSES = 2
+    write_heartbeat("worker-1")
+    assert readiness(client) == (503, {"worker-2": "no heartbeat yet"})
+    write_heartbeat("worker-2")
+    assert readiness(client) == (200, {})
+
+
 def test_without_redis_nothing_is_known_of_the_others(client, all_well, redis):
     redis.kill()
     redis.wait()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from opscenter.liveness import LATE_SECONDS, Liveness, Sign
-from opscenter.processes import SIGN_THROUGH
+from opscenter.processes import signs_through
+
+SIGN_THROUGH = signs_through()
 
 START = 1_000_000.0
 ALL = ("redis", "web", "hub", "worker", "beat")

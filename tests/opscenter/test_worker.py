@@ -7,6 +7,8 @@ import gc
 from celery.signals import worker_init
 
 from opscenter.celery import app
+from opscenter.core.heartbeats import read_heartbeats
+from opscenter.tasks import heartbeat
 
 
 def test_a_worker_looks_for_garbage_less_often_than_python_would():
@@ -18,3 +20,9 @@ def test_a_worker_looks_for_garbage_less_often_than_python_would():
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def test_a_heartbeat_shows_its_sender_its_worker_and_that_some_worker_works(redis_server):
+    heartbeat("up", "worker-2")
+    names = ("up", "worker", "worker-1", "worker-2")
+    assert [name for name, at in read_heartbeats(names).items() if at is None] == ["worker-1"]

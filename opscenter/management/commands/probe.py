@@ -12,8 +12,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from redis.exceptions import RedisError
 
+from opscenter.core.heartbeats import worker_names
 from opscenter.processes import is_web_ready
-from opscenter.readiness import HEARTBEATS, heartbeat_ages
+from opscenter.readiness import heartbeat_ages
 
 
 class Command(BaseCommand):
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the argument."""
-        parser.add_argument("name", choices=["web", *HEARTBEATS])
+        parser.add_argument("name", choices=["web", "worker", "beat", "hub"])
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Look, and say what is wrong."""
@@ -39,9 +40,16 @@ def _problem(name: str) -> str:
     if name == "web":
         return "" if asyncio.run(is_web_ready()) else "/healthz does not answer"
     try:
-        age = heartbeat_ages(time.time())[name]
+        ages = heartbeat_ages(time.time())
     except (RedisError, OSError) as exc:
         return f"Redis does not answer: {exc}"
+    if name == "worker" and len(worker_names()) > 1:
+        problems = ((each, _silence(ages[each])) for each in worker_names())
+        return ", ".join(f"{each}: {problem}" for each, problem in problems if problem)
+    return _silence(ages[name])
+
+
+def _silence(age: float | None) -> str:
     if age is None:
         return "no heartbeat yet"
     return f"no heartbeat for {age:.0f} s" if age > settings.HEARTBEAT_LIMIT_SECONDS else ""

@@ -19,7 +19,7 @@ from django.db import DatabaseError, connection, connections
 from redis.exceptions import RedisError
 
 from opscenter.core.env import env_secret
-from opscenter.core.heartbeats import redis_client
+from opscenter.core.heartbeats import redis_client, worker_names
 from opscenter.first_start import ADMIN_NAME, password_path, prepare
 from opscenter.output import LineWriter, let_go
 from opscenter.preflight import check_listeners, only_one
@@ -67,7 +67,8 @@ class Command(BaseCommand):
     def _run(self, names: tuple[str, ...]) -> None:
         redis = _choose_redis(names)
         check_listeners(listeners(names))
-        write_line = LineWriter(sys.stdout, colour=sys.stdout.isatty())
+        width = max(map(len, (*NAMES, *worker_names())))
+        write_line = LineWriter(sys.stdout, colour=sys.stdout.isatty(), width=width)
         try:
             if redis is not None and redis.warning:
                 write_line("up", f"warning: {redis.warning}")
