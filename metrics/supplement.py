@@ -64,7 +64,7 @@ class Supplement:
             state=reading.state, error="", error_at=None
         )
         node = self.row.settings.get("node", "")
-        likely = [node] if node else _control_plane(answer)
+        likely = [node] if node else control_plane(answer)
         return replace(answer, rows=with_etcd(answer.rows, reading, nodes=likely))
 
 
@@ -98,11 +98,11 @@ def _filled(row: MinuteRow, stored: Mapping[tuple[str, int], Mapping[str, Cell]]
     return row._replace(cells=tuple(cells))
 
 
-def _control_plane(answer: SourceAnswer) -> list[str]:
+def control_plane(answer: SourceAnswer) -> list[str]:
     """Return the nodes that say they are of the control plane, by name."""
     wanted = ("master", "control-plane")
     return sorted(
         info.key.name
         for info in answer.infos
-        if info.key.kind == "node" and any(part in info.attrs.get("role", "") for part in wanted)
+        if info.key.kind == "node" and any(part in info.attrs.get("roles", "") for part in wanted)
     )
