@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from operator import le, mul
 from typing import Any, ClassVar, cast
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, cast
 from metrics.catalog import FIELD_NAMES, Kind
 from metrics.sources.agent_raw import agent_raw
 from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.names import MAX_NAME, clean_text
+from metrics.sources.names import MAX_MOMENT, MAX_NAME, clean_text
 from metrics.stores.base import SeriesInfo, SeriesKey
 from metrics.stores.minutes import FieldColumn, Minutes, MinuteTable
 from metrics.turns import Turn
@@ -330,7 +329,7 @@ def _integers(values: list[Any], where: str) -> None:
 
 
 def _minute(value: object, where: str) -> int:
-    if type(value) is not int or value % MINUTE or not 0 <= value < 1 << 40:
+    if type(value) is not int or value % MINUTE or not 0 <= value <= MAX_MOMENT:
         msg = f"{where}: not the start of a minute in Unix seconds"
         raise BadResponseError(msg)
     return value
@@ -345,7 +344,7 @@ def _clock(value: object) -> float:
         msg = "now: not a number"
         raise BadResponseError(msg)
     number = cast("float", value)
-    if not math.isfinite(number) or not 0 <= number < 1 << 40:
+    if not 0 <= number <= MAX_MOMENT:  # NaN is not, either
         msg = "now: not a time in Unix seconds"
         raise BadResponseError(msg)
     return float(number)

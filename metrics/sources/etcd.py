@@ -24,9 +24,8 @@ MAX_AGE_SECONDS = 600  # of the reading before: a longer time says nothing of th
 MAX_BUCKETS = 100
 _HISTOGRAM = "etcd_disk_wal_fsync_duration_seconds_bucket"
 _LEADER = "etcd_server_leader_changes_seen_total"
-_BUCKET = re.compile(
-    rf'^{_HISTOGRAM}\{{(?:[^}}\n]*,)?le="([^"\n]*)"[^}}\n]*\}} (\S+)', re.MULTILINE
-)
+_BUCKET = re.compile(rf"^{_HISTOGRAM}\{{([^}}\n]*)\}} (\S+)", re.MULTILINE)
+_BOUND = re.compile(r'(?:^|,)le="([^"]*)"')
 _CHANGES = re.compile(rf"^{_LEADER}(?:\{{[^}}\n]*\}})? (\S+)", re.MULTILINE)
 _FSYNC_AT = FIELD_NAMES["node"].index("etcd_fsync_us")
 _CHANGES_AT = FIELD_NAMES["node"].index("etcd_leader_changes")
@@ -74,7 +73,7 @@ def read_scrape(text: str, state: Mapping[str, Any] | None, *, now: float) -> Et
     Raises:
         BadResponseError: it is no page of an etcd, or its numbers are none.
     """
-    buckets = {_number(bound, "le"): _count(value) for bound, value in _BUCKET.findall(text)}
+    buckets = {_bound(labels): _count(value) for labels, value in _BUCKET.findall(text)}
     if not buckets or len(buckets) > MAX_BUCKETS:
         msg = f"the answer has {len(buckets) or 'no'} buckets of {_HISTOGRAM}: is it an etcd?"
         raise BadResponseError(msg, problem="bad_value")
@@ -151,6 +150,16 @@ def _buckets_of(state: Mapping[str, Any], now: float) -> dict[float, float] | No
         return {float(bound): float(count) for bound, count in state["buckets"]}
     except (KeyError, TypeError, ValueError):
         return None  # written by another version: this reading begins anew
+
+
+def _bound(labels: str) -> float:
+    """Return a bucket's upper bound in seconds, which a store holds in microseconds."""
+    found = _BOUND.search(labels)
+    bound = _number(found[1] if found else "", "le")
+    if not (0 < bound <= LARGEST / 1e6 or bound == math.inf):
+        msg = f"{_HISTOGRAM}: a bound that is no time"
+        raise BadResponseError(msg, problem="bad_value")
+    return bound
 
 
 def _number(text: str, where: str) -> float:

@@ -13,6 +13,7 @@ from io import StringIO
 
 from metrics.sources.flux_queries import Stream
 from metrics.sources.influx_rows import Tags
+from metrics.sources.names import MAX_MOMENT
 from opscenter.core.errors import BadResponseError
 from opscenter.core.text import one_line
 
@@ -43,7 +44,7 @@ class _Moments(dict[str, int]):
             seconds = int(moment.timestamp()) if moment.tzinfo is not None else -1
         except ValueError:
             seconds = -1
-        if not 0 <= seconds < 1 << 40:
+        if not 0 <= seconds <= MAX_MOMENT:
             msg = f"{one_line(text, 40)!r} is no time"
             raise BadResponseError(msg, problem="bad_value")
         self[text] = seconds

@@ -173,7 +173,7 @@ class Tables:
         places = zip(system.times, system.tags, strict=True)
         cores = dict(zip(places, system.fields["n_cpus"], strict=True))
         counts = [cores.get(place) for place in zip(cpu.times, cpu.tags, strict=True)]
-        busy = _each(idle, counts, lambda a, n: max(0.0, 100.0 - a) * 10.0 * n)
+        busy = _each(idle, counts, lambda a, n: max(100.0 - a, 0.0) * 10.0 * n)
         self._put(machines, "cpu_mc", cpu, busy, "cpu")
         self._gauge(machines, "mem_cap", "mem", "total")
         free, whole = memory.fields["available"], memory.fields["total"]

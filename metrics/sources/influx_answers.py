@@ -6,7 +6,7 @@ Everything in an answer is hostile until checked. One bad thing refuses the whol
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import le
@@ -24,12 +24,12 @@ from metrics.sources.influx_rows import (
     storable,
     summed,
 )
-from metrics.sources.names import clean_text
+from metrics.sources.names import MAX_MOMENT, clean_text
 from opscenter.core.errors import BadResponseError, Problem, ServiceUnavailableError
 from opscenter.core.text import one_line
 
 NOT_EXECUTED = "not executed"
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?")
 _REFUSALS: tuple[tuple[str, Problem], ...] = (
     ("database not found", "database_missing"),
     ("retention policy not found", "not_found"),
@@ -89,7 +89,8 @@ def results_of(raw: object, count: int) -> list[Any]:
     for position, result in enumerate(results):
         part = _object(result, f"results[{position}]")
         if part.get("statement_id", position) != position:
-            msg = f"results[{position}] is of statement {part.get('statement_id')!r}"
+            other = one_line(repr(part["statement_id"]), 40)
+            msg = f"results[{position}] is of statement {other}"
             raise BadResponseError(msg, problem="bad_value")
         if "error" in part:
             raise refusal(part["error"])
@@ -124,9 +125,7 @@ def read_policies(result: object) -> list[RetentionPolicy]:
     """
     policies = []
     for series in _series(_object(result, "the policies")):
-        columns = _list(_object(series, "the policies").get("columns"), "columns")
-        for row in _list(series.get("values", []), "values"):
-            entry = dict(zip(columns, _list(row, "a policy"), strict=False))
+        for entry in _entries(series, "the policies"):
             name, text = entry.get("name"), entry.get("duration")
             if type(name) is not str or type(text) is not str:
                 msg = "a retention policy without a name or a duration"
@@ -143,8 +142,8 @@ def read_edge(result: object) -> int | None:
     """
     for series in _series(_object(result, "the edge")):
         for row in _list(_object(series, "the edge").get("values"), "values"):
-            moment = _list(row, "a point")[0]
-            if type(moment) is not int or not 0 <= moment < 1 << 40:
+            moment = next(iter(_list(row, "a point")), None)
+            if type(moment) is not int or not MINUTE <= moment <= MAX_MOMENT:
                 msg = f"{str(moment)[:40]!r} is no time in Unix seconds"
                 raise BadResponseError(msg, problem="bad_value")
             return moment
@@ -173,10 +172,8 @@ def read_version(result: object) -> str:
     for series in _series(_object(result, "the diagnostics")):
         part = _object(series, "the diagnostics")
         if part.get("name") == "build":
-            columns = _list(part.get("columns"), "columns")
-            for row in _list(part.get("values"), "values"):
-                version = dict(zip(columns, _list(row, "a row"), strict=False)).get("Version", "")
-                return clean_text(version, "the version", 60)
+            for entry in _entries(part, "the diagnostics"):
+                return clean_text(entry.get("Version", ""), "the version", 60)
     return ""
 
 
@@ -258,15 +255,15 @@ def put_points(points: Points, series: Series, span: Span, table: Table, where: 
     check_span(minutes, span, where)
     codes = codes_of(minutes, numbers)
     if series.kind == "pod" and series.merge == "one":
-        hosts = (tags[2] or "" for tags in points.tags)
-        table.hosts.update(zip(codes, hosts, strict=True))
+        hosts = zip(codes, points.tags, strict=True)
+        table.hosts.update((code, tags[2] or "") for code, tags in hosts if code >= 0)
     whole = integers(points.values[0], where, series.scale)
     codes, whole = storable(table, codes, whole)
     if series.merge == "sum":
         sums = summed(codes, whole)
         table.put(series.field, list(sums), sums.values(), where)
     elif series.merge == "samples" or not aligned:
-        exact = codes_of(times, numbers)
+        exact = [code for code in codes_of(times, numbers) if code >= 0]
         if series.merge == "one" and len(set(exact)) < len(exact):
             raise table.twice(exact, where)
         cells = sampled_cells(codes, whole)
@@ -297,7 +294,8 @@ def check_span(starts: Sequence[int], span: Span, where: str) -> None:
 def _read_series(part: dict[str, Any], expected: list[str], where: str) -> list[list[Any]]:
     """Return the columns of one series; times are checked to ascend."""
     if part.get("columns") != expected:
-        msg = f"{where}: columns {str(part.get('columns'))[:100]} where {expected} were asked for"
+        others = one_line(str(part.get("columns")), 100)
+        msg = f"{where}: columns {others} where {expected} were asked for"
         raise BadResponseError(msg, problem="bad_value")
     rows = _list(part.get("values"), f"{where}: values")
     if not rows:
@@ -334,6 +332,17 @@ def _tag_columns(columns: list[list[Any]], where: str) -> Iterable[Tags]:
 
 def _series(part: dict[str, Any]) -> list[Any]:
     return _list(part.get("series", []), "series")
+
+
+def _entries(series: object, where: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a small table by the names of its columns."""
+    part = _object(series, where)
+    columns = _list(part.get("columns"), f"{where}: columns")
+    if not set(map(type, columns)) <= {str}:
+        msg = f"{where}: the name of a column is no text"
+        raise BadResponseError(msg, problem="bad_value")
+    for row in _list(part.get("values", []), f"{where}: values"):
+        yield dict(zip(columns, _list(row, where), strict=False))
 
 
 def _seconds(duration: str) -> int | None:

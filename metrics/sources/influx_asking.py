@@ -47,9 +47,8 @@ class Asking:
 
     def clock(self, now: float) -> float:
         """Return the server's time by its last answer; ``now`` if it did not say."""
-        # The header has whole seconds, cut off: half of one is missing on average.
         said = self._client.server_date
-        return now if said is None else said + 0.5
+        return now if said is None else said
 
     async def ask(self, statements: Sequence[str]) -> list[object]:
         """Return each statement's part of the answer.

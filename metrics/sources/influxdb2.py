@@ -191,9 +191,8 @@ class _Asking:
 
     def clock(self, now: float) -> float:
         """Return the server's time by its last answer; ``now`` if it did not say."""
-        # The header has whole seconds, cut off: half of one is missing on average.
         said = self.client.server_date
-        return now if said is None else said + 0.5
+        return now if said is None else said
 
     async def ask(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """Return an answer's tables by result, and its length.
@@ -235,7 +234,8 @@ def _read_edges(tables: Mapping[str, Any]) -> _Edges:
     newest = max((m for m in moments["last"] if m is not None), default=None)
     reach = None
     for text in read_column(tables.get("bucket", ()), "retentionPeriod"):
-        reach = int(text) // 1_000_000_000 if text.isdecimal() else None
+        # Of 64 bits; a text made longer would not be read.
+        reach = int(text[:19]) // 1_000_000_000 if text.isdecimal() else None
     aligned = None if oldest is None else oldest - oldest % MINUTE
     return _Edges(aligned, newest, reach or None)
 

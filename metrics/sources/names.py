@@ -1,4 +1,4 @@
-"""Names that come from a cluster: labels, series, versions. Hostile until cleaned."""
+"""What comes from a cluster is hostile until checked: names (labels, series, versions), moments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import unicodedata
 
 from opscenter.core.errors import BadResponseError
 
+MAX_MOMENT = 4_102_444_800  # 2100, Unix seconds: nothing is later, and calendars hold it
 MAX_NAME = 253  # as Kubernetes; of raw text, before control characters go
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.sources.base import HttpClient
+from metrics.sources.names import MAX_MOMENT
 from metrics.sources.prometheus_answer import read_vector, refuse
 from metrics.sources.prometheus_names import Facts
 from metrics.sources.prometheus_plan import MAX_SERIES
@@ -44,8 +45,8 @@ class Asker:
         """
         # As a vector, because VictoriaMetrics knows no scalars.
         match await self.vector("vector(time())"):
-            case [(_, value)] if value == value:  # noqa: PLR0124 - no NaN
-                return value
+            case [(_, value)]:
+                return _moment(value)
         return refuse("it does not say what time it is", "bad_value")
 
     async def facts(self, start: int, end: int) -> Facts:
@@ -109,11 +110,11 @@ class Asker:
             found = await self.vector(oldest_expr(reach, step))
             if not found:
                 continue
-            first = found[0][1]
+            first = _moment(found[0][1])
             if step == HOUR and first < clock - reach + 2 * step:
                 continue
             closer = await self.vector(oldest_expr(step, step // MINUTE), int(first))
-            return int(min([first, *(value for _, value in closer)])) // MINUTE * MINUTE
+            return int(min([first, *(_moment(value) for _, value in closer)])) // MINUTE * MINUTE
         return None
 
     async def newest(self) -> int | None:
@@ -125,7 +126,7 @@ class Asker:
         for reach, step in _REACHES:
             found = await self.vector(newest_expr(reach, step))
             if found:
-                return int(found[0][1]) // MINUTE * MINUTE
+                return int(_moment(found[0][1])) // MINUTE * MINUTE
         return None
 
     async def _ask(self, what: str, **form: str) -> Any:
@@ -135,3 +136,10 @@ class Asker:
         return await self._client.post_form_json(
             f"/api/v1/{what}", form, before_parsing=self._turn.take
         )
+
+
+def _moment(value: float) -> float:
+    """Return Unix seconds as they are; NaN, times before 1970 and far ones are refused."""
+    if not 0 <= value <= MAX_MOMENT:
+        refuse(f"{value!r} where Unix seconds must be", "bad_value")
+    return value

@@ -21,18 +21,22 @@ VICTORIA = "VictoriaMetrics"
 PROMETHEUS = "Prometheus"
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _NODE_TOTALS = {"fs_used": "used", "fs_cap": "cap"}  # of a node, from its filesystems
-_BUILD = re.compile(r'^prometheus_build_info\{[^}]*\bversion="([^"]{1,40})"', re.MULTILINE)
+# Within one line, so that a page made to be slow to read is not.
+_BUILD = re.compile(r'^prometheus_build_info\{[^}\n]*\bversion="([^"\n]{1,40})"', re.MULTILINE)
 _VICTORIA_BUILD = re.compile(
-    r'^vm_app_version\{[^}]*\bshort_version="v?([^"]{0,40})"', re.MULTILINE
+    r'^vm_app_version\{[^}\n]*\bshort_version="v?([^"\n]{0,40})"', re.MULTILINE
 )
-_VICTORIA_LONG = re.compile(r'^vm_app_version\{[^}]*?\bversion="([^"]{1,200})"', re.MULTILINE)
-_VICTORIA_REACH = re.compile(r'^flag\{name="retentionPeriod",\s*value="([^"]{1,20})"', re.MULTILINE)
+_VICTORIA_LONG = re.compile(r'^vm_app_version\{[^}\n]*?\bversion="([^"\n]{1,200})"', re.MULTILINE)
+_VICTORIA_REACH = re.compile(
+    r'^flag\{name="retentionPeriod", ?value="([^"\n]{1,20})"', re.MULTILINE
+)
 _NUMBERED = re.compile(r"\d+\.\d+\.\d+")
-_PART = re.compile(r"(\d+)(ms|[smhdwy]?)")
+_PART = re.compile(r"(\d{1,9})(ms|[smhdwy])")
+_MONTHS = re.compile(r"\d{1,9}")
 _SECONDS = {
     "ms": 0, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000,
-    "": 31 * 86_400,  # VictoriaMetrics counts months where there is no unit
 }  # fmt: skip
+_MONTH = 31 * 86_400  # which VictoriaMetrics counts where there is no unit
 
 
 async def probe_server(source: PrometheusSource, client: HttpClient, *, now: float) -> Probe:
@@ -182,6 +186,8 @@ def duration_seconds(text: str) -> int | None:
     Returns:
         None for what is no duration, and for none at all (``0s``), which means "not set".
     """
+    if _MONTHS.fullmatch(text):
+        return int(text) * _MONTH or None
     if not re.fullmatch(rf"(?:{_PART.pattern})+", text):
         return None
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text)) or None

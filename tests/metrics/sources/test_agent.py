@@ -338,3 +338,11 @@ async def test_every_number_of_a_simulated_cluster_arrives_unchanged():
             row = rows[minute * 60, SeriesKey("pod", slot.ns, name)]
             for field, stored in zip(FIELD_NAMES["pod"], row.cells, strict=True):
                 assert stored == cells[field]
+
+
+@pytest.mark.parametrize("name", ["oldest", "newest_end", "now"])
+def test_a_time_that_no_calendar_holds_is_refused(name):
+    raw = answer()
+    raw[name] = (1 << 40) // 60 * 60 - 60
+    with pytest.raises(BadResponseError, match=name):
+        parse(raw)

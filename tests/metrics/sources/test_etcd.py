@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES
+from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import (
     MAX_AGE_SECONDS,
     EtcdReading,
@@ -19,7 +20,8 @@ from metrics.sources.etcd import (
     scrape_etcd,
     with_etcd,
 )
-from metrics.stores.base import Cell, MinuteRow, SeriesKey
+from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.supplement import control_plane
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.servers.client import DirectClient
 from tests.servers.etcd import etcd, put
@@ -165,3 +167,29 @@ async def test_an_etcd_that_is_not_there_is_a_service_that_is_down():
     async with DirectClient(free_port(), deadline_seconds=5) as client:
         with pytest.raises(ServiceUnavailableError):
             await scrape_etcd(client, None, now=NOW)
+
+
+@pytest.mark.parametrize("bound", ["1e300", "-Inf", "-1", "0", "NaN", ""])
+def test_a_bound_that_is_no_time_is_refused(bound: str):
+    with pytest.raises(BadResponseError):
+        read_scrape(page(1, 2, 3, 4).replace("0.004", bound), None, now=NOW)
+
+
+def test_a_page_that_is_made_to_be_slow_to_read_is_not():
+    name = "etcd_disk_wal_fsync_duration_seconds_bucket"
+    slow = f"{name}{{" + ',le=""' * 500_000 + "\n" + f"{name}{{\n" * 100_000
+    with pytest.raises(BadResponseError):
+        read_scrape(slow, None, now=NOW)
+
+
+def test_without_a_setting_etcd_is_on_a_node_of_the_control_plane():
+    rows = [_row(60, "n1"), _row(60, "n2")]
+    infos = [
+        SeriesInfo(SeriesKey("node", "", "n1"), attrs={"roles": "worker"}),
+        SeriesInfo(SeriesKey("node", "", "n2"), attrs={"roles": "control-plane,etcd"}),
+    ]
+    answer = SourceAnswer(
+        rows=rows, infos=infos, start=0, end=120, oldest=0, newest_end=120, now=130.0,
+        agent_version="", kind="kubernetes", minutes_alive=frozenset({60}),
+    )  # fmt: skip
+    assert control_plane(answer) == ["n2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -145,3 +146,20 @@ def test_nothing_of_a_buckets_name_is_in_the_query(bucket):
         if part["assignment"]["id"]["name"] == "bucket"
     ]
     assert named == bucket
+
+
+async def test_the_clock_is_that_of_the_answers_date():
+    before = time.time()
+    answer = await fetch(csv_of(ROW + "7"))
+    # Whole seconds, cut off, and half a second added once.
+    assert int(before) + 0.5 <= answer.now <= time.time() + 0.5
+
+
+async def test_a_processor_that_is_not_a_number_is_not_idle():
+    header = ",result,table,_time,host,usage_idle,usage_iowait"
+    system = ",result,table,_time,host,load1,uptime,n_cpus"
+    text = csv_of(f",cpu,0,{AT},n1,NaN,0", header=header)
+    text += csv_of(f",system,0,{AT},n1,0.5,7,4", header=system)
+    with pytest.raises(BadResponseError) as refused:
+        await fetch(text)
+    assert refused.value.problem == "bad_value"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from metrics.sources.base import SourceAnswer
+from metrics.sources.influx_answers import read_edge, read_policies
 from metrics.sources.influx_rows import MAX_SERIES
 from metrics.sources.influxdb import InfluxSource
 from metrics.stores.base import SeriesKey
@@ -271,3 +273,51 @@ async def test_nothing_comes_of_a_piece_whose_successor_is_bad():
 
     with pytest.raises(ClusterError):
         await spoiled(late, END - 3600, END)
+
+
+def without_a_name(result):
+    for row in series_of(result)["values"]:
+        row[2] = None
+
+
+async def test_pods_without_a_namespace_put_nothing_into_any_minute_but_their_node():
+    answer = await spoiled(without_a_name)
+    assert all(START <= row.ts < END for row in answer.rows)
+    assert {row.key.kind for row in answer.rows} <= {"node"}
+    assert answer.ignored == 2
+
+
+async def test_points_without_a_name_between_two_minutes_are_left_out_as_well():
+    def odd_times(result):
+        without_a_name(result)
+        for row in series_of(result)["values"]:
+            row[0] -= 7
+
+    answer = await spoiled(odd_times)
+    assert (list(answer.rows), answer.ignored) == ([], 2)
+
+
+async def test_the_clock_is_that_of_the_answers_date():
+    before = time.time()
+    answer = await spoiled(lambda _: None)
+    # Whole seconds, cut off, and half a second added once.
+    assert int(before) + 0.5 <= answer.now <= time.time() + 0.5
+
+
+def test_a_table_of_policies_with_strange_columns_is_refused():
+    for columns in ([["name"]], [{}], None, "name"):
+        with pytest.raises(BadResponseError):
+            read_policies({"series": [{"columns": columns, "values": [["a"]]}]})
+
+
+@pytest.mark.parametrize("point", [[], [None], [-60], [1 << 40], ["1"]])
+def test_an_edge_that_is_no_time_is_refused(point):
+    with pytest.raises(BadResponseError):
+        read_edge({"series": [{"columns": ["time", "value"], "values": [point]}]})
+
+
+def test_a_duration_of_thousands_of_digits_is_refused():
+    with pytest.raises(BadResponseError):
+        read_policies(
+            {"series": [{"columns": ["name", "duration"], "values": [["a", "9" * 5000 + "h"]]}]}
+        )

@@ -300,3 +300,18 @@ async def test_a_server_that_cannot_say_what_is_oldest_still_gives_its_minutes()
             got = await PrometheusSource().fetch(client, END - 3600, END, now=NOW, turn=turn)
     assert len(got.rows) == 60
     assert got.oldest == END - 3600
+
+
+@pytest.mark.parametrize("text", ["NaN", "-60", "1e300"])
+async def test_an_oldest_sample_of_no_time_is_refused(text: str):
+    async def respond(request: web.Request) -> Answer:
+        form = await request.post()
+        if "timestamp(" not in form["query"]:
+            return good_query(form["query"])
+        found = {"resultType": "vector", "result": [{"metric": {}, "value": [NOW, text]}]}
+        return 200, JSON, orjson.dumps({"status": "success", "data": found})
+
+    async with hostile_server(respond) as port, DirectClient(port) as client:
+        with Turn("live") as turn, pytest.raises(BadResponseError) as refused:
+            await PrometheusSource().fetch(client, END - 3600, END, now=NOW, turn=turn)
+    assert refused.value.problem == "bad_value"

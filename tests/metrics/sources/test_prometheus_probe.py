@@ -170,3 +170,10 @@ def test_a_retention_is_read_as_servers_write_it(text: str, seconds: int | None)
 )
 def test_product_and_version_are_read_from_a_servers_own_metrics(line: str, told: object):
     assert product_of(f"# HELP x\n{line}\n") == told
+
+
+def test_texts_that_are_made_to_be_slow_to_read_are_not():
+    assert duration_seconds("1" * 5000 + "!") is None
+    assert duration_seconds("9" * 5000 + "s") is None
+    assert product_of("prometheus_build_info{\n" * 200_000) is None
+    assert product_of("vm_app_version{" + "version=" * 200_000) is None
