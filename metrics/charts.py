@@ -135,6 +135,7 @@ class Column:
     low: list[float | None]
     high: list[float | None]
     coverage: list[float]
+    samples: list[int]
 
 
 def columns(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Column]:
@@ -143,18 +144,18 @@ def columns(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Column]:
     for line in panel.lines:
         a = answers[line.field]
         if not line.of:
-            found.append(
-                Column(line, list(a.t), list(a.mean), list(a.min), list(a.max), list(a.coverage))
-            )
+            found.append(Column(line, a.t, a.mean, [*a.min], [*a.max], a.coverage, a.samples))
             continue
         whole = dict(zip(answers[line.of].t, answers[line.of].mean, strict=True))
         rows = [
-            (t, whole[t] - mean, _left(whole[t], high), _left(whole[t], low), share)
-            for t, mean, low, high, share in zip(a.t, a.mean, a.min, a.max, a.coverage, strict=True)
+            (t, whole[t] - mean, _left(whole[t], high), _left(whole[t], low), share, minutes)
+            for t, mean, low, high, share, minutes in zip(
+                a.t, a.mean, a.min, a.max, a.coverage, a.samples, strict=True
+            )
             if t in whole
         ]
-        lists = [list(values) for values in zip(*rows, strict=True)] or [[], [], [], [], []]
-        found.append(Column(line, [int(t) for t in lists[0]], *lists[1:]))
+        lists: list[list[Any]] = [[row[at] for row in rows] for at in range(6)]
+        found.append(Column(line, *lists))
     return found
 
 
@@ -274,8 +275,9 @@ def change_text(panel: Panel, answers: Mapping[str, RangeAnswer], former: Former
     parts, shares = [], []
     for now, before in zip(columns(panel, answers), columns(panel, former.answers), strict=True):
         change = change_of(
-            now.t, now.mean, first.step, before.t, before.mean, old.step, former.offset
-        )
+            now.t, now.mean, now.samples, first.step,
+            before.t, before.mean, old.step, former.offset,
+        )  # fmt: skip
         name = f"{now.line.title} " if len(panel.lines) > 1 else ""
         if change.former_mean is None:
             parts.append(f"{name}not known")

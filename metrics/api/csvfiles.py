@@ -128,5 +128,5 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.14g}"
+        return f"{value:.15g}"
     return csv_cell(value) if isinstance(value, str) else str(value)

@@ -31,6 +31,7 @@ from metrics.charts import (
     plotly_text,
     reason_text,
 )
+from metrics.comparison import former_bucket
 from opscenter.core.errors import ClusterError, InvalidInputError
 from opscenter.core.text import csv_cell
 from opscenter.format import UNKNOWN, by_unit
@@ -218,7 +219,7 @@ def _table(
             else None
             for line in lines
         ]
-        then = before.get((at - (former.offset if former else 0)), ())
+        then = before.get(_then(at, first, panel, former), ()) if former else ()
         shown = [by_unit(panel.unit, value) for value in then] or [UNKNOWN] * len(panel.lines)
         pairs = list(zip(cells, shown, strict=False))
         rows.append({"at": at, "note": note, "cells": pairs})
@@ -227,6 +228,12 @@ def _table(
         "change": change_text(panel, answers, former) if former else "",
     }  # fmt: skip
     return render(request, "parts/chart_table.html", context)
+
+
+def _then(at: int, first: query.RangeAnswer, panel: Panel, former: Former) -> int:
+    """Return the start of the former bucket that belongs beside the one at ``at``."""
+    old = former.answers[panel.lines[0].field]
+    return former_bucket(at, first.step, old.step, former.offset)
 
 
 def _means_before(panel: Panel, former: Former) -> dict[int, list[float | None]]:
@@ -266,7 +273,7 @@ def _csv(
             row = [*who, name, first.tier, str(first.step), moment, str(at), csv_cell(note)]
             for numbers in values or [None] * len(panel.lines):
                 cells = numbers or (None,) * 4
-                row += ["" if value is None else f"{value:.10g}" for value in cells]
+                row += ["" if value is None else f"{value:.15g}" for value in cells]
             writer.writerow(row)
     name = slugify(f"{cluster.name} {key.ns} {key.name} {panel.name}")[:100]
     return HttpResponse(

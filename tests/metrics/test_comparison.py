@@ -9,10 +9,10 @@ from metrics.comparison import DAY, Change, change_of
 T0 = 1_700_000_000 // DAY * DAY
 
 
-def change(now, before, step=60, former_step=60, offset=DAY):
+def change(now, before, step=60, former_step=60, offset=DAY, samples=None):
     """Return the change between {bucket: mean} now and, counted from its own start, before."""
     return change_of(
-        [T0 + step * i for i in now], list(now.values()), step,
+        [T0 + step * i for i in now], list(now.values()), samples or [step // 60] * len(now), step,
         [T0 - offset + former_step * i for i in before], list(before.values()), former_step,
         offset,
     )  # fmt: skip
@@ -22,6 +22,12 @@ def test_means_are_compared_over_the_same_moments():
     assert change({0: 10, 1: 20}, {0: 10, 1: 10}) == Change(15, 10, 0.5, 1)
     # The former gap at 1 takes the later value of 1 out of the comparison.
     assert change({0: 10, 1: 1000, 2: 20}, {0: 10, 2: 10}) == Change(15, 10, 0.5, 2 / 3)
+
+
+def test_an_open_bucket_counts_as_much_as_it_has_minutes():
+    found = change({0: 10, 1: 730}, {0: 10, 1: 10}, 3600, 3600, samples=[59, 1])
+    assert found == Change(22, 10, 1.2, 1)
+    assert change({0: 10, 1: 9}, {0: 10}, 3600, 3600, samples=[60, 20]).share == 0.75
 
 
 def test_a_former_range_in_wider_buckets_is_compared_with_what_lies_in_them():

@@ -362,6 +362,34 @@ def test_a_chart_is_compared_with_the_day_before(client, alpha):
     ] * 30
 
 
+def test_the_table_of_a_comparison_finds_former_buckets_of_another_width(client, alpha):
+    """Buckets of nine hours do not divide a week: the former ones begin at other moments."""
+    key, week, nine_hours = SeriesKey("node", "", "node-1"), 7 * 86_400, 9 * 3600
+    end = int(time.time()) // nine_hours * nine_hours - nine_hours
+    rows = [MinuteRow(end - back - 60 * m, key, cells("node", cpu_mc=value))
+            for back, value in ((0, 900), (week, 600)) for m in range(1, 541)]  # fmt: skip
+    get_store().write(alpha.pk, "agent", Batch(rows, head=end))
+    span = f"start={end - 90 * 86_400}&end={end}"
+    url = reverse("chart", args=[alpha.pk, "cpu", "html"])
+    table = client.get(f"{url}?kind=node&name=node-1&{span}&compare=week").content.decode()
+    (row,) = [part for part in table.split("<tr")[1:] if "900 m" in part]
+    assert "600 m" in row
+
+
+def test_large_numbers_are_whole_in_a_sheet(client, alpha):
+    key, end = SeriesKey("node", "", "node-1"), int(time.time()) // 60 * 60
+    used = (64 << 30) + 1
+    get_store().write(
+        alpha.pk, "agent", Batch([MinuteRow(end - 60, key, cells("node", mem_ws=used))])
+    )
+    url = reverse("chart", args=[alpha.pk, "memory", "csv"])
+    sheet = client.get(f"{url}?kind=node&name=node-1&range=1h").content.decode()
+    (line,) = csv.DictReader(io.StringIO(sheet))
+    assert [value for name, value in line.items() if name.endswith("(bytes)")] == [
+        str(used), str(used - 1), str(used + 1)
+    ]  # fmt: skip
+
+
 def test_the_comparison_stays_in_every_link_of_the_page(client, alpha):
     measure(alpha)
     page = client.get(f"/clusters/{alpha.pk}/?range=1h&compare=week").content.decode()
