@@ -46,7 +46,7 @@ def agent(stand, pulled, tmp_path):
     one.close()
 
 
-def test_an_hour_without_influxdb_leaves_no_hole_and_no_double(agent, pulled, between):
+def test_an_hour_without_influxdb_leaves_no_hole_and_no_double(agent, pulled, between, caplog):
     agent.record(0, 10)
     assert pull(agent, pulled, 10.2).outcome == "ok"
     between.stop()
@@ -54,7 +54,8 @@ def test_an_hour_without_influxdb_leaves_no_hole_and_no_double(agent, pulled, be
         agent.record(minute - 2 if minute == 12 else minute - 10, minute)
         result = pull(agent, pulled, minute + 0.2)
         assert (result.outcome, result.code) == ("failed", "store_error")
-        assert "does not answer" in result.message
+        assert between.server.url not in result.message  # any user may read it
+    assert f"InfluxDB at {between.server.url} does not answer" in caplog.text
     assert get_store().position(pulled.pk, STREAM).head == at(10)
     back = Between(server(), between.port)
     try:
