@@ -56,7 +56,7 @@ def pull_facts(
         nodes_ready=len(nodes) - len(not_ready),
         nodes_total=len(nodes),
         nodes_not_ready=not_ready[:MAX_NODES_NAMED],
-        pods=count_at(answer.rows, "pod", at),
+        pods=_pods(answer.rows, nodes, at),
         cpu_mc=_sum(nodes, "cpu_mc"),
         cpu_cap_mc=_sum(nodes, "cpu_cap_mc"),
         mem_ws=_sum(nodes, "mem_ws"),
@@ -103,6 +103,12 @@ def _sum(rows: Iterable[MinuteRow], field: str) -> int | None:
     values = [value for row in rows if (value := _mean(row, field)) is not None]
     total = sum(values)
     return total if values and -(1 << 63) <= total < 1 << 63 else None
+
+
+def _pods(rows: Sequence[MinuteRow], nodes: Sequence[MinuteRow], at: int) -> int | None:
+    """Return how many pods there are; None if the source says nothing of pods."""
+    found = count_at(rows, "pod", at)
+    return found if found or _sum(nodes, "pods") is not None else None
 
 
 def _bytes_ratio(row: MinuteRow) -> float | None:

@@ -205,8 +205,10 @@ def rebucket(columns: Columns, width: int) -> Columns:
         if merged.t and merged.t[-1] == start:
             merged.n[-1] += n
             merged.total[-1] += total
-            merged.low[-1] = _known(min, (merged.low[-1], low))
-            merged.high[-1] = _known(max, (merged.high[-1], high))
+            # By hand: of years of hours this is most of a page's time.
+            least, most = merged.low[-1], merged.high[-1]
+            merged.low[-1] = None if least is None or low is None else min(least, low)
+            merged.high[-1] = None if most is None or high is None else max(most, high)
             continue
         merged.t.append(start)
         merged.n.append(n)

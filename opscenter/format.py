@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 UNKNOWN = "\N{EN DASH}"
@@ -17,6 +18,7 @@ _GLYPHS = {
     "ok": "●",
 }
 _WORDS = {"pending": "waiting"}
+_BUCKETS = {"1m": "minutes", "10m": "ten minutes", "1h": "hours"}
 
 
 def cores(millicores: float | None) -> str:
@@ -70,6 +72,33 @@ def days(count: int) -> str:
     if count % 365 == 0 and count:
         return f"{count // 365} year{'s' if count > 365 else ''}"
     return f"{count:,} day{'' if count == 1 else 's'}"
+
+
+def skew(milliseconds: float | None) -> str:
+    """Return how far a clock is off: "107 ms ahead", "90 s behind"."""
+    if milliseconds is None:
+        return UNKNOWN
+    amount = abs(milliseconds)
+    if amount < 1:
+        return "the same"
+    text = f"{amount:.0f} ms" if amount < 10_000 else duration(amount / 1000)
+    return f"{text} {'ahead' if milliseconds > 0 else 'behind'}"
+
+
+def bucket(tier: str) -> str:
+    """Return a tier in words, with its name: "ten minutes (10m)"."""
+    return f"{_BUCKETS[tier]} ({tier})" if tier in _BUCKETS else tier
+
+
+def plain(value: object) -> str:
+    """Return a value of an audit line as people write it: "eu, us", "region=eu, tier=edge"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={plain(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return UNKNOWN if value is None or value == "" else str(value)
 
 
 def by_unit(unit: str, value: float | None) -> str:

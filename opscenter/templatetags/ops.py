@@ -24,6 +24,9 @@ register.filter("number", fmt.count)
 register.filter("percent", fmt.percent)
 register.filter("duration", fmt.duration)
 register.filter("days", fmt.days)
+register.filter("skew", fmt.skew)
+register.filter("bucket", fmt.bucket)
+register.filter("plain", fmt.plain)
 register.filter("glyph", fmt.glyph)
 register.filter("word", fmt.word)
 
@@ -69,6 +72,16 @@ def when(value: datetime | float | None) -> SafeString:
     at = at.astimezone(UTC)
     iso, text = at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return format_html('<time datetime="{}" data-time title="{}">{}</time>', iso, text, text)
+
+
+@register.simple_tag
+def span(start: int, end: int) -> SafeString:
+    """Return from when to when, of Unix seconds: in UTC, which the page's script makes local."""
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (start, end))
+    text = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    return format_html(
+        '<span data-span data-start="{}" data-end="{}" title="{}">{}</span>', start, end, text, text
+    )
 
 
 @register.simple_tag(takes_context=True)

@@ -13,7 +13,7 @@ from metrics import query
 from opscenter.views.base import page
 from opscenter.views.cluster import shared_context
 from opscenter.views.pods import POD_ORDERS, read_order
-from opscenter.views.series import chart_links, coverage_context
+from opscenter.views.series import chart_links, coverage_context, pods_told
 
 
 @page
@@ -26,6 +26,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
     context = shared_context(request, cluster, datetime.now(UTC))
     chosen = context["range"]
     order = read_order(request)
+    pods = query.pods(cluster, chosen.now, order=order, limit=0, node=name)
     context |= {
         "thing": name,
         "thing_kind": "Nodes",
@@ -39,7 +40,8 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
             (item, chart_links(cluster, "filesystem", chosen, ns=name, name=item.name))
             for item in query.filesystems(cluster, chosen.now, node=name).items
         ],
-        "pods": query.pods(cluster, chosen.now, order=order, limit=0, node=name),
+        "pods": pods,
+        "pods_told": bool(pods.items) or pods_told([detail.now]),
         "order": order,
         "orders": POD_ORDERS,
         "nodes": {name: detail.now},

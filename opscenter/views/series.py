@@ -89,12 +89,17 @@ def chart_links(
         ChartLinks(
             f"{kind}-{panel.name}", panel.title, panel,
             url(panel, "json"), url(panel, "csv"), url(panel, "html"),
-            url(panel, "raw") if chosen.raw and kind != "cluster" else "",
+            url(panel, "raw") if chosen.raw and kind != "cluster" and _is_plain(panel) else "",
         )
         for panel in PANELS[kind]
         if panel.name not in _SELDOM.get(kind, ())
         or (measured and any(measured.values[field] is not None for field in panel.fields))
     ]  # fmt: skip
+
+
+def _is_plain(panel: Panel) -> bool:
+    """Return whether its lines are what a source measures, not worked out from two measures."""
+    return not any(line.of for line in panel.lines)
 
 
 def coverage_context(cluster: Cluster, chosen: Range) -> dict[str, Any]:
@@ -119,16 +124,22 @@ def node_rows(
     """Return the nodes with their heat strips; those that are not ready first."""
     heat, nothing = _heat(cluster, chosen)
     hosted = Counter(pod.node for pod in pods.items)
+    told = bool(hosted) or pods_told(nodes.items)
     rows = [
         NodeRow(
             node,
             _shares(heat.get(node.name, nothing), node.values["cpu_cap_mc"]),
-            hosted[node.name] if node.present and node.ready is not False else None,
+            hosted[node.name] if told and node.present and node.ready is not False else None,
         )
         for node in nodes.items
     ]
     rows.sort(key=lambda row: (bool(row.node.ready and row.node.present), _natural(row.node.name)))
     return rows
+
+
+def pods_told(nodes: Iterable[query.SeriesNow]) -> bool:
+    """Return whether the source counts the pods of any of the nodes: 0 and not known differ."""
+    return any(node.values["pods"] is not None for node in nodes)
 
 
 def _heat(

@@ -126,7 +126,7 @@ function traces(content) {
     all.push({
       type: "scatter", mode: few ? "lines+markers" : "lines", name: content.capacity.name,
       marker: { symbol: "line-ew-open", size: 12, color: css("--muted"), line: { width: 1.4 } }, x, y: content.capacity.values, connectgaps: true,
-      line: { color: css("--muted"), width: 1.2, dash: "dash" },
+      line: { color: css("--muted"), width: 1.2, dash: "dash", shape: "hv" }, // a capacity jumps, it never slopes
       hovertemplate: `%{y:,.4~g}${content.suffix}`,
     });
   }

@@ -1,5 +1,5 @@
 // The range picker: fields in local time, sent as Unix seconds.
-import { local, now } from "./times.js";
+import { now } from "./times.js";
 
 const field = (seconds) => {
   const at = new Date(seconds * 1000 - new Date(seconds * 1000).getTimezoneOffset() * 60000);
@@ -12,10 +12,6 @@ export function fillRanges() {
     form.elements.start.value = field(Number(form.dataset.start));
     form.elements.end.value = field(Number(form.dataset.end));
     form.elements.end.max = field(now() / 1000 + 60);
-  }
-  for (const span of document.querySelectorAll("[data-span]:not([data-done])")) {
-    span.dataset.done = "";
-    span.textContent = `${local(new Date(span.dataset.start * 1000))} – ${local(new Date(span.dataset.end * 1000))}`;
   }
 }
 

@@ -29,16 +29,36 @@ export function duration(seconds) {
 
 const pad = (number) => String(number).padStart(2, "0");
 
+const day = (date) => `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+const minute = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
+
 /** Local time, with the date where it is not today. */
 export function local(date) {
   const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
   const today = new Date(now());
   if (date.toDateString() === today.toDateString()) return clock;
-  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${clock.slice(0, 5)}`;
+  return `${day(date)} ${minute(date)}`;
 }
+
+/** "18:00 – 19:00" of today, "2026-11-20 18:00 – 2026-11-21 19:00" else: never an end without its day. */
+export function span(start, end) {
+  const same = start.toDateString() === end.toDateString();
+  const today = same && end.toDateString() === new Date(now()).toDateString();
+  return `${today ? "" : `${day(start)} `}${minute(start)} – ${same ? "" : `${day(end)} `}${minute(end)}`;
+}
+
+const spanOf = (element) => span(new Date(element.dataset.start * 1000), new Date(element.dataset.end * 1000));
 
 /** Write every time below `root` anew. */
 export function refreshTimes(root) {
+  for (const element of root.querySelectorAll("[data-span]:not([data-done])")) {
+    element.textContent = spanOf(element);
+    element.dataset.done = "";
+  }
+  for (const element of root.querySelectorAll("[data-span-title]:not([data-done])")) {
+    element.title = `${spanOf(element)}: ${element.title}`;
+    element.dataset.done = "";
+  }
   for (const element of root.querySelectorAll("time[data-time]:not([data-done])")) {
     element.textContent = local(new Date(element.dateTime));
     element.dataset.done = "";
@@ -54,6 +74,7 @@ export function refreshTimes(root) {
 export function startClock() {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
   for (const element of document.querySelectorAll("[data-zone]")) element.textContent = zone;
+  for (const element of document.querySelectorAll("[data-not-utc]")) element.hidden = zone === "UTC";
   refreshTimes(document);
   setInterval(() => {
     if (!document.hidden) refreshTimes(document);

@@ -31,7 +31,7 @@ def test_an_answer_without_nodes_says_only_who_answered():
 
 def test_what_nobody_measured_is_not_known_and_never_zero():
     facts = pull_facts(answer(row(T0, "node", "", "n1")), [], None)
-    assert (facts.nodes_total, facts.nodes_ready, facts.pods) == (1, 1, 0)
+    assert (facts.nodes_total, facts.nodes_ready, facts.pods) == (1, 1, None)
     assert facts.cpu_mc is facts.mem_cap is facts.fs_worst_ratio is facts.inodes_worst_ratio is None
 
 

@@ -76,7 +76,7 @@ def test_a_change_is_shown_with_what_it_deletes_before_it_is_saved(sign_in, admi
     assert client.get(url).status_code == 200
     preview = client.post(url, sent(node_1m=1))
     assert "This deletes data of 1 cluster, for good" in text(preview)
-    assert "node 1m 7 days 1 day about 1" in text(preview)
+    assert "node minutes (1m) 7 days 1 day about 1" in text(preview)
     standard.refresh_from_db()
     assert standard.limits == default_limits()
     assert client.post(url, sent(node_1m=1, step="save")).status_code == 302

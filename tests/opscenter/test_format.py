@@ -1,0 +1,43 @@
+"""How amounts, clocks and audit lines read."""
+
+from __future__ import annotations
+
+import pytest
+
+from opscenter import format as fmt
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        (None, fmt.UNKNOWN),
+        (0, "the same"),
+        (107, "107 ms ahead"),
+        (-1200, "1200 ms behind"),
+        (89_989, "89 s ahead"),
+        (-7_200_000, "2 h behind"),
+    ],
+)
+def test_a_clock_is_ahead_or_behind_and_never_a_bare_sign(milliseconds, words):
+    assert fmt.skew(milliseconds) == words
+
+
+def test_a_tier_is_named_in_words():
+    assert [fmt.bucket(tier) for tier in ("1m", "10m", "1h", "5m")] == [
+        "minutes (1m)", "ten minutes (10m)", "hours (1h)", "5m",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"region": "eu", "tier": ["a", "b"]}, "region=eu, tier=a, b"),
+        ({}, "none"),
+        ([], "none"),
+        (True, "yes"),
+        (None, fmt.UNKNOWN),
+        (12, "12"),
+    ],
+)
+def test_a_value_of_an_audit_line_is_no_program_text(value, words):
+    assert fmt.plain(value) == words

@@ -1,0 +1,76 @@
+"""What pages say where there is little to say: nothing yet is not nothing wrong, and not zero."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from clusters import services
+from clusters.models import ClusterStatus
+from metrics.stores import get_store
+from metrics.stores.base import Batch, MinuteRow, SeriesKey, Window
+from tests.factories import ClusterFactory, healthy
+from tests.opscenter.test_cluster_pages import cells, measure, page
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alpha(client, operator):
+    client.force_login(operator)
+    return ClusterFactory(name="alpha", **healthy(datetime.now(UTC)))
+
+
+def test_a_cluster_without_data_is_not_said_to_be_complete(client, alpha):
+    text = page(client, alpha, "tab=data")
+    assert "Nothing was fetched yet" in text
+    assert "no minute was due yet" in text
+    assert "Every minute came in time" not in text
+    measure(alpha, minutes=10)
+    end = int(time.time()) // 60 * 60
+    text = page(client, alpha, f"tab=data&start={end - 300}&end={end}")
+    assert "Every minute came in time" in text
+
+
+def test_a_source_that_says_nothing_of_pods_is_not_said_to_have_none(client, alpha):
+    end = int(time.time()) // 60 * 60
+    node = SeriesKey("node", "", "node-1")
+    rows = [MinuteRow(end - 60, node, cells("node", cpu_mc=900, ready=1))]
+    windows = [Window(end - 60, end, "done", 1, 1, 1, "", "", None)]
+    get_store().write(alpha.pk, "agent", Batch(rows, [], windows, end, end))
+    ClusterStatus.objects.update(pods=None)
+    text = client.get(f"/clusters/{alpha.pk}/nodes/node-1/").content.decode()
+    assert "source says nothing of pods" in text
+    assert "0 pods" not in text
+    assert ">Pods</a>" in page(client, alpha, "tab=nodes")
+
+
+def test_a_clock_that_is_off_is_said_in_words(client, alpha):
+    ClusterStatus.objects.update(clock_skew_ms=-90_000)
+    for tab in ("data", "tunnel"):
+        assert "90 s behind" in page(client, alpha, f"tab={tab}")
+
+
+def test_the_audit_lines_of_a_cluster_read_as_people_write(client, operator):
+    client.force_login(operator)
+    cluster = services.create_cluster(
+        name="beta", labels={"region": "eu", "tier": "edge"}, customer=None, actor=operator
+    )
+    text = page(client, cluster, "tab=settings")
+    assert "labels: region=eu, tier=edge" in text
+
+
+def test_an_absolute_range_keeps_the_table_of_nodes_narrow_and_names_both_days(client, alpha):
+    measure(alpha)
+    text = page(client, alpha, "start=1700000000&end=1700100000")
+    assert "<th>CPU, over the range</th>" in text
+    assert text.count("2023-11-14 22:13 to 2023-11-16 02:00 UTC</span>") == 2
+
+
+def test_what_is_worked_out_from_two_measures_is_not_asked_of_the_cluster(client, alpha):
+    measure(alpha)
+    text = client.get(f"/clusters/{alpha.pk}/nodes/node-1/?range=1h&raw=1").content.decode()
+    assert "/chart/cpu.raw?" in text
+    assert "/chart/inodes.raw?" not in text
