@@ -7,8 +7,11 @@ The floor is what no puller can go below: the same bytes fetched by bare aiohttp
 that stay open, and parsed by orjson. Ours is :func:`metrics.pull.pull_cluster` in as many threads
 as the worker has: leases, ledger, store with all rollups, status and events. It is measured
 straight to the sources' ports and through the real hub with a real tunnel for each cluster.
-Each round is one more minute, or ten, of the fleet. CPU seconds are those of this process, and
-the hub's where it takes part; the sources run in a process of their own and answer from memory.
+Once more the pulls are those of two worker processes that share one queue, as with
+OPSCENTER_WORKER_PROCESSES=2 (:mod:`tests.bench.pull_worker`); the store always has two shards.
+Each round is one more minute, or ten, of the fleet. CPU seconds are those of the processes that
+pull, and the hub's where it takes part; the sources run in a process of their own and answer from
+memory.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -38,16 +43,21 @@ from metrics.connect import Connect, by_tunnel
 from metrics.pull import STREAM, pull_cluster
 from metrics.sources.base import JsonClient
 from metrics.stores import close_stores, get_store
+from opscenter.celery import collect_rarely
+from opscenter.core.heartbeats import redis_client
 from tests.bench.hub import running_hub
 from tests.bench.processes import cpu_seconds
-from tests.bench.report import Measure, Report, cpu_seconds_of
+from tests.bench.pull_worker import WAITING, sharded_store
+from tests.bench.report import Measure, Report, cpu_seconds_of, seconds_of
 
 AREA = "pull"
 CLUSTERS = 100
 ROUNDS = 3
 WAIT_SECONDS = 120
 _FLOOR = "bare aiohttp + orjson"
-_WAYS = ("direct", "by tunnel")
+_WORKERS = 2
+_DIRECT, _TUNNEL, _PROCESSES = "direct", "by tunnel", f"by tunnel, {_WORKERS} processes"
+_WAYS = (_DIRECT, _TUNNEL, _PROCESSES)
 _STEPS = {1: "1 min", 10: "10 min"}  # minutes that a pull brings
 
 
@@ -58,6 +68,7 @@ class Far:
     control: int
     ports: dict[UUID, int]
     born: int
+    process: int
 
 
 @dataclass
@@ -69,28 +80,42 @@ class Figures:
     floor_wall: list[float] = field(default_factory=list)
     floor_cpu: list[float] = field(default_factory=list)
     hub_cpu: list[float] = field(default_factory=list)
+    far_cpu: list[float] = field(default_factory=list)
     rows: int = 0
     values: int = 0
 
 
 def run(report: Report) -> None:
-    """Measure both ways, their rounds interleaved."""
+    """Measure all ways, their rounds interleaved."""
     born = gaps.floor_slot(time.time()) - 3 * gaps.SLOT
-    with running_hub() as hub, _far_end(born) as far:
+    path = Path(settings.DATA_DIR) / "pull" / "metrics.sqlite3"
+    collect_rarely()
+    with (
+        sharded_store(path),
+        running_hub() as hub,
+        _far_end(born) as far,
+        _workers(path) as workers,
+        ThreadPoolExecutor(settings.WORKER_THREADS) as threads,
+    ):
         asyncio.run(_set_clock(far, born + 300))
-        with ThreadPoolExecutor(settings.WORKER_THREADS) as threads:
-            _pull_all(far, born + 300, _directly(far), threads)
-            ways = {"direct": _directly(far), "by tunnel": by_tunnel}
-            figures = {(step, way): Figures() for step in _STEPS for way in _WAYS}
-            now = born + 300.0
-            for _ in range(ROUNDS):
-                for (step, way), into in figures.items():
-                    now += step * gaps.MINUTE
-                    _round(into, far, now, step, ways[way], threads, hub)
-            list(threads.map(lambda _: connections.close_all(), range(settings.WORKER_THREADS)))
-        for (step, way), seconds in figures.items():
-            _tell(report, step, way, seconds)
-        Cluster.objects.filter(pk__in=far.ports).delete()
+        _pull_all(far, born + 300, _directly(far), threads)
+        ways: dict[str, Callable[[float], None]] = {
+            _DIRECT: lambda now: _pull_all(far, now, _directly(far), threads),
+            _TUNNEL: lambda now: _pull_all(far, now, by_tunnel, threads),
+            _PROCESSES: lambda now: _let_pull(far, now, workers),
+        }
+        here = [os.getpid()]
+        pullers = {_DIRECT: here, _TUNNEL: here, _PROCESSES: [each.pid for each in workers]}
+        figures = {(step, way): Figures() for step in _STEPS for way in _WAYS}
+        now = born + 300.0
+        for _ in range(ROUNDS):
+            for (step, way), into in figures.items():
+                now += step * gaps.MINUTE
+                _round(into, far, now, step, ways[way], pullers[way], hub)
+        list(threads.map(lambda _: connections.close_all(), range(settings.WORKER_THREADS)))
+    for (step, way), seconds in figures.items():
+        _tell(report, step, way, seconds)
+    Cluster.objects.filter(pk__in=far.ports).delete()
     close_stores()
 
 
@@ -99,22 +124,23 @@ def _round(
     far: Far,
     now: float,
     step: int,
-    connect: Connect,
-    threads: ThreadPoolExecutor,
+    pull: Callable[[float], None],
+    pullers: Sequence[int],
     hub: int,
 ) -> None:
-    """Measure one pull of every cluster, of ``step`` new minutes."""
+    """Measure one pull of every cluster, of ``step`` new minutes, by some processes."""
     asyncio.run(_set_clock(far, now))
     urls = _urls(far, now)
     parsed = asyncio.run(_fetch(urls))  # the sources make their answers now
     wall, cpu = cpu_seconds_of(lambda: asyncio.run(_fetch(urls)))
     figures.floor_wall.append(wall)
     figures.floor_cpu.append(cpu)
-    hub_before = cpu_seconds(hub)
-    wall, cpu = cpu_seconds_of(lambda: _pull_all(far, now, connect, threads))
-    figures.wall.append(wall)
-    figures.cpu.append(cpu)
-    figures.hub_cpu.append(cpu_seconds(hub) - hub_before)
+    before = {process: cpu_seconds(process) for process in (hub, far.process, *pullers)}
+    figures.wall.append(seconds_of(lambda: pull(now)))
+    spent = {process: cpu_seconds(process) - known for process, known in before.items()}
+    figures.cpu.append(sum(spent[process] for process in pullers))
+    figures.hub_cpu.append(spent[hub])
+    figures.far_cpu.append(spent[far.process])
     figures.rows, figures.values = _count(parsed, gaps.floor_minute(now) - step * gaps.MINUTE)
 
 
@@ -137,6 +163,45 @@ def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecuto
     list(threads.map(one, far.ports))
 
 
+def _let_pull(far: Far, now: float, workers: Sequence[subprocess.Popen[str]]) -> None:
+    """Have every cluster pulled once by the worker processes.
+
+    Raises:
+        RuntimeError: if one was not pulled; the worker said why on standard error.
+    """
+    redis_client().rpush(WAITING, *map(str, far.ports))
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(f"{now}\n")
+        worker.stdin.flush()
+    for worker in workers:
+        _hear(worker, "done")
+
+
+def _hear(worker: subprocess.Popen[str], word: str) -> None:
+    assert worker.stdout is not None
+    if worker.stdout.readline() != f"{word}\n":
+        raise RuntimeError("a worker process gave up")
+
+
+@contextlib.contextmanager
+def _workers(store: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run worker processes until the block ends; yield them once they wait for work."""
+    command = [sys.executable, "-m", "tests.bench.pull_worker", str(store)]
+    started = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(_WORKERS)
+    ]
+    try:
+        for worker in started:
+            _hear(worker, "ready")
+        yield started
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.wait()
+
+
 def _tell(report: Report, step: int, way: str, seconds: Figures) -> None:
     """Report one way."""
     name = f"{way}, {_STEPS[step]} a pull"
@@ -151,12 +216,14 @@ def _tell(report: Report, step: int, way: str, seconds: Figures) -> None:
     per_million = 1e6 / seconds.values
     report.add(Measure(AREA, f"{name}: worker's CPU", "s/million", cpu * per_million))
     hub = statistics.median(seconds.hub_cpu)
-    if way == "by tunnel":
+    if way != _DIRECT:
+        far = statistics.median(seconds.far_cpu)
         report.add(Measure(AREA, f"{name}: hub's CPU", "s/million", hub * per_million))
+        report.add(Measure(AREA, f"{name}: sources' CPU", "s/million", far * per_million))
     if step == 1:
         share = 100 / 60
         report.add(Measure(AREA, f"{way}: worker at one point a minute", "% of core", share * cpu))
-        if way == "by tunnel":
+        if way != _DIRECT:
             report.add(Measure(AREA, f"{way}: hub at one point a minute", "% of core", share * hub))
 
 
@@ -170,7 +237,8 @@ def _far_end(born: int) -> Iterator[Far]:
     try:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        far = Far(told["control"], {UUID(key): port for key, port in told["ports"].items()}, born)
+        ports = {UUID(key): port for key, port in told["ports"].items()}
+        far = Far(told["control"], ports, born, process.pid)
         _wait_for_tunnels(far)
         yield far
     finally:
