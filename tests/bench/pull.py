@@ -8,7 +8,7 @@ that stay open, and parsed by orjson. Ours is :func:`metrics.pull.pull_cluster` 
 as the worker has: leases, ledger, store with all rollups, status and events. It is measured
 straight to the sources' ports and through the real hub with a real tunnel for each cluster.
 Once more the pulls are those of two worker processes that share one queue, as with
-OPSCENTER_WORKER_PROCESSES=2 (:mod:`tests.bench.pull_worker`); the store always has two shards.
+OPSCENTER_WORKER_PROCESSES=2 (:mod:`tests.bench.pull_worker`); the store always has eight shards.
 Each round is one more minute, or ten, of the fleet. CPU seconds are those of the processes that
 pull, and the hub's where it takes part; the sources run in a process of their own and answer from
 memory.

@@ -16,11 +16,11 @@ from uuid import UUID
 from django.test.utils import override_settings
 
 WAITING = "bench:pulls"
-SHARDS = 2
+SHARDS = 8  # four a process: seldom do two want to write the same
 
 
 def sharded_store(path: Path) -> override_settings:
-    """Return the settings of a metric store at a path of its own, in shards for two writers."""
+    """Return the settings of a metric store at a path of its own, in shards for several writers."""
     path.parent.mkdir(exist_ok=True)
     return override_settings(METRICS_SQLITE_PATH=path, METRICS_SHARDS=SHARDS)
 
