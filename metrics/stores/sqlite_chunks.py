@@ -13,10 +13,10 @@ that chunks outlive changes of the catalogue; a checksum tells a damaged chunk f
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from operator import add, itemgetter
+from operator import add, floordiv, itemgetter, mod, sub
 from typing import TypeVar, cast
 
 from metrics.stores.sqlite_planes import Plain, Reader, Walk, plain, span_of, varint, walk
@@ -302,45 +302,54 @@ def _minute(matrix: _Matrix, columns: Columns) -> bytes:
             bytes([flags]),
             mask,
             walk(cells, matrix.slots),
-            _away(matrix, means, lows, -1),
-            _away(matrix, means, highs, 1),
+            _difference(matrix, means, lows),
+            _difference(matrix, highs, means),
         )
     )
 
 
-def _away(
-    matrix: _Matrix, means: Sequence[int | None], ends: Sequence[int | None], sign: int
-) -> bytes:
-    """Pack how far extremes are from the means; those that are None are not."""
-    if not _any(ends):
+def _difference(matrix: _Matrix, ones: Sequence[int | None], others: Sequence[int | None]) -> bytes:
+    """Pack how much more one column is than another; 0 where one of them is None."""
+    if not _any(ones) or not _any(others):
         return plain([0])  # the same as of any number of zeros
-    away = [
-        0 if end is None or mean is None else sign * (end - mean)
-        for mean, end in zip(means, ends, strict=True)
+    return plain(matrix.fill(_both(sub, ones, others, 0), 0))
+
+
+def _both(
+    function: Callable[[int, int], int],
+    ones: Sequence[int | None],
+    others: Sequence[int | None],
+    nothing: T,
+) -> list[int | T]:
+    """Return a function of two columns; ``nothing`` where one of them is None."""
+    if None not in ones and None not in others:
+        return list(map(function, cast("Sequence[int]", ones), cast("Sequence[int]", others)))
+    return [
+        nothing if one is None or other is None else function(one, other)
+        for one, other in zip(ones, others, strict=True)
     ]
-    return plain(matrix.fill(away, 0))
 
 
-def _wide(
-    matrix: _Matrix, minutes: Sequence[int], columns: Sequence[Sequence[int | None]]
-) -> bytes:
+def _wide(matrix: _Matrix, minutes: Sequence[int], columns: Columns) -> bytes:
     """Pack one field of wider buckets: the mean, rounded down, and what is left of the sum."""
-    pairs = [(n or 1, total) for n, total in zip(columns[0], columns[1], strict=True)]
-    means = [None if total is None else total // n for n, total in pairs]
-    rests = [0 if total is None else total % n for n, total in pairs]
-    missing = [0 if n is None else row - n for row, n in zip(minutes, columns[0], strict=True)]
+    counts, totals, lows, highs = columns
+    means = _both(floordiv, totals, counts, None)
     mask, cells = matrix.carry(means)
     flags = _MASKED if mask else 0
+    rests = _both(mod, totals, counts, 0)
     parts = [mask, walk(cells, matrix.slots), plain(matrix.fill(rests, 0))]
+    missing = [] if counts == minutes else _both(sub, minutes, counts, 0)
     if any(missing):
         flags |= _COUNTED
         parts.append(plain(matrix.fill(missing, 0)))
-    for ends, sign, flag in ((columns[2], -1, _LOWS_MASKED), (columns[3], 1, _HIGHS_MASKED)):
-        known = [end is not None or mean is None for end, mean in zip(ends, means, strict=True)]
-        if not all(known):
-            flags |= flag
-            parts.append(bytes(matrix.fill(known, 0)))
-        parts.append(_away(matrix, means, ends, sign))
+    for ends, flag in ((lows, _LOWS_MASKED), (highs, _HIGHS_MASKED)):
+        if None in ends:
+            known = [e is not None or mean is None for e, mean in zip(ends, means, strict=True)]
+            if not all(known):
+                flags |= flag
+                parts.append(bytes(matrix.fill(known, 0)))
+        away = (ends, means) if ends is highs else (means, ends)
+        parts.append(_difference(matrix, *away))
     return bytes([flags]) + b"".join(parts)
 
 

@@ -37,11 +37,7 @@ def pack_highs(columns: Columns, fields: Iterable[int], *, wide: bool) -> bytes:
     found = array("q")
     for at, number in enumerate(fields):
         mine = columns[3 + width * at : 3 + width * (at + 1)]
-        means = mine[0]
-        if wide:
-            pairs = zip(mine[0], mine[1], strict=True)
-            means = [None if total is None else -(-total // (n or 1)) for n, total in pairs]
-        mean = _largest(means)
+        mean = _largest_mean(mine[0], mine[1]) if wide else _largest(mine[0])
         if mean is not None:
             high = _largest(mine[-1])
             found.extend((number, mean, mean if high is None else max(mean, high)))
@@ -50,6 +46,15 @@ def pack_highs(columns: Columns, fields: Iterable[int], *, wide: bool) -> bytes:
 
 def _largest(values: Sequence[int | None]) -> int | None:
     return max([value for value in values if value is not None], default=None)
+
+
+def _largest_mean(counts: Sequence[int | None], totals: Sequence[int | None]) -> int | None:
+    """Return the largest mean of buckets, rounded up."""
+    if len(set(counts)) == 1 and counts[0]:
+        total = _largest(totals)
+        return None if total is None else -(-total // counts[0])
+    pairs = zip(counts, totals, strict=True)
+    return max([-(-total // (n or 1)) for n, total in pairs if total is not None], default=None)
 
 
 def unpack_highs(data: bytes) -> dict[int, tuple[int, int]]:

@@ -45,11 +45,9 @@ def walk(values: Sequence[int], slots: int) -> bytes:
 
 def _planes(values: Sequence[int]) -> bytes:
     """Return how many planes there are, and the planes; values are >= 0 and below 2^64."""
-    raw = _little_endian(array("Q", values)).tobytes()
-    planes = [raw[at::8] for at in range(8)]
-    while planes and planes[-1].count(0) == len(values):
-        planes.pop()
-    return bytes([len(planes)]) + b"".join(planes)
+    count = (max(values).bit_length() + 7) // 8
+    raw = _little_endian(array("Q", values)).tobytes() if count else b""
+    return bytes([count]) + b"".join(raw[at::8] for at in range(count))
 
 
 def _little_endian(values: array[int]) -> array[int]:

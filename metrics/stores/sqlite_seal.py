@@ -11,6 +11,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import bucket_start
@@ -18,6 +19,7 @@ from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_chunks import (
     BLOCK_SERIES,
     Chunk,
+    Columns,
     DamagedChunkError,
     encode,
     in_columns,
@@ -25,6 +27,7 @@ from metrics.stores.sqlite_chunks import (
 )
 from metrics.stores.sqlite_connection import Connections
 from metrics.stores.sqlite_highs import pack_highs
+from metrics.stores.sqlite_read import WALK
 from metrics.stores.sqlite_rollup import settle_ended
 from metrics.stores.sqlite_sealed import SPANS, describe, snapshot, spans
 from metrics.stores.sqlite_series import sid_range
@@ -240,13 +243,10 @@ def _seal_span(
 ) -> Iterator[int]:
     """Seal one span of one cluster, a block of series a transaction; yield the rows of each."""
     times = range(start, start + SPANS[tier], TIERS[tier])
-    low, high = sid_range(number)
     connection = connections.get()
-    with connections.translated(), snapshot(connection):
-        query = f"SELECT sid FROM {kind}_{tier} WHERE ts = ? AND sid BETWEEN ? AND ?"  # noqa: S608
-        sids = sorted(
-            {sid for ts in times for (sid,) in connection.execute(query, (ts, low, high))}
-        )
+    with connections.translated():
+        found = _rows(connection, f"{kind}_{tier}", "DISTINCT sid", times, sid_range(number))
+    sids = sorted(sid for (sid,) in found)
     for at in range(0, len(sids), BLOCK_SERIES):
         block = sids[at : at + BLOCK_SERIES]
         with connections.transaction() as writer:
@@ -264,27 +264,57 @@ def _seal_block(
     sids: tuple[int, int],
 ) -> int:
     """Move rows into a chunk within the caller's transaction; return how many."""
-    table = f"{kind}_{tier}"
-    columns = schema.minute_columns(kind) if tier == "1m" else schema.bucket_columns(kind)
-    query = (
-        f"SELECT ts, sid, n, {', '.join(columns)} FROM {table}"  # noqa: S608 - our own names
-        " WHERE ts = ? AND sid BETWEEN ? AND ?"
-    )
-    rows = [row for ts in times for row in connection.execute(query, (ts, *sids))]
-    if not rows:
+    columns = _columns(connection, kind, tier, times, sids)
+    if not columns:
         return 0
     numbers = _numbers(connection, kind)
-    packed = in_columns(rows)
-    data = encode(packed, numbers, start=times.start, step=times.step, slots=len(times))
+    data = encode(columns, numbers, start=times.start, step=times.step, slots=len(times))
     chunk_id = connection.execute(
         "INSERT INTO chunk(cluster, kind, tier, t0, first_sid, last_sid, since, highs)"
         " VALUES(?, ?, ?, ?, ?, ?, 0, ?)",
         (number, schema.KIND_NUMBERS[kind], TIERS[tier], times.start, *sids,
-         pack_highs(packed, numbers, wide=tier != "1m")),
+         pack_highs(columns, numbers, wide=tier != "1m")),
     ).lastrowid  # fmt: skip
     connection.execute("INSERT INTO chunk_data VALUES(?, ?)", (chunk_id, data))
     connection.executemany(
-        f"DELETE FROM {table} WHERE ts = ? AND sid BETWEEN ? AND ?",  # noqa: S608 - our own names
+        f"DELETE FROM {kind}_{tier} WHERE ts = ? AND sid BETWEEN ? AND ?",  # noqa: S608
         [(ts, *sids) for ts in times],
     )
-    return len(rows)
+    return len(columns[0])
+
+
+def _columns(
+    connection: sqlite3.Connection, kind: Kind, tier: str, times: range, sids: tuple[int, int]
+) -> Columns:
+    """Return rows as the columns of a chunk; empty if there are none.
+
+    Reading is half of the work of sealing. Lows and highs are there only where a minute has
+    several samples: if none has, they are not read.
+    """
+    table = f"{kind}_{tier}"
+    names = schema.bucket_columns(kind) if tier != "1m" else schema.minute_columns(kind)
+    means, ends = names[::3], [name for at, name in enumerate(names) if at % 3]
+    some_end = f"AND ({' OR '.join(f'{name} NOT NULL' for name in ends)}) LIMIT 1"
+    if tier != "1m" or _rows(connection, table, "1", times, sids, some_end):
+        return in_columns(_rows(connection, table, ", ".join(("ts, sid, n", *names)), times, sids))
+    rows = _rows(connection, table, ", ".join(("ts, sid, n", *means)), times, sids)
+    columns = in_columns(rows)
+    nothing = (None,) * len(rows)
+    return [*columns[:3], *(part for mean in columns[3:] for part in (mean, nothing, nothing))]
+
+
+def _rows(
+    connection: sqlite3.Connection,
+    table: str,
+    what: str,
+    times: range,
+    sids: tuple[int, int],
+    tail: str = "",
+) -> list[tuple[Any, ...]]:
+    """Return something of the rows of some series, in the order of the table: by time."""
+    return connection.execute(
+        f"{WALK} SELECT {what} FROM walk CROSS JOIN {table}"  # noqa: S608 - our own names
+        f" ON ts = t AND sid BETWEEN :low AND :high {tail}",
+        {"first": times.start, "step": times.step, "end": times.stop,
+         "low": sids[0], "high": sids[1]},
+    ).fetchall()  # fmt: skip

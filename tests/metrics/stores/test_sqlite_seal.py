@@ -103,6 +103,16 @@ def test_hours_are_sealed_two_hours_after_the_newest_data(store, path):
     assert store.check() == "ok"
 
 
+def test_minutes_of_one_sample_and_of_several_are_sealed_alike(store):
+    cluster = uuid4()
+    alone = [row(NODE, START + 60 * m, cpu_mc=m) for m in range(60)]
+    mixed = [row(POD, START + 60 * m, cpu_mc=Cell(1, m, m, m + m // 59)) for m in range(60)]
+    store.write(cluster, STREAM, Batch(rows=alone + mixed))
+    before = everything(store, cluster)
+    assert "sealed" in store.maintain(START + 3 * DAY)
+    assert everything(store, cluster) == before
+
+
 def test_sealing_goes_on_where_its_time_was_up(store, path):
     cluster = uuid4()
     store.write(cluster, STREAM, hours(5))
