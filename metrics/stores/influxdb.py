@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 
 from metrics.catalog import TIERS, Kind
-from metrics.stores import checksum
+from metrics.stores import checksum, influxdb_series
 from metrics.stores import influxdb_index as index
 from metrics.stores.base import (
     NO_BOUNDS,
@@ -36,6 +36,7 @@ from metrics.stores.influxdb_client import Influx, Server
 from metrics.stores.influxdb_models import MetricCluster, MetricPlace
 from metrics.stores.influxdb_move import Mover
 from metrics.stores.influxdb_read import Reader
+from metrics.stores.influxdb_series import Memory, Session
 from metrics.stores.influxdb_write import Writer, check
 
 MOVE_SECONDS = 60
@@ -69,7 +70,7 @@ class InfluxStore:
         self._clock = clock
         self._buckets = Buckets(self._influx, prefix)
         self._reader = Reader(self._influx, self._buckets)
-        self._memory = index.Memory()
+        self._memory = Memory()
 
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch: the points first, and once InfluxDB has them all, the index.
@@ -148,12 +149,12 @@ class InfluxStore:
     def last(self, cluster: UUID, kind: Kind, *, since: int = 0) -> list[LastRow]:
         """Return the newest minute of each series of a kind with ``ts >= since``."""
         with index.translated():
-            return index.last(cluster, kind, since)
+            return influxdb_series.last(cluster, kind, since)
 
     def last_one(self, cluster: UUID, key: SeriesKey) -> LastRow | None:
         """Return the newest minute of one series; None if it was never seen."""
         with index.translated():
-            return index.last_one(cluster, key)
+            return influxdb_series.last_one(cluster, key)
 
     def find(
         self,
@@ -167,12 +168,12 @@ class InfluxStore:
     ) -> list[tuple[UUID, LastRow]]:
         """Return series of several clusters by a part of their name."""
         with index.translated():
-            return index.find(clusters, kind, text, since=since, limit=limit, order=order)
+            return influxdb_series.find(clusters, kind, text, since=since, limit=limit, order=order)
 
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
         """Return the first minute of a series ever stored; None if it was never seen."""
         with index.translated():
-            return index.first_seen(cluster, key)
+            return influxdb_series.first_seen(cluster, key)
 
     def expire(
         self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
@@ -226,7 +227,7 @@ class InfluxStore:
     def series(self, cluster: UUID) -> list[StoredSeries]:
         """Return all series of a cluster, by kind, ns and name."""
         with index.translated():
-            return index.series(cluster)
+            return influxdb_series.series(cluster)
 
     def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
         """Make or change series as another store knows them, in one transaction."""
@@ -323,7 +324,7 @@ class InfluxStore:
         """Close this process's connections; a later call opens new ones."""
         self._influx.close()
 
-    def _board(self, session: index.Session) -> Board:
+    def _board(self, session: Session) -> Board:
         places = Places.made(self._buckets, session.cluster, self._kept)
         cluster = session.cluster.cluster
         return Board(self._influx, places, cluster, session.recent, self._clock())
@@ -334,7 +335,7 @@ class InfluxStore:
         return {self._buckets.name(tier, kept): kept for tier, kept in rows}
 
     @contextmanager
-    def _copying(self, cluster: UUID) -> Iterator[index.Session]:
+    def _copying(self, cluster: UUID) -> Iterator[Session]:
         """Hold a cluster for rows of another store, without the daily limit of series."""
         with index.writing(cluster) as row, index.translated():
             session = self._memory.begin(row, limited=False)

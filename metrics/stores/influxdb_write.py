@@ -13,8 +13,8 @@ from metrics.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.rollups import bucket_start, cluster_bucket, cluster_minute, merge_rows
 from metrics.stores.base import Batch, CoarseRow, MinuteRow, SeriesKey, StoreError
 from metrics.stores.influxdb_board import Board
-from metrics.stores.influxdb_index import Session, json_text
 from metrics.stores.influxdb_rows import Cells, coarse_cells, minute_cells
+from metrics.stores.influxdb_series import Session, json_text
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
 

@@ -85,7 +85,7 @@ def test_a_process_notices_what_another_one_wrote(new_store):
 
 
 def test_a_cluster_gets_only_so_many_new_series_a_day(store, monkeypatch):
-    monkeypatch.setattr("metrics.stores.influxdb_index.MAX_NEW_SERIES_PER_DAY", 5)
+    monkeypatch.setattr("metrics.stores.influxdb_series.MAX_NEW_SERIES_PER_DAY", 5)
     cluster = uuid4()
     keys = [POD._replace(name=f"p{at}") for at in range(8)]
     result = store.write(cluster, STREAM, Batch(rows=[row(key, T0, cpu_mc=1) for key in keys]))

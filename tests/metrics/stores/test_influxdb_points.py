@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores import influxdb_index as index
+from metrics.stores import influxdb_series as series
 from metrics.stores.base import Cell, SeriesKey
 from metrics.stores.influxdb_flux import LAST_SECOND, merged, of_cluster, of_series
 from metrics.stores.influxdb_names import (
@@ -53,8 +53,8 @@ def test_two_names_never_share_a_tag(one, other):
 @given(name=NAMES)
 @example("\x1a0\x00")
 def test_a_name_survives_in_the_index_without_nul(name):
-    assert index.untext(index.text(name)) == name
-    assert "\0" not in index.text(name)
+    assert series.untext(series.text(name)) == name
+    assert "\0" not in series.text(name)
 
 
 def test_what_separates_in_line_protocol_is_escaped():

@@ -1,0 +1,329 @@
+"""Series and their newest minutes in the InfluxDB store's part of Django's database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import connection
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Collate, Lower
+
+from metrics.catalog import FIELD_NAMES, Kind
+from metrics.stores.base import LastRow, SeriesKey, StoredSeries, StoreError
+from metrics.stores.influxdb_index import outdate
+from metrics.stores.influxdb_models import MetricCluster, MetricSeries
+from metrics.stores.influxdb_recent import Recent
+
+MAX_NEW_SERIES_PER_DAY = 20_000
+"""As in the SQLite store."""
+MAX_NAME_LENGTH = 1_000
+
+_ACTIVE_SECONDS = 6 * 3600
+
+
+def text(name: str) -> str:
+    """Return a name as the database keeps it: PostgreSQL's text holds no NUL."""
+    return name.replace("\x1a", "\x1a1").replace("\0", "\x1a0")
+
+
+def untext(stored: str) -> str:
+    """Return the name that a stored text stands for; undoes :func:`text`."""
+    return stored.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
+
+
+def is_usable(key: SeriesKey) -> bool:
+    """Return whether a store can hold the names: not too long, and no lone surrogates."""
+    if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
+        return False
+    try:
+        (key.ns + key.name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def json_text(attrs: Any) -> str:
+    """Return attributes as a text that is the same for the same attributes."""
+    return orjson.dumps(dict(attrs), option=orjson.OPT_SORT_KEYS).decode()
+
+
+@dataclass(slots=True)
+class Entry:
+    """One series while it is written to; ``last_ts`` is None if it has no newest minute yet."""
+
+    first_ts: int
+    last_ts: int | None = None
+    last_n: int = -1
+    node: str = ""
+    attrs: str = "{}"
+    numbers: str = "[]"
+
+
+@dataclass(slots=True)
+class Session:
+    """What one write of a cluster knows and changes of its series."""
+
+    cluster: MetricCluster
+    entries: dict[SeriesKey, Entry]
+    recent: Recent
+    changed: set[SeriesKey] = field(default_factory=set)
+    problem: str = ""
+    limited: bool = True
+    alone: bool = False
+    """Whether, after :meth:`save`, nobody else has changed the cluster since the beginning."""
+    _made: int = 0
+
+    def seen(self, key: SeriesKey, ts: int) -> bool:
+        """Note that a series has data at ``ts``; make it if it is new.
+
+        Returns:
+            Whether its rows can be stored; :attr:`problem` says why not.
+        """
+        entry = self.entries.get(key) or self._find(key)
+        if entry is None:
+            if not self._may_make(key):
+                return False
+            self.entries[key] = Entry(first_ts=ts)
+            self.changed.add(key)
+            self._made += 1
+        elif ts < entry.first_ts:
+            entry.first_ts = ts
+            self.changed.add(key)
+        return True
+
+    def inform(self, key: SeriesKey, newest: int, node: str, attrs: str) -> None:
+        """Keep what is known of a series, unless newer data of it was here before."""
+        entry = self.entries.get(key)
+        if entry is None or newest < (entry.last_ts or 0):
+            return
+        if (entry.node, entry.attrs) != (node, attrs):
+            entry.node, entry.attrs = node, attrs
+            self.changed.add(key)
+
+    def tell(self, key: SeriesKey, node: str, attrs: Mapping[str, str]) -> None:
+        """Keep node and attributes as another store knows them."""
+        entry, known = self.entries[key], json_text(attrs)
+        if (entry.node, entry.attrs) != (node, known):
+            entry.node, entry.attrs = node, known
+            self.changed.add(key)
+
+    def last(self, key: SeriesKey, ts: int, n: int, numbers: Sequence[int | None]) -> None:
+        """Keep a minute as the newest one if it is; n -1 stands for a wider bucket."""
+        entry = self.entries[key]
+        if entry.last_ts is not None:
+            if n < 0:
+                # A wider bucket says only that there was something: it never replaces a minute.
+                if entry.last_n >= 0 or ts <= entry.last_ts:
+                    return
+            elif (ts, n) < (entry.last_ts, entry.last_n):
+                return
+        changed = orjson.dumps(numbers).decode()
+        if (entry.last_ts, entry.last_n, entry.numbers) != (ts, n, changed):
+            entry.last_ts, entry.last_n, entry.numbers = ts, n, changed
+            self.changed.add(key)
+
+    def _find(self, key: SeriesKey) -> Entry | None:
+        """Look for a series that is not among those of the last hours."""
+        if not is_usable(key):
+            return None
+        rows = MetricSeries.objects.filter(kind=key.kind, ns=text(key.ns), name=text(key.name))
+        found = _entries(rows.filter(cluster=self.cluster)).get(key)
+        if found is not None:
+            self.entries[key] = found
+        return found
+
+    def _may_make(self, key: SeriesKey) -> bool:
+        if not is_usable(key):
+            self.problem = "a name is too long or no text"
+            return False
+        today = int(time.time()) // 86_400
+        if self.cluster.new_day != today:
+            self.cluster.new_day, self.cluster.new_count = today, 0
+        if self.limited and self.cluster.new_count + self._made >= MAX_NEW_SERIES_PER_DAY:
+            self.problem = f"more than {MAX_NEW_SERIES_PER_DAY} new series in a day"
+            return False
+        return True
+
+    def save(self) -> None:
+        """Put what changed, within the caller's transaction."""
+        put_entries(self.cluster, {key: self.entries[key] for key in self.changed})
+        row, begun = self.cluster, self.cluster.generation
+        row.new_count += self._made if self.limited else 0
+        outdate(pk=row.pk)
+        row.save(update_fields=["new_day", "new_count"])
+        row.refresh_from_db(fields=["generation"])
+        self.alone = row.generation == begun + 1
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a process remembers of a cluster, which holds for one generation of it."""
+
+    pk: int
+    generation: int
+    entries: dict[SeriesKey, Entry]
+    recent: Recent
+
+
+class Memory:
+    """What one process remembers of clusters, so that a pull need not read it again."""
+
+    _SERIES = 100_000
+    """Beyond so many series all is forgotten: about 10 kB each."""
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, _Known] = {}
+
+    def begin(self, cluster: MetricCluster, *, limited: bool = True) -> Session:
+        """Return a session with the active series of a cluster, which finds others itself.
+
+        Its caller holds :func:`writing`.
+
+        Args:
+            cluster: whose.
+            limited: whether the daily limit of new series holds.
+        """
+        known = self._known.pop(cluster.cluster, None)
+        if known is None or (known.pk, known.generation) != (cluster.pk, cluster.generation):
+            active = MetricSeries.objects.filter(
+                cluster=cluster, last_ts__gte=time.time() - _ACTIVE_SECONDS
+            )
+            return Session(cluster, _entries(active), Recent(), limited=limited)
+        return Session(cluster, known.entries, known.recent, limited=limited)
+
+    def learn(self, session: Session) -> None:
+        """Remember a session after its commit."""
+        if not session.alone:
+            return
+        if sum(len(known.entries) for known in list(self._known.values())) > self._SERIES:
+            self._known.clear()
+        row = session.cluster
+        known = _Known(row.pk, row.generation, session.entries, session.recent)
+        self._known[row.cluster] = known
+
+
+def put_entries(cluster: MetricCluster, entries: dict[SeriesKey, Entry]) -> None:
+    """Insert or replace series; one statement for all."""
+    if not entries:
+        return
+    rows = [
+        (
+            cluster.pk, key.kind, text(key.ns), text(key.name), text(entry.node),
+            entry.attrs.replace("\\u0000", "\\ufffd"), entry.first_ts, entry.last_ts,
+            entry.last_n, entry.numbers,
+        )
+        for key, entry in entries.items()
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO metrics_metricseries(cluster_id, kind, ns, name, node, attrs, first_ts,"
+            " last_ts, last_n, numbers) VALUES(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT(cluster_id, kind, ns, name) DO UPDATE SET node = excluded.node,"
+            " attrs = excluded.attrs, first_ts = excluded.first_ts, last_ts = excluded.last_ts,"
+            " last_n = excluded.last_n, numbers = excluded.numbers",
+            rows,
+        )
+
+
+def last(cluster: UUID, kind: Kind, since: int) -> list[LastRow]:
+    """See :meth:`metrics.stores.base.MetricStore.last`."""
+    rows = _last_rows([cluster], kind).filter(last_ts__gte=since).order_by("pk")
+    return [row for _, row in _found(rows)]
+
+
+def last_one(cluster: UUID, key: SeriesKey) -> LastRow | None:
+    """See :meth:`metrics.stores.base.MetricStore.last_one`."""
+    if not is_usable(key):
+        return None
+    rows = _last_rows([cluster], key.kind).filter(ns=text(key.ns), name=text(key.name))
+    return next((row for _, row in _found(rows)), None)
+
+
+def find(
+    clusters: Iterable[UUID], kind: Kind, part: str, *, since: int, limit: int, order: str
+) -> list[tuple[UUID, LastRow]]:
+    """See :meth:`metrics.stores.base.MetricStore.find`."""
+    if order and order not in FIELD_NAMES[kind]:
+        msg = f"no {kind} field {order}"
+        raise StoreError(msg)
+    binary = "C" if connection.vendor == "postgresql" else "BINARY"
+    rows = _last_rows(clusters, kind).filter(last_ts__gte=since)
+    # Collated so, both databases lower ASCII letters alone, and order by code points.
+    rows = rows.annotate(by_ns=Collate("ns", binary), by_name=Collate("name", binary))
+    if part:
+        wanted = _lower_ascii(text(part))
+        rows = rows.annotate(low_ns=Lower("by_ns"), low_name=Lower("by_name")).filter(
+            Q(low_ns__contains=wanted) | Q(low_name__contains=wanted)
+        )
+    if order:
+        first = F(f"numbers__{FIELD_NAMES[kind].index(order)}").desc(nulls_last=True)
+    else:
+        first = F("last_ts").desc()
+    return list(_found(rows.order_by(first, "by_ns", "by_name", "cluster_id")[:limit]))
+
+
+def first_seen(cluster: UUID, key: SeriesKey) -> int | None:
+    """See :meth:`metrics.stores.base.MetricStore.first_seen`."""
+    if not is_usable(key):
+        return None
+    return (
+        MetricSeries.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
+        .filter(kind=key.kind, ns=text(key.ns), name=text(key.name))
+        .values_list("first_ts", flat=True)
+        .first()
+    )
+
+
+def series(cluster: UUID) -> list[StoredSeries]:
+    """See :meth:`metrics.stores.base.MetricStore.series`."""
+    rows = MetricSeries.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
+    names = ("kind", "ns", "name", "node", "attrs", "first_ts", "last_ts")
+    found = [
+        StoredSeries(
+            _key(kind, ns, name), untext(node), attrs, first, first if newest is None else newest
+        )
+        for kind, ns, name, node, attrs, first, newest in rows.values_list(*names)
+    ]
+    return sorted(found, key=lambda entry: entry.key)
+
+
+def _entries(chosen: QuerySet[MetricSeries]) -> dict[SeriesKey, Entry]:
+    rows = chosen.values_list(
+        "kind", "ns", "name", "first_ts", "last_ts", "last_n", "node", "attrs", "numbers"
+    )
+    return {
+        _key(kind, ns, name): Entry(
+            first, last, n, untext(node), json_text(attrs), orjson.dumps(numbers).decode()
+        )
+        for kind, ns, name, first, last, n, node, attrs, numbers in rows.iterator(2000)
+    }
+
+
+def _last_rows(clusters: Iterable[UUID], kind: Kind) -> Any:
+    return MetricSeries.objects.filter(
+        cluster__cluster__in=list(clusters),
+        cluster__erasing=False,
+        kind=kind,
+        last_ts__isnull=False,
+    )
+
+
+def _found(rows: Any) -> Iterator[tuple[UUID, LastRow]]:
+    names = ("cluster__cluster", "kind", "ns", "name", "last_ts", "node", "attrs", "numbers")
+    for cluster, kind, ns, name, ts, node, attrs, numbers in rows.values_list(*names):
+        fields = len(FIELD_NAMES[kind])
+        values = tuple(numbers[:fields]) + (None,) * (fields - len(numbers))
+        yield cluster, LastRow(_key(kind, ns, name), ts, untext(node), attrs, values)
+
+
+def _key(kind: Any, ns: str, name: str) -> SeriesKey:
+    return SeriesKey(kind, untext(ns), untext(name))
+
+
+def _lower_ascii(part: str) -> str:
+    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in part)
