@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, Window
+from metrics.stores.base import Batch, Cell, MetricStore, MinuteRow, SeriesKey, Window
 from metrics.stores.sqlite import SqliteStore
 from tests.bench.report import Measure, Report
 
@@ -41,11 +41,11 @@ def run(report: Report) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "metrics.sqlite3"
         for _ in range(KILLS):
-            _live_and_die(path, rng.uniform(0.1, 0.6))
+            live_and_die(["-m", "tests.bench.crash", str(path)], rng.uniform(0.1, 0.6))
             store = SqliteStore(path)
             damaged += store.check() != "ok"
-            wrong += sum(_wrong_minutes(store, cluster) for cluster in CLUSTERS)
-            minutes = sum(_stored(store, cluster) for cluster in CLUSTERS)
+            wrong += wrong_minutes(store)
+            minutes = stored_minutes(store)
             store.close()
     name = f"M7 kill -9 of the writer, {KILLS} times"
     about = f"{minutes:,} minutes of {len(KEYS)} series were written in all"
@@ -53,17 +53,26 @@ def run(report: Report) -> None:
     report.add(Measure(AREA, f"{name}: minutes missing, twice or wrong", "", wrong))
 
 
-def _live_and_die(path: Path, seconds: float) -> None:
-    """Run a writer for a while after its first write, then kill it."""
-    command = [sys.executable, "-m", "tests.bench.crash", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+def live_and_die(arguments: list[str], seconds: float) -> None:
+    """Run Python with these arguments, a writer, for a while after its first write; kill it."""
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
         time.sleep(seconds)
         writer.kill()
 
 
-def _wrong_minutes(store: SqliteStore, cluster: UUID) -> int:
+def wrong_minutes(store: MetricStore) -> int:
+    """Return how many minutes of all clusters are missing, twice or wrong."""
+    return sum(_wrong_minutes(store, cluster) for cluster in CLUSTERS)
+
+
+def stored_minutes(store: MetricStore) -> int:
+    """Return how many minutes of all clusters are before their watermarks."""
+    return sum(_stored(store, cluster) for cluster in CLUSTERS)
+
+
+def _wrong_minutes(store: MetricStore, cluster: UUID) -> int:
     """Return how many minutes are not what the writer wrote up to the watermark, or are beyond."""
     reached = store.position(cluster, STREAM).watermark or START
     wanted = list(range(START, reached, 60))
@@ -78,7 +87,7 @@ def _wrong_minutes(store: SqliteStore, cluster: UUID) -> int:
     return wrong + ([line.start for line in lines] != list(range(START, reached, _STEP)))
 
 
-def _stored(store: SqliteStore, cluster: UUID) -> int:
+def _stored(store: MetricStore, cluster: UUID) -> int:
     return ((store.position(cluster, STREAM).watermark or START) - START) // 60
 
 
@@ -97,17 +106,21 @@ def _batch(start: int) -> Batch:
     return Batch(rows, (), [window], end, end)
 
 
-def write_for_ever(path: Path) -> None:
-    """Write ten minutes of each cluster in turn, from where the store is."""
-    store = SqliteStore(path)
+def write_for_ever(store: MetricStore) -> None:
+    """Write until somebody ends the process."""
     while True:
-        for cluster in CLUSTERS:
-            start = store.position(cluster, STREAM).watermark or START
-            store.write(cluster, STREAM, _batch(start))
-            print(start, flush=True)
+        write_round(store)
+        print("a round", flush=True)
+
+
+def write_round(store: MetricStore) -> None:
+    """Write ten minutes of each cluster, from where the store is."""
+    for cluster in CLUSTERS:
+        start = store.position(cluster, STREAM).watermark or START
+        store.write(cluster, STREAM, _batch(start))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("path", type=Path)
-    write_for_ever(parser.parse_args().path)
+    write_for_ever(SqliteStore(parser.parse_args().path))

@@ -1,4 +1,4 @@
-"""The InfluxDB 2 store: M1 ingest, M2 idempotency, M4 queries, M10 outage, and the same numbers.
+"""The InfluxDB 2 store: M1, M2, M4, M5, M7 to M10, and whether both stores hold the same numbers.
 
 Only with a server: ``OPSCENTER_TEST_INFLUXDB_URL``, ``_ORG`` and ``_TOKEN`` name one. Its buckets
 are made for the run and dropped afterwards. The baseline is the SQLite store with the same rows.
@@ -22,7 +22,7 @@ from metrics.stores import close_stores
 from metrics.stores.base import MetricStore
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.sqlite import SqliteStore
-from tests.bench import recovery
+from tests.bench import influxload, recovery
 from tests.bench.questions import DAY, STREAM, batches, questions
 from tests.bench.report import Measure, Report, seconds_of
 from tests.bench.storedata import START, FakeCluster
@@ -30,7 +30,8 @@ from tests.factories import ClusterFactory
 from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
 
 AREA = "influxdb"
-CLUSTERS = 3
+CLUSTERS = 2
+HISTORY_MINUTES = 360
 ROUNDS = 5
 OUTAGE_MINUTES = 60
 AGAIN = 900  # number of the cluster that is written twice
@@ -40,38 +41,48 @@ _URL = "OPSCENTER_TEST_INFLUXDB_URL"
 def run(report: Report, scale: float = 1.0) -> None:
     """Measure it, or say why not."""
     if not os.environ.get(_URL):
-        report.leave_out(AREA, "M1 to M4 and M10 of this store", f"no server given ({_URL})")
+        report.leave_out(AREA, "M1 to M10 of this store", f"no server given ({_URL})")
         return
     fakes = [FakeCluster(number) for number in range(max(2, round(CLUSTERS * scale)))]
     for fake in (*fakes, FakeCluster(AGAIN)):  # its watermarks are in Django's database
         ClusterFactory(id=fake.id, name=f"influx-{fake.id.int}")
     try:
-        with tempfile.TemporaryDirectory() as directory, _store() as influx:
+        clock = [0]
+        with tempfile.TemporaryDirectory() as directory, _store(clock) as influx:
             sqlite = SqliteStore(Path(directory) / "metrics.sqlite3")
-            _ingest(report, influx, sqlite, fakes)
+            _ingest(report, influx, sqlite, fakes, clock)
             _again(report, influx)
             _same_numbers(report, influx, sqlite, fakes)
             _queries(report, influx, sqlite, fakes)
             sqlite.close()
-        _outage(report)
+        influxload.run(report, AREA)
+        _whole_way(report, scale)
         report.leave_out(AREA, "M3 size", "its files are its own host's; see InfluxDB 1.x in size")
+        report.leave_out(AREA, "M6 sealing", "InfluxDB compacts by itself")
     finally:
         Cluster.objects.filter(name__startswith="influx-").delete()
 
 
 @contextlib.contextmanager
-def _store() -> Iterator[MetricStore]:
+def _store(clock: list[int]) -> Iterator[MetricStore]:
+    """Yield a store that takes ``clock[0]`` for the time."""
     for prefix in own_prefix():
-        store = InfluxStore(server(), keep_for_ever, prefix=prefix)
+        store = InfluxStore(server(), keep_for_ever, prefix=prefix, clock=lambda: clock[0])
         yield store
         store.close()
 
 
 def _ingest(
-    report: Report, influx: MetricStore, sqlite: MetricStore, fakes: list[FakeCluster]
+    report: Report,
+    influx: MetricStore,
+    sqlite: MetricStore,
+    fakes: list[FakeCluster],
+    clock: list[int],
 ) -> None:
+    """M1: every batch at its own time, as live pulls bring them."""
     ours, theirs = [], []
     for fake, start in batches(fakes):
+        clock[0] = start + 600
         batch = fake.batch(start, 10)
         rows = len(batch.rows)
         for store, rates in ((influx, ours), (sqlite, theirs)):
@@ -82,8 +93,8 @@ def _ingest(
                    "SQLite store", theirs)  # fmt: skip
 
 
-def _outage(report: Report) -> None:
-    """Cut a tunnel for an hour while this store is the installation's."""
+def _whole_way(report: Report, scale: float) -> None:
+    """Cut a tunnel for an hour, then bring a past, while this store is the installation's."""
     for prefix in own_prefix():
         given = server()
         with override_settings(
@@ -91,6 +102,7 @@ def _outage(report: Report) -> None:
             INFLUXDB_TOKEN=given.token, INFLUXDB_BUCKET_PREFIX=prefix,
         ):  # fmt: skip
             recovery.outage(report, OUTAGE_MINUTES, AREA)
+            recovery.history(report, round(HISTORY_MINUTES * scale), AREA)
             close_stores()
 
 

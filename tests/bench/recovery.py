@@ -61,22 +61,23 @@ def outage(report: Report, minutes: int, area: str = AREA) -> None:
     _speed(report, area, f"M10 filling {minutes // 60} h", values, wall, cpu, far)
 
 
-def history(report: Report, minutes: int) -> None:
+def history(report: Report, minutes: int, area: str = AREA) -> None:
     """M9: what a new cluster of 10 nodes and 300 pods remembers, into a store that has others."""
-    for number in (2, 3):  # others, so that the store is not empty
+    first = 2 if area == AREA else 12
+    for number in (first, first + 1):  # others, so that the store is not empty
         row, far = _cluster(120, number)
         _pull(row, far, far.cluster.start + 7200)
         _fill(row, far)
-    row, far = _cluster(minutes, 4)
+    row, far = _cluster(minutes, first + 2)
     end = far.cluster.start + minutes * 60
     _pull(row, far, end)
     far.spent_seconds = 0.0
     wall, cpu = cpu_seconds_of(lambda: _fill(row, far))
     missing, doubled, _ = _judge(far.cluster, row, end)
-    report.add(Measure(AREA, "M9 minutes missing or twice", "", missing + doubled))
+    report.add(Measure(area, "M9 minutes missing or twice", "", missing + doubled))
     hours = minutes / 60
     name = f"M9 backfill of {hours:g} h of 310 series"
-    _speed(report, AREA, name, far.cluster.values, wall, cpu, far)
+    _speed(report, area, name, far.cluster.values, wall, cpu, far)
 
 
 def _cluster(minutes: int, number: int) -> tuple[ClusterRow, AnsweringCluster]:
