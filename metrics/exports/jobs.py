@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -27,7 +28,7 @@ from clusters.audit import Actor, actor_name
 from clusters.models import Cluster, Customer
 from metrics import jobs
 from metrics.exports.tables import Format
-from metrics.exports.targets import Zip
+from metrics.exports.targets import Zip, part_of
 from metrics.exports.writing import Progress, Span, write_export
 from metrics.models import Export
 from metrics.stores import get_store
@@ -147,6 +148,7 @@ def work(now: datetime | None = None) -> int:
         )
         status = process.wait()
         made += 1
+        part_of(path_of(export)).unlink(missing_ok=True)  # of a process that was killed
         Export.objects.filter(pk=export.pk, state="running").update(
             state="failed",
             problem=f"the process that made it ended ({status})",
@@ -184,24 +186,24 @@ def make(export_id: UUID, *, alive: Callable[[], bool] = lambda: True) -> None:
     export = Export.objects.select_related("customer", "cluster").get(pk=export_id)
     path = path_of(export)
     say = _Saying(export, alive)
+    end: dict[str, Any]
     try:
         target = Zip(path)
         done = write_export(get_store(), span_of(export), target, now=int(time.time()), report=say)
     except (ExportStoppedError, StoreError, OSError) as exc:
-        path.with_name(f".{path.name}.part").unlink(missing_ok=True)
+        part_of(path).unlink(missing_ok=True)
         if isinstance(exc, ExportStoppedError) and say.gone:
             log.warning("export %s: %s", export_id, exc)
             return
         log.error("export %s failed: %s", export_id, exc)
-        export.state, export.problem = "failed", str(exc)[:500]
+        end = {"state": "failed", "problem": _problem(exc)}
     else:
-        export.state, export.problem, export.step = "ready", "", ""
-        export.rows, export.done_ratio, export.size_bytes = done.rows, 1.0, path.stat().st_size
-    export.finished_at = datetime.now(UTC)
-    if not Export.objects.filter(pk=export_id).exists():
+        end = {"state": "ready", "problem": "", "step": "", "rows": done.rows, "done_ratio": 1.0,
+               "size_bytes": path.stat().st_size}  # fmt: skip
+    end["finished_at"] = datetime.now(UTC)
+    if not Export.objects.filter(pk=export_id).update(**end):
         path.unlink(missing_ok=True)  # deleted meanwhile
         return
-    export.save()
     _keep_newest(export)
 
 
@@ -238,6 +240,15 @@ def _keep_newest(export: Export) -> None:
     for old in same.order_by("-requested_at")[NEWEST_KEPT:]:
         path_of(old).unlink(missing_ok=True)
         old.delete()
+
+
+def _problem(exc: Exception) -> str:
+    """Return what went wrong as any user may read it: errors of store and disk name files."""
+    if isinstance(exc, StoreError):
+        return "the metric store cannot be read at the moment; Ops Center's log says why"
+    if isinstance(exc, OSError):
+        return f"the file cannot be written: {exc.strerror}"
+    return str(exc)[:500]
 
 
 class _Saying:

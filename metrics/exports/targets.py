@@ -39,7 +39,7 @@ class Directory:
         """Write one file."""
         final = self.path / name
         final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = final.with_name(f".{final.name}.part")
+        partial = part_of(final)
         with private_file(partial) as stream:
             yield stream
             stream.flush()
@@ -64,7 +64,7 @@ class Zip:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._partial = path.with_name(f".{path.name}.part")
+        self._partial = part_of(path)
         self._stream = private_file(self._partial)
         self._zip = zipfile.ZipFile(self._stream, "w", allowZip64=True)
 
@@ -113,6 +113,11 @@ class Counted(io.RawIOBase):
     def tell(self) -> int:
         """Return how many bytes there are."""
         return self._size
+
+
+def part_of(path: Path) -> Path:
+    """Return what a file is called until it is whole."""
+    return path.with_name(f".{path.name}.part")
 
 
 def private_file(path: Path) -> BinaryIO:

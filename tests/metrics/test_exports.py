@@ -17,7 +17,7 @@ from django.core.management import call_command
 from clusters.models import AuditEvent
 from metrics.catalog import CATALOG, FIELD_NAMES
 from metrics.exports import jobs, tables
-from metrics.exports.targets import Zip
+from metrics.exports.targets import Zip, part_of
 from metrics.exports.writing import Span, write_export
 from metrics.limits import DAY, cells
 from metrics.models import Export
@@ -218,22 +218,61 @@ def test_an_export_that_is_deleted_stops_and_leaves_no_file(cluster, stored, adm
     assert list(jobs.directory().iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["store", "disk"])
-def test_what_goes_wrong_is_said_in_its_row(cluster, stored, admin, monkeypatch, what):
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("room", "on the disk"), ("store", "cannot be read"), ("disk", "No space left on device")],
+)
+def test_what_goes_wrong_is_said_in_its_row_without_naming_files(
+    cluster, stored, admin, monkeypatch, caplog, what, said
+):
     export = jobs.request(cluster, form="csv", actor=admin)
     jobs.claim(datetime.now(UTC))
-    if what == "disk":
+
+    def refuse(*args):
+        if what == "store":
+            raise StoreError("/secret/metrics.sqlite3 is damaged")
+        raise OSError(28, "No space left on device", "/secret/exports")
+
+    if what == "room":
         monkeypatch.setattr(jobs, "LEAST_FREE_BYTES", 1 << 60)
     else:
-
-        def refuse(*args):
-            raise StoreError("the file is damaged")
-
         monkeypatch.setattr(type(get_store()), "scan", refuse)
     jobs.make(export.pk)
     export.refresh_from_db()
     assert export.state == "failed"
-    assert ("on the disk" if what == "disk" else "damaged") in export.problem
+    assert said in export.problem
+    assert "secret" not in export.problem
+    assert what == "room" or "/secret/" in caplog.text
+    assert list(jobs.directory().iterdir()) == []
+
+
+def test_a_process_that_is_killed_leaves_no_part(cluster, stored, admin, settings, tmp_path):
+    export = jobs.request(cluster, form="csv", actor=admin)
+    part = part_of(jobs.path_of(export))
+    settings.BASE_DIR = tmp_path
+    (tmp_path / "manage.py").write_text(
+        f"import os, pathlib\npathlib.Path({str(part)!r}).touch()\nos.kill(os.getpid(), 9)\n"
+    )
+    assert jobs.work() == 1
+    export.refresh_from_db()
+    assert (export.state, export.problem) == ("failed", "the process that made it ended (-9)")
+    assert list(jobs.directory().iterdir()) == []
+
+
+def test_an_export_that_is_deleted_in_the_last_moment_stays_deleted(cluster, stored, admin):
+    export = jobs.request(cluster, form="csv", actor=admin)
+    pk = export.pk
+    jobs.claim(datetime.now(UTC))
+    whole = Zip.close
+
+    def close(self):
+        whole(self)
+        Export.objects.filter(pk=pk).delete()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Zip, "close", close)
+        jobs.make(pk)
+    assert not Export.objects.exists()
     assert list(jobs.directory().iterdir()) == []
 
 
