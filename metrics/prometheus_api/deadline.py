@@ -1,12 +1,35 @@
-"""How long a query may take."""
+"""How long a query may take, and how many of them at a time."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from metrics.prometheus_api.errors import DeadlineError
 
 LONGEST_SECONDS = 20.0
+AT_ONCE = 4
+"""So many queries of one process are under way at a time; others wait for their turn, so that
+pages get through beside them."""
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+@contextmanager
+def turn(wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
+    """Wait until few enough other queries are under way.
+
+    Raises:
+        DeadlineError: that takes longer than ``wait_seconds``.
+    """
+    if not _turns.acquire(timeout=wait_seconds):
+        raise DeadlineError("too many queries are under way; try again in a moment")
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 class Deadline:

@@ -23,7 +23,7 @@ from clusters.api.base import caller
 from clusters.models import Cluster
 from metrics.prometheus_api import answers, parameters
 from metrics.prometheus_api.authentication import AnyHeaderAuthentication
-from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline
+from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline, turn
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.evaluation import Evaluation
 from metrics.prometheus_api.inventory import cluster_labels, find
@@ -87,7 +87,8 @@ class PrometheusView(APIView):
 
     def _answered(self, given: parameters.Given, path: dict[str, str]) -> HttpResponse:
         try:
-            data = self.data(given, **path)
+            with turn():
+                data = self.data(given, **path)
         except QueryError as exc:
             return answers.prometheus_error(exc.status, exc.error_type, str(exc))
         except StoreError as exc:

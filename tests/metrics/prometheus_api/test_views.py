@@ -6,7 +6,9 @@ import base64
 import re
 import shutil
 import subprocess
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import time_machine
@@ -15,7 +17,7 @@ from rest_framework.test import APIClient
 from metrics import query
 from metrics.catalog import CATALOG, TIERS
 from metrics.models import CustomerRetention, RetentionClass
-from metrics.prometheus_api import evaluation, inventory
+from metrics.prometheus_api import deadline, evaluation, inventory, views
 from metrics.query import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import Batch, Cell, SeriesInfo, SeriesKey, StoreError
@@ -241,6 +243,18 @@ def test_many_steps_over_few_buckets_are_too_much_as_well(ask, monkeypatch):
 def test_the_time_of_a_query_ends(ask):
     kind, text = ask("query", 503, query="opscenter_pod_cpu_mc", timeout="0.000001")
     assert (kind, "longer than" in text) == ("timeout", True)
+
+
+def test_a_query_waits_for_its_turn_and_not_for_ever(ask, monkeypatch):
+    monkeypatch.setattr(views, "turn", partial(deadline.turn, 0.01))
+    with ExitStack() as others:
+        for _ in range(deadline.AT_ONCE):
+            others.enter_context(deadline.turn())
+        kind, text = ask("query", 503, query="1")
+        assert (kind, "too many queries" in text) == ("timeout", True)
+    for _ in range(2 * deadline.AT_ONCE):
+        ask("query", 400, query="m{")  # a refusal gives its turn back
+    assert ask("query", query="1")["resultType"] == "scalar"
 
 
 def test_an_unreadable_store_is_said_without_its_files(ask, monkeypatch):
