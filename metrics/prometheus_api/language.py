@@ -144,6 +144,11 @@ def _parsed(text: str) -> promql.Expr:
         raise QueryError(msg) from exc
     except RecursionError as exc:
         raise UnsupportedError("query: it is nested too deeply") from exc
+    except BaseException as exc:
+        # The library's own: a panic of its Rust code, which no "except Exception" would stop.
+        if type(exc).__name__ != "PanicException":
+            raise
+        raise QueryError("query: a number in it is out of bounds") from exc
 
 
 def _convert(expr: promql.Expr, depth: int = 0) -> Expression:

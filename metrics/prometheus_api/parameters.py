@@ -124,7 +124,8 @@ def duration_seconds(text: str, name: str) -> float:
     if number is not None:
         return number
     try:
-        return float(promql.parse_duration(text).total_seconds())
+        # Not "inf", which the library panics over.
+        return float(promql.parse_duration(text if text[:1].isdigit() else "").total_seconds())
     except (ValueError, OverflowError) as exc:
         msg = f"{name}: cannot parse {text[:50]!r} to a valid duration"
         raise QueryError(msg) from exc

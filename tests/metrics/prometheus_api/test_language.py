@@ -143,8 +143,9 @@ def test_promql_beyond_ours_is_refused_by_name(text, says):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "m{", "sum(", "m{a=~'('}", "topk(m)", "sum(1)", "{}", "m offset"]
-)
+    "text", ["", "  ", "m{", "sum(", "m{a=~'('}", "topk(m)", "sum(1)", "{}", "m offset",
+             "m offset inf", "m offset 1e400", "m offset -nan"]
+)  # fmt: skip
 def test_what_is_no_promql_is_bad_data(text):
     with pytest.raises(QueryError) as caught:
         parse(text)

@@ -204,6 +204,7 @@ def test_labels_values_series_and_metadata(ask, world):
         ("query_range", {"query": "m", "start": 2, "end": 1, "step": 1}, 400, "end"),
         ("query_range", {"query": "m", "start": 1, "end": 2, "step": 0}, 400, "step"),
         ("query_range", {"query": "m", "start": 1, "end": 2, "step": -1}, 400, "step"),
+        ("query_range", {"query": "m", "start": 1, "end": 2, "step": "inf"}, 400, "step"),
         ("query_range", {"query": "m", "start": 0, "end": 11_000, "step": 1}, 400, "11,000 points"),
         ("query_range", {"query": "m", "start": 0, "end": 4e8, "step": "1d"}, 400, "ten years"),
         ("series", {}, 400, "no match"),
