@@ -11,7 +11,7 @@ from clusters.models import Cluster
 from metrics.catalog import TIERS, Kind
 from metrics.prometheus_api.deadline import Deadline
 from metrics.prometheus_api.errors import TooMuchError
-from metrics.prometheus_api.inventory import Found, find
+from metrics.prometheus_api.inventory import Found, check_number, find
 from metrics.prometheus_api.language import Aggregate, Expression, Number, Selector
 from metrics.prometheus_api.names import Metric
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
@@ -93,15 +93,18 @@ class _Reader:
         self._deadline = deadline
         self._retentions = retentions_of(clusters, now)
         self._finest: dict[UUID, int] = {}
-        self._samples = 0
+        self._series = self._samples = 0
 
     def read(self, found: Found) -> None:
         """Read what was found in one cluster."""
+        series = len(found.things) * len(found.metrics)
+        self._series += series
+        check_number(self._series)
         tier = self._tier(found.cluster, found.kind)
         width = TIERS[tier]
         start, end = self._grid.reach(width)
         samples = max(self._grid.count, (end - start) // width)  # steps may be finer than buckets
-        self._samples += len(found.things) * len(found.metrics) * samples
+        self._samples += series * samples
         if self._samples > MAX_SAMPLES:
             msg = (
                 f"the query would give or read more than {MAX_SAMPLES:,} samples; narrow the"

@@ -63,13 +63,12 @@ def find(
         kinds: only these.
 
     Raises:
-        QueryError: a regular expression is none; too many series; the time is up.
+        QueryError: a regular expression is none; the time is up.
     """
     by_name, others = split(matchers(matches), ("__name__",))
     by_cluster, by_series = split(others, CLUSTER_LABELS)
     metrics = [one for one in METRICS.values() if fit(by_name, {"__name__": one.name})]
     chosen = {kind: tuple(m for m in metrics if m.kind == kind) for kind in kinds}
-    count = 0
     for cluster in clusters:
         shared = cluster_labels(cluster)
         if not fit(by_cluster, shared):
@@ -83,12 +82,19 @@ def find(
                 for key, labels in _present(cluster, kind, since)
                 if fit(by_series, labels)
             )
-            count += len(things) * len(of_kind)
-            if count > MAX_SERIES:
-                msg = f"more than {MAX_SERIES} series fit; narrow the selector by labels"
-                raise TooMuchError(msg)
             if things:
                 yield Found(cluster, kind, of_kind, things)
+
+
+def check_number(series: int) -> None:
+    """Go on, if so many series can be answered.
+
+    Raises:
+        TooMuchError: they are too many.
+    """
+    if series > MAX_SERIES:
+        msg = f"more than {MAX_SERIES:,} series fit; narrow the selector by labels"
+        raise TooMuchError(msg)
 
 
 def cluster_labels(cluster: Cluster) -> dict[str, str]:

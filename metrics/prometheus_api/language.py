@@ -20,7 +20,9 @@ from metrics.prometheus_api.errors import QueryError, UnsupportedError
 Operator = Literal["=", "!=", "=~", "!~"]
 Aggregation = Literal["sum", "avg", "min", "max", "count", "group", "topk", "bottomk"]
 
-MAX_LENGTH = 32_768
+MAX_LENGTH = 262_144
+"""Grafana writes out every value of a variable: thousands of pods are no rare query."""
+
 MAX_OUTSIDE_STRINGS = 2_048
 """The parser and its tree are recursive: this bounds how deep a query can nest."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -21,12 +21,13 @@ from rest_framework.views import APIView
 from clusters import access
 from clusters.api.base import caller
 from clusters.models import Cluster
+from metrics.catalog import Kind
 from metrics.prometheus_api import answers, parameters
 from metrics.prometheus_api.authentication import AnyHeaderAuthentication
 from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline, turn
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.evaluation import Evaluation
-from metrics.prometheus_api.inventory import cluster_labels, find
+from metrics.prometheus_api.inventory import Found, check_number, cluster_labels, find
 from metrics.prometheus_api.language import Match, parse
 from metrics.prometheus_api.names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
 from metrics.stores.base import StoreError
@@ -128,10 +129,17 @@ class SeriesView(PrometheusView):
     def data(self, given: parameters.Given, **path: str) -> Any:
         """Return one object of labels a series."""
         del path
-        found: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        for labels in _each(self.clusters, given, parameters.selectors(given, needed=True)):
-            found.setdefault(tuple(labels.items()), labels)
-        return list(found.values())[: parameters.limit(given)]
+        wanted = parameters.limit(given)
+        series: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        for found in _each(self.clusters, given, parameters.selectors(given, needed=True)):
+            for metric in found.metrics:
+                for thing in found.things:
+                    labels = {"__name__": metric.name, **thing.labels}
+                    series.setdefault(tuple(labels.items()), labels)
+                    if len(series) == wanted:
+                        return list(series.values())
+                    check_number(len(series))
+        return list(series.values())
 
 
 class LabelsView(PrometheusView):
@@ -143,8 +151,9 @@ class LabelsView(PrometheusView):
         asked = parameters.selectors(given)
         names: set[str] = set()
         if asked:
-            for labels in _each(self.clusters, given, asked):
-                names |= labels.keys()
+            for found in _each(self.clusters, given, asked):
+                names.add("__name__")
+                names.update(*(thing.labels for thing in found.things))
         elif self.clusters:
             names = set(LABEL_NAMES)
         return sorted(names)[: parameters.limit(given)]
@@ -163,18 +172,18 @@ class LabelValuesView(PrometheusView):
         self, name: str, given: parameters.Given, asked: list[tuple[Match, ...]]
     ) -> Iterable[str]:
         clusters = self.clusters
-        if asked:
-            return (labels[name] for labels in _each(clusters, given, asked) if name in labels)
         if name == "__name__":
-            return METRICS if clusters else ()
-        if name in CLUSTER_LABELS:
+            if not asked:
+                return METRICS if clusters else ()
+            each = _each(clusters, given, asked)
+            return (metric.name for found in each for metric in found.metrics)
+        if name in CLUSTER_LABELS and not asked:
             labels = map(cluster_labels, clusters)
             return (found[name] for found in labels if name in found)
-        kinds = [kind for kind, names in KIND_LABELS.items() if name in names]
-        since, deadline = parameters.since_seconds(given), Deadline()
+        kinds = [k for k, names in KIND_LABELS.items() if name in (*CLUSTER_LABELS, *names)]
         return (
             thing.labels[name]
-            for found in find(clusters, (), since=since, deadline=deadline, kinds=kinds)
+            for found in _each(clusters, given, asked or [()], kinds)
             for thing in found.things
             if name in thing.labels
         )
@@ -214,12 +223,12 @@ def not_there(request: HttpRequest, path: str) -> HttpResponse:
 
 
 def _each(
-    clusters: list[Cluster], given: parameters.Given, asked: list[tuple[Match, ...]]
-) -> Iterable[dict[str, str]]:
-    """Yield the labels of every series that fits one of the selectors; some of them twice."""
+    clusters: list[Cluster],
+    given: parameters.Given,
+    asked: list[tuple[Match, ...]],
+    kinds: Iterable[Kind] = tuple(KIND_LABELS),
+) -> Iterator[Found]:
+    """Yield what fits one of the selectors; what fits several more than once."""
     since, deadline = parameters.since_seconds(given), Deadline()
     for matches in asked:
-        for found in find(clusters, matches, since=since, deadline=deadline):
-            for metric in found.metrics:
-                for thing in found.things:
-                    yield {"__name__": metric.name, **thing.labels}
+        yield from find(clusters, matches, since=since, deadline=deadline, kinds=kinds)

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from urllib.parse import urlencode
 
 import pytest
 import time_machine
@@ -239,6 +240,40 @@ def test_many_steps_over_few_buckets_are_too_much_as_well(ask, monkeypatch):
     given = {"query": "opscenter_node_cpu_mc", "start": NOW - 10, "end": NOW}
     assert len(ask("query_range", step=0.01, **given)["result"]) == 2
     assert "narrow" in ask("query_range", 422, step=0.001, **given)[1]
+
+
+def test_what_a_label_has_is_not_bounded_by_the_number_of_series(ask, monkeypatch):
+    monkeypatch.setattr(inventory, "MAX_SERIES", 20)
+    everything = {"match[]": '{__name__!=""}'}
+    assert "series fit" in ask("series", 422, **everything)[1]
+    assert len(ask("series", limit=20, **everything)) == 20
+    assert ask("label/pod/values") == ['cart"1', "web-1"]
+    assert ask("label/pod/values", **everything) == ['cart"1', "web-1"]
+    assert ask("label/customer/values", **everything) == ["Northwind"]
+    assert "node" in ask("labels", **everything)
+    assert "opscenter_pod_cpu_mc" in ask("label/__name__/values", **everything)
+
+
+def test_a_label_has_the_values_of_the_series_that_fit(ask):
+    def of(label, selector):
+        return ask(f"label/{label}/values", **{"match[]": selector})
+
+    assert of("node", 'opscenter_pod_cpu_mc{pod="web-1"}') == ["n1"]
+    assert of("node", 'opscenter_node_cpu_mc{node!="n1"}') == ["n2"]
+    assert of("pod", "opscenter_node_cpu_mc") == []
+    assert of("cluster_name", "opscenter_pod_cpu_mc") == ["north-1"]
+    assert of("__name__", '{__name__=~".*_cpu_mc",namespace="shop"}') == ["opscenter_pod_cpu_mc"]
+    assert ask("labels", **{"match[]": ["opscenter_node_cpu_mc", '{pod="web-1"}']}) == [
+        "__name__", "cluster", "cluster_name", "customer", "namespace", "node", "pod",
+    ]  # fmt: skip
+
+
+def test_every_pod_of_a_variable_can_be_written_out(client, ask):
+    pods = "|".join([*(f"checkout-7d9f8b6c5d-{n:05}" for n in range(4000)), "web-1"])
+    form = urlencode({"query": f'opscenter_pod_cpu_mc{{pod=~"({pods})"}}', "time": NOW})
+    answer = client.post(BASE + "query", form, content_type="application/x-www-form-urlencoded")
+    (entry,) = answer.json()["data"]["result"]
+    assert entry["metric"]["pod"] == "web-1"
 
 
 def test_the_time_of_a_query_ends(ask):
