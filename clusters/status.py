@@ -93,7 +93,7 @@ def record_pull_failure(
 
     Args:
         cluster_id: the cluster.
-        code: the error's stable code, e.g. ``tunnel_down``.
+        code: what is wrong in a stable word, e.g. ``tunnel_down`` or ``credentials_refused``.
         message: for people; control characters are taken out, it is cut at 500.
         now: when; the clock if None.
 

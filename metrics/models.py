@@ -91,6 +91,7 @@ class MetricSource(models.Model):
     probe = models.JSONField(null=True)  # what the last test found; None before the first
     probed_at = models.DateTimeField(null=True)
     error = models.CharField(max_length=500, blank=True, default="")  # of the last use, role etcd
+    error_code = models.CharField(max_length=30, blank=True, default="")
     error_at = models.DateTimeField(null=True)
     added_by = models.CharField(max_length=150)
     added_at = models.DateTimeField()

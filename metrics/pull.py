@@ -254,9 +254,9 @@ class _Pull:
             except (StoreError, lease.LeaseTimeoutError):
                 # The next pull puts the same lines; the error itself is recorded below.
                 logger.exception("cluster %s: the outage was not recorded", self.cluster)
-        return self._record_failure(error.code, str(error))
+        return self._record_failure(error.code, str(error), error.name)
 
-    def _record_failure(self, code: str, message: str) -> PullResult:
+    def _record_failure(self, code: str, message: str, name: str = "") -> PullResult:
         now = _utc(self.now)
         changes: dict[str, object] = {"last_attempt_at": now, "error_code": code}
         if code in (ClusterUnreachableError.code, gaps.STORE_ERROR):
@@ -269,7 +269,7 @@ class _Pull:
             due_at = max(self.schedule.due_at, now + timedelta(seconds=wait))
             changes |= {"failures": failures, "due_at": due_at}
         with transaction.atomic():
-            record_pull_failure(self.cluster.pk, code=code, message=message, now=now)
+            record_pull_failure(self.cluster.pk, code=name or code, message=message, now=now)
             PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
         return PullResult("failed", code, message)

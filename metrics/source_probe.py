@@ -24,7 +24,6 @@ from metrics.source_config import KINDS, SourceConfig
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution
 from metrics.sources.etcd import read_scrape
 from opscenter.core.errors import (
-    BadResponseError,
     ClusterError,
     ClusterUnreachableError,
     ConsentOffError,
@@ -56,12 +55,15 @@ _WORDS: Mapping[str, str] = {
     "unsorted": "Its points are not in order",
     "bad_name": "It sends names that cannot be used",
     "bad_response": "Its answer cannot be used",
+    "source_config": "It cannot be asked as it is set here",
+    "store_error": "Ops Center could not store it",
 }
 _ADVICE: Mapping[str, str] = {
     "tunnel_down": "Wait until the cluster is connected, then test again.",
     "credentials_refused": "Check the user name, the password or the token.",
     "forbidden": "Give the user the right to read the database, or take another user.",
     "not_found": "Is there a path prefix, e.g. /prometheus? Is it the right kind of server?",
+    "server_error": "Its own log says why.",
     "redirect": "Use https if it sends us there, or set the path prefix that it adds.",
     "not_json": "Most likely another server, or a proxy with a sign-in page, answers there.",
     "database_missing": "Check the name: Gravity's own is k8s.",
@@ -110,6 +112,11 @@ class Report:
         """Return it as plain values."""
         return {**asdict(self), "series": dict(self.series), "fields": [*map(dict, self.fields)],
                 "resolutions": [list(one) for one in self.resolutions]}  # fmt: skip
+
+
+def title_of(code: str) -> str:
+    """Return a failure in a few words, from :attr:`ClusterError.name`."""
+    return _WORDS.get(code, "It cannot be used")
 
 
 def report_of(kept: Mapping[str, Any] | None) -> Report | None:
@@ -247,7 +254,7 @@ def _resolution(one: Resolution) -> tuple[int, int | None, str]:
 
 
 def _failed(error: ClusterError, config: SourceConfig) -> Report:
-    code = (error.problem if isinstance(error, BadResponseError) else "") or error.code
+    code = error.name
     advice = _ADVICE.get(code, "")
     if code == "consent_off":
         advice = f"Its owner has to add {config.service} to the agent's list: see below."
@@ -259,7 +266,7 @@ def _failed(error: ClusterError, config: SourceConfig) -> Report:
     return Report(
         ok=False,
         code=code,
-        title=_WORDS.get(code, "The test failed"),
+        title=title_of(code),
         message=one_line(str(error), 500),
         advice=advice,
     )

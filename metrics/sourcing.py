@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from metrics.models import MetricSource, PullSchedule
 from metrics.progress import Progress, measured
 from metrics.query import position, windows
 from metrics.source_config import KINDS
-from metrics.source_probe import Report, offered_services, report_of
+from metrics.source_probe import Report, offered_services, report_of, title_of
 
 STREAM = "agent"
 
@@ -24,7 +24,8 @@ class SourceView:
         kind: of the source.
         title: the same for people.
         offered: whether the agent lets its service through now.
-        error: of the last use; of a main source that is the pull's, shown there.
+        error: of the last use, "" if it went well.
+        error_code: the same in a stable word.
         report: what the last good test found; None before the first.
     """
 
@@ -37,12 +38,18 @@ class SourceView:
     secrets_set: list[str]
     offered: bool
     error: str = ""
+    error_code: str = ""
     added_by: str = ""
     added_at: datetime | None = None
     changed_by: str = ""
     changed_at: datetime | None = None
     tested_at: datetime | None = None
     report: Report | None = None
+
+    @property
+    def error_title(self) -> str:
+        """Return the error in a few words."""
+        return title_of(self.error_code) if self.error else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,12 @@ def sourcing_of(cluster: Cluster, *, with_offered: bool = True) -> Sourcing:
     offered = offered_services(cluster) if with_offered else []
     rows = {row.role: row for row in MetricSource.objects.filter(cluster=cluster)}
     schedule = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).first()
-    main = rows.get("main")
+    row = rows.get("main")
     etcd = rows.get("etcd")
+    main = _agent(offered) if row is None else _view(row, offered)
+    status = cluster.current
     return Sourcing(
-        main=_agent(offered) if main is None else _view(main, offered),
+        main=replace(main, error=status.pull_error, error_code=status.pull_error_code),
         etcd=None if etcd is None else _view(etcd, offered),
         offered=offered,
         since=schedule.source_since if schedule else 0,
@@ -114,6 +123,7 @@ def _view(row: MetricSource, offered: list[str]) -> SourceView:
         secrets_set=list(row.secret_names),
         offered=row.service in offered,
         error=row.error,
+        error_code=row.error_code,
         added_by=row.added_by,
         added_at=row.added_at,
         changed_by=row.changed_by,

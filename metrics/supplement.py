@@ -21,7 +21,7 @@ from metrics.source_config import config_of
 from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
 from metrics.stores.base import Cell, MetricStore, MinuteRow
-from opscenter.core.errors import ClusterError
+from opscenter.core.errors import ClusterError, ServiceUnavailableError, SourceConfigError
 from opscenter.core.sealing import SealBrokenError
 from opscenter.core.text import one_line
 
@@ -47,8 +47,12 @@ class Supplement:
                 return await scrape_etcd(client, self.row.state, now=now)
         except TimeoutError:
             self.row.error = f"etcd of {self.cluster.name}: no answer within {SECONDS:g} s"
-        except (ClusterError, SealBrokenError) as exc:
+            self.row.error_code = ServiceUnavailableError.code
+        except ClusterError as exc:
+            self.row.error, self.row.error_code = one_line(str(exc), 500), exc.name
+        except SealBrokenError as exc:
             self.row.error = one_line(str(exc), 500)
+            self.row.error_code = SourceConfigError.code
         self.row.error_at = datetime.fromtimestamp(now, UTC)
         logger.info("cluster %s: %s", self.cluster, self.row.error)
         return None
@@ -57,11 +61,11 @@ class Supplement:
         """Return the answer with the reading in its newest minute, and keep the outcome."""
         if reading is None:
             MetricSource.objects.filter(pk=self.row.pk).update(
-                error=self.row.error, error_at=self.row.error_at
+                error=self.row.error, error_code=self.row.error_code, error_at=self.row.error_at
             )
             return answer
         MetricSource.objects.filter(pk=self.row.pk).update(
-            state=reading.state, error="", error_at=None
+            state=reading.state, error="", error_code="", error_at=None
         )
         node = self.row.settings.get("node", "")
         likely = [node] if node else control_plane(answer)

@@ -123,7 +123,10 @@ class PullSerializer(serializers.Serializer[Any]):
 
     last_at = serializers.DateTimeField(source="last_pull_at", allow_null=True)
     last_ok_at = serializers.DateTimeField(source="last_pull_ok_at", allow_null=True)
-    error_code = serializers.CharField(source="pull_error_code")
+    error_code = serializers.CharField(
+        source="pull_error_code",
+        help_text="In a stable word, such as `tunnel_down` or `credentials_refused`.",
+    )
     error = serializers.CharField(source="pull_error")
     failures = serializers.IntegerField(
         source="pull_failures", help_text="In a row, since the last good one."

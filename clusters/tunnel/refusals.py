@@ -18,7 +18,7 @@ from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
     Problem,
-    ServiceUnavailableError,
+    ServiceFailedError,
 )
 from opscenter.core.text import one_line
 
@@ -44,7 +44,7 @@ def refusal(subject: str, status: int, text: str) -> ClusterError:
     """
     said = f": {text}" if text else ""
     if status >= 500:
-        return ServiceUnavailableError(f"{subject}: answered with status {status}{said}")
+        return ServiceFailedError(f"{subject}: answered with status {status}{said}")
     if 300 <= status < 400:
         msg = f"{subject}: answered with a redirect ({status}), which is not followed"
         return BadResponseError(msg, problem="redirect", status=status)

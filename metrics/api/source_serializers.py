@@ -154,7 +154,8 @@ class SourceSerializer(serializers.Serializer[Any]):
     agent_setting = serializers.SerializerMethodField(
         help_text="What the agent's environment needs, where it does not; empty otherwise."
     )
-    error = serializers.CharField(help_text="Of the last use, of etcd only; else empty.")
+    error = serializers.CharField(help_text="Of the last use; empty if it went well.")
+    error_code = serializers.CharField(help_text="The same in a stable word, as `code` of a test.")
     added_by = serializers.CharField()
     added_at = serializers.DateTimeField(allow_null=True)
     changed_by = serializers.CharField()

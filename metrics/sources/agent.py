@@ -140,7 +140,7 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
     covered_end = _minute(answer.get("end"), "end")
     if covered_start != start or not start <= covered_end <= end:
         msg = f"asked for {start}..{end}, the answer covers {covered_start}..{covered_end}"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
     kinds = _object(answer.get("kinds"), "kinds")
     limit = min(covered_end, int(now) + MAX_AHEAD_SECONDS)
     tables: list[MinuteTable] = []
@@ -155,7 +155,7 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
         rows += len(table.times)
         if rows > MAX_ROWS:
             msg = f"{kind}.t: more than {MAX_ROWS} rows in one answer"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="too_many_series")
         keys = table.read_series(infos, MAX_SERIES - len(infos))
         ignored += table.unknown_fields
         tables.append(table.read(keys))
@@ -192,7 +192,7 @@ class _Table:
         """Append the table's series to ``infos`` and return their keys, in the table's order."""
         if len(self.series) > room:
             msg = f"{self.kind}.series: more than {MAX_SERIES} series in one answer"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="too_many_series")
         keys = []
         for position, entry in enumerate(self.series):
             where = f"{self.kind}.series[{position}]"
@@ -201,7 +201,7 @@ class _Table:
             keys.append(info.key)
         if len(set(keys)) != len(keys):
             msg = f"{self.kind}.series: the same name twice"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="duplicate_series")
         return keys
 
     def read(self, keys: list[SeriesKey]) -> MinuteTable:
@@ -220,25 +220,25 @@ class _Table:
         if low < self._start or high >= self._limit:
             strange = low if low < self._start else high
             msg = f"{where}: {strange} is outside what was asked for or in the future"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         if any(time % MINUTE for time in set(times)):
             msg = f"{where}: a time is not the start of a minute"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
 
     def _check_indexes(self, series: int) -> None:
         indexes, where = self.indexes, f"{self.kind}.i"
         if len(indexes) != len(self.times):
             msg = f"{where}: {len(indexes)} entries, but {len(self.times)} times"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         if not indexes:
             return
         _integers(indexes, where)
         if min(indexes) < 0 or max(indexes) >= series:
             msg = f"{where}: an entry is outside 0..{series - 1}, the series of the answer"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         if len(set(zip(self.times, indexes, strict=True))) != len(indexes):
             msg = f"{self.kind}: one series has a minute twice"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="duplicate_series")
 
     def _column(self, name: str) -> FieldColumn | None:
         """Return one field's column; None if the answer lacks the field."""
@@ -250,11 +250,11 @@ class _Table:
         count, total, low, high = column
         if not len(count) == len(total) == len(low) == len(high) == len(self.times):
             msg = f"{where}: the lists are not as long as t"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         missing = count.count(None)
         if any(part.count(None) != missing for part in column):
             msg = f"{where}: null in one list, a number in another"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         if not missing:
             self._check_numbers(where, *cast("tuple[list[int], ...]", column))
             return column
@@ -273,18 +273,18 @@ class _Table:
             _integers(column, f"{where}.{key}")
         if min(count) < 1 or max(count) > MAX_SAMPLES:
             msg = f"{where}.n: a number of samples is outside 1..{MAX_SAMPLES}"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         lowest, highest = min(low), max(high)
         if lowest < -MAX_VALUE or highest > MAX_VALUE:
             msg = f"{where}: a value is beyond {MAX_VALUE}"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
         if low == total == high and count.count(1) == len(count):
             return  # single samples
         if not (
             all(map(le, map(mul, low, count), total)) and all(map(le, total, map(mul, high, count)))
         ):
             msg = f"{where}: a mean is not between its lowest and highest value"
-            raise BadResponseError(msg)
+            raise BadResponseError(msg, problem="bad_value")
 
 
 def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
@@ -293,11 +293,11 @@ def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
     node = clean_text(entry.get("node", ""), f"{where}.node", MAX_NAME)
     if not name or (kind != "node" and not ns):
         msg = f"{where}: the name is empty"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_name")
     attrs = _object(entry.get("attrs", {}), f"{where}.attrs")
     if len(attrs) > MAX_ATTRS:
         msg = f"{where}.attrs: {len(attrs)} entries; at most {MAX_ATTRS} are accepted"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_name")
     clean = {
         clean_text(key, f"{where}.attrs", MAX_ATTR): clean_text(value, f"{where}.attrs", MAX_ATTR)
         for key, value in attrs.items()
@@ -309,14 +309,14 @@ def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
 def _object(value: object, where: str) -> dict[str, Any]:
     if type(value) is not dict:
         msg = f"{where}: not an object"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
     return value
 
 
 def _list(value: object, where: str) -> list[Any]:
     if type(value) is not list:
         msg = f"{where}: not a list"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
     return value
 
 
@@ -325,13 +325,13 @@ def _integers(values: list[Any], where: str) -> None:
     if set(map(type, values)) != _INT:
         strange = next(value for value in values if type(value) is not int)
         msg = f"{where}: {type(strange).__name__} where a whole number must be"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
 
 
 def _minute(value: object, where: str) -> int:
     if type(value) is not int or value % MINUTE or not 0 <= value <= MAX_MOMENT:
         msg = f"{where}: not the start of a minute in Unix seconds"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
     return value
 
 
@@ -342,11 +342,11 @@ def _optional_minute(value: object, where: str) -> int | None:
 def _clock(value: object) -> float:
     if type(value) not in (int, float):
         msg = "now: not a number"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
     number = cast("float", value)
     if not 0 <= number <= MAX_MOMENT:  # NaN is not, either
         msg = "now: not a time in Unix seconds"
-        raise BadResponseError(msg)
+        raise BadResponseError(msg, problem="bad_value")
     return float(number)
 
 

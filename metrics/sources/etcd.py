@@ -73,10 +73,7 @@ def read_scrape(text: str, state: Mapping[str, Any] | None, *, now: float) -> Et
     Raises:
         BadResponseError: it is no page of an etcd, or its numbers are none.
     """
-    buckets = {_bound(labels): _count(value) for labels, value in _BUCKET.findall(text)}
-    if not buckets or len(buckets) > MAX_BUCKETS:
-        msg = f"the answer has {len(buckets) or 'no'} buckets of {_HISTOGRAM}: is it an etcd?"
-        raise BadResponseError(msg, problem="bad_value")
+    buckets = _read_buckets(text)
     changes = _CHANGES.search(text)
     before = _buckets_of(state, now) if state else None
     return EtcdReading(
@@ -140,6 +137,24 @@ def with_etcd(
             cells[at] = Cell(1, value, value, value)
     result[there[name]] = row._replace(cells=tuple(cells))
     return result
+
+
+def _read_buckets(text: str) -> dict[float, float]:
+    found = _BUCKET.findall(text)
+    if not found:
+        msg = f"the answer has no buckets of {_HISTOGRAM}: is it an etcd?"
+        raise BadResponseError(msg, problem="not_json")
+    if len(found) > MAX_BUCKETS:
+        msg = f"the answer has {len(found)} buckets of {_HISTOGRAM}; at most {MAX_BUCKETS} are read"
+        raise BadResponseError(msg, problem="too_many_series")
+    buckets = {_bound(labels): _count(value) for labels, value in found}
+    if len(buckets) != len(found):
+        msg = f"the answer has a bucket of {_HISTOGRAM} twice: is it of one etcd?"
+        raise BadResponseError(msg, problem="duplicate_series")
+    if math.inf not in buckets or not text.endswith("\n"):
+        msg = f"the answer ends within its text or within {_HISTOGRAM}: it is not whole"
+        raise BadResponseError(msg, problem="cut_off")
+    return buckets
 
 
 def _buckets_of(state: Mapping[str, Any], now: float) -> dict[float, float] | None:

@@ -74,6 +74,9 @@ def read_tables(text: str) -> dict[str, list[tuple[list[str], list[list[str]]]]]
                 msg = "rows of two results in one table"
                 raise BadResponseError(msg, problem="bad_value")
             tables.setdefault(row[1], []).append((header, rows))
+    if tables and not text.endswith(("\n\r\n", "\n\n")):
+        msg = "no blank line behind the last table: the answer is not whole"
+        raise BadResponseError(msg, problem="cut_off")
     return tables
 
 

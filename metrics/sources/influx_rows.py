@@ -133,10 +133,16 @@ class Table:
         return sorted(set[int]().union(*self.fields.values()))
 
     def infos(self) -> list[SeriesInfo]:
-        """Return every series; of a pod with the node that it was last seen on."""
+        """Return every series; of a pod with the node that it was last seen on.
+
+        Raises:
+            BadResponseError: the name of such a node is none.
+        """
         nodes: dict[int, str] = {}
         for code in sorted(self.hosts):
             nodes[code & MASK] = self.hosts[code]
+        for i, name in nodes.items():
+            nodes[i] = clean_text(name, "the node of a pod", MAX_NAME)
         return [SeriesInfo(key, nodes.get(i, "")) for i, key in enumerate(self.keys)]
 
     def _number(self, tags: Tags) -> int:

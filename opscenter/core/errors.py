@@ -59,10 +59,20 @@ class EnrolmentRefusedError(OpsCenterError):
 
 
 class ClusterError(OpsCenterError):
-    """A pull from a cluster failed; the subclasses say where on the way."""
+    """A pull from a cluster failed; the subclasses say where on the way.
+
+    Attributes:
+        problem: which of :data:`Problem` it is; "" where nothing closer than the code is known.
+    """
 
     code = "cluster_error"
     http_status = 502
+    problem: Problem = ""
+
+    @property
+    def name(self) -> str:
+        """Return the closest word for what is wrong, stable as a code is."""
+        return self.problem or self.code
 
 
 class ClusterUnreachableError(ClusterError):
@@ -77,6 +87,12 @@ class ServiceUnavailableError(ClusterError):
 
     code = "service_down"
     http_status = 503
+
+
+class ServiceFailedError(ServiceUnavailableError):
+    """The service answers that it failed: a status of 500 or above."""
+
+    problem = "server_error"
 
 
 class ConsentOffError(ClusterError):
@@ -97,7 +113,6 @@ class BadResponseError(ClusterError):
     """The service answered with something that is refused: too large, not JSON, wrong shape.
 
     Attributes:
-        problem: which of :data:`Problem` it is; "" where nothing closer is known.
         status: the HTTP status of the answer; None if it was 200 or there was none.
     """
 
@@ -106,5 +121,5 @@ class BadResponseError(ClusterError):
 
     def __init__(self, message: str, *, problem: Problem = "", status: int | None = None) -> None:
         super().__init__(message)
-        self.problem: Problem = problem
+        self.problem = problem
         self.status = status

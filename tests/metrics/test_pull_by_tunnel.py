@@ -171,7 +171,8 @@ async def test_a_fault_in_the_middle_of_a_pull_costs_nothing_but_time(way, fault
         assert failed.outcome == "failed"
         assert failed.code in {"service_down", "tunnel_down", "bad_response"}
         status = await in_thread(status_of, way.cluster)
-        assert (status.pull_failures, status.pull_error_code) == (1, failed.code)
+        assert status.pull_failures == 1
+        assert status.pull_error_code in {failed.code, "cut_off"}
         assert status.pull_error
         way.proxy.freeze = way.proxy.black_hole = False
         way.proxy.drop_all()

@@ -29,15 +29,15 @@ pytest.register_assert_rewrite("tests.e2e.scene.outages")
 SEED, HEALTHY, HISTORY_MINUTES, PODS_PER_NODE = 95, 3, 20, 6
 MAX_BYTES, THREADS = 8_000_000, 16
 GARBAGE = {
-    "html": ("bad_response", "answered text/html, not JSON"),
-    "nan": ("bad_response", "sent what is not JSON"),
-    "truncated": ("bad_response", "sent what is not JSON"),
+    "html": ("not_json", "answered text/html, not JSON"),
+    "nan": ("not_json", "sent what is not JSON"),
+    "truncated": ("not_json", "sent what is not JSON"),
     "endless": ("service_down", "no complete answer within 10 s"),
-    "flood": ("bad_response", f"sent more than the cap of {MAX_BYTES} bytes"),
-    "bomb": ("bad_response", f"sent more than the cap of {MAX_BYTES} bytes"),
-    "oversized": ("bad_response", "announced 50"),
-    "future": ("bad_response", "outside what was asked for or in the future"),
-    "long_name": ("bad_response", "10000 characters; at most 253 are accepted"),
+    "flood": ("too_large", f"sent more than the cap of {MAX_BYTES} bytes"),
+    "bomb": ("too_large", f"sent more than the cap of {MAX_BYTES} bytes"),
+    "oversized": ("too_large", "announced 50"),
+    "future": ("bad_value", "outside what was asked for or in the future"),
+    "long_name": ("bad_name", "10000 characters; at most 253 are accepted"),
     "slow": ("service_down", "no complete answer within 10 s"),
 }
 """What a simulated cluster answers with, and the error that must be recorded for it."""

@@ -222,6 +222,15 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 }  # fmt: skip
 
 
+PROBLEMS = {
+    "version is a number": "bad_name", "version is long": "bad_name", "no name": "bad_name",
+    "name is empty": "bad_name", "pod without namespace": "bad_name", "name is long": "bad_name",
+    "same name twice": "duplicate_series", "a minute twice": "duplicate_series",
+    "too many attrs": "bad_name", "attr is a number": "bad_name", "attr is long": "bad_name",
+    "a million series": "too_many_series",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_answer_is_refused_with_what_and_where(case: str):
     raw = answer()
@@ -231,6 +240,7 @@ def test_a_bad_answer_is_refused_with_what_and_where(case: str):
         parse(raw)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 300
+    assert caught.value.problem == PROBLEMS.get(case, "bad_value")
 
 
 def test_what_is_no_object_at_all_is_refused():

@@ -80,25 +80,38 @@ def test_a_state_that_cannot_be_read_begins_anew(state: dict):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("problem", "text"),
     [
-        "",
-        "<html>sign in</html>",
-        "node_load1 0.5\n",
-        page(5, 6, 7, 7).replace(" 7", " NaN"),
-        page(5, 6, 7, 7).replace(" 7", " +Inf"),
-        page(5, 6, 7, 7).replace(" 7", " -1"),
-        page(5, 6, 7, 7).replace(" 7", " seven"),
-        page(5, 6, 7, 7).replace('"0.001"', '"fast"'),
-        "\n".join(
-            f'etcd_disk_wal_fsync_duration_seconds_bucket{{le="{n}"}} 1' for n in range(5000)
+        ("not_json", ""),
+        ("not_json", "<html>sign in</html>"),
+        ("not_json", "node_load1 0.5\n"),
+        ("bad_value", page(5, 6, 7, 7).replace(" 7", " NaN")),
+        ("bad_value", page(5, 6, 7, 7).replace(" 7", " +Inf")),
+        ("bad_value", page(5, 6, 7, 7).replace(" 7", " -1")),
+        ("bad_value", page(5, 6, 7, 7).replace(" 7", " seven")),
+        ("bad_value", page(5, 6, 7, 7).replace('"0.001"', '"fast"')),
+        ("duplicate_series", page(5, 6, 7, 7) * 2),
+        ("cut_off", page(5, 6, 7, 7).rstrip()),
+        ("cut_off", page(5, 6, 7, 7).partition('{le="0.004"}')[0]),
+        (
+            "too_many_series",
+            "\n".join(
+                f'etcd_disk_wal_fsync_duration_seconds_bucket{{le="{n}"}} 1' for n in range(5000)
+            ),
         ),
     ],
 )
-def test_what_is_no_page_of_an_etcd_is_refused(text: str):
+def test_what_is_no_page_of_an_etcd_is_refused(problem: str, text: str):
     with pytest.raises(BadResponseError) as refused:
         read_scrape(text, None, now=NOW)
-    assert refused.value.problem == "bad_value"
+    assert refused.value.problem == problem
+
+
+def test_the_order_of_lines_does_not_matter():
+    lines = page(5, 6, 7, 7).splitlines()
+    turned = read_scrape("\n".join([*reversed(lines), ""]), None, now=NOW)
+    kept = turned.state["buckets"]
+    assert sorted(kept) == sorted(read_scrape(page(5, 6, 7, 7), None, now=NOW).state["buckets"])
 
 
 @given(

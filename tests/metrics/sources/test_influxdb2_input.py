@@ -74,7 +74,7 @@ async def test_an_answer_without_fault_is_taken():
         (200, CSV, b'{"results":[]}', "not_json", BadResponseError),
         (200, CSV, b"error,reference\r\nquery terminated: reached maximum allowed memory,897\r\n",
          "query_refused", BadResponseError),
-        (500, JSON, b'{"message":"internal"}', "", ServiceUnavailableError),
+        (500, JSON, b'{"message":"internal"}', "server_error", ServiceUnavailableError),
     ],
 )  # fmt: skip
 async def test_an_answer_that_is_none_is_named(status, kind, body, problem, error):
@@ -98,6 +98,7 @@ async def test_an_answer_that_is_none_is_named(status, kind, body, problem, erro
         ("bad_value", csv_of(ROW + "7", ROW.replace("container,", "pod_net,") + "7")),
         ("cut_off", csv_of(ROW + "7", ROW.replace(",main,", ""))),
         ("cut_off", f"{HEADER}\r\n{ROW}7\r\n,container,0,2026-11"),
+        ("cut_off", f"{HEADER}\r\n{ROW}7\r\n"),
         ("bad_name", csv_of(ROW.replace("web", "x" * 254) + "7")),
         ("bad_name", csv_of(ROW.replace("web", '"\n"') + "7")),
         ("duplicate_series", csv_of(ROW + "7", ROW.replace("web", '"w\neb"') + "7")),
@@ -109,6 +110,11 @@ async def test_one_bad_thing_refuses_the_whole_answer(problem, text):
         await fetch(text)
     assert refused.value.problem == problem
     assert "\n" not in str(refused.value)
+
+
+async def test_the_order_of_points_does_not_matter():
+    rows = [ROW + "7", ROW.replace(AT, NEXT) + "8", ROW.replace("web", "db") + "9"]
+    assert rss(await fetch(csv_of(*rows))) == rss(await fetch(csv_of(*reversed(rows))))
 
 
 async def test_names_lose_what_does_not_print():

@@ -121,7 +121,7 @@ async def test_an_answer_without_fault_is_taken(minutes):
         (200, JSON, b'{"results":[]}', "cut_off", BadResponseError),
         (200, JSON, b'{"results":[{"statement_id":3}]}', "bad_value", BadResponseError),
         (200, JSON, b'{"error":"query-timeout limit"}', "", ServiceUnavailableError),
-        (500, JSON, b'{"error":"engine is closed"}', "", ServiceUnavailableError),
+        (500, JSON, b'{"error":"engine is closed"}', "server_error", ServiceUnavailableError),
     ],
 )
 async def test_an_answer_that_is_none_is_named(status, kind, body, problem, error):
