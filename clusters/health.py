@@ -69,7 +69,7 @@ class Facts:
     last_pull_at: datetime | None = None
     pull_error: str = ""  # of the last pull, "" if it was good
     clock_skew_ms: int | None = None  # the cluster's clock minus ours
-    settle_seconds: int = 0  # until a minute is complete at its source
+    settle_seconds: int = 0  # by our clock, until a minute is complete at its source
     nodes_ready: int | None = None
     nodes_total: int | None = None
     nodes_not_ready: Sequence[str] = ()
@@ -188,11 +188,16 @@ def _data_old(facts: Facts, now: datetime) -> _Stale | None:
         text = f"{where}, but Ops Center has not pulled from it lately: look at the worker"
     else:
         text = f"{where} and pulls work, but they bring no new data"
+    return _Stale(facts.data_as_of, text + _of_its_clock(facts))
+
+
+def _of_its_clock(facts: Facts) -> str:
+    """Return the end of a sentence about a clock that is far off, or ""."""
     skew_ms = facts.clock_skew_ms or 0
-    if abs(skew_ms) >= CLOCK_SKEW_WORTH_SAYING_MS:
-        side = "ahead of" if skew_ms > 0 else "behind"
-        text += f"; its clock is {abs(skew_ms) // 1000} s {side} ours"
-    return _Stale(facts.data_as_of, text)
+    if abs(skew_ms) < CLOCK_SKEW_WORTH_SAYING_MS:
+        return ""
+    side = "ahead of" if skew_ms > 0 else "behind"
+    return f"; its clock is {abs(skew_ms) // 1000} s {side} ours"
 
 
 def _findings(facts: Facts, now: datetime) -> list[_Finding]:
@@ -266,8 +271,8 @@ def _all_well(facts: Facts) -> str:
     if not facts.nodes_total:
         return ""
     if facts.nodes_total == 1:
-        return "its node is ready"
-    return f"all {facts.nodes_total} nodes are ready"
+        return f"its node is ready{_of_its_clock(facts)}"
+    return f"all {facts.nodes_total} nodes are ready{_of_its_clock(facts)}"
 
 
 def _percent(ratio: float) -> str:

@@ -24,7 +24,7 @@ class Terms:
     """What a source keeps and stands, as far as asking it goes.
 
     Attributes:
-        settle_seconds: how long after its end a minute is complete at the source.
+        settle_seconds: how long after its end, by our clock, a minute is complete at the source.
         overlap_seconds: for how long it may change a minute that it has served; 0 = never.
         longest_request: of one question, in seconds.
         reaches: (step, for how long values of this step are kept) in seconds, finest first; None

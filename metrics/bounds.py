@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import ceil, inf
 
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import MinuteRow
@@ -16,6 +16,7 @@ from metrics.stores.minutes import Minutes
 
 OLDEST_SECONDS = 24 * 3600
 AHEAD_SECONDS = 300
+USUAL_BEHIND_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,23 @@ def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejec
     where = f", the furthest by {_furthest(off, now)}" if off else ""
     text = f"{count} rows were left out because their time is far off{where}"
     return replace(answer, rows=rows, minutes_alive=alive), Rejected(count, text)
+
+
+def behind_seconds(skew_ms: int | None) -> int:
+    """Return by how much a source's minutes end later by our clock than by its own.
+
+    Without this, a cluster whose clock is far behind would be asked for minutes that it has not
+    had yet, and never for those that it has.
+
+    Args:
+        skew_ms: the source's clock minus ours, as of the last pull; None if not known.
+
+    Returns:
+        Whole seconds; 0 for a clock that is ahead, or hardly behind.
+    """
+    if skew_ms is None or skew_ms > -USUAL_BEHIND_MS:
+        return 0
+    return min(OLDEST_SECONDS, ceil(-skew_ms / 1000))
 
 
 def ahead_note(answer: SourceAnswer, now: float) -> str:

@@ -14,6 +14,7 @@ from django.conf import settings
 from clusters.models import Cluster
 from clusters.tunnel.client import ClusterClient
 from metrics.asking import Terms
+from metrics.bounds import behind_seconds
 from metrics.models import MetricSource, PullSchedule
 from metrics.retention import retention_of
 from metrics.source_config import SourceConfig, config_of, source_row
@@ -104,10 +105,10 @@ class Way:
 
 
 def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | None = None) -> Way:
-    """Return the way to a cluster's source. 1 query; some more before the first good pull.
+    """Return the way to a cluster's source. 1 query; some more before its first data.
 
     Args:
-        cluster: which cluster.
+        cluster: which cluster, with its status.
         schedule: of its stream; None before the first pull.
         connect: another way than through the tunnel, for tests.
 
@@ -124,13 +125,13 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
     known = (row.probe or {}).get("resolutions") if row is not None else None
     reaches = [(one.step, one.reach) for one in source.resolutions]
     terms = Terms(
-        settle_seconds=source.settle_seconds,
+        settle_seconds=source.settle_seconds + behind_seconds(cluster.current.clock_skew_ms),
         overlap_seconds=source.overlap_seconds,
         longest_request=source.longest_request_seconds,
         reaches=tuple(_reaches(known) or reaches),
         since=schedule.source_since if schedule is not None else 0,
         late=row is not None,
-        wanted=max(retention_of(cluster).seconds.values()) if _is_new(schedule) else None,
+        wanted=max(retention_of(cluster).seconds.values()) if _is_new(cluster) else None,
     )
     return Way(cluster, source, connect or by_default, terms, rows.get("etcd"))
 
@@ -153,9 +154,9 @@ def _source_in(row: MetricSource | None) -> tuple[AnySource, Connect]:
     return adapter(config), connector(config)
 
 
-def _is_new(schedule: PullSchedule | None) -> bool:
-    """Return whether no pull was good yet: how much of the past is wanted matters only then."""
-    return schedule is None or schedule.last_ok_at is None
+def _is_new(cluster: Cluster) -> bool:
+    """Return whether no data came yet: how much of the past is wanted matters only then."""
+    return cluster.current.data_as_of is None
 
 
 def _reaches(known: Sequence[Sequence[Any]] | None) -> list[tuple[int, int | None]]:

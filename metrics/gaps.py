@@ -85,7 +85,8 @@ def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[
 
     Behind an outage it starts at a slot's start 10 to 20 minutes ago, so that the hole consists
     of whole slots and the live view is back with the first answer. Within the minute of the pull
-    before, that minute is asked for again.
+    before, that minute is asked for again; while the head is ahead, because a clock went back,
+    so are the last 10 to 20, of which a late pull would leave one out.
 
     Args:
         head: the end of the newest data; None before the first.
@@ -98,7 +99,7 @@ def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[
     """
     end = floor_minute(now)
     start = floor_slot(end - LIVE_REACH)
-    if head is not None:
+    if head is not None and head <= end:
         start = max(start, head - overlap_seconds)
     return min(start, end - MINUTE), end
 

@@ -47,8 +47,10 @@ def test_a_live_pull_behind_an_outage_starts_at_a_slot_10_to_20_minutes_ago():
     assert gaps.live_range(None, at(69)) == (at(50), at(69))
 
 
-def test_a_clock_that_went_back_still_asks_for_one_minute():
-    assert gaps.live_range(at(50), at(10)) == (at(9), at(10))
+def test_a_clock_that_went_back_still_asks_for_the_last_minutes():
+    assert gaps.live_range(at(50), at(10)) == (at(0), at(10))
+    # Three minutes later, for none was asked between: none is left out.
+    assert gaps.live_range(at(50), at(13)) == (at(0), at(13))
 
 
 def test_slots_are_aligned_and_clipped_at_both_ends():

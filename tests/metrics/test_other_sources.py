@@ -16,6 +16,7 @@ from metrics.ledger import CLUSTER_KEY
 from metrics.models import PullSchedule
 from metrics.progress import measured
 from metrics.pull import STREAM, pull_cluster
+from metrics.retention import retention_of
 from metrics.source_config import read_config, remove_source, save_source
 from metrics.stores import get_store
 from metrics.stores.base import SeriesKey
@@ -376,3 +377,14 @@ def test_no_sequence_of_outages_leaves_a_hole_or_a_double(events, site, source, 
     fill(cluster, now + 5)
     assert_neither_hole_nor_double(cluster, T0, now - now % HOUR - HOUR)
     assert get_store().position(cluster.pk, STREAM).watermark >= now - now % HOUR - 90
+
+
+def test_of_a_source_that_is_empty_at_first_no_more_is_asked_for_later_than_is_kept(site, source):
+    source.born = T0 + 10 * HOUR
+    assert pull(site, T0 + 3 * HOUR).outcome == "ok"
+    site.refresh_from_db()
+    terms = connect.way_to(site, schedule_of(site), nowhere).terms
+    assert terms.first_reach == min(364 * DAY, max(retention_of(site).seconds.values()))
+    pull(site, T0 + 11 * HOUR)
+    site.refresh_from_db()
+    assert connect.way_to(site, schedule_of(site), nowhere).terms.wanted is None

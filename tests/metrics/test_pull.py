@@ -542,3 +542,24 @@ def test_two_workers_at_once_pull_once(pullable, stand):
     other.join(30)
     assert (first.outcome, other.second.outcome, other.second.code) == ("ok", "skipped", "busy")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("behind", [3, 25, 300])
+def test_a_cluster_whose_clock_is_behind_is_pulled_by_its_own_clock(agent, pullable, behind, store):
+    """It samples now, and says that it was ``behind`` minutes ago."""
+    for minute in range(400, 430):
+        agent.record(minute - behind, minute - behind + 1)
+        agent.now = at(minute + 1.1 - behind)
+        pull_cluster(pullable.pk, at(minute + 1.1))
+        backfill_cluster(pullable.pk, at(minute + 1.2))
+    assert_store_equals_source(store, pullable, agent)
+    assert {line.state for line in ledger_of(pullable)} == {"done"}
+    assert status_of(pullable).clock_skew_ms == pytest.approx(-60_000 * behind, abs=5000)
+    # A clock that is set right leaves a hole that says so, and goes on.
+    agent.now = at(440.1)
+    agent.record(439, 440)
+    assert pull_cluster(pullable.pk, at(440.1)).outcome == "ok"
+    pull_cluster(pullable.pk, at(440.2))
+    backfill_cluster(pullable.pk, at(440.3))
+    assert_store_equals_source(store, pullable, agent)
+    assert "gap" not in {line.state for line in ledger_of(pullable)}
