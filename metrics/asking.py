@@ -29,6 +29,7 @@ class Terms:
         longest_request: of one question, in seconds.
         reaches: (step, for how long values of this step are kept) in seconds, finest first; None
             for "not known".
+        source: which one it is, by kind and service; "" for the agent's own collectors.
         since: minutes before it that are stored come from another source and stay as they are.
         late: whether data may arrive at the source after its time.
         wanted: how much of the past is kept here at all, in seconds; None for everything.
@@ -38,6 +39,7 @@ class Terms:
     overlap_seconds: int = 0
     longest_request: int = 3 * SLOT
     reaches: tuple[tuple[int, int | None], ...] = ((60, FIRST_REACH),)
+    source: str = ""
     since: int = 0
     late: bool = False
     wanted: int | None = None

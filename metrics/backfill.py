@@ -123,6 +123,9 @@ class _Run:
             queue.extendleft(reversed(parts or self._try(stream, request)))
         if self.way.terms.late and not self.result.error:
             self._look_for_late(stream, stop_at)
+        elif self.schedule is not None and not self.way.terms.late:
+            # The source before it was looked at again; this one never is.
+            PullSchedule.objects.filter(pk=self.schedule.pk).update(recheck_due_at=None)
         self._finish(stream)
         return self.result
 
@@ -134,6 +137,8 @@ class _Run:
             # Ours, not the cluster's: nothing was written, the next run asks again.
             logger.exception("cluster %s: a gap was not stored", self.cluster)
             self.result.error = gaps.STORE_ERROR
+        except ledger.SourceReplacedError as exc:
+            self.result.error = exc.code
         except ClusterError as exc:
             if len(request.lines) > 1 and not isinstance(exc, _FINAL):
                 # Too much at once, or one of them is the culprit: find it.
@@ -226,7 +231,9 @@ class _Run:
         except BadResponseError as exc:
             logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
             return True  # what was had stays; the next delay asks again
-        except (ClusterError, StoreError, lease.LeaseTimeoutError) as exc:
+        except (
+            ClusterError, StoreError, lease.LeaseTimeoutError, ledger.SourceReplacedError,
+        ) as exc:  # fmt: skip
             logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
             return False
         return True
@@ -242,10 +249,11 @@ class _Run:
             self._say_done()
             return
         self._keep_progress()
-        if self.minutes and not result.error:
+        replaced = result.error == ledger.SourceReplacedError.code  # the new one is to go on
+        if replaced or (self.minutes and not result.error):
             _schedule(self.cluster.pk, due_in=0, now=self.now)
         elif result.error == gaps.STORE_ERROR:  # not the cluster's fault: nothing to back off from
-            wait = settings.PULL_INTERVAL_SECONDS
+            wait = float(settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures)
         else:
             wait = back_off_seconds(failures + 1, settings.PULL_INTERVAL_SECONDS)

@@ -17,7 +17,7 @@ from metrics.asking import Terms
 from metrics.bounds import behind_seconds
 from metrics.models import MetricSource, PullSchedule
 from metrics.retention import retention_of
-from metrics.source_config import SourceConfig, config_of, source_row
+from metrics.source_config import SourceConfig, config_of, source_name, source_row
 from metrics.sources.agent import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
@@ -129,6 +129,7 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
         overlap_seconds=source.overlap_seconds,
         longest_request=source.longest_request_seconds,
         reaches=tuple(_reaches(known) or reaches),
+        source=source_name(row),
         since=schedule.source_since if schedule is not None else 0,
         late=row is not None,
         wanted=max(retention_of(cluster).seconds.values()) if _is_new(cluster) else None,

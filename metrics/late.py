@@ -39,11 +39,13 @@ def store_late(
     Raises:
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        SourceReplacedError: nothing was written.
     """
     if not answer.rows:
         return 0
     answer = with_stored(stream.store, stream.cluster, answer)
     with ledger.locked(stream):
+        ledger.check_source(stream, terms)
         before = stream.stored(request.start, request.end)
         answer = ledger.kept(answer, before, terms)
         if _all_stored(stream, answer, request.start, request.end):

@@ -21,7 +21,8 @@ from clusters.models import Cluster, TunnelSession
 from metrics import gaps, lease
 from metrics.asking import Request, Terms
 from metrics.catalog import TIERS
-from metrics.models import PullSchedule
+from metrics.models import MetricSource, PullSchedule
+from metrics.source_config import source_name
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import (
     Batch,
@@ -31,7 +32,7 @@ from metrics.stores.base import (
     SeriesKey,
     Window,
 )
-from opscenter.core.errors import ClusterError
+from opscenter.core.errors import ClusterError, OpsCenterError
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,13 @@ _REASONS: dict[str, Reason] = {
     "bad_response": "bad_response",
     "source_config": "centre_down",
 }
+
+
+class SourceReplacedError(OpsCenterError):
+    """Another source was set while this one was asked; its answer is not wanted any more."""
+
+    code = "source_replaced"
+    http_status = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +112,10 @@ def store_live(
     Raises:
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        SourceReplacedError: nothing was written.
     """
     with locked(stream):
+        check_source(stream, terms)
         position = stream.position()
         first = _first_minute(position, answer, now, terms)
         begin = position.head if first is None else first
@@ -144,8 +154,10 @@ def store_filled(
     Raises:
         StoreError: nothing was written.
         LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        SourceReplacedError: nothing was written.
     """
     with locked(stream):
+        check_source(stream, terms)
         start, end = gaps.floor_slot(answer.start), max(request.end, request.lines[-1].end)
         before = stream.stored(start, end + gaps.SLOT)
         answer = kept(answer, before, terms)
@@ -234,6 +246,21 @@ def store_refused(
         windows = _bounded(put)
         stream.store.write(stream.cluster, stream.name, Batch(windows=windows, watermark=watermark))
         return put
+
+
+def check_source(stream: Stream, terms: Terms) -> None:
+    """Check that an answer comes from the source that the cluster has now; one query.
+
+    The one before may still be asked while another is set. Both may know the same nodes by
+    different names, and a minute that both store counts them twice.
+
+    Raises:
+        SourceReplacedError: it comes from another.
+    """
+    row = MetricSource.objects.filter(cluster_id=stream.cluster, role="main").first()
+    if source_name(row) != terms.source:
+        msg = f"{source_name(row) or 'the agent'} answers now instead of {terms.source or 'it'}"
+        raise SourceReplacedError(msg)
 
 
 def outage_of(cluster: Cluster, schedule: PullSchedule | None, start: int, end: int) -> gaps.Outage:

@@ -167,6 +167,8 @@ class _Pull:
             )  # fmt: skip
         except ClusterError as exc:
             return self._failed(stream, exc)
+        except ledger.SourceReplacedError as exc:
+            return PullResult("skipped", exc.code, str(exc))
         except (StoreError, lease.LeaseTimeoutError) as exc:
             # Ours, not the cluster's: the next pull writes the same again.
             logger.error("cluster %s: the pull was not stored: %s", self.cluster, exc)

@@ -28,6 +28,7 @@ from opscenter.core.errors import InvalidInputError, NotFoundError
 from opscenter.core.sealing import seal, unseal
 
 STREAM = "agent"
+MINUTE = 60
 Role = Literal["main", "etcd"]
 _TLS = ("ca", "server_name", "certificate")
 LONGEST = {"ca": 8000, "certificate": 8000, "client_key": 4000}  # PEM texts, in characters
@@ -175,6 +176,11 @@ def source_row(cluster: Cluster, role: Role = "main") -> MetricSource | None:
     return MetricSource.objects.filter(cluster=cluster, role=role).first()
 
 
+def source_name(row: MetricSource | None) -> str:
+    """Return which source this is, by kind and service; "" for the agent's own collectors."""
+    return "" if row is None else f"{row.kind} {row.service}"
+
+
 def config_of(row: MetricSource) -> SourceConfig:
     """Return a stored source, its secrets opened.
 
@@ -218,13 +224,14 @@ def save_source(
         before = MetricSource.objects.select_for_update().filter(cluster=cluster, role=config.role)
         old = before.first()
         row = old or MetricSource(cluster=cluster, role=config.role, added_by=name, added_at=now)
-        moved = old is None or (old.kind, old.service) != (config.kind, config.service)
+        before_name = source_name(old)
         was = None if old is None else shown(old)
         row.kind, row.service, row.scheme = config.kind, config.service, config.scheme
         row.settings = dict(config.settings)
         row.sealed = seal(orjson.dumps(dict(config.secrets)).decode()) if config.secrets else ""
         row.secret_names = sorted(config.secrets)
         row.changed_by, row.changed_at = name, now
+        moved = before_name != source_name(row)
         if moved:
             row.state, row.error, row.error_at = {}, "", None
         if probe is not None:
@@ -233,7 +240,7 @@ def save_source(
             row.probe, row.probed_at = None, None
         row.save()
         if moved and config.role == "main":
-            _hand_over(cluster)
+            _hand_over(cluster, now)
         audit.record(
             "source.set", actor=actor, cluster_id=cluster.pk, now=now,
             detail={"before": was, "after": shown(row)},
@@ -255,7 +262,7 @@ def remove_source(cluster: Cluster, role: Role = "main", *, actor: Actor) -> Non
         was = shown(row)
         row.delete()
         if role == "main":
-            _hand_over(cluster)
+            _hand_over(cluster, datetime.now(UTC))
         still_used = MetricSource.objects.filter(cluster=cluster, service=row.service)
         if not still_used.exists():
             cluster_services.refuse_service(cluster, row.service, actor=actor)
@@ -275,16 +282,18 @@ def shown(row: MetricSource) -> dict[str, Any]:
     }
 
 
-def _hand_over(cluster: Cluster) -> None:
-    """Let the new source answer from the end of the newest data on.
+def _hand_over(cluster: Cluster, now: datetime) -> None:
+    """Let the new source answer from now on, or from the end of the newest data.
 
     Two sources may name nodes differently. A minute that both had stored would count a node
-    twice, so what the one before has stored stays as it is.
+    twice, so what the one before has stored stays as it is, also what a pull that goes on just
+    now will have stored.
     """
     head = get_store().position(cluster.pk, STREAM).head or 0
+    since = max(head, int(now.timestamp()) // MINUTE * MINUTE + MINUTE)
     PullSchedule.objects.filter(cluster=cluster, stream=STREAM).update(
-        source_since=head, failures=0, rechecked={}, recheck_due_at=None, notes=[],
-        due_at=datetime.now(UTC),
+        source_since=since, failures=0, rechecked={}, recheck_due_at=None, notes=[],
+        due_at=now,
     )  # fmt: skip
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -225,37 +228,124 @@ def test_an_agent_is_never_asked_for_late_data(db, store, redis_server):
     assert schedule_of(cluster).recheck_due_at is None
 
 
-def test_a_change_of_source_counts_no_minute_twice(site, source, admin, monkeypatch):
+class RenamingSource(ScriptedSource):
+    """Has the same nodes as the other source, by other names."""
+
+    def _minutes(self, start, end, now):
+        answer = super()._minutes(start, end, now)
+        rows = [
+            row._replace(key=row.key._replace(name=f"{row.key.name}.example:9100"))
+            for row in answer.rows
+        ]
+        object.__setattr__(answer, "rows", sorted(rows))
+        return answer
+
+
+@pytest.fixture
+def other(monkeypatch, source) -> RenamingSource:
+    one = RenamingSource(born=T0)
+    monkeypatch.setitem(connect._MAKERS, "prometheus", lambda _settings: one)
+    return one
+
+
+def assert_every_minute_once(cluster: Cluster, start: int, end: int) -> None:
+    columns = get_store().read(cluster.pk, CLUSTER_KEY, "cpu_mc", "1m", start, end)
+    assert columns.t == list(range(start, end, 60))
+    assert columns.total == [sum(value(name, t) for name in NODES) for t in columns.t]
+
+
+def test_a_change_of_source_counts_no_minute_twice(site, source, other, admin):
     start = T0 + 2 * HOUR
     for now in range(start, start + HOUR, 60):
         pull(site, now + 100)
     fill(site, start + HOUR)
-    other = ScriptedSource(born=T0)
-    names = {"n1": "10.0.0.1:9100", "n2": "10.0.0.2:9100"}
-    original = ScriptedSource._minutes
-
-    def renamed(self, a, b, now):
-        answer = original(self, a, b, now)
-        if self is other:
-            rows = [
-                row._replace(key=row.key._replace(name=names.get(row.key.name, row.key.name)))
-                for row in answer.rows
-            ]
-            object.__setattr__(answer, "rows", rows)
-        return answer
-
-    monkeypatch.setattr(ScriptedSource, "_minutes", renamed)
-    monkeypatch.setitem(connect._MAKERS, "prometheus", lambda _settings: other)
     save_source(site, read_config("prometheus"), actor=admin)
     site.refresh_from_db()
     for now in range(start + HOUR, start + 3 * HOUR, 60):
         assert pull(site, now + 100).outcome == "ok"
         if now % 600 == 0:
             backfill_cluster(site.pk, now + 101, connect=nowhere)
-    columns = get_store().read(site.pk, CLUSTER_KEY, "cpu_mc", "1m", T0, start + 3 * HOUR - 120)
-    assert columns.t == list(range(T0, start + 3 * HOUR - 120, 60))
-    assert columns.total == [sum(value(name, t) for name in NODES) for t in columns.t]
+    assert_every_minute_once(site, T0, start + 3 * HOUR - 120)
     remove_source(site, actor=admin)
+
+
+def replace_while_asked(monkeypatch, source: ScriptedSource, then: Callable[[], object]) -> None:
+    """Do something once, while ``source`` is asked."""
+    original, waiting = ScriptedSource.fetch, [then]
+
+    async def fetch(self, client, start, end, **more):
+        if self is source and waiting:
+            await asyncio.to_thread(in_thread, waiting.pop())
+        return await original(self, client, start, end, **more)
+
+    monkeypatch.setattr(ScriptedSource, "fetch", fetch)
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    try:
+        work()
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("first", [True, False], ids=["the first pull", "a later pull"])
+def test_a_source_that_is_replaced_while_it_is_pulled_counts_no_minute_twice(
+    site, source, other, admin, monkeypatch, first
+):
+    start = T0 + 2 * HOUR
+    for now in range(start, start + (0 if first else 600), 60):
+        assert pull(site, now + 100).outcome == "ok"
+    at = start + 600
+
+    def replace() -> None:
+        moment = datetime.fromtimestamp(at + 100.5, UTC)
+        save_source(site, read_config("prometheus"), actor=admin, now=moment)
+
+    replace_while_asked(monkeypatch, source, replace)
+    result = pull(site, at + 100)
+    assert (result.outcome, result.code) == ("skipped", "source_replaced")
+    for now in range(at, at + 1200, 60):
+        assert pull(site, now + 101).outcome == "ok"
+    fill(site, at + 1200)
+    assert_every_minute_once(site, T0 + HOUR, at + 1080)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_source_that_is_replaced_while_it_fills_a_gap_counts_no_minute_twice(
+    site, source, other, admin, monkeypatch
+):
+    start = T0 + 2 * HOUR
+    for now in range(start, start + 600, 60):
+        assert pull(site, now + 100).outcome == "ok"
+    fill(site, start + 700)
+    source.error = ServiceUnavailableError("away")
+    for now in range(start + 600, start + 2400, 60):
+        pull(site, now + 100)
+    source.error = None
+    at = start + 2400
+    assert pull(site, at + 100).gaps_open
+
+    def replace() -> None:
+        moment = datetime.fromtimestamp(at + 100.5, UTC)
+        save_source(site, read_config("prometheus"), actor=admin, now=moment)
+
+    replace_while_asked(monkeypatch, source, replace)
+    result = backfill_cluster(site.pk, at + 100, connect=nowhere)
+    assert result.error == "source_replaced"
+    fill(site, at + 102)
+    for now in range(at + 60, at + 600, 60):
+        assert pull(site, now + 101).outcome == "ok"
+    assert_every_minute_once(site, T0 + HOUR, at + 480)
+
+
+def test_a_run_for_an_agent_ends_what_was_due_of_another_source(site, source, admin):
+    source.born = T0 + 2 * HOUR - 300
+    pull(site, T0 + 2 * HOUR)
+    remove_source(site, actor=admin)
+    PullSchedule.objects.update(recheck_due_at=datetime.fromtimestamp(T0, UTC))
+    backfill_cluster(site.pk, T0 + 2 * HOUR, connect=nowhere)
+    assert schedule_of(site).recheck_due_at is None
 
 
 def test_the_clock_of_the_source_is_measured(site, source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 
 import pytest
 
@@ -115,9 +116,13 @@ def test_removing_goes_back_to_the_agent_and_closes_the_service(cluster, operato
 def test_a_change_of_source_goes_on_where_the_other_stopped(cluster, operator, store):
     PullSchedule.objects.create(cluster=cluster, due_at=NOW, failures=3)
     store.write(cluster.pk, "agent", Batch(watermark=600, head=1200))
-    save_source(cluster, influx(), actor=operator)
+    save_source(cluster, influx(), actor=operator, now=datetime.fromtimestamp(1090, UTC))
     schedule = PullSchedule.objects.get(cluster=cluster)
     assert (schedule.source_since, schedule.failures) == (1200, 0)
+    # With what a pull of the one before may be about to store.
+    remove_source(cluster, actor=operator)
+    save_source(cluster, influx(), actor=operator, now=datetime.fromtimestamp(1290, UTC))
+    assert PullSchedule.objects.get(cluster=cluster).source_since == 1320
     PullSchedule.objects.update(source_since=5)
     save_source(cluster, influx(settings={"database": "b"}), actor=operator)
     assert PullSchedule.objects.get(cluster=cluster).source_since == 5
