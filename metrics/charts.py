@@ -40,6 +40,7 @@ REASONS: dict[str, str] = {
     "not_enrolled": "not enrolled yet",
     "agent_stopped": "nothing was recorded at the source",
     "spool_expired": "no longer kept at the source",
+    "store_damaged": "what was stored is damaged",
     "pending": "not asked for yet",
 }
 STATES: dict[str, str] = {"gap": "to be filled", "lost": "lost", "done": "filled"}

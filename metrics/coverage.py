@@ -40,6 +40,29 @@ def gaps(
     return found
 
 
+def with_damage(
+    gaps: Sequence[Gap], damaged: Iterable[tuple[int, int]], first: int, last: int
+) -> tuple[Gap, ...]:
+    """Return the gaps together with what the store cannot read outside of them, ascending.
+
+    Args:
+        gaps: ascending, without overlaps.
+        damaged: stretches, ascending.
+        first: where the series' data begins.
+        last: where it ends.
+    """
+    found = list(gaps)
+    for start, end in damaged:
+        at, stop = max(start, first), min(end, last)
+        for gap in gaps:
+            if at < min(gap.start, stop):
+                found.append(Gap(at, min(gap.start, stop), "lost", "store_damaged", ""))
+            at = max(at, gap.end)
+        if at < stop:
+            found.append(Gap(at, stop, "lost", "store_damaged", ""))
+    return tuple(sorted(found, key=lambda gap: gap.start))
+
+
 def segments(
     lines: Sequence[Window], start: int, end: int, *, head: int | None, until: int
 ) -> tuple[Segment, ...]:

@@ -106,6 +106,11 @@ def fields_query(
     head = store.position(cluster.id, STREAM).head
     born = store.first_seen(cluster.id, key)
     gaps = tuple(_gaps(cluster, chosen.start, chosen.end, head, now))
+    damaged = {stretch for columns in read.values() for stretch in columns.damaged}
+    if damaged:
+        last = store.last_one(cluster.id, key)
+        until = chosen.end if last is None else last.ts + 60
+        gaps = strip.with_damage(gaps, sorted(damaged), born or 0, until)
     return {
         field: _range_answer(
             rebucket(read[field], chosen.step), chosen, unit, gaps, head, born, elapsed(head, now)

@@ -198,7 +198,7 @@ def rebucket(columns: Columns, width: int) -> Columns:
         columns: ascending in time.
         width: in seconds, > 0.
     """
-    merged = Columns([], [], [], [], [])
+    merged = Columns([], [], [], [], [], columns.damaged)
     entries = zip(columns.t, columns.n, columns.total, columns.low, columns.high, strict=True)
     for t, n, total, low, high in entries:
         start = bucket_start(t, width)

@@ -50,8 +50,10 @@ class GapSerializer(serializers.Serializer[Any]):
 
     start = serializers.IntegerField()
     end = serializers.IntegerField()
-    state = serializers.CharField()
-    reason = serializers.CharField()
+    state = serializers.CharField(help_text="gap: still asked for; lost: gone for good.")
+    reason = serializers.CharField(
+        help_text="As in the ledger; store_damaged: it was stored and cannot be read any more."
+    )
     detail = serializers.CharField()
 
 

@@ -21,11 +21,12 @@ from metrics.catalog import Kind
 WindowState = Literal["done", "gap", "lost"]
 Reason = Literal[
     "", "tunnel_down", "service_down", "consent_off", "bad_response", "centre_down",
-    "not_enrolled", "agent_stopped", "spool_expired", "pending",
+    "not_enrolled", "agent_stopped", "spool_expired", "store_damaged", "pending",
 ]  # fmt: skip
 """Why a window has, or had, less than it should. ``consent_off``: the agent's owner lets nobody
 reach the service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded
-nothing then, or keeps it no longer. ``pending`` is a gap not asked for yet; "" where nothing was
+nothing then, or keeps it no longer. ``store_damaged`` is in no ledger: the store had it, and cannot
+read it any more. ``pending`` is a gap not asked for yet; "" where nothing was
 ever missing. A gap that was filled keeps its reason, so that the ledger says what happened."""
 
 
@@ -165,7 +166,8 @@ class Columns:
     """One field of one series over time, one entry a bucket that has data, ascending.
 
     ``n`` counts minutes within the bucket (1 in the 1m tier). ``low`` and ``high`` are None where
-    they are not known.
+    they are not known. ``damaged`` are the stretches (start, end) of which buckets were stored and
+    cannot be read any more, ascending; :meth:`MetricStore.read_fields` tells of them.
     """
 
     t: list[int]
@@ -173,6 +175,7 @@ class Columns:
     total: list[int]
     low: list[int | None]
     high: list[int | None]
+    damaged: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,7 +289,7 @@ class _Matrix:
 
 def _any(values: Sequence[int | None]) -> bool:
     """Say whether a column has any value."""
-    return values.count(None) < len(values)
+    return values[0] is not None or values.count(None) < len(values)
 
 
 def _minute(matrix: _Matrix, columns: Columns) -> bytes:

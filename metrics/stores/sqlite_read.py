@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from metrics.stores.base import (
 )
 from metrics.stores.runs import Sums, runs
 from metrics.stores.sqlite_rollup import Bucket, open_buckets
-from metrics.stores.sqlite_sealed import read_all, read_series, snapshot
+from metrics.stores.sqlite_sealed import absent, read_all, read_series, snapshot
 from metrics.stores.sqlite_series import sid_range
 
 WALK = (
@@ -176,7 +177,9 @@ def read_fields(
             {**walk_steps(connection, f"{key.kind}_{tier}", tier, start, end), "sid": sid},
         ).fetchall()
         number = sid >> schema.SID_BITS
-        sealed = read_series(connection, number, key.kind, list(found), tier, (start, end), sid)
+        sealed, damaged = read_series(
+            connection, number, key.kind, list(found), tier, (start, end), sid
+        )
         still_open = open_buckets(
             connection, number, key.kind, tier, (start, end), list(found), (sid, sid)
         )
@@ -184,6 +187,10 @@ def read_fields(
         rows = [row for row in rows if row[0] not in still_open]
         rows += [(ts, *by[sid][1:]) for ts, by in still_open.items() if sid in by]
         rows = sorted([*sealed, *rows], key=itemgetter(0))
+    if damaged:
+        there = {row[0] for row in rows}  # came late, and is kept beside the damaged chunk
+        missing = absent(damaged, TIERS[tier], start, end, there)
+        found = {field: replace(columns, damaged=missing) for field, columns in found.items()}
     for at, columns in enumerate(found.values()):
         n, total, low, high = range(1 + 4 * at, 5 + 4 * at)
         present = [row for row in rows if row[total] is not None]

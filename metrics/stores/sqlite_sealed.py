@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,9 @@ SPANS: dict[str, int] = {"1m": 3600, "10m": 86_400, "1h": 864_000}
 """Seconds of one chunk: 60, 144 and 240 buckets."""
 
 _WHERE = "cluster = ? AND kind = ? AND tier = ? AND t0 > ? AND t0 < ?"
+
+Stretch = tuple[int, int]
+"""Start and end of what a damaged chunk holds."""
 
 log = logging.getLogger(__name__)
 _told: set[tuple[int, int]] = set()
@@ -91,10 +94,12 @@ def find(
     start: int,
     end: int,
     sid: int | None = None,
+    damaged: list[Stretch] | None = None,
 ) -> Iterator[Sealed]:
     """Yield the good chunks of a cluster that overlap ``[start, end)``, by time.
 
-    Damaged ones are left out and logged once. ``sid`` leaves out chunks without that series.
+    Damaged ones are left out, logged once and appended to ``damaged``. ``sid`` leaves out chunks
+    without that series.
     """
     values: list[int] = [
         number, schema.KIND_NUMBERS[kind], TIERS[tier], start - SPANS[tier], end
@@ -104,14 +109,34 @@ def find(
         where += " AND first_sid <= ? AND last_sid >= ?"
         values += [sid, sid]
     rows = connection.execute(
-        "SELECT id, since, data FROM chunk JOIN chunk_data USING(id)"  # noqa: S608 - our own text
+        "SELECT id, t0, since, data FROM chunk JOIN chunk_data USING(id)"  # noqa: S608
         f" WHERE {where} AND NOT damaged ORDER BY t0, first_sid",
         values,
     )
-    for chunk_id, since, data in rows:
+    for chunk_id, t0, since, data in rows:
         sealed = _open(connection, chunk_id, since, data)
         if sealed is not None:
             yield sealed
+        elif damaged is not None:
+            damaged.append((max(t0, since), t0 + SPANS[tier]))
+
+
+def known_damage(
+    connection: sqlite3.Connection,
+    number: int,
+    kind: Kind,
+    tier: str,
+    span: tuple[int, int],
+    sid: int,
+) -> list[Stretch]:
+    """Return what the chunks of a series hold that are known to be damaged."""
+    rows = connection.execute(
+        "SELECT max(t0, since), t0 + ? FROM chunk INDEXED BY chunk_damaged"  # noqa: S608
+        f" WHERE damaged AND {_WHERE} AND first_sid <= ? AND last_sid >= ?",
+        (SPANS[tier], number, schema.KIND_NUMBERS[kind], TIERS[tier], span[0] - SPANS[tier],
+         span[1], sid, sid),
+    )  # fmt: skip
+    return rows.fetchall()
 
 
 def places(
@@ -153,11 +178,15 @@ def read_series(
     tier: str,
     span: tuple[int, int],
     sid: int,
-) -> list[tuple[int | None, ...]]:
-    """Return (ts, then n, total, low, high of each field) of one series, ascending."""
+) -> tuple[list[tuple[int | None, ...]], list[Stretch]]:
+    """Return (ts, then n, total, low, high of each field) of one series, ascending.
+
+    Beside it, in no order, what cannot be read.
+    """
     numbers = field_numbers(connection)
     found: list[tuple[int | None, ...]] = []
-    for sealed in find(connection, number, kind, tier, *span, sid):
+    damaged = known_damage(connection, number, kind, tier, span, sid)
+    for sealed in find(connection, number, kind, tier, *span, sid, damaged):
         chunk = sealed.chunk
         at = bisect_left(chunk.sids, sid)
         if at == len(chunk.sids) or chunk.sids[at] != sid:
@@ -170,7 +199,22 @@ def read_series(
             field = read.get(numbers.get(name, 0), empty)
             columns += [field.n, field.total, field.low, field.high]
         found += [row for row in zip(*columns, strict=True) if row[0] is not None]
-    return found
+    return found, damaged
+
+
+def absent(
+    damaged: Iterable[Stretch], step: int, start: int, end: int, there: Set[int]
+) -> tuple[Stretch, ...]:
+    """Return what of damaged stretches lies in ``[start, end)`` and is not ``there``, joined."""
+    lost = {
+        ts
+        for first, last in damaged
+        for ts in range(first, last, step)
+        if start <= ts < end and ts not in there
+    }
+    begins = sorted(ts for ts in lost if ts - step not in lost)
+    ends = sorted(ts + step for ts in lost if ts + step not in lost)
+    return tuple(zip(begins, ends, strict=True))
 
 
 def read_all(

@@ -6,12 +6,14 @@ import pytest
 
 from metrics import query
 from metrics.answers import Gap, Segment
+from metrics.coverage import with_damage
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import Batch, Cell, SeriesInfo
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, coarse, row, window
+from tests.metrics.stores.damage import damage
 
 pytestmark = pytest.mark.django_db
 
@@ -314,6 +316,48 @@ def test_coverage_tells_of_every_moment(cluster):
     assert [(s.got, s.expected) for s in clipped] == [(0, 1)]
     assert [w.start for w in query.windows(cluster, T0, T0 + 3600, states=["lost"])] == [T0 + 2400]
     assert query.position(cluster).head == T0 + 3000
+
+
+@pytest.mark.sqlite_only(reason="breaks a chunk of SQLite's file")
+def test_a_range_says_what_is_damaged_in_the_store(cluster, settings):
+    late = SeriesKey("pod", "default", "born-late")
+    rows = [*minutes(POD, T0, 130, cpu_mc=5), *minutes(late, T0 + 1200, 10, cpu_mc=5)]
+    write(cluster, [*rows, *minutes(NODE, T0, 130, cpu_mc=5)], head=T0 + 7800,
+          windows=[window(T0 + 600, T0 + 1200, "lost", reason="agent_stopped", got=9)])  # fmt: skip
+    get_store().maintain(T0 + 40 * DAY)
+
+    def gaps(key):
+        answer = query.range_query(cluster, key, "cpu_mc", T0, T0 + 7200, now=T0 + 7800)
+        return [(g.start - T0, g.end - T0, g.state, g.reason) for g in answer.gaps]
+
+    lost = (600, 1200, "lost", "agent_stopped")
+    assert gaps(POD) == gaps(late) == gaps(NODE) == [lost]
+    damage(settings.METRICS_SQLITE_PATH)
+    found = gaps(POD)
+    assert found[:2] == [(0, 600, "lost", "store_damaged"), lost]
+    assert found[2][0::2] == (1200, "lost")
+    assert 1200 < found[2][1] <= 4800  # the end of the hour of the clock
+    assert gaps(late) == [lost, (1200, 1800, "lost", "store_damaged")]
+    assert gaps(NODE) == [lost]
+    wide = query.range_query(cluster, POD, "cpu_mc", T0, T0 + 7200, 20, now=T0 + 7800)
+    assert (wide.tier, [g.reason for g in wide.gaps]) == ("10m", ["agent_stopped"])
+
+
+def test_what_is_damaged_is_told_outside_of_the_gaps_of_the_ledger():
+    gaps = [Gap(10, 20, "gap", "tunnel_down", ""), Gap(30, 40, "lost", "agent_stopped", "")]
+
+    def told(damaged, first=0, last=100):
+        found = with_damage(gaps, damaged, first, last)
+        assert [gap for gap in found if gap.reason != "store_damaged"] == gaps
+        assert list(found) == sorted(found, key=lambda gap: gap.start)
+        return [(gap.start, gap.end) for gap in found if gap.reason == "store_damaged"]
+
+    assert told([]) == told([(10, 20)]) == told([(12, 18)]) == []
+    assert told([(0, 5), (20, 30), (40, 50)]) == [(0, 5), (20, 30), (40, 50)]
+    assert told([(0, 50)]) == [(0, 10), (20, 30), (40, 50)]
+    assert told([(15, 35)]) == [(20, 30)]
+    assert told([(0, 50)], first=5, last=25) == [(5, 10), (20, 25)]
+    assert told([(0, 8)], first=9) == told([(60, 70)], last=50) == []
 
 
 @pytest.mark.sqlite_only(reason="breaks SQLite's file; test_influxdb_outage.py stops InfluxDB")

@@ -29,6 +29,7 @@ from metrics.stores.base import (
     Window,
 )
 from tests.factories import ClusterFactory, TunnelSessionFactory, healthy, public_key
+from tests.metrics.stores.damage import damage
 
 pytestmark = pytest.mark.django_db
 EVIL = "<script>alert(1)</script>\"'<img src=x onerror=alert(1)>"
@@ -210,6 +211,19 @@ def test_a_chart_has_columns_gaps_and_the_capacity_of_the_node(client, alpha):
     assert figure["capacity"]["name"] == "capacity of node-1"
     assert figure["gaps"][0]["text"] == "No data: nothing was recorded at the source (lost)"
     assert figure["layout"]["hovermode"] == "x unified"
+
+
+def test_a_chart_says_what_is_damaged_in_the_store(client, alpha, settings):
+    measure(alpha)
+    get_store().maintain(2**32)
+    damage(settings.METRICS_SQLITE_PATH)
+    url = f"/clusters/{alpha.pk}/chart/cpu.%s?kind=pod&ns=shop&name=cart-1&range=1h"
+    figure = orjson.loads(client.get(url % "json").content)
+    words = "what was stored is damaged (lost)"
+    texts = [gap["text"] for gap in figure.get("gaps", [])]
+    assert f"No data: {words}" in texts or words in figure["why"]
+    for form in ("csv", "html"):
+        assert words in client.get(url % form).content.decode()
 
 
 def test_inodes_used_are_the_total_less_the_free_ones(client, alpha):

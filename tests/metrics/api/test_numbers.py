@@ -17,6 +17,7 @@ from metrics.stores import get_store
 from metrics.stores.base import Batch, SeriesInfo, SeriesKey, StoreError
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, row, window
+from tests.metrics.stores.damage import damage
 
 pytestmark = pytest.mark.django_db
 NOW = T0 + 600
@@ -89,6 +90,26 @@ def test_a_range_is_columns_with_tier_unit_and_gaps(api):
          "detail": "no session"}
     ]  # fmt: skip
     assert (body["start"], body["end"], body["as_of"]) == (T0, T0 + 600, T0 + 600)
+
+
+@pytest.mark.sqlite_only(reason="breaks a chunk of SQLite's file")
+def test_a_range_names_what_is_damaged_in_the_store(api, store, settings):
+    store.maintain(NOW + 40 * 86_400)
+    damage(settings.METRICS_SQLITE_PATH)
+    path = f"range?kind=pod&ns=web&name=web-1&field=cpu_mc&start={T0}&end={T0 + 600}"
+    damaged = {"start": T0 + 540, "end": T0 + 600, "state": "lost", "reason": "store_damaged",
+               "detail": ""}  # fmt: skip
+    for find_out in (lambda: "not yet", store.check):
+        find_out()
+        body = api(path).json()
+        assert body["t"] == []
+        assert body["gaps"][1:] == [damaged]
+    *_, line = csv.DictReader(StringIO(api(f"{path}&format=csv").content.decode()))
+    assert line["note"] == f"no data until {iso(T0 + 600)}: store_damaged"
+    assert (
+        len(api(path.replace("kind=pod&ns=web&name=web-1", "kind=node&name=n1")).json()["gaps"])
+        == 1
+    )
 
 
 def test_both_forms_of_a_range_keep_their_query(api):

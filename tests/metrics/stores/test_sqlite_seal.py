@@ -32,6 +32,7 @@ from metrics.stores.base import (
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
+from tests.metrics.stores.damage import damage
 from tests.metrics.stores.test_sqlite import ROOT, assert_whole
 
 HOUR, DAY = 3600, 86_400
@@ -382,19 +383,6 @@ def test_chunks_outlive_a_catalogue_that_grew(path, monkeypatch):
     store.close()
 
 
-def damage(path):
-    """Change a byte of the first hour of the pods."""
-    connection = sqlite3.connect(path)
-    (chunk, data) = connection.execute(
-        "SELECT id, data FROM chunk_data"
-        " WHERE id = (SELECT min(id) FROM chunk WHERE kind = 3 AND tier = 60)"
-    ).fetchone()
-    broken = data[:60] + bytes([data[60] ^ 255]) + data[61:]
-    connection.execute("UPDATE chunk_data SET data = ? WHERE id = ?", (broken, chunk))
-    connection.commit()
-    connection.close()
-
-
 def test_a_damaged_chunk_is_reported_and_hides_nothing_else(store, path, caplog):
     cluster = uuid4()
     store.write(cluster, STREAM, hours(6))
@@ -411,6 +399,28 @@ def test_a_damaged_chunk_is_reported_and_hides_nothing_else(store, path, caplog)
     assert "1 of" in store.check()
     assert "damaged" in store.check()
     assert str(cluster) in store.check()
+
+
+def test_a_read_says_what_a_damaged_chunk_held(store, path):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(6))
+    store.maintain(START + 6 * HOUR)
+    damage(path)
+
+    def damaged(key=POD, tier="1m", start=START, end=START + DAY):
+        return store.read(cluster, key, "cpu_mc", tier, start, end).damaged
+
+    for find_out in (lambda: "not yet", store.check):
+        find_out()
+        assert damaged() == ((START, START + HOUR),)
+        assert damaged(start=START + 120, end=START + 300) == ((START + 120, START + 300),)
+        assert damaged(start=START + HOUR) == damaged(NODE) == damaged(tier="10m") == ()
+        assert damaged(SeriesKey("pod", "never", "seen")) == ()
+        assert store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY).t[0] == START + HOUR
+    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=4)]))
+    assert damaged() == ((START, START + 60), (START + 120, START + HOUR))
+    store.expire(cluster, "pod", "1m", START + HOUR)
+    assert damaged() == ()
 
 
 def test_late_data_is_kept_beside_a_damaged_chunk(store, path):
