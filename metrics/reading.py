@@ -83,7 +83,7 @@ def finest_held(cluster: UUID, start: int, end: int) -> int:
     Where the source's minutes were gone, an outage was filled with wider values.
     """
     lines = get_store().window_runs(cluster, STREAM, start, end)
-    return max((line.resolution for line in lines if line.state == "done"), default=0)
+    return max((line.resolution for line in lines if line.got), default=0)
 
 
 def elapsed(head: int | None, now: int) -> int:

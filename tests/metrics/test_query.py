@@ -111,6 +111,22 @@ def test_what_was_filled_in_wider_values_leaves_no_hole_in_a_narrow_range(cluste
     assert (heat.tier, heat.rows[0].mean) == ("10m", (5,) * 6)
 
 
+def test_wider_values_count_where_only_a_part_was_left_and_not_where_nothing_was(cluster):
+    """Of the second ten minutes the source had one 5-minute mean, of the third nothing."""
+    tens = [coarse(NODE, "10m", T0 + 600, cpu_mc=Cell(5, 25, None, None))]
+    lost = {"state": "lost", "reason": "agent_stopped", "resolution": 300}
+    lines = [window(T0, T0 + 600), window(T0 + 600, T0 + 1200, got=5, **lost),
+             window(T0 + 1200, T0 + 1800, **lost)]  # fmt: skip
+    write(cluster, minutes(NODE, T0, 10, cpu_mc=1), coarse=tens, windows=lines, head=T0 + 1800)
+
+    def asked(start, end):
+        answer = query.range_query(cluster, NODE, "cpu_mc", start, end, now=T0 + 2 * DAY)
+        return answer.tier, answer.mean
+
+    assert asked(T0, T0 + 1200) == ("10m", [1, 5])
+    assert asked(T0 + 1200, T0 + 1800) == ("1m", [])
+
+
 def test_gaps_are_clipped_joined_and_named(cluster):
     write(
         cluster,
