@@ -108,12 +108,16 @@ class Copier:
             want, have = getattr(ours, name), getattr(theirs, name)
             if want is not None and (have is None or have < want):
                 found.append(f"the {name} is behind")
-        known = {line.start for line in self._target.windows(cluster, stream, 0, FAR)}
-        lines = self._source.windows(cluster, stream, 0, FAR)
-        lacking = sum(line.start not in known for line in lines)
+        lacking = len(self._better_lines(cluster, stream))
         if lacking:
-            found.append(f"{lacking} lines of the ledger are missing")
+            found.append(f"{lacking} lines of the ledger are missing or behind")
         return found
+
+    def _better_lines(self, cluster: UUID, stream: str) -> list[Window]:
+        """Return the source's lines of the ledger that say more than the target's."""
+        known = {line.start: line for line in self._target.windows(cluster, stream, 0, FAR)}
+        lines = self._source.windows(cluster, stream, 0, FAR)
+        return [line for line in lines if _says_more(line, known.get(line.start))]
 
     def _rows(self, cluster: UUID, kind: Kind, tier: str) -> Tally:
         tally = Tally(cluster, kind, tier)
@@ -149,9 +153,20 @@ class Copier:
 
     def _stream(self, cluster: UUID, stream: str) -> None:
         """Copy a stream's ledger, then its position."""
-        lines: list[Window] = self._source.windows(cluster, stream, 0, FAR)
+        lines = self._better_lines(cluster, stream)
         for first in range(0, len(lines), WINDOWS_IN_A_WRITE):
             part = lines[first : first + WINDOWS_IN_A_WRITE]
             self._target.write(cluster, stream, Batch(windows=part))
         at = self._source.position(cluster, stream)
         self._target.write(cluster, stream, Batch(watermark=at.watermark, head=at.head))
+
+
+def _says_more(line: Window, other: Window | None) -> bool:
+    """Return whether a line tells of more than the target's of the same start, None for none.
+
+    What was filled in the target since, or looked at again, stays as it is there.
+    """
+    if other is None:
+        return True
+    ours, theirs = ((one.end, one.got, one.state == "done") for one in (line, other))
+    return ours > theirs or (ours == theirs and line.attempts > other.attempts)
