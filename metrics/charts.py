@@ -27,6 +27,9 @@ POINTS = 720
 FULL = 0.995
 """A share from which on people call it all."""
 
+FEW = 5
+"""Up to so many are counted one by one on an axis."""
+
 MANY_TIMES = 10.0
 """From ten times more on, a change is told as a factor."""
 
@@ -202,6 +205,7 @@ def figure(
     *,
     capacity: float | None = None,
     capacity_title: str = "capacity",
+    beyond: str = "",
     former: Former | None = None,
 ) -> bytes:
     """Return a panel's content as JSON.
@@ -212,6 +216,7 @@ def figure(
         capacity: a constant for the dashed line where the series has no such field (a pod
             against its node); in the panel's own unit.
         capacity_title: what the dashed line is, from outside: escaped here.
+        beyond: what is said in place of a dashed line that is far above the others.
         former: an earlier range of the same, for a line beside each.
     """
     first = answers[panel.lines[0].field]
@@ -233,7 +238,7 @@ def figure(
         for column in found
     ]
     content: dict[str, Any] = {
-        "layout": layout(panel.unit),
+        "layout": layout(panel.unit, few=max(tops) < FEW),
         "series": series,
         "t0": grid.origin,
         "step": first.step,
@@ -246,6 +251,7 @@ def figure(
         "empty": not any(column.t for column in (*found, *before)),
         "capacity": None,
         "change": "",
+        "beyond": beyond,
     }
     if former:
         old = former.answers[panel.lines[0].field]
@@ -312,10 +318,11 @@ def _signed(ratio: float) -> str:
 
 
 @lru_cache(maxsize=16)
-def layout(unit: str) -> dict[str, Any]:
+def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
     """Return the layout of panels of a unit, built and checked by plotly, without colours.
 
-    Colours come from the page's style sheet, for light and dark.
+    Colours come from the page's style sheet, for light and dark. Where there are but ``few`` of
+    what is counted, the axis counts them: half a restart is none.
     """
     from plotly import graph_objects  # heavy: only where a chart is drawn
 
@@ -343,6 +350,7 @@ def layout(unit: str) -> dict[str, Any]:
             "nticks": 5,
             "zeroline": False,
             "tickformat": ".3~s" if unit == "count" else ",.4~g",
+            **({"dtick": 1, "tickformat": "d"} if few and unit == "count" else {}),
         },
     )
     made: dict[str, Any] = built.to_plotly_json()
@@ -363,6 +371,11 @@ def reason_text(state: str, reason: str) -> str:
 
 def _left(whole: float, part: float | None) -> float | None:
     return None if part is None else whole - part
+
+
+def top_of(panel: Panel, answers: Mapping[str, RangeAnswer]) -> float:
+    """Return the highest value of a panel's lines, in its own unit; 0 without any."""
+    return max((_top(column) for column in columns(panel, answers)), default=0)
 
 
 def _top(column: Column) -> float:

@@ -30,6 +30,7 @@ from metrics.charts import (
     panel_of,
     plotly_text,
     reason_text,
+    top_of,
 )
 from metrics.comparison import former_bucket
 from opscenter.core.errors import ClusterError, InvalidInputError
@@ -41,6 +42,9 @@ from opscenter.views.ranges import LENGTHS, Range, read_range
 _POINTS = {"json": POINTS, "csv": 1440, "html": 240, "raw": 2}
 _Line = tuple[float, float | None, float | None, float]
 """Mean, lowest, highest and coverage of one bucket."""
+
+FAR = 5
+"""A limit so many times above the highest value would press the line flat on the ground."""
 
 _POD_CAPACITY = {"cpu": "cpu_cap_mc", "memory": "mem_cap"}
 
@@ -75,7 +79,8 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
         return _csv(cluster, key, found, answers, former)
     if form == "html":
         return _table(request, found, answers, former)
-    content = figure(found, answers, former=former, **_node_capacity(cluster, key, panel))
+    limit = _node_capacity(cluster, key, found, answers)
+    content = figure(found, answers, former=former, **limit)
     both = (answers, former.answers) if former else (answers,)
     if not any(column.t for each in both for column in columns(found, each)):
         content = _nothing(cluster, key, found, answers)
@@ -160,18 +165,20 @@ def _last_before(cluster: Cluster, key: query.SeriesKey, panel: Panel, start: in
     return before.t[-1] + before.step if before.t else None
 
 
-def _node_capacity(cluster: Cluster, key: query.SeriesKey, panel: str) -> dict[str, Any]:
-    """Return the dashed line of a pod: what its node has."""
-    if key.kind != "pod" or panel not in _POD_CAPACITY:
+def _node_capacity(
+    cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: Mapping[str, query.RangeAnswer]
+) -> dict[str, Any]:
+    """Return the dashed line of a pod: what its node has, in words where that is far above."""
+    if key.kind != "pod" or panel.name not in _POD_CAPACITY:
         return {}
     pod = query.pod(cluster, key.ns, key.name)
     node = query.node(cluster, pod.now.node) if pod and pod.now.node else None
     if node is None:
         return {}
-    return {
-        "capacity": node.now.values[_POD_CAPACITY[panel]],
-        "capacity_title": f"capacity of {node.now.name}",
-    }
+    capacity = node.now.values[_POD_CAPACITY[panel.name]]
+    if capacity and capacity > FAR * top_of(panel, answers):
+        return {"beyond": f"its node has {by_unit(panel.unit, capacity)}"}
+    return {"capacity": capacity, "capacity_title": f"capacity of {node.now.name}"}
 
 
 def _rows(

@@ -29,6 +29,16 @@ document.addEventListener("htmx:afterSwap", (event) => {
   loadCharts(event.detail.target ?? document);
 });
 
+// The chosen tab is in sight, on a phone too.
+function showTab() {
+  for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
+    const bar = tab.parentElement;
+    bar.scrollLeft = tab.offsetLeft - bar.offsetLeft - (bar.clientWidth - tab.offsetWidth) / 2;
+  }
+}
+showTab();
+document.addEventListener("htmx:afterSettle", showTab);
+
 // Addresses without empty parameters: forms with [data-lean].
 document.addEventListener("htmx:configRequest", (event) => {
   if (!event.detail.elt.matches("form[data-lean]")) return;

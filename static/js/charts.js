@@ -99,7 +99,7 @@ async function loadRaw(plot, content) {
   const said = answer?.ok ? await answer.json() : { error: "Ops Center did not answer." };
   if (!plot.isConnected || drawn.get(plot) !== content) return;
   note.textContent = said.error ?? said.note;
-  note.classList.toggle("error", Boolean(said.error));
+  note.classList.toggle("error", Boolean(said.error) && said.code !== "empty");
   if (!said.lines) return;
   content.raw = said.lines;
   await draw(plot, content);
@@ -155,6 +155,8 @@ const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, do
 async function draw(plot, content) {
   const change = plot.closest("[data-chart]").querySelector("[data-change]");
   if (change) change.textContent = content.change ?? "";
+  const dashed = plot.closest("[data-chart]").querySelector("[data-dashed]");
+  if (dashed) dashed.textContent = content.beyond || dashed.dataset.dashed;
   if (content.empty) {
     // No empty axes: the reason, and when there was a number before.
     if (window.Plotly && drawn.has(plot)) window.Plotly.purge(plot);

@@ -47,7 +47,14 @@ def cells(kind: str, **values: int):
     return tuple(made.get(name) for name in FIELD_NAMES[kind])
 
 
-def measure(cluster: Cluster, *, node: str = "node-1", pod=("shop", "cart-1"), minutes: int = 30):
+def measure(
+    cluster: Cluster,
+    *,
+    node: str = "node-1",
+    pod=("shop", "cart-1"),
+    minutes: int = 30,
+    pod_cpu: int = 200,
+):
     """Store half an hour that ends now, the ten minutes before it lost."""
     end = int(time.time()) // 60 * 60
     start = end - minutes * 60
@@ -60,7 +67,7 @@ def measure(cluster: Cluster, *, node: str = "node-1", pod=("shop", "cart-1"), m
                                        mem_cap=8 << 30, ready=1, pods=1, inodes_total=100,
                                        inodes_free=40)),
             MinuteRow(ts, disk, cells("filesystem", used=90, cap=100)),
-            MinuteRow(ts, pods, cells("pod", cpu_mc=200, mem_ws=1 << 20)),
+            MinuteRow(ts, pods, cells("pod", cpu_mc=pod_cpu, mem_ws=1 << 20)),
         ]  # fmt: skip
     infos = [SeriesInfo(pods, node, {"workload": EVIL[:60]})]
     windows = [
@@ -170,7 +177,7 @@ def test_a_pod_has_a_page_after_its_death(client, alpha):
 
 
 def test_hostile_names_do_nothing_on_any_page_chart_table_or_csv(client, alpha):
-    measure(alpha, node=EVIL, pod=(FORMULA, EVIL))
+    measure(alpha, node=EVIL, pod=(FORMULA, EVIL), pod_cpu=900)
     node = reverse("node", args=[alpha.pk, EVIL])
     pod = reverse("pod", args=[alpha.pk, FORMULA, EVIL])
     name = f"name={quote(EVIL)}"
@@ -198,15 +205,15 @@ def test_hostile_names_do_nothing_on_any_page_chart_table_or_csv(client, alpha):
 
 
 def test_a_chart_has_columns_gaps_and_the_capacity_of_the_node(client, alpha):
-    measure(alpha)
+    measure(alpha, pod_cpu=900)
     url = f"/clusters/{alpha.pk}/chart/cpu.json?kind=pod&ns=shop&name=cart-1&range=1h"
     figure = orjson.loads(client.get(url).content)
     series = figure["series"][0]
     present = [value for value in series["mean"] if value is not None]
-    assert set(present) == {200.0}
+    assert set(present) == {900.0}
     assert len(present) in (29, 30)
-    assert set(series["min"]) == {199.0, None}
-    assert set(series["max"]) == {201.0, None}
+    assert set(series["min"]) == {899.0, None}
+    assert set(series["max"]) == {901.0, None}
     assert len(series["mean"]) == len(series["min"]) == len(series["max"])
     assert figure["capacity"]["name"] == "capacity of node-1"
     assert figure["gaps"][0]["text"] == "No data: nothing was recorded at the source (lost)"

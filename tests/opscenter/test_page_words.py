@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from clusters import services
 from clusters.models import ClusterStatus
+from metrics.charts import layout, panel_of
 from metrics.stores import get_store
 from metrics.stores.base import Batch, MinuteRow, SeriesKey, Window
 from tests.factories import ClusterFactory, healthy
@@ -74,3 +76,26 @@ def test_what_is_worked_out_from_two_measures_is_not_asked_of_the_cluster(client
     text = client.get(f"/clusters/{alpha.pk}/nodes/node-1/?range=1h&raw=1").content.decode()
     assert "/chart/cpu.raw?" in text
     assert "/chart/inodes.raw?" not in text
+
+
+def chart(client, cluster, panel: str) -> dict:
+    url = f"/clusters/{cluster.pk}/chart/{panel}.json?kind=pod&ns=shop&name=cart-1&range=1h"
+    return orjson.loads(client.get(url).content)
+
+
+def test_a_limit_far_above_a_pod_is_said_and_does_not_press_its_line_flat(client, alpha):
+    measure(alpha)
+    small = chart(client, alpha, "cpu")
+    assert (small["capacity"], small["beyond"]) == (None, "its node has 4,000 m")
+    measure(alpha, pod_cpu=900)
+    large = chart(client, alpha, "cpu")
+    assert (large["capacity"]["name"], large["beyond"]) == ("capacity of node-1", "")
+
+
+def test_few_restarts_are_counted_one_by_one_on_the_axis(client, alpha):
+    measure(alpha)
+    axis = chart(client, alpha, "memory")["layout"]["yaxis"]
+    assert "dtick" not in axis
+    panel = panel_of("pod", "restarts")
+    assert layout(panel.unit, few=True)["yaxis"]["dtick"] == 1
+    assert layout(panel.unit)["yaxis"]["tickformat"] == ".3~s"
