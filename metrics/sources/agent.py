@@ -60,9 +60,18 @@ class AgentSource:
         self._budget_seconds = budget_seconds
 
     async def fetch(
-        self, client: JsonClient, start: int, end: int, *, now: float, turn: Turn
+        self,
+        client: JsonClient,
+        start: int,
+        end: int,
+        *,
+        now: float,
+        turn: Turn,
+        kind: Kind | None = None,
     ) -> SourceAnswer:
         """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
+
+        Of one kind of series only, where ``kind`` names it.
 
         Asks again from where an answer ended, until the window is covered, the agent makes no
         progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in. When the way to
@@ -80,7 +89,7 @@ class AgentSource:
         rows, ignored, reached = 0, 0, start
         for _ in range(MAX_PIECES):
             turn.give_back()
-            asked = {"start": str(reached), "end": str(end)}
+            asked = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
             try:
                 raw = await client.get_json("/v1/range", asked, before_parsing=turn.take)
             except (ClusterUnreachableError, ServiceUnavailableError) as exc:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from metrics.catalog import FIELD_NAMES
-from metrics.sources.base import JsonClient, RawAnswer, Source
+from metrics.sources.base import JsonClient, RawAnswer
 from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
+
+if TYPE_CHECKING:
+    from metrics.sources.agent import AgentSource
 
 MINUTE = 60
 
 
 async def agent_raw(
-    source: Source,
+    source: AgentSource,
     client: JsonClient,
     key: SeriesKey,
     field: str,
@@ -24,7 +29,7 @@ async def agent_raw(
     at = FIELD_NAMES[key.kind].index(field)
     first, last = start - start % MINUTE, end + -end % MINUTE
     with Turn("live") as turn:
-        answer = await source.fetch(client, first, last, now=now, turn=turn)
+        answer = await source.fetch(client, first, last, now=now, turn=turn, kind=key.kind)
     cells = [(row.ts, row.cells[at]) for row in answer.rows if row.key == key]
     known = [(ts, cell.total / cell.n) for ts, cell in cells if cell is not None]
     note = "the agent keeps the mean of its samples of each minute"

@@ -65,7 +65,8 @@ function lineOf(series, x, content, first) {
     line: { color: css(PAINT[series.role][0]), width: 1.6, dash: series.role === "net2" ? "dot" : "solid" },
     marker: { size: alone, color: css(PAINT[series.role][0]), line: { width: 0 }, opacity: 1 },
     customdata: x.map((_, i) => [series.min[i], series.max[i], new Date((content.t0 + i * content.step) * 1000).toISOString().slice(11, 16)]),
-    hovertemplate: `%{y:,.4~g}${unit} (%{customdata[0]:,.4~g} to %{customdata[1]:,.4~g})${away ? "<br>UTC %{customdata[2]}" : ""}`,
+    // The extremes of a sum, or of a coarse source, are not known: that is not 0.
+    hovertemplate: x.map((_, i) => `%{y:,.4~g}${unit}${series.min[i] === null || series.max[i] === null ? "" : " (%{customdata[0]:,.4~g} to %{customdata[1]:,.4~g})"}${away ? "<br>UTC %{customdata[2]}" : ""}`),
   };
 }
 
@@ -108,8 +109,8 @@ async function loadRaw(plot, content) {
 /** Invisible points within the gaps, so that hovering there says why. */
 function gapPoints(content) {
   const x = [], text = [];
+  const step = Math.max(content.step, (content.end - content.start) / 400);
   for (const gap of content.gaps) {
-    const step = Math.max(content.step, (gap.end - gap.start) / 40);
     for (let at = gap.start; at < gap.end; at += step) x.push(shown(at)), text.push(gap.text);
   }
   return { type: "scatter", mode: "markers", x, y: x.map(() => 0), marker: { opacity: 0, size: 8 }, customdata: text, hovertemplate: "%{customdata}<extra></extra>", showlegend: false };
@@ -142,6 +143,9 @@ function layoutOf(content, width) {
   layout.font = { family: css("--font"), color: css("--text"), size: 12 };
   Object.assign(layout.xaxis, grid, { range: [shown(content.start), shown(content.end)], spikecolor: css("--faint") });
   Object.assign(layout.yaxis, grid, { ticksuffix: content.suffix });
+  // Only what is there: beside a gap no word of the gap, and within it no value from beside it.
+  const step = Math.max(content.step, ...content.series.map((series) => series.before?.step ?? 0));
+  layout.hoverdistance = Math.max(2, Math.ceil((0.6 * step * width) / (content.end - content.start)));
   layout.hoverlabel = { bgcolor: css("--raised"), bordercolor: css("--line"), font: { color: css("--text"), family: css("--font"), size: 12 } };
   layout.shapes = content.gaps.map((gap) => ({
     type: "rect", xref: "x", yref: "paper", x0: shown(gap.start), x1: shown(gap.end), y0: 0, y1: 1, layer: "below", line: { width: 0 },

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.fleet.hostile import HOSTILE, rename
 from tests.fleet.world import World
 
 VERSION = "0.1.0+simulated"
+KINDS = ("node", "filesystem", "pod")
 MAX_ROWS = 20_000
 NODE_FIELDS = [
     *("cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap", "fs_used", "fs_cap", "inodes_total"),
@@ -99,7 +100,7 @@ class SimulatedAgent:
             "hostname": f"sim-{self.world.index}",
         }
 
-    def range(self, start: int, end: int) -> dict[str, Any]:
+    def range(self, start: int, end: int, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
         """Return the answer of ``/v1/range``; see ``docs/agent.md``."""
         now = self.now()
         newest_end = int(now // 60) * 60
@@ -109,7 +110,8 @@ class SimulatedAgent:
         node, filesystem, pod = _Table(NODE_FIELDS), _Table(FS_FIELDS), _Table(POD_FIELDS)
         for ts in range(max(start, oldest), covered, 60):
             if ts // 60 not in self.faults.silent_minutes:
-                self._fill(ts, node, filesystem, pod)
+                self._fill(ts, node, filesystem, pod if "pod" in kinds else None)
+        tables = dict(zip(KINDS, (node, filesystem, pod), strict=True))
         if self.faults.hostile_names:
             rename(node.series, filesystem.series, pod.series)
         return {
@@ -119,14 +121,10 @@ class SimulatedAgent:
             "newest_end": newest_end,
             "start": start,
             "end": max(start, covered),
-            "kinds": {
-                "node": node.as_json(),
-                "filesystem": filesystem.as_json(),
-                "pod": pod.as_json(),
-            },
+            "kinds": {kind: tables[kind].as_json() for kind in KINDS if kind in kinds},
         }
 
-    def _fill(self, ts: int, node: _Table, filesystem: _Table, pod: _Table) -> None:
+    def _fill(self, ts: int, node: _Table, filesystem: _Table, pod: _Table | None) -> None:
         minute = ts // 60
         gone = self.faults.nodes_gone
         for machine, cells in self.world.node_rows(minute):
@@ -144,9 +142,9 @@ class SimulatedAgent:
                     "inodes_free": cells["inodes_free"],
                 },
             )  # fmt: skip
-        for slot, name, cells in self.world.pod_rows(minute):
+        for slot, name, cells in self.world.pod_rows(minute) if pod is not None else ():
             home = self.world.nodes[slot.node].name
-            if home not in gone:
+            if pod is not None and home not in gone:
                 attrs = {"workload": f"Deployment/{slot.workload}", "phase": "Running"}
                 pod.add(ts, slot.ns, name, home, attrs, cells)
 
@@ -173,7 +171,8 @@ class SimulatedAgent:
         start, end = int(request.query["start"]), int(request.query["end"])
         if self.faults.garbage:
             return await self._serve_garbage(request, start, end)
-        body = orjson.dumps(self.range(start, end))
+        kinds = request.query.get("kinds", ",".join(KINDS)).split(",")
+        body = orjson.dumps(self.range(start, end, kinds))
         return web.Response(
             body=gzip.compress(body, 1),
             headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},

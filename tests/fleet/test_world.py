@@ -85,3 +85,9 @@ def test_every_sum_lies_between_its_extremes(nodes: int) -> None:
     for _, _, cells in world.pod_rows(BORN // 60):
         for n, total, low, high in cells.values():
             assert low * n <= total <= high * n
+
+
+def test_an_agent_that_is_asked_for_one_kind_gives_no_other():
+    whole, part = agent().range(BORN, BORN + 600), agent().range(BORN, BORN + 600, ("node",))
+    assert list(part["kinds"]) == ["node"]
+    assert part["kinds"]["node"] == whole["kinds"]["node"]

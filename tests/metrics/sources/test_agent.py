@@ -356,3 +356,17 @@ def test_a_time_that_no_calendar_holds_is_refused(name):
     raw[name] = (1 << 40) // 60 * 60 - 60
     with pytest.raises(BadResponseError, match=name):
         parse(raw)
+
+
+async def test_a_raw_question_is_for_one_kind_of_series_only():
+    asked = []
+
+    class Client:
+        async def get_json(self, path, params, **_):
+            asked.append(params["kinds"])
+            simulated = SimulatedAgent(World.make(7, 3), born=START, clock=lambda: NOW)
+            return simulated.range(START, END, params["kinds"].split(","))
+
+    key = SeriesKey("node", "", "node-1")
+    answer = await AgentSource().raw(Client(), key, "cpu_mc", START, END, now=NOW)
+    assert (asked, len(answer.t)) == (["node"], 10)
