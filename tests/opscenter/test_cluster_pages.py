@@ -107,6 +107,15 @@ def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
     assert 'class="st ok"' not in text
 
 
+@pytest.mark.parametrize(("code", "is_told"), [("service_down", True), ("store_error", False)])
+def test_a_tunnel_is_said_not_to_answer_unless_the_fault_is_ours(client, operator, code, is_told):
+    client.force_login(operator)
+    late = {"data_as_of": datetime.now(UTC) - timedelta(minutes=20), "pull_error_code": code}
+    cluster = ClusterFactory(name="late", **healthy(**late, now=datetime.now(UTC)))
+    for tab in ("overview", "tunnel"):
+        assert ("not answering" in page(client, cluster, f"tab={tab}")) is is_told
+
+
 def test_while_the_numbers_cannot_be_read_pages_show_what_is_known(client, alpha, monkeypatch):
     measure(alpha)
 
