@@ -82,11 +82,12 @@ class InfluxStore:
             session = self._memory.begin(row)
             board = self._board(session)
             writer = Writer(board, session)
+            writer.catch_up()
             writer.minutes(batch.rows, batch, newest)
             writer.coarse(batch.coarse)
             too_old = board.flush()
             with transaction.atomic():
-                session.save()
+                session.save(None if batch.coarse else [row.ts for row in batch.rows])
                 index.put_windows(row, stream, batch.windows)
                 index.put_position(row, stream, batch.watermark, batch.head)
             self._memory.learn(session)

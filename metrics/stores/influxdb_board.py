@@ -49,6 +49,25 @@ class Board:
         self._new: dict[str, dict[SeriesKey, dict[int, Row]]] = defaultdict(dict)
         self._read: dict[tuple[str, SeriesKey, int], Row] = {}
 
+    def catch_up(self) -> dict[SeriesKey, set[int]]:
+        """Read and remember the minutes that other processes wrote; return which these are."""
+        first, kinds = self._recent.catch_up(self._now)
+        found = self._query("1m", kinds, first, LAST_SECOND) if kinds else {}
+        for key, rows in found.items():
+            for ts, values in rows.items():
+                self._recent.put("1m", key, ts, values)
+        return {key: set(rows) for key, rows in found.items()}
+
+    def remember(self) -> None:
+        """Take what was put for stored, which others did already."""
+        for tier, series in self._new.items():
+            for key, rows in series.items():
+                for ts, (n, cells) in rows.items():
+                    old = self._stored(tier, key, ts)
+                    self._recent.put(tier, key, ts, _laid_over(values_of(tier, n, cells), old))
+        self._new.clear()
+        self._read.clear()
+
     def load(self, tier: str, kinds: Sequence[Kind], starts: Collection[int], width: int) -> None:
         """Read what is stored within the spans ``[start, start + width)`` and not remembered."""
         first = min(starts, default=0)

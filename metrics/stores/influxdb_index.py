@@ -45,7 +45,8 @@ def translated() -> Iterator[None]:
 def writing(cluster: UUID, *, erasing: bool = False) -> Iterator[MetricCluster]:
     """Be the only writer of a cluster, which is made if it is new.
 
-    A writer that dies is waited for until its time is over.
+    A writer that dies is waited for until its time is over. Where one died or failed, some of its
+    points may be stored: nobody relies on what he remembers from before.
 
     Raises:
         StoreError: another one writes for too long, or the cluster is being erased.
@@ -58,11 +59,11 @@ def writing(cluster: UUID, *, erasing: bool = False) -> Iterator[MetricCluster]:
     while True:
         now = time.time()
         with translated():
-            taken = free.filter(Q(writer="") | Q(writer_until__lt=now)).update(
-                writer=token, writer_until=now + WRITER_SECONDS
-            )
-        if taken:
-            break
+            ours = {"writer": token, "writer_until": now + WRITER_SECONDS}
+            if free.filter(writer="").update(**ours):
+                break
+            if free.filter(writer_until__lt=now).update(**ours, generation=F("generation") + 1):
+                break
         if time.monotonic() > give_up_at:
             msg = f"another process writes the metrics of cluster {cluster}; try again"
             raise StoreError(msg)
@@ -74,6 +75,10 @@ def writing(cluster: UUID, *, erasing: bool = False) -> Iterator[MetricCluster]:
             msg = f"the metrics of cluster {cluster} are being erased; try again"
             raise StoreError(msg)
         yield row
+    except BaseException:
+        with translated():
+            outdate(pk=row.pk)
+        raise
     finally:
         with translated():
             free.filter(writer=token).update(writer="")

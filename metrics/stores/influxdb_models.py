@@ -14,7 +14,8 @@ class MetricCluster(models.Model):
 
     ``writer`` and ``writer_until`` (Unix time) let one writer at a time read, compare and write a
     cluster's points. ``generation`` grows with every change: what a process remembers of the
-    cluster's series is good while it stays the same.
+    cluster's series is good while it stays the same. ``written`` says of the last changes that
+    were minutes, in which range: (generation, first minute, last minute).
     """
 
     cluster = models.UUIDField(unique=True)
@@ -22,6 +23,7 @@ class MetricCluster(models.Model):
     writer = models.CharField(max_length=32, blank=True, default="")
     writer_until = models.FloatField(default=0)
     generation = models.BigIntegerField(default=0)
+    written = models.JSONField(default=list)
     new_day = models.IntegerField(default=0)
     new_count = models.IntegerField(default=0)
 

@@ -2,11 +2,13 @@
 
 A live pull changes minutes of the last quarter of an hour and buckets of the last hour. They are
 remembered *from a time on*: whatever is not here from then on is not stored either. That holds as
-long as no other process writes the cluster, which its generation in the database tells.
+long as no other process writes the cluster, which its generation in the database tells. Where
+another one wrote minutes, these are read, and their wider buckets made again from what is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from struct import Struct
 
@@ -21,6 +23,7 @@ _ABSENT = NOTHING + 1
 """Stands for None in a packed row: 210 bytes a pod's minute, a third of a list."""
 _OVERLAP_SECONDS = 120
 """Live pulls ask again for the last minutes before the newest one."""
+_MISSED_SECONDS = 300
 
 
 class Recent:
@@ -29,6 +32,7 @@ class Recent:
     def __init__(self) -> None:
         self._since: dict[tuple[str, Kind], int] = {}
         self._rows: dict[str, dict[SeriesKey, dict[int, bytes]]] = {tier: {} for tier in TIERS}
+        self._behind: int | None = None
 
     def since(self, tier: str, kind: Kind) -> int | None:
         """Return from when on all rows are remembered; None if none are."""
@@ -40,6 +44,39 @@ class Recent:
             self._since[tier, kind] = since
         for key, rows in found.items():
             self._rows[tier][key] = {ts: _pack(values) for ts, values in rows.items()}
+
+    def fall_behind(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Note that others wrote minutes within these ranges; earlier buckets do not matter."""
+        oldest = min(self._since.values(), default=0)
+        firsts = [first for first, last in spans if last >= oldest]
+        if self._behind is not None:
+            firsts.append(self._behind)
+        self._behind = min(firsts, default=None)
+
+    def catch_up(self, now: int) -> tuple[int, list[Kind]]:
+        """Return from when on which kinds' minutes are to be read; forget the other kinds.
+
+        Where more than some minutes were missed, all are forgotten: to read them takes as long.
+        """
+        behind, self._behind = self._behind, None
+        if behind is None:
+            return 0, []
+        needed = {tier: bucket_start(behind, TIERS["1h"]) for tier in TIERS}
+        needed["1m"] = bucket_start(behind, TIERS["10m"])
+        kinds: list[Kind] = []
+        for kind in {kind for _, kind in self._since}:
+            since = [(self.since(tier, kind), first) for tier, first in needed.items()]
+            covered = all(ts is not None and ts <= first for ts, first in since)
+            if covered and behind >= now - _MISSED_SECONDS:
+                kinds.append(kind)
+            else:
+                self._forget(kind)
+        return behind, kinds
+
+    def _forget(self, kind: Kind) -> None:
+        for tier, rows in self._rows.items():
+            self._since.pop((tier, kind), None)
+            self._rows[tier] = {key: some for key, some in rows.items() if key.kind != kind}
 
     def get(self, tier: str, key: SeriesKey, ts: int) -> Values | None:
         """Return a row's values; None if it is not stored, or not remembered."""

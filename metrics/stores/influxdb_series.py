@@ -24,6 +24,7 @@ MAX_NEW_SERIES_PER_DAY = 20_000
 MAX_NAME_LENGTH = 1_000
 
 _ACTIVE_SECONDS = 6 * 3600
+_KEPT_WRITES = 16
 
 
 def text(name: str) -> str:
@@ -149,15 +150,24 @@ class Session:
             return False
         return True
 
-    def save(self) -> None:
-        """Put what changed, within the caller's transaction."""
+    def save(self, minutes: Sequence[int] | None = None) -> None:
+        """Put what changed, within the caller's transaction.
+
+        Args:
+            minutes: starts of all that was written, if it was only minutes; else None.
+        """
         put_entries(self.cluster, {key: self.entries[key] for key in self.changed})
         row, begun = self.cluster, self.cluster.generation
         row.new_count += self._made if self.limited else 0
         outdate(pk=row.pk)
-        row.save(update_fields=["new_day", "new_count"])
         row.refresh_from_db(fields=["generation"])
         self.alone = row.generation == begun + 1
+        if self.alone and minutes is not None:
+            span = (min(minutes), max(minutes)) if minutes else (0, 0)
+            row.written = [*row.written[-_KEPT_WRITES:], (row.generation, *span)]
+        else:
+            row.written = []
+        row.save(update_fields=["new_day", "new_count", "written"])
 
 
 @dataclass(slots=True)
@@ -186,15 +196,21 @@ class Memory:
 
         Args:
             cluster: whose.
-            limited: whether the daily limit of new series holds.
+            limited: whether the daily limit of new series holds, as it does for pulls.
         """
         known = self._known.pop(cluster.cluster, None)
-        if known is None or (known.pk, known.generation) != (cluster.pk, cluster.generation):
-            active = MetricSeries.objects.filter(
-                cluster=cluster, last_ts__gte=time.time() - _ACTIVE_SECONDS
-            )
-            return Session(cluster, _entries(active), Recent(), limited=limited)
-        return Session(cluster, known.entries, known.recent, limited=limited)
+        if known is not None and (known.pk, known.generation) == (cluster.pk, cluster.generation):
+            return Session(cluster, known.entries, known.recent, limited=limited)
+        active = MetricSeries.objects.filter(
+            cluster=cluster, last_ts__gte=time.time() - _ACTIVE_SECONDS
+        )
+        recent = Recent()
+        if known is not None and known.pk == cluster.pk and limited:
+            spans = _written_since(cluster, known.generation)
+            if spans is not None:
+                recent = known.recent
+                recent.fall_behind(spans)
+        return Session(cluster, _entries(active), recent, limited=limited)
 
     def learn(self, session: Session) -> None:
         """Remember a session after its commit."""
@@ -205,6 +221,12 @@ class Memory:
         row = session.cluster
         known = _Known(row.pk, row.generation, session.entries, session.recent)
         self._known[row.cluster] = known
+
+
+def _written_since(cluster: MetricCluster, generation: int) -> list[tuple[int, int]] | None:
+    """Return the ranges of minutes written since; None if there was more than minutes."""
+    spans = [(first, last) for at, first, last in cluster.written if at > generation]
+    return spans if len(spans) == cluster.generation - generation else None
 
 
 def put_entries(cluster: MetricCluster, entries: dict[SeriesKey, Entry]) -> None:

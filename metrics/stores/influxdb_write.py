@@ -63,6 +63,13 @@ class Writer:
         self.refused = 0
         self.skipped = 0
 
+    def catch_up(self) -> None:
+        """Make again what other processes made of the minutes that they wrote meanwhile."""
+        for key, starts in self._board.catch_up().items():
+            self._roll_up(key, "10m", starts)
+            self._roll_up(key, "1h", starts)
+        self._board.remember()
+
     def infos(self, batch: Batch, newest: dict[SeriesKey, int]) -> None:
         """Keep node and attributes of series that have rows in the batch."""
         for info in batch.infos:

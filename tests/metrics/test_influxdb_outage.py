@@ -77,7 +77,7 @@ def test_a_pull_that_died_after_influxdb_had_its_points_is_repeated(
 ):
     agent.record(0, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("metrics.stores.influxdb_series.Session.save", lambda _: 1 / 0)
+        patch.setattr("metrics.stores.influxdb_series.Session.save", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pull(agent, pulled, 10.2)
     assert get_store().position(pulled.pk, STREAM).head is None
