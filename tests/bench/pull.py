@@ -99,6 +99,7 @@ def run(report: Report) -> None:
     ):
         asyncio.run(_set_clock(far, born + 300))
         _pull_all(far, born + 300, _directly(far), threads)
+        _let_pull(far, born + 300, workers)  # so that all have opened what they need
         ways: dict[str, Callable[[float], None]] = {
             _DIRECT: lambda now: _pull_all(far, now, _directly(far), threads),
             _TUNNEL: lambda now: _pull_all(far, now, by_tunnel, threads),

@@ -32,6 +32,7 @@ def main() -> None:
 
     django.setup()
     from django.conf import settings
+    from django.db import close_old_connections
 
     from metrics import gaps
     from metrics.pull import pull_cluster
@@ -43,7 +44,10 @@ def main() -> None:
 
     def work(now: float) -> None:
         while (cluster_id := redis_client().lpop(WAITING)) is not None:
-            result = pull_cluster(UUID(cluster_id.decode()), now)
+            try:
+                result = pull_cluster(UUID(cluster_id.decode()), now)
+            finally:
+                close_old_connections()
             if result.outcome != "ok" or result.end != gaps.floor_minute(now):
                 msg = f"not pulled: {result}"
                 raise RuntimeError(msg)
