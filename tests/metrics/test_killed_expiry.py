@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from metrics.limits import DAY
 from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
@@ -29,6 +31,7 @@ def run(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.sqlite_only(reason="an expiry in InfluxDB is one mark in the database")
 def test_a_killed_expiry_is_finished_by_the_next_run(tmp_path):
     assert run(tmp_path, "manage.py", "migrate", "-v0").returncode == 0
     made = run(

@@ -26,6 +26,20 @@ MINUTES = 150
 KILLS = 4
 
 
+_FREE = """
+from metrics.stores.influxdb_models import MetricCluster
+MetricCluster.objects.update(writer_until=0)
+"""
+
+
+def store_variables(settings) -> dict[str, str]:
+    """Return what names this run's InfluxDB to another process; {} for SQLite."""
+    if settings.METRICS_STORE != "influxdb":
+        return {}
+    names = ("METRICS_STORE", "INFLUXDB_URL", "INFLUXDB_ORG", "INFLUXDB_TOKEN")
+    return {name: getattr(settings, name) for name in (*names, "INFLUXDB_BUCKET_PREFIX")}
+
+
 def run(environment: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, *arguments]
     return subprocess.run(
@@ -38,6 +52,7 @@ def test_killed_workers_lose_and_double_nothing(stand, redis_server, settings, t
         "OPSCENTER_DATA_DIR": str(tmp_path),
         "REDIS_URL": redis_server,
         "OPSCENTER_GATEWAY_URL": settings.GATEWAY_URL,
+        **store_variables(settings),
     }
     environment.pop("DATABASE_URL", None)
     run(environment, "manage.py", "migrate", "-v0")
@@ -68,7 +83,11 @@ def test_killed_workers_lose_and_double_nothing(stand, redis_server, settings, t
                     break
         for key in client.scan_iter("opscenter:lease:*"):
             client.delete(key)  # as if their time had run out
+        if settings.METRICS_STORE == "influxdb":
+            run(environment, "manage.py", "shell", "-v0", "-c", _FREE)
     assert worker.returncode == 0
+    if settings.METRICS_STORE == "influxdb":
+        run(environment, "manage.py", "copy_metrics", "--to", "sqlite")
 
     store = SqliteStore(tmp_path / "metrics.sqlite3")
     position = store.position(cluster, STREAM)
