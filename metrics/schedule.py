@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 STREAM = "agent"
 MAX_AT_ONCE = 1000  # of one tick; the rest is due in the next
+FAR_SECONDS = 7200  # nothing is put off for so long: what is, was by a clock that went back since
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,23 @@ def claim_due(now: float) -> Due:
     """
     at = datetime.fromtimestamp(now, UTC)
     _add_new(at)
+    far = at + timedelta(seconds=FAR_SECONDS)
     came_up = Q(cluster__current__tunnel_up=True) & (
         Q(dispatched_at=None) | Q(cluster__current__tunnel_since__gt=F("dispatched_at"))
     )
-    to_fill = (Q(backfill_due_at__lte=at) | Q(recheck_due_at__lte=at)) & Q(
-        cluster__current__tunnel_up=True
-    )
+    to_fill = (
+        Q(backfill_due_at__lte=at) | Q(backfill_due_at__gt=far)
+        | Q(recheck_due_at__lte=at) | Q(recheck_due_at__gt=far)
+    ) & Q(cluster__current__tunnel_up=True)  # fmt: skip
     due = list(
         PullSchedule.objects.select_related("cluster__current")
         .filter(stream=STREAM, cluster__status=Cluster.Status.ACTIVE)
-        .filter(Q(due_at__lte=at) | came_up | to_fill)
+        .filter(Q(due_at__lte=at) | Q(due_at__gt=far) | came_up | to_fill)
         .order_by("due_at")[:MAX_AT_ONCE]
     )
     pulls = [row for row in due if _pull_is_due(row, at)]
-    backfills = [row for row in due if _is_past(row.backfill_due_at, at)]
-    rechecks = [row for row in due if row not in backfills and _is_past(row.recheck_due_at, at)]
+    backfills = [row for row in due if _is_due(row.backfill_due_at, at)]
+    rechecks = [row for row in due if row not in backfills and _is_due(row.recheck_due_at, at)]
     for row in pulls:
         following = next_due(row.cluster_id, now, settings.PULL_INTERVAL_SECONDS)
         row.due_at, row.dispatched_at = datetime.fromtimestamp(following, UTC), at
@@ -94,7 +97,7 @@ def dispatch(
 
 
 def _pull_is_due(schedule: PullSchedule, at: datetime) -> bool:
-    if schedule.due_at <= at:
+    if _is_due(schedule.due_at, at):
         return True
     current = schedule.cluster.current
     if not current.tunnel_up or current.tunnel_since is None:
@@ -102,8 +105,9 @@ def _pull_is_due(schedule: PullSchedule, at: datetime) -> bool:
     return schedule.dispatched_at is None or current.tunnel_since > schedule.dispatched_at
 
 
-def _is_past(due_at: datetime | None, at: datetime) -> bool:
-    return due_at is not None and due_at <= at
+def _is_due(due_at: datetime | None, at: datetime) -> bool:
+    """Return whether a moment is past, or farther off than anything is put off."""
+    return due_at is not None and not at < due_at <= at + timedelta(seconds=FAR_SECONDS)
 
 
 def _add_new(at: datetime) -> None:

@@ -169,6 +169,7 @@ def _beat() -> Command:
     return Command(
         (
             *(sys.executable, "-m", "celery", "--quiet", "-A", "opscenter", "beat"),
+            *("--scheduler", "opscenter.beat:Scheduler"),
             *("--schedule", str(settings.DATA_DIR / "beat-schedule"), "--pidfile", ""),
             *("--loglevel", settings.LOG_LEVEL),
         )

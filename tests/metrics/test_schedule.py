@@ -64,6 +64,16 @@ def test_a_tunnel_that_came_up_makes_the_pull_due_at_once(db):
     assert schedule.claim_due(NOW).pulls == []
 
 
+def test_a_clock_that_went_back_makes_all_of_the_future_due_at_once(db):
+    later = moment(7300)
+    row = scheduled(due_at=later, backfill_due_at=later)
+    other = scheduled(recheck_due_at=later)
+    due = schedule.claim_due(NOW)
+    assert due.pulls == [row.cluster_id]
+    assert set(due.backfills) == {row.cluster_id, other.cluster_id}
+    assert schedule.claim_due(NOW) == schedule.Due([], [])
+
+
 @pytest.mark.parametrize("status", [Cluster.Status.PENDING, Cluster.Status.REVOKED])
 def test_clusters_that_are_not_enrolled_are_never_due(db, status):
     row = scheduled(due_at=moment(-100), backfill_due_at=moment(-100))
