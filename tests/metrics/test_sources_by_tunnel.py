@@ -147,7 +147,7 @@ async def test_an_influxdb_behind_a_tunnel_is_tested_pulled_cut_and_filled_to_th
     report = await run(try_source, site.cluster, influx_config(), actor="test")
     assert report.ok, report
     assert report.product == "InfluxDB"
-    assert report.version.startswith("1.6.7")
+    assert report.version.startswith("1.")  # Debian has 1.6.7
     assert report.series == {"node": 2, "filesystem": 4, "pod": 3}
     assert report.oldest == start
     why = {one["field"]: one["why"] for one in report.missing}

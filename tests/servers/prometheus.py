@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from tests.servers.process import ServerError, serving
@@ -33,6 +35,18 @@ def _escaped(value: str) -> str:
 
 def _number(value: float) -> str:
     return "NaN" if value != value else repr(value)  # noqa: PLR0124 - NaN is the only such
+
+
+@cache
+def version() -> tuple[int, int]:
+    """Return the version of the ``prometheus`` that is run here, e.g. (2, 42)."""
+    done = subprocess.run(
+        ["prometheus", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    found = re.match(r"prometheus, version (\d+)\.(\d+)", done.stdout + done.stderr)
+    if found is None:
+        raise ServerError(f"prometheus --version: {done.stdout}{done.stderr}")
+    return int(found[1]), int(found[2])
 
 
 def make_blocks(series: Iterable[Series], data: Path) -> None:

@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 
 from metrics.catalog import FIELD_NAMES
 from metrics.stores.base import SeriesKey
-from tests.servers.prometheus import Sample, Series
+from tests.servers.prometheus import Sample, Series, version
 
 MINUTE = 60
 SCRAPE = 30  # seconds
@@ -112,13 +112,14 @@ class Prometheus:
     """How Prometheus reads samples."""
 
     lookback = 300
+    edge = 0.0  # how far behind the start of a window it begins
 
     def newest(self, kept: Sequence[Sequence[Sample]], end: int, within: int = 300) -> float | None:
         """Return the largest of the replicas' newest samples; None if there is none."""
         found = []
         for samples in kept:
-            inside = [v for _, v in _window(samples, end - self.lookback, end)]
-            fresh = _window(samples, end - within, end)
+            inside = [v for _, v in _window(samples, end - self.lookback + self.edge, end)]
+            fresh = _window(samples, end - within + self.edge, end)
             if inside and fresh and not math.isnan(inside[-1]):
                 found.append(inside[-1])
         return max(found, default=None)
@@ -137,7 +138,7 @@ class Prometheus:
         )
 
     def _of_rate(self, samples: Sequence[Sample], end: int, seconds: int) -> Sequence[Sample]:
-        return _window(samples, end - seconds, end)
+        return _window(samples, end - seconds + self.edge, end)
 
     def _rate(self, all_samples: Sequence[Sample], end: int, seconds: int) -> float | None:
         samples = self._of_rate(all_samples, end, seconds)
@@ -153,6 +154,17 @@ class Prometheus:
         reach += before if before < 1.1 * usual else usual / 2
         reach += after if after < 1.1 * usual else usual / 2
         return grown * (reach / covered) / seconds
+
+
+class Prometheus3(Prometheus):
+    """How Prometheus reads them from version 3 on: a window does not include its start."""
+
+    edge = 0.001
+
+
+def running_prometheus() -> Prometheus:
+    """Return the rules of the Prometheus that tests run here."""
+    return Prometheus3() if version() >= (3, 0) else Prometheus()
 
 
 class VictoriaMetrics(Prometheus):

@@ -170,7 +170,7 @@ async def test_a_real_etcd_and_the_prometheus_that_scrapes_it_say_the_same(tmp_p
     ]
     with prometheus(tmp_path / "prometheus", series=series) as port:
         async with DirectClient(port) as client:
-            query = "1e6*histogram_quantile(0.99,increase(fsync_bucket[1m]))"
+            query = "1e6*histogram_quantile(0.99,fsync_bucket-(fsync_bucket offset 1m))"
             form = {"query": query, "time": str(at + 60)}
             answer = await client.post_form_json("/api/v1/query", form)
     assert round(float(answer["data"]["result"][0]["value"][1])) == then.fsync_us

@@ -22,7 +22,12 @@ from metrics.stores.base import MinuteRow, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, ClusterUnreachableError
 from tests.metrics.sources.prometheus_seeds import MINUTES, OUTAGE, Seeds
-from tests.metrics.sources.prometheus_world import MINUTE, Expected, Prometheus, VictoriaMetrics
+from tests.metrics.sources.prometheus_world import (
+    MINUTE,
+    Expected,
+    VictoriaMetrics,
+    running_prometheus,
+)
 from tests.servers.client import DirectClient
 from tests.servers.node_exporter import node_exporter
 from tests.servers.prometheus import prometheus
@@ -69,7 +74,7 @@ def differences(found: Values, expected: Expected) -> list[str]:
 async def test_every_number_of_an_hour_is_the_true_one(
     name: str, known: Seeds, seeded_prometheus: int
 ):
-    world, oracle = known.oracle(name, Prometheus())
+    world, oracle = known.oracle(name, running_prometheus())
     start, end = world.start + 5 * MINUTE, world.start + MINUTES * MINUTE
     answer = await fetch(seeded_prometheus, start, end)
     expected = oracle.expected(start, end)

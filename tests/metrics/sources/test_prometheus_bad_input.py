@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import time
@@ -268,6 +269,7 @@ async def test_a_real_prometheus_refuses_wrong_credentials_and_takes_the_right_o
     world.add("node_load1", exporter_of("db1"), 3, until=NOW - 60)
     options = [f"--web.config.file={users}"]
     with prometheus(tmp_path, series=world.series(), options=options) as port:
+        await _ready(port, "ops:correct horse")
         good = await _fetch_as(port, "ops:correct horse")
         assert len(good.rows) == 3
         for pair in ("", "ops:wrong"):
@@ -276,10 +278,25 @@ async def test_a_real_prometheus_refuses_wrong_credentials_and_takes_the_right_o
             assert (refused.value.problem, refused.value.status) == ("credentials_refused", 401)
 
 
-async def _fetch_as(port: int, pair: str) -> SourceAnswer:
+def _as(pair: str) -> dict[str, str]:
     basic = base64.b64encode(pair.encode()).decode()
-    headers = {"Authorization": f"Basic {basic}"} if pair else {}
-    async with DirectClient(port, headers=headers) as client:
+    return {"Authorization": f"Basic {basic}"} if pair else {}
+
+
+async def _ready(port: int, pair: str) -> None:
+    """Wait until a server answers that asks who we are before it says whether it is ready."""
+    async with DirectClient(port, headers=_as(pair)) as client:
+        while True:
+            try:
+                await client.get_text("/-/ready")
+            except ServiceUnavailableError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def _fetch_as(port: int, pair: str) -> SourceAnswer:
+    async with DirectClient(port, headers=_as(pair)) as client:
         with Turn("live") as turn:
             return await PrometheusSource().fetch(client, START, END, now=NOW, turn=turn)
 

@@ -16,7 +16,7 @@ from metrics.stores.base import SeriesKey
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of
 from tests.metrics.sources.prometheus_seeds import MINUTES, OUTAGE, Seeds
-from tests.metrics.sources.prometheus_world import MINUTE, Expected, Prometheus, World
+from tests.metrics.sources.prometheus_world import MINUTE, Expected, World, running_prometheus
 from tests.servers.client import DirectClient
 
 CLUSTER = SeriesKey("cluster", "", "")
@@ -101,7 +101,7 @@ def _same(found: tuple[int, ...] | None, true: Bucket | None) -> bool:
 def test_every_stored_number_is_the_true_one(
     name: str, site: Cluster, known: Seeds, seeded_prometheus: int
 ):
-    world, oracle = known.oracle(name, Prometheus())
+    world, oracle = known.oracle(name, running_prometheus())
     now = world.start + MINUTES * MINUTE + 120
 
     def connect(_: Cluster) -> DirectClient:

@@ -13,7 +13,7 @@ from metrics.sources.prometheus import PrometheusSource
 from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import InvalidInputError
-from tests.metrics.sources.prometheus_world import MINUTE, Prometheus
+from tests.metrics.sources.prometheus_world import MINUTE, running_prometheus
 from tests.metrics.sources.test_influxdb import NOW, RECENT, gravity, server  # noqa: F401 - fixtures
 from tests.servers.client import DirectClient
 
@@ -30,7 +30,7 @@ def by_series(answer):
 
 @pytest.mark.parametrize("name", ["modern", "legacy", "machines"])
 async def test_prometheus_says_at_whole_minutes_what_is_stored(known, seeded_prometheus, name):
-    world, _ = known.oracle(name, Prometheus())
+    world, _ = known.oracle(name, running_prometheus())
     start, end = world.start + 10 * MINUTE, world.start + 25 * MINUTE
     source = PrometheusSource()
     async with DirectClient(seeded_prometheus) as client:
