@@ -242,7 +242,8 @@ def read_many(
         rows[sid] = sorted([*entries, *rows[sid]]) if sid in rows else entries
     for sid, entries in rows.items():
         if sid in keys:
-            found[keys[sid]] = Columns(*map(list, zip(*entries, strict=True)))
+            t, n, total, lows, highs = map(list, zip(*entries, strict=True))
+            found[keys[sid]] = Columns(t, n, total, lows, highs)
     return found
 
 
