@@ -82,9 +82,11 @@ def _ours(
         cells = minutes / width
         report.add(Measure(AREA, f"M3 SQLite store, sealed {tier} cells", "B/cell",
                            sealed[tier] / cells, note="n, sum, min and max each"))  # fmt: skip
-    seconds = seconds_of(lambda: _expire(store, fleet, fleet[0].start + 3600))
+    hours = fleet[0].minutes // 60
+    seconds = seconds_of(lambda: _expire(store, fleet, fleet[0].start + 3600 * hours))
     report.add(Measure(AREA, "M6 expire a sealed fleet-hour", "ms",
-                       1000 * seconds * FLEET / len(fleet), note="minutes, all kinds"))  # fmt: skip
+                       1000 * seconds * FLEET / len(fleet) / hours,
+                       note=f"minutes, all kinds, {hours} hours a call"))  # fmt: skip
     store.close()
     return found
 
