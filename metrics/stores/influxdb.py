@@ -70,7 +70,7 @@ class InfluxStore:
         self._clock = clock
         self._buckets = Buckets(self._influx, prefix)
         self._reader = Reader(self._influx, self._buckets)
-        self._memory = Memory()
+        self._memory = Memory(clock)
 
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch: the points first, and once InfluxDB has them all, the index.

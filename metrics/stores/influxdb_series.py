@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -186,8 +186,9 @@ class Memory:
     _SERIES = 100_000
     """Beyond so many series all is forgotten: about 10 kB each."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._known: dict[UUID, _Known] = {}
+        self._clock = clock
 
     def begin(self, cluster: MetricCluster, *, limited: bool = True) -> Session:
         """Return a session with the active series of a cluster, which finds others itself.
@@ -202,7 +203,7 @@ class Memory:
         if known is not None and (known.pk, known.generation) == (cluster.pk, cluster.generation):
             return Session(cluster, known.entries, known.recent, limited=limited)
         active = MetricSeries.objects.filter(
-            cluster=cluster, last_ts__gte=time.time() - _ACTIVE_SECONDS
+            cluster=cluster, last_ts__gte=self._clock() - _ACTIVE_SECONDS
         )
         recent = Recent()
         if known is not None and known.pk == cluster.pk and limited:
