@@ -104,6 +104,11 @@ def merge_rows(rows: Sequence[Cells]) -> Cells:
     return tuple(merge(column) for column in zip(*rows, strict=True))
 
 
+def laid_over(new: Cells, old: Cells) -> Cells:
+    """Return a source's wider bucket with what it lacks, as it was made from minutes before."""
+    return tuple(b if a is None else a for a, b in zip(new, old, strict=True))
+
+
 def cluster_minute(nodes: Sequence[Cells]) -> Cells:
     """Return the cluster's stored minute from the stored minutes of its nodes.
 

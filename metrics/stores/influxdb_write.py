@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start, cluster_bucket, cluster_minute, merge_rows
+from metrics.rollups import bucket_start, cluster_bucket, cluster_minute, laid_over, merge_rows
 from metrics.stores.base import Batch, CoarseRow, MinuteRow, SeriesKey, StoreError
 from metrics.stores.influxdb_board import Board
 from metrics.stores.influxdb_rows import Cells, coarse_cells, minute_cells
@@ -127,7 +127,9 @@ class Writer:
         touched: dict[SeriesKey, set[int]] = defaultdict(set)
         nodes_at: set[int] = set()
         for row, n, cells in rows:
-            self._board.put(tier, row.key, row.ts, n, cells)
+            known = self._board.get(tier, row.key, row.ts)
+            whole = cells if known is None else laid_over(cells, known[1])
+            self._board.put(tier, row.key, row.ts, n, whole)
             self._session.last(row.key, row.ts, -1, [])
             touched[row.key].add(row.ts)
             if row.key.kind == "node":

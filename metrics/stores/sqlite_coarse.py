@@ -86,7 +86,7 @@ def _put(
         for wider in TIERS:
             if TIERS[wider] >= TIERS[tier]:
                 unseal_tier(connection, series.cluster, each, wider, spans(wider, starts))
-    connection.executemany(schema.upsert_bucket(kind, tier), rows)
+    connection.executemany(schema.upsert_coarse(kind, tier), rows)
     kinds = [kind]
     if kind == "node":
         _put_cluster(connection, series, tier, starts)

@@ -20,6 +20,8 @@ from typing import get_args
 
 from metrics.catalog import FIELD_NAMES, TIERS, Kind
 
+_ENDS = ("_n", "_s", "_l", "_h")
+
 SCHEMA_VERSION = 3
 APPLICATION_ID = 0x4F70734D  # "OpsM": `file` and a human can tell whose file it is
 SID_BITS = 24
@@ -96,7 +98,7 @@ def bucket_columns(kind: Kind) -> list[str]:
 
 def wide_columns(fields: Iterable[str]) -> list[str]:
     """Return the columns of some fields in a wider table: n, sum, low, high of each."""
-    return [f"{name}{end}" for name in fields for end in ("_n", "_s", "_l", "_h")]
+    return [f"{name}{end}" for name in fields for end in _ENDS]
 
 
 def merged_minutes(fields: Iterable[str]) -> list[str]:
@@ -235,6 +237,25 @@ def _upsert(table: str, key: list[str], columns: list[str], guard: str) -> str:
 def upsert_bucket(kind: Kind, tier: str) -> str:
     """Return the statement that puts one wider bucket; one over fewer minutes changes nothing."""
     return _upsert(f"{kind}_{tier}", ["ts", "sid"], ["n", *bucket_columns(kind)], "excluded.n >= n")
+
+
+@cache
+def upsert_coarse(kind: Kind, tier: str) -> str:
+    """Return the statement that puts a source's wider bucket; as :func:`upsert_bucket`.
+
+    A field that the source does not keep so wide stays as it was made from minutes.
+    """
+    changes = ", ".join(
+        f"{name}{end} = CASE WHEN excluded.{name}_n IS NULL THEN {name}{end}"
+        f" ELSE excluded.{name}{end} END"
+        for name in FIELD_NAMES[kind]
+        for end in _ENDS
+    )
+    names = ["ts", "sid", "n", *bucket_columns(kind)]
+    return (
+        f"INSERT INTO {kind}_{tier}({', '.join(names)}) VALUES({', '.join('?' * len(names))})"
+        f" ON CONFLICT(ts, sid) DO UPDATE SET n = excluded.n, {changes} WHERE excluded.n >= n"
+    )
 
 
 @cache

@@ -482,6 +482,22 @@ class StoreContract:
         assert store.read(cluster, POD, "cpu_mc", "1h", T0, T0 + 600).n == [60]
         assert store.read(cluster, POD, "cpu_mc", "1m", T0, T0 + 600).n == [1] * 8
 
+    @pytest.mark.parametrize("tier", ["10m", "1h"])
+    def test_a_field_that_a_coarse_row_lacks_stays_as_its_minutes_made_it(
+        self, store, cluster, tier
+    ):
+        minutes = [row(NODE, T0 + 60 * m, cpu_mc=5, mem_ws=7) for m in range(6)]
+        store.write(cluster, STREAM, Batch(rows=minutes))
+        n = TIERS[tier] // 60
+        rough = coarse(NODE, tier, T0, cpu_mc=Cell(n, 9 * n, None, 20))
+        store.write(cluster, STREAM, Batch(coarse=[rough]))
+        for key in (NODE, CLUSTER):
+            of_memory = store.read(cluster, key, "mem_ws", tier, T0, T0 + 3600)
+            assert (of_memory.n, of_memory.total) == ([6], [42]), key
+            assert store.read(cluster, key, "cpu_mc", tier, T0, T0 + 3600).total == [9 * n], key
+        store.write(cluster, STREAM, Batch(coarse=[rough]))
+        assert store.read(cluster, NODE, "mem_ws", tier, T0, T0 + 3600).total == [42]
+
     def test_minutes_that_come_after_coarse_rows_replace_them_once_they_are_as_many(
         self, store, cluster
     ):
