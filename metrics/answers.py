@@ -32,7 +32,8 @@ class RangeAnswer:
     """One field over time: equally long columns, one entry a bucket that has data.
 
     ``samples`` counts the minutes that have data, ``expected`` those that could (of the open
-    newest bucket so far), and ``coverage`` is one per the other, 0..1. ``start`` and ``end`` are
+    newest bucket so far), and ``coverage`` is one per the other, 0..1. ``due`` are the minutes that
+    the whole range could have, those without any bucket among them. ``start`` and ``end`` are
     the asked range rounded out to whole buckets.
     """
 
@@ -43,6 +44,7 @@ class RangeAnswer:
     coverage: list[float]
     samples: list[int]
     expected: list[int]
+    due: int
     tier: str
     step: int  # seconds; wider than the tier where buckets were merged for the answer
     unit: Unit

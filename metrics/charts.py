@@ -251,6 +251,7 @@ def figure(
         "empty": not any(column.t for column in (*found, *before)),
         "capacity": None,
         "change": "",
+        "covered": covered_text(sum(first.samples), first.due),
         "beyond": beyond,
     }
     if former:
@@ -360,6 +361,13 @@ def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
 def plotly_text(text: str) -> str:
     """Return text from outside so that plotly.js shows it as it is, at most 200 characters."""
     return text[:200].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def covered_text(samples: int, due: int) -> str:
+    """Return how many of the minutes that a range could have it has, in words."""
+    if not due:
+        return "no minute was due"
+    return f"all {due:,} minutes" if samples >= due else f"{samples:,} of {due:,} minutes"
 
 
 def reason_text(state: str, reason: str) -> str:

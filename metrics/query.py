@@ -8,6 +8,7 @@ what is known stays readable while the cluster is away.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from clusters.models import Cluster
 from metrics import coverage as strip
@@ -36,7 +37,7 @@ from metrics.reading import (
 )
 from metrics.retention import retention_of
 from metrics.rollups import rebucket
-from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, select
+from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
 from metrics.stores import get_store
 from metrics.stores.base import Columns, LastRow, Position, SeriesKey, Window
 from metrics.stores.runs import is_plain
@@ -103,18 +104,14 @@ def fields_query(
     store = get_store()
     chosen = _chosen(cluster, key.kind, start, end, points, now)
     read = store.read_fields(cluster.id, key, fields, chosen.tier, chosen.start, chosen.end)
-    head = store.position(cluster.id, STREAM).head
-    born = store.first_seen(cluster.id, key)
-    gaps = tuple(_gaps(cluster, chosen.start, chosen.end, head, now))
+    life = _life(cluster, key, now)
+    gaps = tuple(_gaps(cluster, chosen.start, chosen.end, life.head, now))
     damaged = {stretch for columns in read.values() for stretch in columns.damaged}
     if damaged:
-        last = store.last_one(cluster.id, key)
-        until = chosen.end if last is None else last.ts + 60
-        gaps = strip.with_damage(gaps, sorted(damaged), born or 0, until)
+        until = chosen.end if life.last is None else life.last
+        gaps = strip.with_damage(gaps, sorted(damaged), life.born or 0, until)
     return {
-        field: _range_answer(
-            rebucket(read[field], chosen.step), chosen, unit, gaps, head, born, elapsed(head, now)
-        )
+        field: _range_answer(rebucket(read[field], chosen.step), chosen, unit, gaps, life)
         for field, unit in units.items()
     }
 
@@ -353,16 +350,37 @@ def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now
     return select(start, end, points=points, now=now, kept=kept, finest=finest)
 
 
+class _Life(NamedTuple):
+    """From when to when there can be data of a series, in Unix seconds."""
+
+    head: int | None  # end of the cluster's newest data
+    until: int  # end of what can be there
+    born: int | None  # first minute of the series; None if it was never seen
+    last: int | None  # end of its newest minute
+
+    @property
+    def gone(self) -> int | None:
+        """Return when the series went; None if it is still there."""
+        return self.last if self.last and self.head and self.last < self.head else None
+
+
+def _life(cluster: Cluster, key: SeriesKey, now: int) -> _Life:
+    store = get_store()
+    head = store.position(cluster.id, STREAM).head
+    newest = store.last_one(cluster.id, key)
+    last = None if newest is None else newest.ts + 60
+    return _Life(head, elapsed(head, now), store.first_seen(cluster.id, key), last)
+
+
 def _range_answer(
     columns: Columns,
     chosen: Selection,
     unit: Unit,
     gaps: tuple[Gap, ...],
-    head: int | None,
-    born: int | None,
-    until: int,
+    life: _Life,
 ) -> RangeAnswer:
-    expected = expected_minutes(columns, chosen.step, born=born, until=until)
+    expected = expected_minutes(columns, chosen.step, born=life.born, until=life.until)
+    due = minutes_due(chosen.start, chosen.end, born=life.born, gone=life.gone, until=life.until)
     return RangeAnswer(
         t=columns.t,
         mean=[total / n for total, n in zip(columns.total, columns.n, strict=True)],
@@ -371,13 +389,14 @@ def _range_answer(
         coverage=[min(1.0, n / m) for n, m in zip(columns.n, expected, strict=True)],
         samples=columns.n,
         expected=expected,
+        due=max(due, sum(columns.n)),
         tier=chosen.tier,
         step=chosen.step,
         unit=unit,
         start=chosen.start,
         end=chosen.end,
         gaps=gaps,
-        as_of=head,
+        as_of=life.head,
     )
 
 

@@ -81,6 +81,21 @@ def _aligned(tier: str, step: int, start: int, end: int) -> Selection:
     return Selection(tier, step, bucket_start(start, step), bucket_start(end + step - 1, step))
 
 
+def minutes_due(start: int, end: int, *, born: int | None, gone: int | None, until: int) -> int:
+    """Return how many minutes of ``[start, end)`` a series could have, had none been missed.
+
+    Args:
+        start: Unix time.
+        end: Unix time.
+        born: first minute of the series; None for one that was never seen: it has none.
+        gone: end of the series' last minute, if it is not there any more.
+        until: end of what can be there of any series.
+    """
+    if born is None:
+        return 0
+    return max(0, min(end, until, until if gone is None else gone) - max(start, born)) // 60
+
+
 def expected_minutes(columns: Columns, step: int, *, born: int | None, until: int) -> list[int]:
     """Return how many minutes each bucket could have, at least the one that it is there for.
 

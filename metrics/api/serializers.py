@@ -87,6 +87,9 @@ class ColumnsSerializer(serializers.Serializer[Any]):
     expected = serializers.ListField(
         child=serializers.IntegerField(), help_text="Minutes that could have data so far."
     )
+    due = serializers.IntegerField(
+        help_text="Minutes that the whole range could have, those without any bucket among them."
+    )
     gaps = GapSerializer(many=True)
 
 

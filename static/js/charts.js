@@ -159,6 +159,8 @@ const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true, do
 async function draw(plot, content) {
   const change = plot.closest("[data-chart]").querySelector("[data-change]");
   if (change) change.textContent = content.change ?? "";
+  const covered = plot.closest("[data-chart]").querySelector("[data-covered]");
+  if (covered) covered.textContent = content.covered ? ` \u00b7 ${content.covered}` : "";
   const dashed = plot.closest("[data-chart]").querySelector("[data-dashed]");
   if (dashed) dashed.textContent = content.beyond || dashed.dataset.dashed;
   if (content.empty) {

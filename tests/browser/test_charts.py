@@ -34,6 +34,7 @@ def test_in_a_gap_the_pointer_gets_the_reason_and_beside_it_the_value(site, new_
     page = tab.open(f"{node}?start={end - 5400}&end={end}")
     plot = page.locator(".plot").first
     expect(plot).to_have_attribute("data-state", "ready")
+    expect(page.locator("[data-covered]").first).to_have_text(re.compile(r"\d+ of 90 minutes"))
     gap = plot.evaluate("plot => [plot.layout.shapes[0].x0, plot.layout.shapes[0].x1]")
     point_at(page, plot, sum(gap) / 2000)
     said = plot.locator(SAID)

@@ -392,6 +392,20 @@ def test_a_range_says_how_many_minutes_it_has_and_could_have(cluster):
     assert (answer.samples, answer.expected, answer.coverage) == ([30, 3], [60, 5], [0.5, 0.6])
 
 
+def test_a_range_counts_the_minutes_that_have_no_bucket_as_well(cluster):
+    write(cluster, minutes(NODE, T0, 120, cpu_mc=1)[:30], head=NOW)
+    write(cluster, minutes(POD, T0 + 600, 20, cpu_mc=1))  # gone before the head
+    write(cluster, minutes(NODE, T0 + 7140, 1, cpu_mc=1))
+
+    def covered(key, **options):
+        answer = query.range_query(cluster, key, "cpu_mc", T0, NOW, now=NOW, **options)
+        return sum(answer.samples), answer.due
+
+    assert covered(NODE) == covered(NODE, points=2) == (31, 120)
+    assert covered(POD) == (20, 20)
+    assert covered(SeriesKey("pod", "no", "such")) == (0, 0)
+
+
 def test_a_range_is_compared_with_the_week_before_in_whatever_is_kept(cluster):
     week = 7 * DAY
     now = T0 + week + 7200
