@@ -156,7 +156,9 @@ class Session:
         Args:
             minutes: starts of all that was written, if it was only minutes; else None.
         """
-        put_entries(self.cluster, {key: self.entries[key] for key in self.changed})
+        # In the order of their rows, so that newest values come in the same order from both stores.
+        changed = {key: entry for key, entry in self.entries.items() if key in self.changed}
+        put_entries(self.cluster, changed)
         row, begun = self.cluster, self.cluster.generation
         row.new_count += self._made if self.limited else 0
         outdate(pk=row.pk)

@@ -226,6 +226,11 @@ class StoreContract:
         columns = store.read(cluster, NODE, "mem_ws", "1h", T0, T0 + 3600)
         assert columns.total == [60 * rollups.LARGEST]
 
+    def test_last_comes_in_the_order_in_which_series_were_first_seen(self, store, cluster):
+        keys = [POD._replace(name=f"p{at * 7 % 20}") for at in range(20)]
+        store.write(cluster, STREAM, Batch(rows=[row(key, T0, cpu_mc=1) for key in keys]))
+        assert [found.key for found in store.last(cluster, "pod")] == keys
+
     def test_last_keeps_the_newest_minute_though_older_ones_come_later(self, store, cluster):
         info = SeriesInfo(POD, "n2", {"phase": "Running"})
         old = SeriesInfo(POD, "n1", {"phase": "Pending"})
