@@ -194,7 +194,7 @@ def holes(
 def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
     """Return why nothing of ``[start, end)`` was had in time, and the same for people."""
     if outage.enrolled_at is not None and end <= outage.enrolled_at:
-        return "not_enrolled", "recorded by the agent before the cluster was enrolled"
+        return "not_enrolled", "recorded before the cluster was enrolled"
     if outage.last_attempt_at is None:
         return "pending", "from before the first pull"
     if start < outage.last_attempt_at:

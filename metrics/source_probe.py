@@ -45,7 +45,7 @@ _WORDS: Mapping[str, str] = {
     "query_refused": "It refuses our questions",
     "server_error": "It fails inside",
     "redirect": "It sends us elsewhere",
-    "not_json": "That is no such server",
+    "not_json": "Another kind of server answers",
     "too_large": "Its answer is too large",
     "cut_off": "Its answer breaks off",
     "database_missing": "There is no such database",
@@ -257,7 +257,7 @@ def _failed(error: ClusterError, config: SourceConfig) -> Report:
     code = error.name
     advice = _ADVICE.get(code, "")
     if code == "consent_off":
-        advice = f"Its owner has to add {config.service} to the agent's list: see below."
+        advice = f"Its owner has to add {config.service} to OPSCENTER_AGENT_SERVICES at the agent."
     elif code == "service_down":
         advice = (
             f"Does {KINDS[config.kind].title} run, and does the agent's list name the right "

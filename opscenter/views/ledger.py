@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from metrics.charts import reason_text
 from metrics.query import Window
 
+SHOWN = 24
+"""A past of months is thousands of windows that all tell the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -29,6 +32,16 @@ class Run:
     def end(self) -> int:
         """Return the end of the newest, in Unix seconds."""
         return self.windows[0].end
+
+    @property
+    def shown(self) -> tuple[Window, ...]:
+        """Return the newest windows, so many as a page lists of one run."""
+        return self.windows[:SHOWN]
+
+    @property
+    def more(self) -> int:
+        """Return how many windows a page leaves out."""
+        return len(self.windows) - len(self.shown)
 
     @property
     def seconds(self) -> int:

@@ -32,6 +32,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     rows = list(RetentionClass.objects.all())
     for row in rows:
         row.limits = complete(row.limits)
+    erasures = list(Erasure.objects.all()[:ERASURES])
     context = {
         "classes": [
             (row, [one for one in customers if one.retention_class.pk == row.pk]) for row in rows
@@ -39,7 +40,8 @@ def overview(request: HttpRequest) -> HttpResponse:
         "customers": customers,
         "tiers": list(TIERS),
         "kinds": KINDS,
-        "erasures": Erasure.objects.all()[:ERASURES],
+        "erasures": erasures,
+        "erasing": any(one.state == Erasure.State.RUNNING for one in erasures),
         "may_change": access.keeps(request.user),
         "section": "retention",
     }

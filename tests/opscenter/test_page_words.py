@@ -99,3 +99,16 @@ def test_few_restarts_are_counted_one_by_one_on_the_axis(client, alpha):
     panel = panel_of("pod", "restarts")
     assert layout(panel.unit, few=True)["yaxis"]["dtick"] == 1
     assert layout(panel.unit)["yaxis"]["tickformat"] == ".3~s"
+
+
+def test_a_past_of_thousands_of_windows_is_one_line_and_a_small_page(client, alpha):
+    end = int(time.time()) // 600 * 600
+    windows = [
+        Window(at, at + 600, "done", 10, 10, 1, "not_enrolled", "recorded before", end, 3600)
+        for at in range(end - 3000 * 600, end, 600)
+    ]
+    get_store().write(alpha.pk, "agent", Batch(windows=windows, watermark=end, head=end))
+    text = page(client, alpha, "tab=data&range=90d")
+    assert "<summary>3,000 windows</summary>" in text
+    assert "and 2,976 older ones" in text
+    assert len(text) < 60_000

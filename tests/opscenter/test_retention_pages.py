@@ -188,3 +188,14 @@ def test_a_class_says_whom_it_holds_for(sign_in, operator, cluster, foreign_clus
         CustomerRetention.objects.create(customer=customer, retention_class=spare)
     page = text(sign_in(operator).get(reverse("retention")))
     assert "No customer has it now. It holds for clusters without a customer." in page
+
+
+def test_the_list_of_erasures_follows_by_itself_while_one_runs(sign_in, operator, cluster):
+    one = Erasure.objects.create(
+        customer_id=cluster.customer_id, customer_name="Northwind", requested_by="admin",
+        requested_at=cluster.created_at,
+    )  # fmt: skip
+    client = sign_in(operator)
+    assert 'hx-trigger="every 3s"' in client.get(reverse("retention")).content.decode()
+    Erasure.objects.filter(pk=one.pk).update(state="held")
+    assert "every 3s" not in client.get(reverse("retention")).content.decode()
