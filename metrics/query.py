@@ -23,9 +23,19 @@ from metrics.answers import (
     SeriesList,
     SeriesNow,
 )
-from metrics.catalog import FIELD_NAMES, Kind, Unit
+from metrics.catalog import Kind, Unit
 from metrics.comparison import OFFSETS, Comparison, compared
 from metrics.live import raw
+from metrics.newest import (
+    cluster_now,
+    filesystems,
+    gone_pods,
+    node,
+    nodes,
+    pod,
+    pods,
+    search_pods,
+)
 from metrics.reading import (
     STREAM,
     MetricsUnavailableError,
@@ -39,10 +49,9 @@ from metrics.retention import retention_of
 from metrics.rollups import rebucket
 from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
 from metrics.stores import get_store
-from metrics.stores.base import Columns, LastRow, Position, SeriesKey, Window
+from metrics.stores.base import Columns, Position, SeriesKey, Window
 from metrics.stores.runs import is_plain
 from metrics.toplist import TopAnswer, TopEntry, top
-from opscenter.core.errors import InvalidInputError
 
 __all__ = [
     "OFFSETS", "STREAM", "Comparison", "FoundSeries", "Gap", "HeatAnswer", "HeatRow",
@@ -51,9 +60,6 @@ __all__ = [
     "fields_query", "filesystems", "gone_pods", "heat", "node", "nodes", "odd_windows", "pod",
     "pods", "position", "range_query", "raw", "search_pods", "top", "windows",
 ]  # fmt: skip
-
-GONE_SECONDS = 86_400
-"""What is gone stays in the lists for a day."""
 
 
 def range_query(
@@ -137,149 +143,6 @@ def compare(
     start, end = answer.start - offset, answer.end - offset
     former = range_query(cluster, key, field, start, end, points, now=now)
     return compared(answer, former, offset)
-
-
-@reads_store
-def cluster_now(cluster: Cluster) -> SeriesNow | None:
-    """Return the cluster's own newest minute, summed over its nodes; None before the first."""
-    last = get_store().last_one(cluster.id, SeriesKey("cluster", "", ""))
-    return None if last is None else _now(last, last.ts)
-
-
-@reads_store
-def nodes(cluster: Cluster, now: int) -> SeriesList:
-    """Return the nodes by name, with those that went within a day before the newest data.
-
-    ``now`` is taken for evenness; the list is relative to the cluster's newest data, so that it
-    reads the same while the cluster is away.
-    """
-    del now
-    newest = _newest(cluster)
-    rows = get_store().last(cluster.id, "node", since=newest - GONE_SECONDS)
-    items = sorted((_now(row, newest) for row in rows), key=lambda item: item.name)
-    return SeriesList(_as_of(newest), len(items), tuple(items))
-
-
-@reads_store
-def filesystems(cluster: Cluster, now: int, node: str | None = None) -> SeriesList:
-    """Return the present filesystems, of one node or all, the fullest first."""
-    del now
-    newest = _newest(cluster)
-    rows = get_store().last(cluster.id, "filesystem", since=newest)
-    items = [_now(row, newest) for row in rows if node is None or row.key.ns == node]
-    items.sort(key=lambda item: (-(item.used_ratio or 0), item.ns, item.name))
-    return SeriesList(_as_of(newest), len(items), tuple(items))
-
-
-@reads_store
-def pods(
-    cluster: Cluster,
-    now: int,
-    order: str = "cpu_mc",
-    limit: int = 100,
-    search: str = "",
-    node: str | None = None,
-) -> SeriesList:
-    """Return the pods of the cluster's newest minute, of one node or all.
-
-    So many as the cluster's own count says; :func:`gone_pods` has the others.
-
-    Args:
-        cluster: visible to the asker.
-        now: Unix time.
-        order: a field, largest first and not measured last; or "name".
-        limit: at most so many items; 0 for all.
-        search: a part of the namespace, the name or the node, in any case; "" for all.
-        node: only pods that run on this node; None for all.
-
-    Raises:
-        InvalidInputError: an unknown order.
-        MetricsUnavailableError: the store cannot be read.
-    """
-    del now
-    if order != "name" and order not in FIELD_NAMES["pod"]:
-        msg = f"order: {order!r} is no field of a pod"
-        raise InvalidInputError(msg)
-    newest = _newest(cluster)
-    text = search.strip().lower()
-    rows = [
-        row
-        for row in get_store().last(cluster.id, "pod", since=newest)
-        if (node is None or row.node == node) and _fits(row, text)
-    ]
-    rows.sort(key=lambda row: (row.key.ns, row.key.name))
-    if order != "name":
-        at = FIELD_NAMES["pod"].index(order)
-        rows.sort(key=lambda row: _descending(row.values[at]))
-    shown = rows[:limit] if limit else rows
-    return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in shown))
-
-
-@reads_store
-def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
-    """Return the pods that went within a day before the newest data, the last to go first.
-
-    Args:
-        cluster: visible to the asker.
-        search: a part of the namespace, the name or the node, in any case; "" for all.
-    """
-    newest = _newest(cluster)
-    text = search.strip().lower()
-    rows = [
-        row
-        for row in get_store().last(cluster.id, "pod", since=newest - GONE_SECONDS)
-        if row.ts < newest and _fits(row, text)
-    ]
-    rows.sort(key=lambda row: (-row.ts, row.key.ns, row.key.name))
-    return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in rows))
-
-
-@reads_store
-def node(cluster: Cluster, name: str) -> SeriesDetail | None:
-    """Return one node, present or gone; None if it was never seen."""
-    return _detail(cluster, SeriesKey("node", "", name))
-
-
-@reads_store
-def pod(cluster: Cluster, ns: str, name: str) -> SeriesDetail | None:
-    """Return one pod, present or gone; None if it was never seen or is forgotten."""
-    return _detail(cluster, SeriesKey("pod", ns, name))
-
-
-@reads_store
-def search_pods(
-    clusters: Iterable[Cluster],
-    text: str,
-    *,
-    now: int,
-    order: str = "",
-    limit: int = 100,
-    within_seconds: int = 7 * 86_400,
-) -> list[FoundSeries]:
-    """Return pods of several clusters whose namespace or name contains ``text``.
-
-    Args:
-        clusters: visible to the asker; nothing else is looked at.
-        text: in any case (of ASCII letters); "" finds every pod.
-        now: Unix time.
-        order: a field, largest first; "" for the newest first, then by name.
-        limit: at most so many.
-        within_seconds: how old the newest minute of a pod may be.
-
-    Raises:
-        InvalidInputError: an unknown order.
-        MetricsUnavailableError: the store cannot be read.
-    """
-    if order and order not in FIELD_NAMES["pod"]:
-        msg = f"order: {order!r} is no field of a pod"
-        raise InvalidInputError(msg)
-    by_id = {cluster.id: cluster for cluster in clusters}
-    store = get_store()
-    found = store.find(
-        by_id, "pod", text.strip(), since=now - within_seconds, limit=limit, order=order
-    )
-    newest = {cluster: _newest(by_id[cluster]) for cluster in {cluster for cluster, _ in found}}
-    return [FoundSeries(by_id[cluster], _now(row, newest[cluster])) for cluster, row in found]
 
 
 @reads_store
@@ -403,46 +266,6 @@ def _range_answer(
 def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:
     lines = get_store().windows(cluster.id, STREAM, start, end, states=("gap", "lost"))
     return strip.gaps(lines, start, min(end, now), head=head, until=elapsed(head, now))
-
-
-def _newest(cluster: Cluster) -> int:
-    """Return the start of the cluster's newest minute; 0 before the first."""
-    last = get_store().last_one(cluster.id, SeriesKey("cluster", "", ""))
-    return 0 if last is None else last.ts
-
-
-def _as_of(newest: int) -> int | None:
-    return newest + 60 if newest else None
-
-
-def _now(row: LastRow, newest: int) -> SeriesNow:
-    return SeriesNow(
-        key=row.key,
-        as_of=row.ts + 60,
-        present=row.ts >= newest,  # as the counts of metrics.facts
-        node=row.node,
-        attrs=row.attrs,
-        values=dict(zip(FIELD_NAMES[row.key.kind], row.values, strict=True)),
-    )
-
-
-def _detail(cluster: Cluster, key: SeriesKey) -> SeriesDetail | None:
-    store = get_store()
-    last = store.last_one(cluster.id, key)
-    first = store.first_seen(cluster.id, key)
-    if last is None or first is None:
-        return None
-    newest = _newest(cluster)
-    return SeriesDetail(_now(last, newest), first, _as_of(newest))
-
-
-def _fits(row: LastRow, text: str) -> bool:
-    """Return whether ``text``, in lower case, is a part of what a pod is found by."""
-    return not text or text in f"{row.key.ns}/{row.key.name} {row.node}".lower()
-
-
-def _descending(value: int | None) -> tuple[bool, int]:
-    return (value is None, -(value or 0))
 
 
 def _heat_row(key: SeriesKey, columns: Columns, grid: tuple[int, ...]) -> HeatRow:

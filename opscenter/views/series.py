@@ -14,7 +14,8 @@ from django.urls import reverse
 from clusters.models import Cluster
 from metrics import query
 from metrics.catalog import Kind
-from metrics.charts import PANELS, Panel, reason_text
+from metrics.charts import reason_text
+from metrics.panels import PANELS, Panel
 from opscenter.views.ranges import Range
 
 HEAT_CELLS = 72

@@ -10,7 +10,8 @@ import pytest
 
 from clusters import services
 from clusters.models import ClusterStatus
-from metrics.charts import layout, panel_of
+from metrics.charts import layout
+from metrics.panels import panel_of
 from metrics.stores import get_store
 from metrics.stores.base import Batch, MinuteRow, SeriesKey, Window
 from tests.factories import ClusterFactory, healthy
