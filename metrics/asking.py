@@ -25,6 +25,7 @@ class Terms:
 
     Attributes:
         settle_seconds: how long after its end, by our clock, a minute is complete at the source.
+        behind_seconds: how much of that is because the source's clock is behind ours.
         overlap_seconds: for how long it may change a minute that it has served; 0 = never.
         longest_request: of one question, in seconds.
         reaches: (step, for how long values of this step are kept) in seconds, finest first; None
@@ -36,6 +37,7 @@ class Terms:
     """
 
     settle_seconds: int = 0
+    behind_seconds: int = 0
     overlap_seconds: int = 0
     longest_request: int = 3 * SLOT
     reaches: tuple[tuple[int, int | None], ...] = ((60, FIRST_REACH),)

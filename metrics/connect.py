@@ -123,9 +123,11 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
         msg = f"source of {cluster.name}: {exc}"
         raise SourceConfigError(msg) from exc
     known = (row.probe or {}).get("resolutions") if row is not None else None
+    behind = behind_seconds(cluster.current.clock_skew_ms)
     reaches = [(one.step, one.reach) for one in source.resolutions]
     terms = Terms(
-        settle_seconds=source.settle_seconds + behind_seconds(cluster.current.clock_skew_ms),
+        settle_seconds=source.settle_seconds + behind,
+        behind_seconds=behind,
         overlap_seconds=source.overlap_seconds,
         longest_request=source.longest_request_seconds,
         reaches=tuple(_reaches(known) or reaches),

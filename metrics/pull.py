@@ -209,7 +209,7 @@ class _Pull:
         skew = max(-(1 << 31), min((1 << 31) - 1, skew_ms))
         now = _utc(self.now)
         facts = pull_facts(answer, history, skew)
-        facts = replace(facts, settle_seconds=self.terms.settle_seconds)
+        facts = replace(facts, settle_seconds=self._settle_seconds(newest))
         changes: dict[str, object] = {
             "last_attempt_at": now,
             "last_ok_at": now,
@@ -230,6 +230,17 @@ class _Pull:
             record_pull(self.cluster.pk, facts, now=now)
             PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
+
+    def _settle_seconds(self, newest: int | None) -> int:
+        """Return how much later than at once the newest data may be, to be judged as of now.
+
+        A clock that is behind explains old data only if data comes by it. One that has just gone
+        back has nothing newer than what is shown, however long that takes.
+        """
+        shown = self.cluster.current.data_as_of
+        if shown is not None and newest is not None and newest + gaps.MINUTE < shown.timestamp():
+            return self.terms.settle_seconds - self.terms.behind_seconds
+        return self.terms.settle_seconds
 
     def _notes(self, answer: SourceAnswer) -> list[str]:
         ahead = ahead_note(answer, self.now)

@@ -560,3 +560,20 @@ def test_a_cluster_whose_clock_is_behind_is_pulled_by_its_own_clock(agent, pulla
     backfill_cluster(pullable.pk, at(440.3))
     assert_store_equals_source(store, pullable, agent)
     assert "gap" not in {line.state for line in ledger_of(pullable)}
+
+
+def test_a_clock_of_a_cluster_that_goes_back_makes_nothing_look_new(agent, pullable, store):
+    for minute in range(380, 400):
+        agent.record(minute, minute + 1)
+        assert pull(agent, pullable, minute + 1.1).outcome == "ok"
+    ok = status_of(pullable).data_as_of
+    for minute in range(400, 410):
+        agent.record(minute - 300, minute - 299)
+        agent.now = at(minute + 1.1 - 300)
+        assert pull_cluster(pullable.pk, at(minute + 1.1)).outcome == "ok"
+    status = status_of(pullable)
+    assert (status.data_as_of, status.settle_seconds) == (ok, 0)
+    assert status.state == "unknown"
+    assert "its clock is 18000 s behind ours" in status.reason
+    backfill_cluster(pullable.pk, at(411.2))
+    assert_store_equals_source(store, pullable, agent)

@@ -13,7 +13,16 @@ from metrics.catalog import TIERS
 from metrics.sources.flux_queries import _quoted
 from metrics.sources.flux_rows import rates
 from metrics.sources.influx_asking import Held
-from metrics.sources.influx_queries import RAW, ROLLUPS, identifier, literal
+from metrics.sources.influx_queries import (
+    COARSE,
+    MINUTES,
+    RAW,
+    ROLLUPS,
+    SAMPLES,
+    identifier,
+    literal,
+    select,
+)
 from metrics.sources.influx_rows import MASK, SHIFT, codes_of, integers
 from metrics.sources.influxdb import _choose
 
@@ -57,6 +66,15 @@ def test_codes_sort_by_time_and_hold_both(places):
     codes = codes_of([time for time, _ in places], [number for _, number in places])
     assert [(code >> SHIFT, code & MASK) for code in codes] == places
     assert [(code >> SHIFT, code & MASK) for code in sorted(codes)] == sorted(places)
+
+
+def test_no_statement_makes_the_server_add_up():
+    asked = [(series, RAW) for series in (*MINUTES, *SAMPLES)]
+    asked += [(series, policy) for policy in ROLLUPS for series in COARSE[policy.name]]
+    for series, policy in asked:
+        for grouped in (True, False):
+            text = select("k8s", series, policy, 0, 600, grouped=grouped)
+            assert "(" not in text  # neither a function nor GROUP BY time()
 
 
 minutes = st.integers(0, 100_000).map(lambda number: 60 * number)
