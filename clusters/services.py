@@ -6,8 +6,6 @@ the join token is the right.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -24,6 +22,7 @@ from django.db import IntegrityError, transaction
 
 from clusters import audit, holds
 from clusters.audit import Actor
+from clusters.keys import parse_public_key
 from clusters.models import (
     CLUSTER_NAME,
     Cluster,
@@ -48,10 +47,8 @@ LABEL_VALUE = r"^[^\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LABEL_VALUE_LENGTH = 100
 _CUSTOMER_NAME_LENGTH = 100
-_KEY_TYPE = b"ssh-ed25519"
 _USED = "The join token was used already; ask for a new one."
 _CLOCK_SLACK = timedelta(seconds=10)  # a key is stored a moment after its token is taken
-_KEY_BLOB_BYTES = 51  # length-prefixed type name (4 + 11) and key (4 + 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,26 +377,6 @@ def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
         cluster.delete()
         order_on_commit("revoke", cluster_id)
     realtime.publish_on_commit(cluster_id, "config")
-
-
-def parse_public_key(text: str) -> tuple[str, str]:
-    """Return an Ed25519 public key without its comment, and its fingerprint ``SHA256:...``.
-
-    Raises:
-        EnrolmentRefusedError: if it is another kind of key or not well-formed.
-    """
-    parts = text.split(maxsplit=2)
-    if len(parts) < 2 or parts[0] != _KEY_TYPE.decode():
-        raise EnrolmentRefusedError("The key must be one line that starts with ssh-ed25519.")
-    try:
-        blob = base64.b64decode(parts[1], validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise EnrolmentRefusedError("The key is not valid base64.") from exc
-    head = len(_KEY_TYPE).to_bytes(4, "big") + _KEY_TYPE + (32).to_bytes(4, "big")
-    if len(blob) != _KEY_BLOB_BYTES or not blob.startswith(head):
-        raise EnrolmentRefusedError("The key is not a complete ssh-ed25519 key.")
-    sha256 = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-    return f"{_KEY_TYPE.decode()} {base64.b64encode(blob).decode()}", f"SHA256:{sha256}"
 
 
 def _find_token(token: str, now: datetime) -> JoinToken:

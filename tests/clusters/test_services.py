@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from clusters import services
+from clusters.keys import parse_public_key
 from clusters.models import AuditEvent, Cluster, ClusterKey, JoinToken
 from opscenter.core.errors import EnrolmentRefusedError, InvalidInputError
 from tests.factories import NOW, ClusterFactory, public_key
@@ -181,13 +182,13 @@ def test_a_key_of_another_cluster_is_refused_and_the_token_stays_good():
 )  # fmt: skip
 def test_anything_but_a_complete_ed25519_key_is_refused(key):
     with pytest.raises(EnrolmentRefusedError, match="The key"):
-        services.parse_public_key(key)
+        parse_public_key(key)
 
 
 def test_the_fingerprint_is_that_of_openssh():
     line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl x"
     fingerprint = "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
-    assert services.parse_public_key(line)[1] == fingerprint
+    assert parse_public_key(line)[1] == fingerprint
 
 
 def test_revoking_ends_keys_and_open_tokens_and_keeps_the_data():
