@@ -24,7 +24,7 @@ from clusters.tunnel.gateway_stream import (
     GatewayRefusedError,
     TlsRefusedError,
 )
-from clusters.tunnel.refusals import refusal, refusal_text, secrets_of
+from clusters.tunnel.refusals import refusal, refusal_text, secrets_of, without_secrets
 from clusters.tunnel.tls import TlsIdentity
 from clusters.tunnel.wire import SERVICE_PORTS
 from opscenter.core.errors import (
@@ -121,6 +121,10 @@ class ClusterClient:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(value, ClusterError):
+            # A service may repeat what it was sent in an answer, too, and errors are shown.
+            text = without_secrets(str(value), secrets_of(self._headers))
+            value.args = (text,)
         if self._session is not None:
             await self._session.close()
 

@@ -58,9 +58,14 @@ def refusal(subject: str, status: int, text: str) -> ClusterError:
 def refusal_text(body: bytes, secrets: Iterable[str]) -> str:
     """Return what a refusal's body says: one line of at most 300 characters, without secrets."""
     text = _stated(body) or _TAG.sub(" ", body.decode("utf-8", "replace"))
+    return one_line(without_secrets(text, secrets), MAX_TEXT)
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with stars where it repeats something that must never be shown."""
     for secret in secrets:
         text = text.replace(secret, "***")
-    return one_line(text, MAX_TEXT)
+    return text
 
 
 def secrets_of(headers: Mapping[str, str]) -> list[str]:

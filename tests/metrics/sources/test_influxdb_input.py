@@ -321,3 +321,13 @@ def test_a_duration_of_thousands_of_digits_is_refused():
         read_policies(
             {"series": [{"columns": ["name", "duration"], "values": [["a", "9" * 5000 + "h"]]}]}
         )
+
+
+async def test_an_error_in_a_good_answer_never_repeats_our_credentials():
+    def told(result):
+        result["error"] = "what is root:correct-horse, or cm9vdDpjb3JyZWN0LWhvcnNl?"
+
+    headers = {"Authorization": "Basic cm9vdDpjb3JyZWN0LWhvcnNl"}
+    with pytest.raises(BadResponseError) as refused:
+        await spoiled(told, headers=headers)
+    assert "what is ***, or ***?" in str(refused.value)
