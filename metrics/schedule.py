@@ -65,13 +65,16 @@ def claim_due(now: float) -> Due:
     ) & Q(cluster__current__tunnel_up=True)  # fmt: skip
     due = list(
         PullSchedule.objects.select_related("cluster__current")
-        .filter(stream=STREAM, cluster__status=Cluster.Status.ACTIVE)
+        .filter(
+            stream=STREAM, cluster__status=Cluster.Status.ACTIVE, cluster__current__isnull=False
+        )
         .filter(Q(due_at__lte=at) | Q(due_at__gt=far) | came_up | to_fill)
         .order_by("due_at")[:MAX_AT_ONCE]
     )
     pulls = [row for row in due if _pull_is_due(row, at)]
-    backfills = [row for row in due if _is_due(row.backfill_due_at, at)]
-    rechecks = [row for row in due if row not in backfills and _is_due(row.recheck_due_at, at)]
+    up = [row for row in due if row.cluster.current.tunnel_up]
+    backfills = [row for row in up if _is_due(row.backfill_due_at, at)]
+    rechecks = [row for row in up if row not in backfills and _is_due(row.recheck_due_at, at)]
     for row in pulls:
         following = next_due(row.cluster_id, now, settings.PULL_INTERVAL_SECONDS)
         row.due_at, row.dispatched_at = datetime.fromtimestamp(following, UTC), at

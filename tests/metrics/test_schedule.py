@@ -86,6 +86,8 @@ def test_gaps_are_filled_only_while_the_tunnel_is_up(db):
     down = scheduled(backfill_due_at=moment(-1), current__tunnel_up=False)
     assert schedule.claim_due(NOW).backfills == [row.cluster_id]
     assert schedule.claim_due(NOW).backfills == []
+    PullSchedule.objects.filter(pk=down.pk).update(due_at=moment(-1))
+    assert schedule.claim_due(NOW) == schedule.Due([down.cluster_id], [])
     ClusterStatus.objects.filter(cluster_id=down.cluster_id).update(tunnel_up=True)
     assert schedule.claim_due(NOW).backfills == [down.cluster_id]
 
