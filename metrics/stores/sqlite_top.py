@@ -96,7 +96,9 @@ def top(  # noqa: PLR0913 - a query's parameters
 
 def rank(by: str, row: TopRow) -> tuple[Fraction | int, str, str, UUID]:
     """Return what a top list is sorted by: the largest first, equals by name."""
-    worth = Fraction(row.total, row.n) if by == "mean" else row.high or 0
+    worth: Fraction | int = row.high or 0
+    if by == "mean":  # whole means, as all the pods that never restarted have, sort much faster
+        worth = Fraction(row.total, row.n) if row.total % row.n else row.total // row.n
     return (-worth, row.key.ns, row.key.name, row.cluster)
 
 
