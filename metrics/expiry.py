@@ -139,8 +139,11 @@ def _close(group: Sequence[ClusterRetention], names: Mapping[UUID, str], now: in
             }
             audit.record("metrics.expire", actor="system", detail={"clusters": details})
         for row in group:
-            day = now // DAY if row.sweep.get("whole") else row.swept_day
-            ClusterRetention.objects.filter(pk=row.pk).update(sweep={}, swept_day=day)
+            whole = row.sweep.get("whole")
+            # What a hold stopped goes on from where it began, so that the next line says so.
+            left = {} if whole else {"parts": {}, "series": 0, "before": row.sweep["before"]}
+            day = now // DAY if whole else row.swept_day
+            ClusterRetention.objects.filter(pk=row.pk).update(sweep=left, swept_day=day)
     for row in said:
         log.info("cluster %s: expired %s", row.pk, _detail(row))
     return series

@@ -172,6 +172,10 @@ def test_a_hold_that_is_placed_during_a_run_stops_it(cluster, admin, monkeypatch
     holds.lift(cluster.hold, actor=admin)
     assert expire_due(NOW).total > 0
     assert kept(cluster.id, "1m") == [0]
+    before, after = (line.detail["expired"] for line in lines())
+    assert [(one["kind"], one["from"]) for one in before] == [("cluster", "the beginning")]
+    assert {one["from"] for one in after} == {"the beginning"}  # of what the hold had kept
+    assert ClusterRetention.objects.get().sweep == {}
 
 
 def test_a_hold_saves_what_was_deleted_but_not_erased_yet(cluster, admin):
