@@ -57,6 +57,7 @@ class SqliteStore:
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch in one transaction; see the protocol."""
         self._connections.get()  # after a fork, this makes the lock that the child uses
+        sqlite_seal.unseal_early(self._connections, cluster, sqlite_write.spans_of(batch))
         with self._connections.write_lock:
             with self._connections.transaction() as connection:
                 series = self._index.begin(connection, cluster)

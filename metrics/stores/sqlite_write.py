@@ -18,6 +18,7 @@ from metrics.stores.minutes import Minutes
 from metrics.stores.sqlite_columns import Row
 from metrics.stores.sqlite_rows import minute_table
 from metrics.stores.sqlite_seal import unseal
+from metrics.stores.sqlite_sealed import spans
 from metrics.stores.sqlite_series import Series
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
@@ -60,6 +61,28 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
     _put_position(connection, series.cluster, stream, batch)
     series.finish(connection)
     return WriteResult(refused, skipped, _detail(refused, skipped, series.problem))
+
+
+def spans_of(batch: Batch) -> dict[tuple[Kind, str], set[int]]:
+    """Return by kind and tier the starts of the chunks' spans that a batch puts rows into."""
+    times: dict[tuple[Kind, str], set[int]] = defaultdict(set)
+    if isinstance(batch.rows, Minutes):
+        for table in batch.rows.tables:
+            times[table.kind, "1m"].update(table.times)
+    else:
+        for row in batch.rows:
+            times[row.key.kind, "1m"].add(row.ts)
+    for wider in batch.coarse:
+        times[wider.key.kind, wider.tier].add(wider.ts)
+    found: dict[tuple[Kind, str], set[int]] = defaultdict(set)
+    for (kind, finest), its in times.items():
+        for tier, width in TIERS.items():
+            if width >= TIERS.get(finest, 0):
+                starts = spans(tier, sorted(its))
+                found[kind, tier].update(starts)
+                if kind == "node":  # the cluster's rows are made of them
+                    found["cluster", tier].update(starts)
+    return found
 
 
 def _values(rows: Sequence[MinuteRow], series: Series) -> tuple[dict[Kind, list[Row]], int, int]:

@@ -19,7 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores import sqlite_rollup, sqlite_schema, sqlite_seal, sqlite_sealed
+from metrics.stores import (
+    sqlite_chunks,
+    sqlite_rollup,
+    sqlite_schema,
+    sqlite_seal,
+    sqlite_sealed,
+)
 from metrics.stores.base import (
     Batch,
     Cell,
@@ -170,6 +176,63 @@ def test_late_data_enters_a_sealed_hour_and_every_rollup(store):
     before = everything(store, cluster)
     assert "sealed" in store.maintain(START + 30 * DAY)
     assert everything(store, cluster) == before
+
+
+def test_chunks_are_unpacked_while_others_may_write(store, path, monkeypatch):
+    cluster = uuid4()
+    store.write(cluster, STREAM, hours(5))
+    store.maintain(START + 40 * DAY)
+    other = sqlite3.connect(path, timeout=0, isolation_level=None)
+    unpacked = []
+
+    def unpack(*arguments, **options):
+        other.execute("BEGIN IMMEDIATE")  # refused if the lock were held
+        other.execute("ROLLBACK")
+        unpacked.append(arguments)
+        return sqlite_chunks.table_rows(*arguments, **options)
+
+    monkeypatch.setattr(sqlite_seal, "table_rows", unpack)
+    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=Cell(9, 9, 1, 1))]))
+    assert len(unpacked) == 3  # the pod's hour, day and ten days
+    store.write(cluster, STREAM, Batch(coarse=[coarse(NODE, "1h", START, cpu_mc=3)]))
+    assert len(unpacked) == 5  # those of the node and the cluster
+    other.close()
+
+
+def test_a_chunk_that_changes_while_it_is_unpacked_is_not_put_back_twice(store, path, monkeypatch):
+    cluster, plain = uuid4(), uuid4()
+    for name in (cluster, plain):
+        store.write(name, STREAM, hours(5))
+    store.maintain(START + 40 * DAY)
+    second = SqliteStore(path)
+    steps = [
+        lambda: second.write(
+            cluster, STREAM, Batch(rows=[row(POD, START, cpu_mc=Cell(3, 3, 1, 1))])
+        ),
+        lambda: second.expire(cluster, "pod", "10m", START + 1200),
+    ]
+
+    def unpack(*arguments, **options):
+        if steps:
+            steps.pop(0)()
+        return sqlite_chunks.table_rows(*arguments, **options)
+
+    monkeypatch.setattr(sqlite_seal, "table_rows", unpack)
+    late = Batch(rows=[row(POD, START + 60, cpu_mc=Cell(9, 9, 1, 1))])
+    store.write(cluster, STREAM, late)
+    assert steps == []
+    monkeypatch.undo()
+    store.write(plain, STREAM, Batch(rows=[row(POD, START, cpu_mc=Cell(3, 3, 1, 1))]))
+    store.expire(plain, "pod", "10m", START + 1200)
+    store.write(plain, STREAM, late)
+    second.close()
+    for kind in FIELD_NAMES:
+        for tier in TIERS:
+            span = (kind, tier, START + 1200, START + DAY)
+            assert store.counts(cluster, *span) == store.counts(plain, *span)
+    assert store.counts(cluster, "pod", "1m", START, START + DAY) == store.counts(
+        plain, "pod", "1m", START, START + DAY
+    )
 
 
 def test_expiry_takes_whole_chunks_and_parts_of_them(store, path):
