@@ -44,6 +44,7 @@ def main() -> None:
 
     def work(now: float) -> None:
         while (cluster_id := redis_client().lpop(WAITING)) is not None:
+            assert isinstance(cluster_id, bytes)
             try:
                 result = pull_cluster(UUID(cluster_id.decode()), now)
             finally:
