@@ -168,6 +168,7 @@ def _erase_cluster(erasure: Erasure, pk: UUID) -> None:
         _wait_for_pulls(stack, pk)
         for store in _stores():
             erase(store, pk, name=name)  # also what a killed run has only begun to erase
+    exports.forget(pk)
     ClusterRetention.objects.filter(pk=pk).delete()
     erasure.erased = [*erasure.erased, str(pk)]
     erasure.state, erasure.problem = Erasure.State.RUNNING, ""

@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -230,6 +232,26 @@ def sweep(now: datetime) -> int:
             path.unlink(missing_ok=True)
             gone += 1
     return gone
+
+
+def forget(cluster: UUID) -> None:
+    """Delete finished files that hold a cluster, also those of a customer that had it before."""
+    for export in Export.objects.filter(state="ready"):
+        path = path_of(export)
+        if path.exists() and _may_hold(path, cluster):
+            path.unlink(missing_ok=True)
+            export.delete()
+
+
+def _may_hold(path: Path, cluster: UUID) -> bool:
+    """Return whether a file says that it holds a cluster, or is damaged and says nothing."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            listed = orjson.loads(file.read("export.json"))["clusters"]
+    except (zipfile.BadZipFile, KeyError) as exc:
+        log.warning("export %s is damaged and goes: %s", path.stem, exc)
+        return True
+    return str(cluster) in {one["id"] for one in listed}
 
 
 def _keep_newest(export: Export) -> None:

@@ -74,6 +74,22 @@ def test_files_of_exports_go_as_well(fleet, foreign_cluster, admin, settings, tm
     assert [path.stem for path in exports.directory().iterdir()] == [str(export.pk)]
 
 
+def test_a_file_of_the_customer_that_had_a_cluster_before_goes_as_well(
+    fleet, foreign_cluster, admin, settings, tmp_path
+):
+    settings.DATA_DIR = tmp_path
+    moved = fleet.clusters.first()
+    made = []
+    for target in (fleet, foreign_cluster.customer, fleet.clusters.last()):
+        made.append(exports.request(target, form="csv", actor=admin))
+        exports.claim(datetime.now(UTC))
+        exports.make(made[-1].pk)
+    Cluster.objects.filter(pk=moved.pk).update(customer=foreign_cluster.customer)
+    customer = foreign_cluster.customer
+    erasure.run(erasure.begin(customer, confirm=customer.name, actor=admin).pk)
+    assert [path.stem for path in exports.directory().iterdir()] == [str(made[-1].pk)]
+
+
 def test_the_audit_log_says_who_what_and_when_and_stays(fleet, admin):
     before = AuditEvent.objects.count()
     erasure.run(erasure.begin(fleet, confirm="Northwind", actor=admin).pk)
