@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from django.contrib.auth.models import User
@@ -24,6 +25,12 @@ from clusters.models import Cluster, Customer
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import MetricStore
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
