@@ -18,10 +18,10 @@ from metrics.stores.base import LastRow, SeriesKey, StoredSeries, StoreError
 from metrics.stores.influxdb_index import outdate
 from metrics.stores.influxdb_models import MetricCluster, MetricSeries
 from metrics.stores.influxdb_recent import Recent
+from metrics.stores.names import is_storable
 
 MAX_NEW_SERIES_PER_DAY = 20_000
 """As in the SQLite store."""
-MAX_NAME_LENGTH = 1_000
 
 _ACTIVE_SECONDS = 6 * 3600
 _KEPT_WRITES = 16
@@ -35,17 +35,6 @@ def text(name: str) -> str:
 def untext(stored: str) -> str:
     """Return the name that a stored text stands for; undoes :func:`text`."""
     return stored.replace("\x1a0", "\0").replace("\x1a1", "\x1a")
-
-
-def is_usable(key: SeriesKey) -> bool:
-    """Return whether a store can hold the names: not too long, and no lone surrogates."""
-    if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
-        return False
-    try:
-        (key.ns + key.name).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def json_text(attrs: Any) -> str:
@@ -130,7 +119,7 @@ class Session:
 
     def _find(self, key: SeriesKey) -> Entry | None:
         """Look for a series that is not among those of the last hours."""
-        if not is_usable(key):
+        if not is_storable(key):
             return None
         rows = MetricSeries.objects.filter(kind=key.kind, ns=text(key.ns), name=text(key.name))
         found = _entries(rows.filter(cluster=self.cluster)).get(key)
@@ -139,7 +128,7 @@ class Session:
         return found
 
     def _may_make(self, key: SeriesKey) -> bool:
-        if not is_usable(key):
+        if not is_storable(key):
             self.problem = "a name is too long or no text"
             return False
         today = int(time.time()) // 86_400
@@ -263,7 +252,7 @@ def last(cluster: UUID, kind: Kind, since: int) -> list[LastRow]:
 
 def last_one(cluster: UUID, key: SeriesKey) -> LastRow | None:
     """See :meth:`metrics.stores.base.MetricStore.last_one`."""
-    if not is_usable(key):
+    if not is_storable(key):
         return None
     rows = _last_rows([cluster], key.kind).filter(ns=text(key.ns), name=text(key.name))
     return next((row for _, row in _found(rows)), None)
@@ -294,7 +283,7 @@ def find(
 
 def first_seen(cluster: UUID, key: SeriesKey) -> int | None:
     """See :meth:`metrics.stores.base.MetricStore.first_seen`."""
-    if not is_usable(key):
+    if not is_storable(key):
         return None
     return (
         MetricSeries.objects.filter(cluster__cluster=cluster, cluster__erasing=False)

@@ -10,12 +10,11 @@ from uuid import UUID
 
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import SeriesInfo, SeriesKey
+from metrics.stores.names import is_storable
 
 MAX_NEW_SERIES_PER_DAY = 20_000
 """More new series of one cluster within a day are skipped: names that never repeat would fill
 the file for years. 300 pods replaced every half hour make 14,400."""
-
-MAX_NAME_LENGTH = 1_000
 
 _REMEMBERED = 500_000
 
@@ -143,7 +142,7 @@ class Series:
             )
 
     def _find(self, key: SeriesKey) -> tuple[int, int] | None:
-        if not _is_usable(key):
+        if not is_storable(key):
             return None
         row: tuple[int, int] | None = self._connection.execute(
             "SELECT sid, first_ts FROM series WHERE cluster = ? AND kind = ? AND ns = ?"
@@ -153,7 +152,7 @@ class Series:
         return row
 
     def _make(self, key: SeriesKey, ts: int) -> tuple[int, int] | None:
-        if not _is_usable(key):
+        if not is_storable(key):
             self.problem = "a name is too long or no text"
             return None
         if self._limited and self._new_count >= MAX_NEW_SERIES_PER_DAY:
@@ -184,14 +183,3 @@ def sid_range(cluster: int) -> tuple[int, int]:
     """Return the lowest and highest series number that a cluster can have."""
     first = cluster << schema.SID_BITS
     return first, first | ((1 << schema.SID_BITS) - 1)
-
-
-def _is_usable(key: SeriesKey) -> bool:
-    """Say whether SQLite can hold the names: not too long, and no lone surrogates."""
-    if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
-        return False
-    try:
-        (key.ns + key.name).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

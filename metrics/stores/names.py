@@ -1,0 +1,18 @@
+"""Which names every store can hold."""
+
+from __future__ import annotations
+
+from metrics.stores.base import SeriesKey
+
+MAX_NAME_LENGTH = 1_000
+
+
+def is_storable(key: SeriesKey) -> bool:
+    """Return whether a store can hold the names: not too long, and no lone surrogates."""
+    if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
+        return False
+    try:
+        (key.ns + key.name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
