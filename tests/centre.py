@@ -12,7 +12,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,6 +121,20 @@ class Centre:
         except AssertionError:
             print(self.get("/readyz"), self.output, sep="\n")
             raise
+
+    @contextmanager
+    def simulated_fleet(self, *options: str) -> Iterator[None]:
+        """Let simulated clusters dial it until the block ends; options of ``tests.fleet``."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fleet", *options],
+            cwd=ROOT,
+            env=self.environment | {"PYTHONPATH": str(ROOT)},
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
 
     def status(self, path: str) -> int:
         """Return the HTTP status of a page; 0 if nothing answers."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,7 +18,7 @@ import pytest
 
 from metrics.stores.base import SeriesKey
 from metrics.stores.sqlite import SqliteStore
-from tests.centre import ROOT, Centre, wait_until
+from tests.centre import Centre, wait_until
 from tests.e2e.stored import closed_minute, differences
 from tests.fleet.world import World
 
@@ -46,18 +44,12 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
 
 @pytest.fixture(scope="module")
 def fleet(centre: Centre) -> Iterator[None]:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tests.fleet", "--calm", "--pods-per-node", "10"),
-            *("--seed", str(SEED), "--clusters", str(CLUSTERS)),
-            *("--history-minutes", str(HISTORY_MINUTES)),
-        ],
-        cwd=ROOT,
-        env=centre.environment | {"PYTHONPATH": str(ROOT)},
+    options = (
+        *("--calm", "--pods-per-node", "10", "--seed", str(SEED), "--clusters", str(CLUSTERS)),
+        *("--history-minutes", str(HISTORY_MINUTES)),
     )
-    yield
-    process.terminate()
-    process.wait()
+    with centre.simulated_fleet(*options):
+        yield
 
 
 def overview(centre: Centre, token: str) -> dict[str, dict]:

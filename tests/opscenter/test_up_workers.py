@@ -38,17 +38,9 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
 
 @pytest.fixture
 def fleet(centre: Centre) -> Iterator[None]:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tests.fleet", "--calm", "--clusters", "8"),
-            *("--pods-per-node", "2", "--history-minutes", "5"),
-        ],
-        cwd=ROOT,
-        env=centre.environment | {"PYTHONPATH": str(ROOT)},
-    )
-    yield
-    process.terminate()
-    process.wait()
+    options = ("--calm", "--clusters", "8", "--pods-per-node", "2", "--history-minutes", "5")
+    with centre.simulated_fleet(*options):
+        yield
 
 
 def pulls(centre: Centre) -> dict[str, int]:
