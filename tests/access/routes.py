@@ -96,6 +96,7 @@ ROUTES: dict[str, list[Expect]] = {
     "": [get("/", LOGIN, 200, 200, 200)],
     "fleet/updates/": [get("/fleet/updates/", LOGIN, 200, 200, 200)],
     "pods/": [get("/pods/", LOGIN, 200, 200, 200)],
+    "pods.csv": [get("/pods.csv", LOGIN, 200, 200, 200)],
     "clusters/add/": [get("/clusters/add/", LOGIN, 403, 403, 200)],
     "clusters/<uuid:cluster_id>/": [get(f"{P}/", LOGIN, 404, 200, 200)],
     "clusters/<uuid:cluster_id>/nodes/<anything:name>/": [
@@ -104,6 +105,7 @@ ROUTES: dict[str, list[Expect]] = {
     "clusters/<uuid:cluster_id>/pods/<segment:ns>/<anything:name>/": [
         get(f"{P}/pods/ns/no-such/", LOGIN, 404, 404, 404)
     ],
+    "clusters/<uuid:cluster_id>/pods.csv": [get(f"{P}/pods.csv", LOGIN, 404, 200, 200)],
     "clusters/<uuid:cluster_id>/chart/<slug:panel>.<slug:form>": [
         get(f"{P}/chart/cpu.json", LOGIN, 404, 200, 200),
         get(f"{P}/chart/cpu.csv", LOGIN, 404, 200, 200),
