@@ -251,7 +251,7 @@ def influxdb2(path: str, form: Mapping[str, str], body: Any) -> Any:
             columns = ["", "result", "table", "_time", *stream.tags, *stream.fields]
             rows = _points(stream.name, stream.tags, stream.fields, _minutes_of(body))
             blocks.append([",".join(columns), *rows])
-    return "\r\n".join("\r\n".join([*block, ""]) for block in blocks)
+    return "".join("\r\n".join([*block, "", ""]) for block in blocks)
 
 
 def _minutes_of(body: Any) -> list[str]:
