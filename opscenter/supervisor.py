@@ -203,13 +203,13 @@ class Supervisor:
             await asyncio.sleep(self._timing.look_seconds)
 
     async def _signs(self) -> dict[str, Sign]:
-        """Return the signs of life of all running processes that give one."""
+        """Return the signs of life of all processes that give one."""
         slots = [slot for slot in self._slots.values() if slot.process.last_sign is not None]
         await asyncio.gather(*(self._look_at(slot) for slot in slots))
+        now = time.time()
+        # One that waits to be started again gives no sign, and excuses those whose sign it carries.
         ours = {
-            slot.process.name: Sign(slot.child.started_at, slot.last_sign)
-            for slot in slots
-            if slot.child.started_at is not None
+            slot.process.name: Sign(slot.child.started_at or now, slot.last_sign) for slot in slots
         }
         # What others run is not ours to restart, but its silence excuses ours.
         others = sorted(set(signs_through().values()) - set(self._slots))

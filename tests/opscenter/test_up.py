@@ -112,6 +112,7 @@ def test_a_process_that_hangs_is_restarted_and_no_other(running, name):
     )
     running.wait_until_ready()
     after = running.children()
+    print(running.output)  # if others ended too, it says why
     assert {k: v for k, v in after.items() if k != name} == {
         k: v for k, v in before.items() if k != name
     }
