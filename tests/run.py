@@ -72,6 +72,9 @@ def main(arguments: list[str]) -> int:
         }
         environment["OPSCENTER_DATA_DIR"] = data_dir
         side_by_side = ("-n", workers, "-m", f"not ({_SLOW})")
+        # Whole systems mostly wait. A file stays in one lane, for its tests may share what they
+        # started; in the files' own order, as those with few tests take longest.
+        two_lanes = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
         if on_postgresql:
             with private_postgresql() as url:
                 environment["DATABASE_URL"] = url
@@ -80,8 +83,7 @@ def main(arguments: list[str]) -> int:
             _pytest(environment, *side_by_side, *rest),
             # Apart, because Playwright holds an event loop open for as long as its process lives.
             _pytest(environment, "-m", "browser and not e2e", *rest),
-            # They mostly wait. A file stays in one lane: its tests may share what they started.
-            _pytest(environment, "-n", "2", "--dist", "loadfile", "-m", "e2e", *rest),
+            _pytest(environment, *two_lanes, "-m", "e2e", *rest),
         ]
     return max(codes)
 
