@@ -93,7 +93,7 @@ def bucket(tier: str) -> str:
 def plain(value: object) -> str:
     """Return a value of an audit line as people write it: "eu, us", "region=eu, tier=edge"."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={plain(part)}" for key, part in value.items()) or "none"
+        return ", ".join(f"{key}={plain(part)}" for key, part in sorted(value.items())) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(plain, value)) or "none"
     if isinstance(value, bool):
