@@ -1,8 +1,8 @@
 """Kinds and fields that the agent measures, in the order of the spool's columns.
 
-The server's ``metrics/catalog.py`` says the same with units; the agent ships alone and cannot
-import it, so a test compares the two: the server may have more fields behind these. Append only:
-stored minutes are read by position.
+The server's ``metrics/series/catalog.py`` says the same with units; the agent ships alone and
+cannot import it, so a test compares the two: the server may have more fields behind these. Append
+only: stored minutes are read by position.
 """
 
 from __future__ import annotations

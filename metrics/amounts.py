@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from metrics.catalog import TIERS, Kind
+from metrics.series.catalog import TIERS, Kind
 from metrics.stores.base import StoredSeries
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clusters.models import Cluster
-from metrics.catalog import Unit
-from metrics.stores.base import Reason, SeriesKey, WindowState
+from metrics.series.catalog import Unit
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import Reason, WindowState
 
 SegmentState = Literal["done", "gap", "lost", "pending", "none"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from metrics.gaps import FIRST_REACH, SLOT, floor_slot
-from metrics.stores.base import Window
+from metrics.gaps import FIRST_REACH
+from metrics.series.windows import SLOT, Window, floor_slot
 
 RECENT = 3600  # gaps younger than this are filled newest first
 HOUR = 3600

@@ -23,10 +23,11 @@ from metrics.connect import Connect, Way, way_to
 from metrics.late import store_late
 from metrics.models import PullSchedule
 from metrics.progress import noted
-from metrics.pull import LEASE_MARGIN_SECONDS, STREAM, back_off_seconds, to_pull
+from metrics.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
+from metrics.series.windows import SLOT, STREAM, Window, floor_slot
 from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
-from metrics.stores.base import StoreError, Window
+from metrics.stores.base import StoreError
 from metrics.turns import Turn
 from opscenter.core import realtime
 from opscenter.core.errors import (
@@ -91,7 +92,7 @@ def backfill_cluster(
                 way = way_to(cluster, schedule, connect)
             except SourceConfigError as exc:
                 logger.warning("cluster %s: gaps are not filled: %s", cluster, exc)
-                _schedule(cluster_id, due_in=gaps.SLOT, now=now)
+                _schedule(cluster_id, due_in=SLOT, now=now)
                 return BackfillResult(error=exc.code)
             return _Run(cluster, schedule, way, now).run()
 
@@ -142,7 +143,7 @@ class _Run:
         except ClusterError as exc:
             if len(request.lines) > 1 and not isinstance(exc, _FINAL):
                 # Too much at once, or one of them is the culprit: find it.
-                self.longest = max(gaps.SLOT, (request.end - request.start) // 2)
+                self.longest = max(SLOT, (request.end - request.start) // 2)
                 return request.halves()
             self._refused(stream, request.lines, exc)
         return []
@@ -207,7 +208,7 @@ class _Run:
         terms = self.way.terms
         for delay in asking.LATE_DELAYS:
             until = asking.late_until(delay, self.now, terms)
-            since = max(int(kept.get(str(delay), until - gaps.SLOT)), until - 24 * 3600)
+            since = max(int(kept.get(str(delay), until - SLOT)), until - 24 * 3600)
             lines = stream.lines(since, until)
             late = asking.late_windows(lines, delay, since, self.now, terms)
             for request in asking.joined(late, terms.longest_request):
@@ -218,7 +219,7 @@ class _Run:
                 since = max(since, until)
             kept[str(delay)] = since
         PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(
-            rechecked=kept, recheck_due_at=_utc(gaps.floor_slot(self.now) + gaps.SLOT)
+            rechecked=kept, recheck_due_at=_utc(floor_slot(self.now) + SLOT)
         )
 
     def _look_again(self, stream: ledger.Stream, request: Request) -> bool:

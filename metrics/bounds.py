@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
+from metrics.series.minute_columns import Minutes
+from metrics.series.rows import MinuteRow
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import MinuteRow
-from metrics.stores.minutes import Minutes
 
 OLDEST_SECONDS = 24 * 3600
 AHEAD_SECONDS = 300

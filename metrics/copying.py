@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from uuid import UUID
 
-from metrics.catalog import CATALOG, TIERS, Kind
+from metrics.series.catalog import CATALOG, TIERS, Kind
+from metrics.series.windows import Window
 from metrics.stores import checksum
-from metrics.stores.base import Batch, MetricStore, StoredRow, Window
+from metrics.stores.base import Batch, MetricStore, StoredRow
 
 BLOCK_BUCKETS = 60
 """Bucket starts in a block: an hour of minutes, ten hours of 10m, two and a half days of 1h."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from metrics.answers import Gap, Segment
-from metrics.stores.base import Window
+from metrics.series.windows import Window
 
 
 def gaps(

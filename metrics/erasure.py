@@ -26,7 +26,7 @@ from metrics import jobs, lease
 from metrics.expiry import erase
 from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, Erasure, Export
-from metrics.pull import STREAM
+from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import MetricStore, StoreError
 from opscenter.core.errors import ConflictError, InvalidInputError

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from clusters.status import MAX_NODES_NAMED, PullFacts
-from metrics.catalog import FIELD_NAMES, Kind
-from metrics.rollups import rounded_mean
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.minute_columns import count_at, newest_of, rows_at
+from metrics.series.rollups import rounded_mean
+from metrics.series.rows import Columns, MinuteRow
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import Columns, MinuteRow
-from metrics.stores.minutes import count_at, newest_of, rows_at
 
 MINUTE = 60
 HISTORY_MINUTES = 60

@@ -22,10 +22,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from metrics.stores.base import Reason, Window
+from metrics.series.windows import MINUTE, SLOT, Reason, Window, floor_minute, floor_slot
 
-MINUTE = 60
-SLOT = 600
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
 FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched from its agent
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
@@ -68,16 +66,6 @@ class Outage:
     error_code: str
     tunnel_up: Sequence[tuple[float, float | None]] = ()
     enrolled_at: float | None = None
-
-
-def floor_minute(moment: float) -> int:
-    """Return the start of the minute that holds ``moment``."""
-    return int(moment // MINUTE) * MINUTE
-
-
-def floor_slot(moment: float) -> int:
-    """Return the start of the slot that holds ``moment``."""
-    return int(moment // SLOT) * SLOT
 
 
 def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[int, int]:

@@ -19,7 +19,6 @@ from clusters import audit, holds
 from clusters.audit import Actor
 from clusters.models import Cluster, Customer
 from metrics.amounts import amount
-from metrics.catalog import Kind
 from metrics.limits import (
     GRACE_SECONDS,
     Limits,
@@ -33,6 +32,7 @@ from metrics.limits import (
 )
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention import class_of, look, stored_force
+from metrics.series.catalog import Kind
 from metrics.stores import get_store
 from metrics.stores.base import StoredSeries
 from opscenter.core.errors import ConflictError, InvalidInputError

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from metrics import gaps, ledger
 from metrics.asking import Request, Terms
-from metrics.catalog import Kind
-from metrics.rollups import minute
+from metrics.series.catalog import Kind
+from metrics.series.rollups import minute
+from metrics.series.rows import MinuteRow
 from metrics.sources.base import SourceAnswer
 from metrics.stores import checksum
-from metrics.stores.base import MinuteRow, StoredRow
+from metrics.stores.base import StoredRow
 from metrics.supplement import with_stored
 
 _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")

@@ -20,18 +20,13 @@ from django.db.models import Q
 from clusters.models import Cluster, TunnelSession
 from metrics import gaps, lease
 from metrics.asking import Request, Terms
-from metrics.catalog import TIERS
 from metrics.models import MetricSource, PullSchedule
+from metrics.series.catalog import TIERS
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import MINUTE, SLOT, Position, Reason, Window, floor_minute, floor_slot
 from metrics.source_config import source_name
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import (
-    Batch,
-    MetricStore,
-    Position,
-    Reason,
-    SeriesKey,
-    Window,
-)
+from metrics.stores.base import Batch, MetricStore
 from opscenter.core.errors import ClusterError, OpsCenterError
 from opscenter.core.text import one_line
 
@@ -121,7 +116,7 @@ def store_live(
         begin = position.head if first is None else first
         if begin is None or answer.end <= max(answer.start, first or 0):
             return _behind(position.watermark, position.head)
-        low, high = gaps.floor_slot(min(begin, answer.start)), answer.end + gaps.SLOT
+        low, high = floor_slot(min(begin, answer.start)), answer.end + SLOT
         before = stream.stored(low, high)
         stored = before | answer.minutes_alive
         answer = kept(answer, before, terms)
@@ -158,8 +153,8 @@ def store_filled(
     """
     with locked(stream):
         check_source(stream, terms)
-        start, end = gaps.floor_slot(answer.start), max(request.end, request.lines[-1].end)
-        before = stream.stored(start, end + gaps.SLOT)
+        start, end = floor_slot(answer.start), max(request.end, request.lines[-1].end)
+        before = stream.stored(start, end + SLOT)
         answer = kept(answer, before, terms)
         known = stream.lines(start, end)
         position = stream.position()
@@ -187,16 +182,16 @@ def store_missed(
     """
     with locked(stream):
         head = stream.position().head
-        end = gaps.floor_minute(now - terms.settle_seconds)
+        end = floor_minute(now - terms.settle_seconds)
         if head is None or end <= head:
             return
-        known = stream.lines(gaps.floor_slot(head), end + gaps.SLOT)
+        known = stream.lines(floor_slot(head), end + SLOT)
         begin = gaps.unaccounted(known, head, end)
         if begin >= end:
             return
         # Slots that are over had their lines put by earlier attempts; if not, nobody asked.
-        recent = max(begin, gaps.floor_slot(end - gaps.SLOT))
-        stored = stream.stored(gaps.floor_slot(begin), end + gaps.SLOT)
+        recent = max(begin, floor_slot(end - SLOT))
+        stored = stream.stored(floor_slot(begin), end + SLOT)
         put = gaps.holes(known, begin, recent, stored=stored, outage=outage)
         put += gaps.missed(
             known, recent, end, stored=stored,
@@ -298,7 +293,7 @@ def _first_minute(position: Position, answer: SourceAnswer, now: float, terms: T
     if oldest >= answer.end:
         return None
     reach = terms.first_reach
-    return oldest if reach is None else max(oldest, gaps.floor_minute(now - reach))
+    return oldest if reach is None else max(oldest, floor_minute(now - reach))
 
 
 def coverage_of(answer: SourceAnswer) -> gaps.Coverage:
@@ -322,7 +317,7 @@ def kept(answer: SourceAnswer, before: set[int], terms: Terms) -> SourceAnswer:
         minute
         for row in answer.coarse
         if (row.tier, row.ts) in full
-        for minute in range(row.ts, row.ts + TIERS[row.tier], gaps.MINUTE)
+        for minute in range(row.ts, row.ts + TIERS[row.tier], MINUTE)
     }
     alive = answer.minutes_alive - dropped
     return replace(answer, rows=rows, coarse=coarse, minutes_alive=alive)
@@ -363,7 +358,7 @@ def write(
 def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -> int:
     """Return the watermark behind the lines of the ledger and those about to be put."""
     known = {line.start: line for line in put}
-    while watermark < end + gaps.SLOT:
+    while watermark < end + SLOT:
         # A day at a time: a year's lines need not be read to see where the next gap begins.
         until = watermark + _DAY
         lines = {line.start: line for line in stream.lines(watermark, until)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from metrics.catalog import CATALOG, TIERS, Kind
+from metrics.series.catalog import CATALOG, DEFAULT_DAYS, KINDS, TIERS, Kind
 
 DAY = 86_400
 GRACE_SECONDS = DAY
@@ -24,8 +24,6 @@ MIN_DAYS = 1
 MAX_DAYS = 3_660
 """Ten years."""
 
-KINDS: tuple[Kind, ...] = tuple(CATALOG)
-DEFAULT_DAYS = {"1m": 7, "10m": 90, "1h": 730}
 
 Limits = Mapping[Kind, Mapping[str, int]]
 """Kind -> tier -> days."""
@@ -71,11 +69,6 @@ def cells() -> Iterator[tuple[Kind, str]]:
     for kind in KINDS:
         for tier in TIERS:
             yield kind, tier
-
-
-def default_limits() -> dict[Kind, dict[str, int]]:
-    """Return the limits of a class that says nothing else."""
-    return {kind: dict(DEFAULT_DAYS) for kind in KINDS}
 
 
 def problems(limits: Mapping[Any, Any]) -> list[str]:

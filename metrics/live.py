@@ -10,8 +10,8 @@ from typing import Any
 from clusters.models import Cluster, ClusterStatus
 from metrics.connect import Connect, source_of
 from metrics.reading import check_field, check_range
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer, RawSource
-from metrics.stores.base import SeriesKey
 from opscenter.core.errors import (
     ClusterUnreachableError,
     InvalidInputError,
@@ -48,7 +48,7 @@ def raw(
     Args:
         cluster: visible to the asker, with its current status.
         key: of a node, filesystem or pod.
-        field: of :data:`metrics.catalog.CATALOG`.
+        field: of :data:`metrics.series.catalog.CATALOG`.
         start: Unix time, included.
         end: Unix time, excluded.
         now: Unix time.

@@ -10,7 +10,7 @@ import uuid
 from django.db import models
 
 from clusters.models import Cluster, Customer
-from metrics.limits import default_limits
+from metrics.series.catalog import default_limits
 from metrics.stores.influxdb_models import (
     MetricCluster,
     MetricPlace,

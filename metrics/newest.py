@@ -10,10 +10,11 @@ from collections.abc import Iterable
 
 from clusters.models import Cluster
 from metrics.answers import FoundSeries, SeriesDetail, SeriesList, SeriesNow
-from metrics.catalog import FIELD_NAMES
 from metrics.reading import reads_store
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import LastRow, SeriesKey
+from metrics.stores.base import LastRow
 from opscenter.core.errors import InvalidInputError
 
 GONE_SECONDS = 86_400

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metrics.stores.base import Window
+from metrics.series.windows import Window
 
 MAX_RUNS = 10
 

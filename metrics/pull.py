@@ -28,6 +28,7 @@ from metrics.bounds import Rejected, ahead_note, within_bounds
 from metrics.connect import Connect, Way, way_to
 from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
+from metrics.series.windows import MINUTE, STREAM, floor_minute
 from metrics.sources.base import SourceAnswer
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
@@ -39,7 +40,6 @@ from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
 
-STREAM = "agent"
 LEASE_MARGIN_SECONDS = 10
 MAX_BACK_OFF_SECONDS = 600
 MAX_NOTES = 8
@@ -205,7 +205,7 @@ class _Pull:
         gaps_open: bool,
     ) -> None:
         newest = newest_minute(answer.rows)
-        history = [] if newest is None else _history(stream, newest + gaps.MINUTE)
+        history = [] if newest is None else _history(stream, newest + MINUTE)
         skew = max(-(1 << 31), min((1 << 31) - 1, skew_ms))
         now = _utc(self.now)
         facts = pull_facts(answer, history, skew)
@@ -222,7 +222,7 @@ class _Pull:
             changes["recheck_due_at"] = now
         if newest is None and stream.position().head is None:
             # A new agent's first minute is on its way: do not wait for the interval.
-            first_minute_end = gaps.floor_minute(self.now) + gaps.MINUTE
+            first_minute_end = floor_minute(self.now) + MINUTE
             changes["due_at"] = _utc(first_minute_end + FIRST_MINUTE_GRACE_SECONDS)
         if gaps_open and (self.schedule.backfill_due_at is None or self.schedule.error_code):
             changes |= {"backfill_due_at": now, "backfill_failures": 0}
@@ -238,7 +238,7 @@ class _Pull:
         back has nothing newer than what is shown, however long that takes.
         """
         shown = self.cluster.current.data_as_of
-        if shown is not None and newest is not None and newest + gaps.MINUTE < shown.timestamp():
+        if shown is not None and newest is not None and newest + MINUTE < shown.timestamp():
             return self.terms.settle_seconds - self.terms.behind_seconds
         return self.terms.settle_seconds
 
@@ -290,7 +290,7 @@ class _Pull:
 
 def _history(stream: ledger.Stream, end: int) -> list[int | None]:
     """Return the last hour's CPU use for the sparkline; one read of the store."""
-    start = end - HISTORY_MINUTES * gaps.MINUTE
+    start = end - HISTORY_MINUTES * MINUTE
     minutes = stream.store.read_fields(
         stream.cluster, ledger.CLUSTER_KEY, ("cpu_mc", "cpu_cap_mc"), "1m", start, end
     )

@@ -23,7 +23,6 @@ from metrics.answers import (
     SeriesList,
     SeriesNow,
 )
-from metrics.catalog import Kind, Unit
 from metrics.comparison import OFFSETS, Comparison, compared
 from metrics.live import raw
 from metrics.newest import (
@@ -46,10 +45,12 @@ from metrics.reading import (
     reads_store,
 )
 from metrics.retention import retention_of
-from metrics.rollups import rebucket
 from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
+from metrics.series.catalog import Kind, Unit
+from metrics.series.rollups import rebucket
+from metrics.series.rows import Columns, SeriesKey
+from metrics.series.windows import Position, Window
 from metrics.stores import get_store
-from metrics.stores.base import Columns, Position, SeriesKey, Window
 from metrics.stores.runs import is_plain
 from metrics.toplist import TopAnswer, TopEntry, top
 
@@ -95,7 +96,7 @@ def fields_query(
     Args:
         cluster: visible to the asker.
         key: which series.
-        fields: of :data:`metrics.catalog.CATALOG`.
+        fields: of :data:`metrics.series.catalog.CATALOG`.
         start: Unix time, included.
         end: Unix time, excluded; may lie in the future.
         points: 2 to 1,440; beyond that it is taken as the nearest of the two.

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from metrics.catalog import Kind, Unit, field_of
+from metrics.series.catalog import Kind, Unit, field_of
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from opscenter.core.errors import InvalidInputError, OpsCenterError

@@ -10,16 +10,9 @@ from uuid import UUID
 from django.db import transaction
 
 from clusters.models import Cluster
-from metrics.catalog import TIERS, Kind
-from metrics.limits import (
-    KINDS,
-    Force,
-    Limits,
-    advance,
-    complete,
-    kept_seconds,
-)
+from metrics.limits import Force, Limits, advance, complete, kept_seconds
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
+from metrics.series.catalog import KINDS, TIERS, Kind
 
 _COLUMNS = ["limits", "wanted", "shorter_since"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from metrics.catalog import TIERS
-from metrics.rollups import bucket_start
-from metrics.stores.base import Columns
+from metrics.series.catalog import TIERS
+from metrics.series.rollups import bucket_start
+from metrics.series.rows import Columns
 
 MAX_POINTS = 1_440
 MIN_POINTS = 2

@@ -9,7 +9,6 @@ from typing import Literal
 from uuid import UUID
 
 from clusters.models import Cluster
-from metrics.catalog import TIERS, Kind, Unit
 from metrics.reading import (
     STREAM,
     check_field,
@@ -19,10 +18,12 @@ from metrics.reading import (
     reads_store,
 )
 from metrics.retention import retentions_of
-from metrics.rollups import bucket_start
 from metrics.selection import WIDEST, tiers_holding
+from metrics.series.catalog import TIERS, Kind, Unit
+from metrics.series.rollups import bucket_start
+from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import SeriesKey, TopRow
+from metrics.stores.base import TopRow
 
 By = Literal["mean", "max"]
 
@@ -102,7 +103,7 @@ def top(  # noqa: PLR0913 - a query's parameters
     Args:
         clusters: visible to the asker; nothing else is looked at.
         kind: which kind of series.
-        field: of :data:`metrics.catalog.CATALOG`.
+        field: of :data:`metrics.series.catalog.CATALOG`.
         start: Unix time, included.
         end: Unix time, excluded.
         now: Unix time.

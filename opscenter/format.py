@@ -102,7 +102,7 @@ def plain(value: object) -> str:
 
 
 def by_unit(unit: str, value: float | None) -> str:
-    """Return a value in the manner of a unit of :data:`metrics.catalog.Unit`."""
+    """Return a value in the manner of a unit of :data:`metrics.series.catalog.Unit`."""
     if value is None:
         return UNKNOWN
     readers = {

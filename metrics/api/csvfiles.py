@@ -16,10 +16,10 @@ from django.utils.text import slugify
 
 from clusters.models import Cluster
 from metrics.answers import FoundSeries, RangeAnswer
-from metrics.catalog import CATALOG
 from metrics.comparison import Comparison
+from metrics.series.catalog import CATALOG
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from metrics.stores.base import SeriesKey
 from metrics.toplist import TopAnswer
 from opscenter.core.text import csv_cell
 

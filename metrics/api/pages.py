@@ -8,7 +8,7 @@ from typing import Any
 
 from rest_framework.response import Response
 
-from metrics.catalog import CATALOG, Kind
+from metrics.series.catalog import CATALOG, Kind
 from opscenter.core.api import PageNumberPagination
 
 

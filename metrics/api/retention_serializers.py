@@ -9,9 +9,9 @@ from rest_framework import serializers
 
 from metrics.api.parameters import KINDS
 from metrics.api.serializers import MomentField
-from metrics.catalog import TIERS
 from metrics.limits import MAX_DAYS, MIN_DAYS, complete, problems
 from metrics.models import Erasure
+from metrics.series.catalog import TIERS
 from opscenter.core.api import StrictCharField
 
 _DAYS = {"type": "integer", "minimum": MIN_DAYS, "maximum": MAX_DAYS}

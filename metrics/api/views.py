@@ -28,8 +28,8 @@ from metrics.api.serializers import (
     TopSerializer,
     WindowSerializer,
 )
-from metrics.catalog import FIELD_NAMES, Kind, field_of
 from metrics.query import RangeAnswer, SeriesList
+from metrics.series.catalog import FIELD_NAMES, Kind, field_of
 from opscenter.core.queries import StrictQueryView
 
 _DAY = 86_400

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, BinaryIO, Literal, Protocol
 
-from metrics.catalog import FIELD_NAMES, Kind
-from metrics.stores.base import StoredRow, StoredSeries, Window
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.windows import Window
+from metrics.stores.base import StoredRow, StoredSeries
 from opscenter.core.text import csv_cell
 
 Format = Literal["parquet", "csv"]

@@ -12,13 +12,13 @@ import orjson
 
 from clusters.models import Cluster
 from metrics.amounts import amount
-from metrics.catalog import CATALOG, TIERS, Kind
 from metrics.exports import tables
 from metrics.exports.tables import Format, Table
 from metrics.exports.targets import Target
 from metrics.limits import cells
-from metrics.pull import STREAM
 from metrics.retention import retention_of
+from metrics.series.catalog import CATALOG, TIERS, Kind
+from metrics.series.windows import STREAM
 from metrics.stores.base import MetricStore, StoredSeries
 
 README = """\

@@ -8,7 +8,6 @@ from heapq import nlargest
 from uuid import UUID
 
 from clusters.models import Cluster
-from metrics.catalog import TIERS, Kind
 from metrics.prometheus_api.deadline import Deadline
 from metrics.prometheus_api.errors import TooMuchError
 from metrics.prometheus_api.inventory import Found, check_number, find
@@ -18,8 +17,9 @@ from metrics.prometheus_api.sampling import Grid, choose_tier, place
 from metrics.reading import finest_held
 from metrics.retention import retentions_of
 from metrics.selection import WIDEST
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rows import Columns, SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import Columns, SeriesKey
 
 MAX_SAMPLES = 4_000_000
 FEW_SERIES = 8

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from clusters.models import Cluster
-from metrics.catalog import Kind
 from metrics.prometheus_api.deadline import Deadline
 from metrics.prometheus_api.errors import TooMuchError
 from metrics.prometheus_api.language import Match
@@ -21,8 +20,9 @@ from metrics.prometheus_api.names import (
     Metric,
     labels_of,
 )
+from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import SeriesKey
 
 MAX_SERIES = 100_000
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from metrics.catalog import CATALOG, Kind, Unit
-from metrics.stores.base import SeriesKey
+from metrics.series.catalog import CATALOG, Kind, Unit
+from metrics.series.rows import SeriesKey
 
 Statistic = Literal["mean", "min", "max"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from metrics.catalog import TIERS
 from metrics.prometheus_api.names import Statistic
 from metrics.selection import tiers_holding
-from metrics.stores.base import Columns
+from metrics.series.catalog import TIERS
+from metrics.series.rows import Columns
 
 LOOKBACK_SECONDS = 300
 """How old the newest sample of an instant query may be."""

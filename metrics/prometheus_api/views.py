@@ -21,7 +21,6 @@ from rest_framework.views import APIView
 from clusters import access
 from clusters.api.base import caller
 from clusters.models import Cluster
-from metrics.catalog import Kind
 from metrics.prometheus_api import answers, parameters
 from metrics.prometheus_api.authentication import AnyHeaderAuthentication
 from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline, turn
@@ -30,6 +29,7 @@ from metrics.prometheus_api.evaluation import Evaluation
 from metrics.prometheus_api.inventory import Found, check_number, cluster_labels, find
 from metrics.prometheus_api.language import Match, parse
 from metrics.prometheus_api.names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
+from metrics.series.catalog import Kind
 from metrics.stores.base import StoreError
 
 SPOKEN_VERSION = "2.42.0"

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from operator import le, mul
 from typing import Any, ClassVar, cast
 
-from metrics.catalog import FIELD_NAMES, Kind
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
+from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.sources.agent_raw import agent_raw
 from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.names import MAX_MOMENT, MAX_NAME, clean_text
-from metrics.stores.base import SeriesInfo, SeriesKey
-from metrics.stores.minutes import FieldColumn, Minutes, MinuteTable
 from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,

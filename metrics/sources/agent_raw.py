@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import JsonClient, RawAnswer
-from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 
 if TYPE_CHECKING:

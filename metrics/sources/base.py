@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from metrics.catalog import Kind
-from metrics.stores.base import CoarseRow, MinuteRow, SeriesInfo, SeriesKey
+from metrics.series.catalog import Kind
+from metrics.series.rows import CoarseRow, MinuteRow, SeriesInfo, SeriesKey
 from metrics.turns import Turn
 
 

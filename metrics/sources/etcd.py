@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metrics.catalog import FIELD_NAMES
-from metrics.rollups import LARGEST
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rollups import LARGEST
+from metrics.series.rows import Cell, MinuteRow
 from metrics.sources.base import HttpClient
-from metrics.stores.base import Cell, MinuteRow
 from opscenter.core.errors import BadResponseError
 
 QUANTILE = 0.99

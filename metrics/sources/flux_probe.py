@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from metrics.catalog import CATALOG, Kind
+from metrics.series.catalog import CATALOG, Kind
 from metrics.sources.base import FieldProbe
 from metrics.sources.flux_rows import Tables
 from metrics.sources.influx_rows import MASK

@@ -8,11 +8,11 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
 from metrics.sources.flux_answers import Columns
 from metrics.sources.flux_queries import Stream
-from metrics.stores.base import SeriesKey
 from opscenter.core.errors import BadResponseError, InvalidInputError
 
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import add, sub
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
+from metrics.series.minute_columns import Minutes
+from metrics.series.rows import SeriesInfo
 from metrics.sources.flux_answers import Columns
 from metrics.sources.influx_rows import (
     MASK,
@@ -25,8 +27,6 @@ from metrics.sources.influx_rows import (
     storable,
     sum_filesystems,
 )
-from metrics.stores.base import SeriesInfo
-from metrics.stores.minutes import Minutes
 
 _NANOCORES = -1_000_000
 _CONTAINER = {

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from metrics.catalog import TIERS
-from metrics.rollups import LARGEST
+from metrics.series.catalog import TIERS
+from metrics.series.rollups import LARGEST
+from metrics.series.rows import Cell
 from metrics.sources.influx_answers import Points, Span, check_span
 from metrics.sources.influx_queries import Policy, Series
 from metrics.sources.influx_rows import (
@@ -29,7 +30,6 @@ from metrics.sources.influx_rows import (
     integers,
     summed,
 )
-from metrics.stores.base import Cell
 
 
 def put_rollups(

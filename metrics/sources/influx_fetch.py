@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from metrics.catalog import TIERS, Kind
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.minute_columns import Minutes
 from metrics.sources.base import SourceAnswer
 from metrics.sources.influx_answers import (
     Points,
@@ -31,7 +32,6 @@ from metrics.sources.influx_queries import (
     select,
 )
 from metrics.sources.influx_rows import MASK, MINUTE, SHIFT, Table, count_pods, sum_filesystems
-from metrics.stores.minutes import Minutes
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

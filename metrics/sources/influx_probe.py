@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-from metrics.catalog import CATALOG, Kind
+from metrics.series.catalog import CATALOG, Kind
+from metrics.series.rows import MinuteRow
 from metrics.sources.base import FieldProbe, Probe
 from metrics.sources.influx_answers import (
     RetentionPolicy,
@@ -17,7 +18,6 @@ from metrics.sources.influx_asking import Asking, Held
 from metrics.sources.influx_fetch import Fetch
 from metrics.sources.influx_queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
 from metrics.sources.influx_rows import MINUTE
-from metrics.stores.base import MinuteRow
 from opscenter.core.errors import BadResponseError
 
 PROBED_MINUTES = 5

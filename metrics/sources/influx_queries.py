@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
 
 TAGS: dict[Kind, tuple[str, ...]] = {
     "node": ("nodename",),

@@ -14,11 +14,11 @@ from math import floor
 from operator import and_, lshift, or_, rshift
 from typing import cast
 
-from metrics.catalog import FIELD_NAMES, Kind
-from metrics.rollups import LARGEST
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.minute_columns import FieldColumn, MinuteTable
+from metrics.series.rollups import LARGEST
+from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
 from metrics.sources.names import MAX_NAME, clean_text
-from metrics.stores.base import Cell, CoarseRow, SeriesInfo, SeriesKey
-from metrics.stores.minutes import FieldColumn, MinuteTable
 from opscenter.core.errors import BadResponseError
 
 MINUTE = 60

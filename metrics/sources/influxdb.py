@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from metrics.catalog import TIERS
+from metrics.series.catalog import TIERS
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.influx_asking import Asking, Held, resolutions_of
 from metrics.sources.influx_fetch import SETTLE_SECONDS, SHORT, Fetch
@@ -19,7 +20,6 @@ from metrics.sources.influx_probe import probe
 from metrics.sources.influx_queries import RAW, Policy, identifier
 from metrics.sources.influx_rows import MINUTE
 from metrics.sources.influxdb_raw import influxdb_raw
-from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 
 RECENT = 3600  # InfluxDB keeps no policy shorter than this

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.flux_answers import (
     Columns,
@@ -36,7 +37,6 @@ from metrics.sources.flux_raw import raw_answer, samples_of
 from metrics.sources.flux_rows import Tables, merged
 from metrics.sources.influx_rows import MINUTE
 from metrics.sources.names import clean_text
-from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,

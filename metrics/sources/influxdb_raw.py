@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from metrics.rollups import LARGEST
+from metrics.series.rollups import LARGEST
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
 from metrics.sources.influx_answers import Span, read_points
 from metrics.sources.influx_asking import Asking
@@ -19,7 +20,6 @@ from metrics.sources.influx_queries import (
     measurement,
 )
 from metrics.sources.influx_rows import MINUTE
-from metrics.stores.base import SeriesKey
 from opscenter.core.errors import BadResponseError, InvalidInputError
 
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from typing import ClassVar
 
+from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.prometheus_answer import read_matrix, refuse
 from metrics.sources.prometheus_asker import HOUR, MINUTE, Asker
@@ -21,7 +22,6 @@ from metrics.sources.prometheus_plan import MAX_SERIES, Plan
 from metrics.sources.prometheus_probe import probe_server
 from metrics.sources.prometheus_raw import prometheus_raw
 from metrics.sources.prometheus_rows import Slice
-from metrics.stores.base import MinuteRow, SeriesInfo, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,

@@ -12,9 +12,9 @@ from functools import partial
 from itertools import chain, pairwise, repeat
 from typing import Any, NamedTuple, NoReturn
 
-from metrics.rollups import LARGEST
+from metrics.series.rollups import LARGEST
+from metrics.series.rows import Cell
 from metrics.sources.names import clean_text
-from metrics.stores.base import Cell
 from opscenter.core.errors import BadResponseError, Problem
 
 MAX_LABELS = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesInfo
 from metrics.sources.prometheus_queries import QUERIES
-from metrics.stores.base import SeriesInfo
 
 MAX_SERIES = 20_000  # of one window, all kinds together
 MAX_POINTS = 360  # six hours; servers accept 11,000

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from metrics.catalog import FIELD_NAMES, Kind
+from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution, SourceAnswer
 from metrics.sources.names import clean_text
 from metrics.sources.prometheus_asker import MINUTE, Asker

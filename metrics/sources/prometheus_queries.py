@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
 
 TAG = "q"
 _NAMES_SECONDS = 6 * 3600

@@ -1,8 +1,8 @@
 """What every metric store offers, and the rows that go in and out.
 
-A store keeps three tiers (:data:`metrics.catalog.TIERS`) of rollups, the newest values of every
-series, and each stream's watermark and gap ledger. Writing is idempotent: the same batch again
-changes nothing, and a bucket over fewer samples never replaces one over more.
+A store keeps three tiers (:data:`metrics.series.catalog.TIERS`) of rollups, the newest values of
+every series, and each stream's watermark and gap ledger. Writing is idempotent: the same batch
+again changes nothing, and a bucket over fewer samples never replaces one over more.
 
 Times are Unix seconds, UTC. A bucket is labelled by its start and covers
 ``[start, start + width)``.
@@ -11,112 +11,17 @@ Times are Unix seconds, UTC. A bucket is labelled by its start and covers
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from metrics.catalog import Kind
-
-WindowState = Literal["done", "gap", "lost"]
-Reason = Literal[
-    "", "tunnel_down", "service_down", "consent_off", "bad_response", "centre_down",
-    "not_enrolled", "agent_stopped", "spool_expired", "store_damaged", "pending",
-]  # fmt: skip
-"""Why a window has, or had, less than it should. ``consent_off``: the agent's owner lets nobody
-reach the service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded
-nothing then, or keeps it no longer. ``store_damaged`` is in no ledger: the store had it, and cannot
-read it any more. ``pending`` is a gap not asked for yet; "" where nothing was
-ever missing. A gap that was filled keeps its reason, so that the ledger says what happened."""
-
+from metrics.series.catalog import Kind
+from metrics.series.rows import Cell, CoarseRow, Columns, MinuteRow, SeriesInfo, SeriesKey
+from metrics.series.windows import Position, Window
 
 NO_BOUNDS: Mapping[Kind, int] = MappingProxyType({})
 """For :meth:`MetricStore.forget`: no kind has another bound."""
-
-
-class SeriesKey(NamedTuple):
-    """What a series is called within its cluster.
-
-    A named tuple: every row is looked up by its key several times, and a frozen dataclass hashes
-    in Python.
-    """
-
-    kind: Kind
-    ns: str
-    name: str
-
-
-class Cell(NamedTuple):
-    """One field over one bucket; ``mean = total / n``. ``n`` >= 1.
-
-    ``low`` and ``high`` are None where they are not known, which happens in the wider tiers only,
-    where a source's own rollups gave the mean alone.
-
-    A named tuple, as is :class:`MinuteRow`: a fleet makes 200,000 cells a minute, and a frozen
-    dataclass costs three times as much.
-    """
-
-    n: int
-    total: int
-    low: int | None
-    high: int | None
-
-
-class MinuteRow(NamedTuple):
-    """All fields of one series over one minute, as a source returns it."""
-
-    ts: int
-    key: SeriesKey
-    cells: tuple[Cell | None, ...]
-    """In the order of :data:`metrics.catalog.FIELD_NAMES`; None = not measured."""
-
-
-class CoarseRow(NamedTuple):
-    """All fields of one series over one wider bucket, from a source that keeps no minutes of it.
-
-    Read from a source's own rollups (5 minutes, an hour) where its raw data is gone.
-    """
-
-    tier: str
-    """"10m" or "1h": the tier that the row enters."""
-    ts: int
-    """Start of the bucket, aligned to the tier's width."""
-    key: SeriesKey
-    cells: tuple[Cell | None, ...]
-    """As in :class:`MinuteRow`; ``n`` is how many minutes the source's values stand for."""
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesInfo:
-    """What else is known of a series; the newest wins."""
-
-    key: SeriesKey
-    node: str = ""
-    """The node that a pod runs on; "" for others."""
-    attrs: Mapping[str, str] = field(default_factory=dict)
-    """Short facts for people: phase, workload, image, role, device, fs type. Never identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One line of the gap ledger: an aligned range of one stream and what became of it.
-
-    ``got`` and ``expected`` count minutes. ``attempts`` counts pulls that included the window.
-    """
-
-    start: int
-    end: int
-    state: WindowState
-    got: int
-    expected: int
-    attempts: int
-    reason: Reason
-    detail: str
-    filled_at: int | None
-    """When a former gap was filled; None for windows that came in time or are still open."""
-    resolution: int = 60
-    """The finest step in seconds at which the range is held: wider where the source's raw data
-    was gone and its own rollups filled the gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,36 +51,11 @@ class WriteResult:
     """What a write did not store, because the cluster sent nonsense or too much of it."""
 
     refused_cells: int = 0
-    """Values beyond :data:`metrics.rollups.LARGEST`, no integers, or contradicting themselves."""
+    """Values beyond :data:`metrics.series.rollups.LARGEST`, fractions, or in contradiction."""
     skipped_rows: int = 0
     """Rows of series beyond the daily limit of new series, or with unusable names."""
     detail: str = ""
     """One line for people; "" when everything was stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a stream is: contiguous up to ``watermark``, newest data up to ``head``."""
-
-    watermark: int | None
-    head: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """One field of one series over time, one entry a bucket that has data, ascending.
-
-    ``n`` counts minutes within the bucket (1 in the 1m tier). ``low`` and ``high`` are None where
-    they are not known. ``damaged`` are the stretches (start, end) of which buckets were stored and
-    cannot be read any more, ascending; :meth:`MetricStore.read_fields` tells of them.
-    """
-
-    t: list[int]
-    n: list[int]
-    total: list[int]
-    low: list[int | None]
-    high: list[int | None]
-    damaged: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +126,9 @@ class MetricStore(Protocol):
         Idempotent. Cluster-level minutes are recomputed from all nodes stored for each touched
         minute, and the 10m and 1h buckets from all minutes stored for each touched bucket. Coarse
         rows enter their tier as they are, unless a bucket over more minutes is there; the
-        cluster's bucket is made from those of its nodes (:func:`metrics.rollups.cluster_bucket`),
-        and hours from their 10-minute buckets. Coarse rows leave the last values alone.
+        cluster's bucket is made from those of its nodes
+        (:func:`metrics.series.rollups.cluster_bucket`), and hours from their 10-minute buckets.
+        Coarse rows leave the last values alone.
 
         Returns:
             What was refused; the rest of the batch is stored.

@@ -13,21 +13,19 @@ from uuid import UUID
 
 from django.db import transaction
 
-from metrics.catalog import TIERS, Kind
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rows import Columns, SeriesKey
+from metrics.series.windows import Position, Window
 from metrics.stores import checksum, influxdb_series
 from metrics.stores import influxdb_index as index
 from metrics.stores.base import (
     NO_BOUNDS,
     Batch,
-    Columns,
     LastRow,
-    Position,
-    SeriesKey,
     StoredRow,
     StoredSeries,
     StoreError,
     TopRow,
-    Window,
     WriteResult,
 )
 from metrics.stores.influxdb_board import Board

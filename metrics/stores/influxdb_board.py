@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from uuid import UUID
 
-from metrics.catalog import TIERS, Kind
-from metrics.stores.base import SeriesKey
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rows import SeriesKey
 from metrics.stores.influxdb_buckets import Places
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.influxdb_flux import LAST_SECOND, Points, merged, of_cluster, points

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from metrics.catalog import TIERS, Kind
-from metrics.rollups import bucket_start
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rollups import bucket_start
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.influxdb_models import MetricCluster, MetricPlace
 from metrics.stores.influxdb_names import FOREVER, KINDS, bucket_name, shard_seconds

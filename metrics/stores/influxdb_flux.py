@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from metrics.catalog import Kind
-from metrics.stores.base import SeriesKey, StoreError
+from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesKey
+from metrics.stores.base import StoreError
 from metrics.stores.influxdb_client import Influx, Param
 from metrics.stores.influxdb_names import columns, places, tag, untag
 from metrics.stores.influxdb_rows import Values

@@ -14,8 +14,9 @@ from uuid import UUID
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F, Max, Min, Q, Sum
 
-from metrics.catalog import FIELD_NAMES, Kind
-from metrics.stores.base import Position, StoreError, Window
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.windows import Position, Window
+from metrics.stores.base import StoreError
 from metrics.stores.influxdb_models import (
     MetricCluster,
     MetricPosition,

@@ -103,7 +103,7 @@ class MetricPosition(models.Model):
 
 
 class MetricWindow(models.Model):
-    """One line of the gap ledger; see :class:`metrics.stores.base.Window`."""
+    """One line of the gap ledger; see :class:`metrics.series.windows.Window`."""
 
     cluster = models.ForeignKey(MetricCluster, on_delete=models.CASCADE, related_name="windows")
     stream = models.CharField(max_length=20)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import time
 from uuid import UUID
 
-from metrics.catalog import TIERS
-from metrics.rollups import bucket_start
+from metrics.series.catalog import TIERS
+from metrics.series.rollups import bucket_start
 from metrics.stores.influxdb_buckets import Buckets, Kept, Places
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.influxdb_flux import of_cluster, points, records, unix

@@ -16,7 +16,7 @@ import re
 from functools import cache
 from typing import get_args
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NOTHING = -(2**63)

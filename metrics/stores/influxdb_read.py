@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Literal
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start
-from metrics.stores.base import Columns, SeriesKey, StoredRow, StoreError, TopRow
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.rollups import bucket_start
+from metrics.series.rows import Columns, SeriesKey
+from metrics.stores.base import StoredRow, StoreError, TopRow
 from metrics.stores.influxdb_buckets import Buckets, Places, Sight
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.influxdb_flux import (

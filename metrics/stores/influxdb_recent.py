@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from functools import cache
 from struct import Struct
 
-from metrics.catalog import TIERS, Kind
-from metrics.rollups import bucket_start
-from metrics.stores.base import SeriesKey
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rollups import bucket_start
+from metrics.series.rows import SeriesKey
 from metrics.stores.influxdb_flux import Points
 from metrics.stores.influxdb_names import NOTHING
 from metrics.stores.influxdb_rows import Values

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metrics.catalog import TIERS
-from metrics.rollups import coarse, minute
-from metrics.stores.base import Cell, CoarseRow, MinuteRow, SeriesKey
+from metrics.series.catalog import TIERS
+from metrics.series.rollups import coarse, minute
+from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesKey
 from metrics.stores.influxdb_names import NOTHING, columns, escaped, tag
 
 Values = list[int | None]

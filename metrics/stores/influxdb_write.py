@@ -1,7 +1,7 @@
 """One batch into the InfluxDB store: minutes, cluster minutes, rollups, then the index.
 
-The same arithmetic as everywhere (:mod:`metrics.rollups`), here and not in InfluxDB, so that both
-stores hold the same integers.
+The same arithmetic as everywhere (:mod:`metrics.series.rollups`), here and not in InfluxDB, so that
+both stores hold the same integers.
 """
 
 from __future__ import annotations
@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start, cluster_bucket, cluster_minute, laid_over, merge_rows
-from metrics.stores.base import Batch, CoarseRow, MinuteRow, SeriesKey, StoreError
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.rollups import (
+    bucket_start,
+    cluster_bucket,
+    cluster_minute,
+    laid_over,
+    merge_rows,
+)
+from metrics.series.rows import CoarseRow, MinuteRow, SeriesKey
+from metrics.stores.base import Batch, StoreError
 from metrics.stores.influxdb_board import Board
 from metrics.stores.influxdb_rows import Cells, coarse_cells, minute_cells
 from metrics.stores.influxdb_series import Session, json_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metrics.stores.base import SeriesKey
+from metrics.series.rows import SeriesKey
 
 MAX_NAME_LENGTH = 1_000
 

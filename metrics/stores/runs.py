@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from metrics.stores.base import Window
+from metrics.series.windows import Window
 
 
 class Sums(NamedTuple):

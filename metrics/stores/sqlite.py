@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
+from metrics.series.rows import Columns, SeriesKey
+from metrics.series.windows import Position, Window
 from metrics.stores import (
     checksum,
     sqlite_backup,
@@ -26,15 +28,11 @@ from metrics.stores import (
 from metrics.stores.base import (
     NO_BOUNDS,
     Batch,
-    Columns,
     LastRow,
-    Position,
-    SeriesKey,
     StoredRow,
     StoredSeries,
     StoreError,
     TopRow,
-    Window,
     WriteResult,
 )
 from metrics.stores.sqlite_connection import Connections, explain

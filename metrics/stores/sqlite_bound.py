@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable
 
-from metrics.catalog import TIERS, Kind
-from metrics.rollups import bucket_start
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rollups import bucket_start
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_sealed import SPANS
 from metrics.stores.sqlite_series import sid_range

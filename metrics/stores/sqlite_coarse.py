@@ -6,11 +6,12 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start, cluster_bucket
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.rollups import bucket_start, cluster_bucket
+from metrics.series.rows import CoarseRow, SeriesKey
 from metrics.stores import sqlite_rollup
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import CoarseRow, SeriesKey, StoreError
+from metrics.stores.base import StoreError
 from metrics.stores.sqlite_rows import Values, bucket_values, coarse_values, stored_cells
 from metrics.stores.sqlite_seal import unseal_tier
 from metrics.stores.sqlite_sealed import spans

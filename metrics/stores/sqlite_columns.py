@@ -1,7 +1,8 @@
 """Columns of minutes as the values of a SQLite table's rows.
 
-The rule for each value is that of :func:`metrics.rollups.minute`. A whole column is checked by
-loops that run in C; only one that has gaps, or something to refuse, is gone through value by value.
+The rule for each value is that of :func:`metrics.series.rollups.minute`. A whole column is checked
+by loops that run in C; only one that has gaps, or something to refuse, is gone through value by
+value.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from itertools import repeat
 from operator import le
 from typing import cast
 
-from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.rollups import LARGEST, MAX_SAMPLES, minute
-from metrics.stores.base import SeriesKey, StoreError
-from metrics.stores.minutes import FieldColumn, MinuteTable
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.minute_columns import FieldColumn, MinuteTable
+from metrics.series.rollups import LARGEST, MAX_SAMPLES, minute
+from metrics.series.rows import SeriesKey
+from metrics.stores.base import StoreError
 from metrics.stores.sqlite_series import Series
 
 Row = Sequence[int | None]

@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start, coarse, minute
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.rollups import bucket_start, coarse, minute
+from metrics.series.rows import SeriesKey
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import LastRow, SeriesKey, StoredRow, StoredSeries, StoreError
+from metrics.stores.base import LastRow, StoredRow, StoredSeries, StoreError
 from metrics.stores.sqlite_chunks import table_rows
 from metrics.stores.sqlite_read import series_keys
 from metrics.stores.sqlite_rollup import open_buckets, settle

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from metrics.catalog import TIERS, Kind
+from metrics.series.catalog import TIERS, Kind
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_backup import free_space
 from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError

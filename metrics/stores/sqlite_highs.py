@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappush, heappushpop
 from typing import NamedTuple
 
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
 from metrics.stores.sqlite_chunks import Columns
 from metrics.stores.sqlite_sealed import Place, field_numbers, opened, places
 

@@ -15,17 +15,12 @@ from uuid import UUID
 
 import orjson
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind, field_of
-from metrics.rollups import bucket_start
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind, field_of
+from metrics.series.rollups import bucket_start
+from metrics.series.rows import Columns, SeriesKey
+from metrics.series.windows import Position, Window
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import (
-    Columns,
-    LastRow,
-    Position,
-    SeriesKey,
-    StoreError,
-    Window,
-)
+from metrics.stores.base import LastRow, StoreError
 from metrics.stores.runs import Sums, runs
 from metrics.stores.sqlite_rollup import Bucket, open_buckets
 from metrics.stores.sqlite_sealed import absent, read_all, read_series, snapshot

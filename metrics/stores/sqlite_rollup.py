@@ -12,8 +12,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from metrics.catalog import TIERS, Kind
-from metrics.rollups import bucket_start
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rollups import bucket_start
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_series import sid_range
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from operator import le
 from typing import Any
 
-from metrics.catalog import TIERS
-from metrics.rollups import LARGEST, MAX_SAMPLES, coarse, minute
-from metrics.stores.base import Cell, CoarseRow, MinuteRow
+from metrics.series.catalog import TIERS
+from metrics.series.rollups import LARGEST, MAX_SAMPLES, coarse, minute
+from metrics.series.rows import Cell, CoarseRow, MinuteRow
 from metrics.stores.sqlite_columns import Row
 
 Values = list[int | None]
@@ -20,8 +20,8 @@ def minute_table(rows: Sequence[MinuteRow], sids: Sequence[int]) -> tuple[list[R
     """Return 1m rows of one kind as values of the table, and how many cells were refused.
 
     A row is ts, sid, samples, then mean, low, high of each field, where low and high are None if
-    they equal the mean. The rule is that of :func:`metrics.rollups.minute`, worked out for whole
-    columns because it runs for every value of every pod.
+    they equal the mean. The rule is that of :func:`metrics.series.rollups.minute`, worked out for
+    whole columns because it runs for every value of every pod.
     """
     samples = [0] * len(rows)
     refused = 0

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import get_args
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 
 _ENDS = ("_n", "_s", "_l", "_h")
 

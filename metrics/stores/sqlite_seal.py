@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import bucket_start
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.rollups import bucket_start
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_chunks import (
     BLOCK_SERIES,

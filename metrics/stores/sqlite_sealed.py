@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from metrics.catalog import TIERS, Kind
-from metrics.rollups import bucket_start
+from metrics.series.catalog import TIERS, Kind
+from metrics.series.rollups import bucket_start
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError, Field
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import SeriesInfo, SeriesKey
 from metrics.stores.names import is_storable
 
 MAX_NEW_SERIES_PER_DAY = 20_000

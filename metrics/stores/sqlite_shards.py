@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES, Kind
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.rows import Columns, SeriesKey
+from metrics.series.windows import Position, Window
 from metrics.stores.base import (
     NO_BOUNDS,
     Batch,
-    Columns,
     LastRow,
-    Position,
-    SeriesKey,
     StoredRow,
     StoredSeries,
     TopRow,
-    Window,
     WriteResult,
 )
 from metrics.stores.sqlite import SqliteStore

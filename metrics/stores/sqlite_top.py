@@ -17,8 +17,9 @@ from itertools import chain
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from metrics.catalog import Kind
-from metrics.stores.base import SeriesKey, TopRow
+from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesKey
+from metrics.stores.base import TopRow
 from metrics.stores.sqlite_bound import Bound
 from metrics.stores.sqlite_highs import Groups, Sum, added, worth_of
 from metrics.stores.sqlite_read import WALK, check_field, cluster_number, walk_steps

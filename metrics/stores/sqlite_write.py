@@ -9,12 +9,13 @@ from itertools import chain
 
 import orjson
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import cluster_minute
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.minute_columns import Minutes
+from metrics.series.rollups import cluster_minute
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.stores import sqlite_coarse, sqlite_columns, sqlite_rollup
 from metrics.stores import sqlite_schema as schema
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, StoreError, WriteResult
-from metrics.stores.minutes import Minutes
+from metrics.stores.base import Batch, StoreError, WriteResult
 from metrics.stores.sqlite_columns import Row
 from metrics.stores.sqlite_rows import minute_table
 from metrics.stores.sqlite_seal import unseal

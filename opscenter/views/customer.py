@@ -15,9 +15,9 @@ from django.views.decorators.http import require_http_methods
 from clusters import access, holds
 from clusters.models import Cluster, Customer, LegalHold
 from metrics import erasure, keeping, retention
-from metrics.catalog import TIERS
 from metrics.limits import GRACE_SECONDS, complete
 from metrics.models import CustomerRetention
+from metrics.series.catalog import TIERS
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.exports import exports_context

@@ -13,10 +13,10 @@ from django.views.decorators.http import require_http_methods
 from clusters import access
 from clusters.models import Customer
 from metrics import keeping
-from metrics.catalog import TIERS
 from metrics.kept import customers_kept
-from metrics.limits import GRACE_SECONDS, KINDS, complete, default_limits
+from metrics.limits import GRACE_SECONDS, complete
 from metrics.models import Erasure, RetentionClass
+from metrics.series.catalog import KINDS, TIERS, default_limits
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.retention_forms import ClassForm, initial_of

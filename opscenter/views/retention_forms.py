@@ -8,9 +8,9 @@ from typing import Any
 from django import forms
 from django.forms import BoundField
 
-from metrics.catalog import TIERS
-from metrics.limits import KINDS, MAX_DAYS, MIN_DAYS, Limits, cells, problems
+from metrics.limits import MAX_DAYS, MIN_DAYS, Limits, cells, problems
 from metrics.models import RetentionClass
+from metrics.series.catalog import KINDS, TIERS
 
 
 class ClassForm(forms.Form):

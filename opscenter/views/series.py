@@ -13,9 +13,9 @@ from django.urls import reverse
 
 from clusters.models import Cluster
 from metrics import query
-from metrics.catalog import Kind
 from metrics.charts import reason_text
 from metrics.panels import PANELS, Panel
+from metrics.series.catalog import Kind
 from opscenter.views.ranges import Range
 
 HEAT_CELLS = 72

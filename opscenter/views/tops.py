@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from clusters.models import Cluster
 from metrics import query
-from metrics.catalog import Kind
+from metrics.series.catalog import Kind
 from metrics.toplist import By
 
 OVER = {

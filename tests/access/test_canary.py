@@ -19,11 +19,11 @@ from clusters.models import (
     LegalHold,
     TunnelSession,
 )
-from metrics.catalog import CATALOG
-from metrics.limits import default_limits
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM
-from metrics.stores.base import Batch, SeriesInfo, SeriesKey
+from metrics.series.catalog import CATALOG, default_limits
+from metrics.series.rows import SeriesInfo, SeriesKey
+from metrics.stores.base import Batch
 from tests.access.routes import ROUTES
 from tests.factories import NOW
 from tests.metrics.stores.contract import T0, row, window

@@ -15,8 +15,8 @@ from agent.catalog import FIELDS
 from agent.sampler import CollectorStatus
 from agent.samples import make_sample
 from agent.spool import Spool, SpoolFile
+from metrics.series.rows import Cell
 from metrics.sources.agent import parse_answer
-from metrics.stores.base import Cell
 
 T0 = 1_800_000_000 // 60 * 60
 NOW = T0 + 600

@@ -1,7 +1,7 @@
 """The agent ships without the server: what both must say the same is compared here."""
 
 from agent.catalog import FIELDS, KINDS
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
 
 # What only other sources measure. New fields come last, so that positions stay.
 SERVER_ONLY = {"node": ("etcd_leader_changes",)}

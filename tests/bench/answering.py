@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from clusters.models import Cluster as ClusterRow
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
 from metrics.sources.base import JsonClient
 from opscenter.core.errors import ClusterUnreachableError
 from tests.bench.workload import Cluster

@@ -17,8 +17,10 @@ import time
 from pathlib import Path
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Batch, Cell, MetricStore, MinuteRow, SeriesKey, Window
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
+from metrics.series.windows import Window
+from metrics.stores.base import Batch, MetricStore
 from metrics.stores.sqlite import SqliteStore
 from tests.bench.report import Measure, Report
 

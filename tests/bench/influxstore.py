@@ -17,7 +17,7 @@ from pathlib import Path
 from django.test import override_settings
 
 from clusters.models import Cluster
-from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.stores import close_stores
 from metrics.stores.base import MetricStore
 from metrics.stores.influxdb import InfluxStore

@@ -40,7 +40,8 @@ from django.db import close_old_connections, connections
 from clusters.models import Cluster, ClusterStatus
 from metrics import gaps
 from metrics.connect import Connect, by_tunnel
-from metrics.pull import STREAM, pull_cluster
+from metrics.pull import pull_cluster
+from metrics.series.windows import MINUTE, SLOT, STREAM, floor_minute, floor_slot
 from metrics.sources.base import JsonClient
 from metrics.stores import close_stores, get_store
 from opscenter.celery import collect_rarely
@@ -87,7 +88,7 @@ class Figures:
 
 def run(report: Report) -> None:
     """Measure all ways, their rounds interleaved."""
-    born = gaps.floor_slot(time.time()) - 3 * gaps.SLOT
+    born = floor_slot(time.time()) - 3 * SLOT
     path = Path(settings.DATA_DIR) / "pull" / "metrics.sqlite3"
     collect_rarely()
     with (
@@ -111,7 +112,7 @@ def run(report: Report) -> None:
         now = born + 300.0
         for _ in range(ROUNDS):
             for (step, way), into in figures.items():
-                now += step * gaps.MINUTE
+                now += step * MINUTE
                 _round(into, far, now, step, ways[way], pullers[way], hub)
         list(threads.map(lambda _: connections.close_all(), range(settings.WORKER_THREADS)))
     for (step, way), seconds in figures.items():
@@ -142,7 +143,7 @@ def _round(
     figures.cpu.append(sum(spent[process] for process in pullers))
     figures.hub_cpu.append(spent[hub])
     figures.far_cpu.append(spent[far.process])
-    figures.rows, figures.values = _count(parsed, gaps.floor_minute(now) - step * gaps.MINUTE)
+    figures.rows, figures.values = _count(parsed, floor_minute(now) - step * MINUTE)
 
 
 def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecutor) -> None:
@@ -157,7 +158,7 @@ def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecuto
             result = pull_cluster(cluster_id, now, connect=connect)
         finally:
             close_old_connections()
-        if result.outcome != "ok" or result.end != gaps.floor_minute(now):
+        if result.outcome != "ok" or result.end != floor_minute(now):
             msg = f"not pulled: {result}"
             raise RuntimeError(msg)
 

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from django.test.utils import override_settings
 
+from metrics.series.windows import floor_minute
+
 WAITING = "bench:pulls"
 SHARDS = 8  # four a process: seldom do two want to write the same
 
@@ -34,7 +36,6 @@ def main() -> None:
     from django.conf import settings
     from django.db import close_old_connections
 
-    from metrics import gaps
     from metrics.pull import pull_cluster
     from opscenter.celery import collect_rarely
     from opscenter.core.heartbeats import redis_client
@@ -49,7 +50,7 @@ def main() -> None:
                 result = pull_cluster(UUID(cluster_id.decode()), now)
             finally:
                 close_old_connections()
-            if result.outcome != "ok" or result.end != gaps.floor_minute(now):
+            if result.outcome != "ok" or result.end != floor_minute(now):
                 msg = f"not pulled: {result}"
                 raise RuntimeError(msg)
 

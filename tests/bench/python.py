@@ -10,9 +10,9 @@ from typing import cast
 
 import orjson
 
+from metrics.series.minute_columns import Minutes
+from metrics.series.rows import SeriesKey
 from metrics.sources.agent import parse_answer
-from metrics.stores.base import SeriesKey
-from metrics.stores.minutes import Minutes
 from metrics.stores.sqlite_columns import table_values
 from metrics.stores.sqlite_series import Series
 from tests.bench.answering import AnsweringCluster

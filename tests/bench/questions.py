@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import MetricStore, SeriesKey
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import SeriesKey
+from metrics.stores.base import MetricStore
 from tests.bench.storedata import START, FakeCluster
 
 STREAM = "agent"

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 
 from clusters.models import Cluster as ClusterRow
 from metrics.backfill import backfill_cluster
-from metrics.pull import STREAM, pull_cluster
+from metrics.pull import pull_cluster
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import STREAM
 from metrics.stores import get_store
-from metrics.stores.base import MetricStore, SeriesKey
+from metrics.stores.base import MetricStore
 from tests.bench.answering import AnsweringCluster
 from tests.bench.report import Measure, Report, cpu_seconds_of
 from tests.bench.workload import Cluster, make_fleet

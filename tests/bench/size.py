@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores.base import Cell, MetricStore, StoredRow
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import Cell
+from metrics.stores.base import MetricStore, StoredRow
 from metrics.stores.sqlite import SqliteStore
 from metrics.stores.sqlite_seal import ABANDONED
 from metrics.stores.sqlite_sealed import SPANS

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 
-from metrics.catalog import TIERS
+from metrics.series.catalog import TIERS
 
 
 def live_bytes(path: Path) -> dict[str, int]:

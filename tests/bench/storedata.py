@@ -6,8 +6,10 @@ import random
 from collections.abc import Iterator
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES, Kind
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesInfo, SeriesKey, Window
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.series.windows import Window
+from metrics.stores.base import Batch
 
 START = 1_700_000_000 // 86_400 * 86_400
 NODES = 10

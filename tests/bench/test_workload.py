@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
 from tests.bench.workload import PAGE, Cluster, make_fleet
 
 START = 1_700_000_000 // 3600 * 3600

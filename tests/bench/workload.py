@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesInfo, SeriesKey, Window
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.series.windows import Window
+from metrics.stores.base import Batch
 
 SEED = 7
 PODS_PER_NODE = 30

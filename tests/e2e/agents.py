@@ -11,9 +11,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.sources.agent import parse_answer
-from metrics.stores.base import Cell, MinuteRow, SeriesKey
 from tests.centre import ROOT, clean_environment, free_ports, wait_until
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from metrics import rollups
-from metrics.catalog import TIERS
-from metrics.stores.base import Cell, Columns, SeriesKey
+from metrics.series import rollups
+from metrics.series.catalog import TIERS
+from metrics.series.rows import Cell, Columns, SeriesKey
 from metrics.stores.sqlite import SqliteStore
 from tests.fleet.world import World
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 
-from metrics.stores.base import SeriesKey
+from metrics.series.rows import SeriesKey
 from metrics.stores.sqlite import SqliteStore
 from tests.centre import Centre, wait_until
 from tests.e2e.stored import closed_minute, differences

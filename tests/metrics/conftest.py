@@ -18,9 +18,8 @@ import pytest
 from aiohttp import web
 
 from clusters.models import Cluster, ClusterStatus
-from metrics.pull import STREAM
+from metrics.series.windows import STREAM, Window
 from metrics.stores import close_stores, get_store
-from metrics.stores.base import Window
 from tests.factories import ClusterFactory
 from tests.metrics.stores import influx_server as influxdb2
 from tests.servers.influxdb import InfluxServer, influx_server

@@ -18,7 +18,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 def main(cluster_id: UUID, first: int, last: int) -> None:
     django.setup()
     from metrics.backfill import backfill_cluster
-    from metrics.pull import STREAM, pull_cluster
+    from metrics.pull import pull_cluster
+    from metrics.series.windows import STREAM
     from metrics.stores import get_store
 
     head = get_store().position(cluster_id, STREAM).head

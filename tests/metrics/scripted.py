@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
-from metrics.stores.base import Cell, CoarseRow, MinuteRow, SeriesInfo, SeriesKey
 from opscenter.core.errors import ServiceUnavailableError
 
 MINUTE = 60

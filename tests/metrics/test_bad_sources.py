@@ -17,9 +17,10 @@ import time_machine
 from aiohttp import web
 
 from clusters.models import Cluster
-from metrics.catalog import CATALOG, TIERS
 from metrics.models import MetricSource
-from metrics.pull import STREAM, pull_cluster
+from metrics.pull import pull_cluster
+from metrics.series.catalog import CATALOG, TIERS
+from metrics.series.windows import STREAM
 from metrics.source_config import read_config, save_source
 from metrics.source_probe import title_of
 from metrics.sources.prometheus_queries import QUERIES

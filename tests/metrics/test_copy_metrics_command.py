@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from metrics.stores.base import Batch, SeriesKey
+from metrics.series.rows import SeriesKey
+from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
 from tests.centre import ROOT, clean_environment
 from tests.metrics.stores.contract import NODE, STREAM, row, window

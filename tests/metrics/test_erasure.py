@@ -22,7 +22,7 @@ from metrics.exports import jobs as exports
 from metrics.keeping import assign, create_class
 from metrics.limits import DAY
 from metrics.models import ClusterRetention, CustomerRetention, Erasure
-from metrics.pull import STREAM
+from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from metrics.stores.sqlite import SqliteStore

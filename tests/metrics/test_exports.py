@@ -15,14 +15,15 @@ import pytest
 from django.core.management import call_command
 
 from clusters.models import AuditEvent
-from metrics.catalog import CATALOG, FIELD_NAMES
 from metrics.exports import jobs, tables
 from metrics.exports.targets import Zip, part_of
 from metrics.exports.writing import Span, write_export
 from metrics.limits import DAY, cells
 from metrics.models import Export
+from metrics.series.catalog import CATALOG, FIELD_NAMES
+from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import Batch, Cell, SeriesInfo, SeriesKey, StoredRow, StoreError
+from metrics.stores.base import Batch, StoredRow, StoreError
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory
 from tests.metrics.keeping import NODE, POD, T0

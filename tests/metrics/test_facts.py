@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from metrics.catalog import FIELD_NAMES
 from metrics.facts import cpu_history, pull_facts
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import Cell, Columns, MinuteRow, SeriesKey
 
 T0 = 1_800_000_000
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from metrics import gaps
 from metrics.asking import Terms, plan
-from metrics.gaps import MINUTE, SLOT, Coverage, Outage
-from metrics.stores.base import Window
+from metrics.gaps import Coverage, Outage
+from metrics.series.windows import MINUTE, SLOT, Window, floor_minute, floor_slot
 
 T0 = 1_800_000_000 - 1_800_000_000 % SLOT  # 12:00 in the stories below
 
@@ -223,7 +223,7 @@ class Stream:
         self.lines.update((w.start, w) for w in lines)
 
     def some(self, start: int, end: int) -> list[Window]:
-        start = gaps.floor_slot(start)
+        start = floor_slot(start)
         return [w for w in self.lines.values() if w.end > start and w.start < end]
 
     def settle(self) -> None:
@@ -237,7 +237,7 @@ class Stream:
         self.last_attempt = self.now
         if not ok:
             if self.head is not None:
-                recent = max(self.head, gaps.floor_slot(self.now - SLOT))
+                recent = max(self.head, floor_slot(self.now - SLOT))
                 self.put(
                     gaps.holes(self.some(self.head, end), self.head, recent, stored=self.stored,
                                outage=outage)
@@ -253,7 +253,7 @@ class Stream:
             if self.oldest is None:
                 return
             initial = self.first = self.watermark = max(
-                self.oldest, gaps.floor_minute(self.now - gaps.FIRST_REACH)
+                self.oldest, floor_minute(self.now - gaps.FIRST_REACH)
             )
         begin = self.head if self.head is not None else self.first
         self.put(
@@ -292,7 +292,7 @@ class Stream:
         seen: dict[int, Window] = {}
         for window in self.lines.values():
             assert window.start < window.end
-            assert gaps.floor_slot(window.end - 1) == gaps.floor_slot(window.start)
+            assert floor_slot(window.end - 1) == floor_slot(window.start)
             assert window.expected == (window.end - window.start) // MINUTE
             for minute in range(window.start, window.end, MINUTE):
                 assert minute not in seen, "a minute in two lines"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metrics.backfill import backfill_cluster
-from metrics.pull import STREAM
+from metrics.series.windows import STREAM
 from metrics.stores import close_stores, get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import story

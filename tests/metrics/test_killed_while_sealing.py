@@ -16,9 +16,8 @@ import pytest
 import redis
 
 from clusters.models import Cluster
-from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.pull import STREAM
-from metrics.stores.base import Window
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.windows import STREAM, Window
 from metrics.stores.sqlite import SqliteStore
 from tests.servers.prometheus import Series, prometheus
 

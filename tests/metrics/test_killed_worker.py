@@ -12,10 +12,10 @@ from uuid import UUID
 import redis
 
 from clusters.models import Cluster
-from metrics.catalog import FIELD_NAMES
-from metrics.pull import STREAM
-from metrics.rollups import rounded_mean
-from metrics.stores.base import SeriesKey
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rollups import rounded_mean
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import STREAM
 from metrics.stores.sqlite import SqliteStore
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World

@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.catalog import TIERS
 from metrics.limits import (
     DAY,
     GRACE_SECONDS,
-    KINDS,
     MAX_DAYS,
     Force,
     advance,
@@ -18,13 +16,13 @@ from metrics.limits import (
     bounds,
     cells,
     complete,
-    default_limits,
     horizons,
     kept_seconds,
     longest,
     problems,
     shortenings,
 )
+from metrics.series.catalog import KINDS, TIERS, default_limits
 
 NOW = 1_780_000_000
 MOMENTS = st.integers(0, 4_000_000_000)

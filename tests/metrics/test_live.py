@@ -15,8 +15,8 @@ from agent.samples import make_sample
 from agent.spool import Spool
 from clusters.models import ClusterStatus
 from metrics import live, query
+from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import SeriesKey
 from opscenter.core.errors import (
     ClusterUnreachableError,
     InvalidInputError,

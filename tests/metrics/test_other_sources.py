@@ -18,11 +18,12 @@ from metrics.backfill import backfill_cluster
 from metrics.ledger import CLUSTER_KEY
 from metrics.models import PullSchedule
 from metrics.progress import measured
-from metrics.pull import STREAM, pull_cluster
+from metrics.pull import pull_cluster
 from metrics.retention import retention_of
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import STREAM
 from metrics.source_config import read_config, remove_source, save_source
 from metrics.stores import get_store
-from metrics.stores.base import SeriesKey
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of, status_of

@@ -18,11 +18,13 @@ from agent.samples import make_sample
 from agent.spool import Spool
 from clusters.models import Cluster, ClusterStatus
 from metrics.backfill import backfill_cluster
-from metrics.catalog import FIELD_NAMES
 from metrics.models import PullSchedule
-from metrics.pull import STREAM, back_off_seconds, pull_cluster
-from metrics.rollups import rounded_mean
-from metrics.stores.base import MetricStore, SeriesKey, StoreError
+from metrics.pull import back_off_seconds, pull_cluster
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rollups import rounded_mean
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import STREAM
+from metrics.stores.base import MetricStore, StoreError
 from tests.factories import ClusterFactory, TunnelSessionFactory
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World

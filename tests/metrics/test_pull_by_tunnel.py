@@ -17,11 +17,12 @@ from django.db import connections
 
 from clusters.models import Cluster, ClusterStatus
 from metrics.backfill import backfill_cluster
-from metrics.catalog import FIELD_NAMES
-from metrics.pull import STREAM, PullResult, pull_cluster
-from metrics.rollups import rounded_mean
+from metrics.pull import PullResult, pull_cluster
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rollups import rounded_mean
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import STREAM
 from metrics.stores import get_store
-from metrics.stores.base import SeriesKey
 from tests.clusters.tunnel.conftest import (
     LIMITS,
     Identity,

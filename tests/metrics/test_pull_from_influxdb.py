@@ -9,7 +9,7 @@ import pytest
 from clusters.models import Cluster
 from metrics.backfill import backfill_cluster
 from metrics.pull import pull_cluster
-from metrics.rollups import merge
+from metrics.series.rollups import merge
 from metrics.source_config import read_config, save_source
 from metrics.stores import get_store
 from tests.factories import ClusterFactory

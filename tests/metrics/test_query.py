@@ -9,8 +9,9 @@ from metrics.answers import Gap, Segment
 from metrics.coverage import with_damage
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
+from metrics.series.rows import Cell, SeriesInfo
 from metrics.stores import close_stores, get_store
-from metrics.stores.base import Batch, Cell, SeriesInfo
+from metrics.stores.base import Batch
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, coarse, row, window
 from tests.metrics.stores.damage import damage

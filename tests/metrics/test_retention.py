@@ -17,9 +17,10 @@ from metrics.keeping import (
     effect_of_assigning,
     effect_of_change,
 )
-from metrics.limits import DAY, KINDS, default_limits
+from metrics.limits import DAY
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention import look, retention_of
+from metrics.series.catalog import KINDS, default_limits
 from metrics.stores import get_store
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory, CustomerFactory

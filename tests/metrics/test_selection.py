@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.catalog import TIERS
 from metrics.selection import MAX_POINTS, Selection, expected_minutes, minutes_due, select
-from metrics.stores.base import Columns
+from metrics.series.catalog import TIERS
+from metrics.series.rows import Columns
 
 DAY = 86_400
 KEPT = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}

@@ -7,8 +7,9 @@ import pytest
 from metrics import query
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM
+from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import Batch, Cell, CoarseRow, SeriesInfo, SeriesKey
+from metrics.stores.base import Batch
 from metrics.toplist import choose_tier
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import NODE, T0, coarse, row, window

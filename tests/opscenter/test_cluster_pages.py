@@ -17,17 +17,11 @@ from django.urls import reverse
 
 from clusters import services
 from clusters.models import AuditEvent, Cluster, ClusterKey
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.series.windows import Window
 from metrics.stores import get_store
-from metrics.stores.base import (
-    Batch,
-    Cell,
-    MinuteRow,
-    SeriesInfo,
-    SeriesKey,
-    StoreError,
-    Window,
-)
+from metrics.stores.base import Batch, StoreError
 from tests.factories import ClusterFactory, TunnelSessionFactory, healthy, public_key
 from tests.metrics.stores.damage import damage
 

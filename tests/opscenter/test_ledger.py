@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.stores.base import Window
+from metrics.series.windows import Window
 from opscenter.views.ledger import runs
 
 _GAP = Window(600, 1200, "gap", 3, 10, 1, "tunnel_down", "cut", None)

@@ -12,8 +12,10 @@ from clusters import services
 from clusters.models import ClusterStatus
 from metrics.charts import layout
 from metrics.panels import panel_of
+from metrics.series.rows import MinuteRow, SeriesKey
+from metrics.series.windows import Window
 from metrics.stores import get_store
-from metrics.stores.base import Batch, MinuteRow, SeriesKey, Window
+from metrics.stores.base import Batch
 from tests.factories import ClusterFactory, healthy
 from tests.opscenter.test_cluster_pages import cells, measure, page
 

@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from clusters import holds
 from clusters.models import AuditEvent, Cluster, LegalHold
-from metrics.limits import DAY, cells, default_limits
+from metrics.limits import DAY, cells
 from metrics.models import CustomerRetention, Erasure, RetentionClass
+from metrics.series.catalog import default_limits
 from metrics.stores import get_store
 from metrics.stores.base import Batch
 from tests.metrics.keeping import days

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Cell, SeriesKey
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, SeriesKey
 from tests.servers.influxdb import InfluxServer
 
 NODES = ("10.0.0.1", "10.0.0.2")

@@ -13,11 +13,11 @@ from django.core.management.base import BaseCommand
 
 from clusters import holds
 from clusters.models import Cluster
-from metrics.catalog import Kind
 from metrics.copying import Copier, Since, Tally
 from metrics.limits import bound
-from metrics.pull import STREAM
 from metrics.retention import retention_of
+from metrics.series.catalog import Kind
+from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 

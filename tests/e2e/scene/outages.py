@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from metrics import rollups
+from metrics.series import rollups
 from metrics.stores.sqlite import SqliteStore
 from tests.agent.test_openssh import SCRIPT
 from tests.centre import wait_until

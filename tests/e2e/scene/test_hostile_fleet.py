@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from metrics.stores.base import SeriesKey
+from metrics.series.rows import SeriesKey
 from metrics.stores.sqlite import SqliteStore
 from tests.centre import wait_until
 from tests.e2e.centreapi import moment

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Cell, SeriesKey
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, SeriesKey
 from tests.e2e.centreapi import Pages
 from tests.e2e.sources.stand import SETTLE, Installation
 from tests.servers.heapster import expected_minutes

@@ -11,10 +11,11 @@ import time_machine
 from rest_framework.test import APIClient
 
 from clusters.models import AuditEvent
-from metrics.catalog import FIELD_NAMES
 from metrics.query import STREAM
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import Batch, SeriesInfo, SeriesKey, StoreError
+from metrics.stores.base import Batch, StoreError
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, row, window
 from tests.metrics.stores.damage import damage

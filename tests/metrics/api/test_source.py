@@ -7,8 +7,9 @@ import pytest
 from clusters.models import AuditEvent
 from metrics import connect, source_probe
 from metrics.models import MetricSource, PullSchedule
+from metrics.series.windows import Window
 from metrics.sources.base import FieldProbe, Probe, Resolution
-from metrics.stores.base import Batch, Window
+from metrics.stores.base import Batch
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import NOW, TunnelSessionFactory
 from tests.metrics.scripted import ScriptedSource

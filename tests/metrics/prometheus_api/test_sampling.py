@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
-from metrics.stores.base import Columns
+from metrics.series.rows import Columns
 
 T0 = 1_700_000_000 // 3600 * 3600
 DAY = 86_400

@@ -16,12 +16,13 @@ import time_machine
 from rest_framework.test import APIClient
 
 from metrics import query
-from metrics.catalog import CATALOG, TIERS
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.prometheus_api import deadline, evaluation, inventory, views
 from metrics.query import STREAM
+from metrics.series.catalog import CATALOG, TIERS
+from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import Batch, Cell, SeriesInfo, SeriesKey, StoreError
+from metrics.stores.base import Batch, StoreError
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, coarse, row, window
 

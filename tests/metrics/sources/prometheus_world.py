@@ -13,8 +13,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import SeriesKey
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import SeriesKey
 from tests.servers.prometheus import Sample, Series, version
 
 MINUTE = 60

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.sources import agent
 from metrics.sources.agent import AgentSource, parse_answer
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import Cell, MinuteRow, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError
 from tests.fleet.answers import SimulatedAgent

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.rollups import LARGEST
+from metrics.series.rollups import LARGEST
 from metrics.sources.agent import AgentSource
 from metrics.sources.base import Probe, SourceAnswer
 from metrics.sources.etcd import scrape_etcd

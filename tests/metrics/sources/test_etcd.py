@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import (
     MAX_AGE_SECONDS,
@@ -20,7 +21,6 @@ from metrics.sources.etcd import (
     scrape_etcd,
     with_etcd,
 )
-from metrics.stores.base import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.supplement import control_plane
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.servers.client import DirectClient

@@ -9,7 +9,7 @@ from math import floor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.catalog import TIERS
+from metrics.series.catalog import TIERS
 from metrics.sources.flux_queries import _quoted
 from metrics.sources.flux_rows import rates
 from metrics.sources.influx_asking import Held

@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from metrics.catalog import FIELD_NAMES, Kind
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
-from metrics.stores.base import Batch, Cell, SeriesKey
+from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError

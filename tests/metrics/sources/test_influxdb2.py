@@ -8,10 +8,10 @@ from math import floor
 
 import pytest
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb2 import Influx2Source
-from metrics.stores.base import Cell, SeriesInfo, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, InvalidInputError
 from tests.servers.influxdb2 import Influx2Server, given_influxdb2

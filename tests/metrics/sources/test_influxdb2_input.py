@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.flux_queries import minutes_query
 from metrics.sources.influx_rows import MAX_SERIES
 from metrics.sources.influxdb2 import Influx2Source
-from metrics.stores.base import Cell, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server

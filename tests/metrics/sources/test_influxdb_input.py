@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from metrics.series.rows import SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.influx_answers import read_edge, read_policies
 from metrics.sources.influx_rows import MAX_SERIES
 from metrics.sources.influxdb import InfluxSource
-from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, ClusterError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server

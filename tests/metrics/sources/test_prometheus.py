@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.prometheus import PrometheusSource
 from metrics.sources.prometheus_answer import read_matrix
@@ -18,7 +19,6 @@ from metrics.sources.prometheus_asker import Asker
 from metrics.sources.prometheus_names import Facts
 from metrics.sources.prometheus_plan import Plan
 from metrics.sources.prometheus_rows import Slice
-from metrics.stores.base import MinuteRow, SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, ClusterUnreachableError
 from tests.metrics.sources.prometheus_seeds import MINUTES, OUTAGE, Seeds

@@ -14,12 +14,12 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.rollups import LARGEST
+from metrics.series.rollups import LARGEST
+from metrics.series.rows import Cell
 from metrics.sources.base import SourceAnswer
 from metrics.sources.prometheus import PrometheusSource
 from metrics.sources.prometheus_answer import read_matrix, read_vector
 from metrics.sources.prometheus_queries import QUERIES
-from metrics.stores.base import Cell
 from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import pytest
 from aiohttp import web
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
 from metrics.sources.base import Probe, Resolution
 from metrics.sources.prometheus import PrometheusSource
 from metrics.sources.prometheus_probe import duration_seconds, product_of

@@ -7,10 +7,10 @@ from math import floor
 
 import pytest
 
-from metrics.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import SeriesKey
 from metrics.sources.influxdb import InfluxSource
 from metrics.sources.prometheus import PrometheusSource
-from metrics.stores.base import SeriesKey
 from metrics.turns import Turn
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.sources.prometheus_world import MINUTE, running_prometheus

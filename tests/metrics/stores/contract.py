@@ -1,7 +1,7 @@
 """What every metric store must do: a store's tests subclass :class:`StoreContract`.
 
 The expected numbers come from :class:`Model`, a store in plain dictionaries that knows nothing
-of SQL and uses :mod:`metrics.rollups` alone.
+of SQL and uses :mod:`metrics.series.rollups` alone.
 """
 
 from __future__ import annotations
@@ -14,25 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics import rollups
-from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.series import rollups
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import Cell, CoarseRow, Columns, MinuteRow, SeriesInfo, SeriesKey
+from metrics.series.windows import Position, Window
 from metrics.stores import checksum
-from metrics.stores.base import (
-    Batch,
-    Cell,
-    CoarseRow,
-    Columns,
-    LastRow,
-    MetricStore,
-    MinuteRow,
-    Position,
-    SeriesInfo,
-    SeriesKey,
-    StoredRow,
-    StoreError,
-    TopRow,
-    Window,
-)
+from metrics.stores.base import Batch, LastRow, MetricStore, StoredRow, StoreError, TopRow
 
 T0 = 1_700_000_000 // 3600 * 3600
 NODE = SeriesKey("node", "", "n1")

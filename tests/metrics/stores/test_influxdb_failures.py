@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 from django.db import connection, connections
 
-from metrics.stores.base import Batch, Position, StoredRow, StoreError
+from metrics.series.windows import Position
+from metrics.stores.base import Batch, StoredRow, StoreError
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.influxdb_client import Influx, Server
 from metrics.stores.influxdb_models import MetricCluster

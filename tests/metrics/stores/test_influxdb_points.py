@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import Cell, SeriesKey
 from metrics.stores import influxdb_series as series
-from metrics.stores.base import Cell, SeriesKey
 from metrics.stores.influxdb_flux import LAST_SECOND, merged, of_cluster, of_series
 from metrics.stores.influxdb_names import (
     FOREVER,

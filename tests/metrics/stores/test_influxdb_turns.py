@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from metrics.catalog import FIELD_NAMES, TIERS
-from metrics.stores.base import Batch, Cell, StoreError
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import Cell
+from metrics.stores.base import Batch, StoreError
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.sqlite import SqliteStore

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from metrics.catalog import TIERS
+from metrics.series.catalog import TIERS
+from metrics.series.rows import SeriesKey
 from metrics.stores import sqlite_schema, sqlite_series
-from metrics.stores.base import Batch, SeriesKey, StoreError
+from metrics.stores.base import Batch, StoreError
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import (

@@ -11,9 +11,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
-from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import SeriesKey
 from metrics.stores import close_stores, get_store
-from metrics.stores.base import Batch, SeriesKey, StoreError
+from metrics.stores.base import Batch, StoreError
 from metrics.stores.sqlite import SqliteStore
 from metrics.stores.sqlite_backup import back_up, compact, free_space
 from metrics.stores.sqlite_shards import ShardedStore

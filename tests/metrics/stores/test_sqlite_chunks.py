@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.rollups import LARGEST
+from metrics.series.rollups import LARGEST
 from metrics.stores.sqlite_chunks import (
     Chunk,
     DamagedChunkError,

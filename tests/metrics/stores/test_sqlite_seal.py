@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics.catalog import FIELD_NAMES, TIERS
+from metrics.series.catalog import FIELD_NAMES, TIERS
+from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesKey
 from metrics.stores import (
     sqlite_chunks,
     sqlite_rollup,
@@ -26,15 +27,7 @@ from metrics.stores import (
     sqlite_seal,
     sqlite_sealed,
 )
-from metrics.stores.base import (
-    Batch,
-    Cell,
-    CoarseRow,
-    MinuteRow,
-    SeriesKey,
-    StoredRow,
-    StoreError,
-)
+from metrics.stores.base import Batch, StoredRow, StoreError
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesKey, Window
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
+from metrics.series.windows import Window
+from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
 
 START = 1_700_000_000 // 3600 * 3600

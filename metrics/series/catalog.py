@@ -89,6 +89,9 @@ FIELD_NAMES: dict[Kind, tuple[str, ...]] = {
     kind: tuple(field.name for field in fields) for kind, fields in CATALOG.items()
 }
 
+KINDS: tuple[Kind, ...] = tuple(CATALOG)
+DEFAULT_DAYS = {"1m": 7, "10m": 90, "1h": 730}
+
 
 def field_of(kind: Kind, name: str) -> Field:
     """Return one field.
@@ -100,3 +103,8 @@ def field_of(kind: Kind, name: str) -> Field:
         if field.name == name:
             return field
     raise KeyError(name)
+
+
+def default_limits() -> dict[Kind, dict[str, int]]:
+    """Return the limits of a class that says nothing else."""
+    return {kind: dict(DEFAULT_DAYS) for kind in KINDS}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple, overload
 
-from metrics.catalog import Kind
-from metrics.stores.base import Cell, MinuteRow, SeriesKey
+from metrics.series.catalog import Kind
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
 
 
 class FieldColumn(NamedTuple):

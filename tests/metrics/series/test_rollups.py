@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics import rollups
-from metrics.catalog import FIELD_NAMES
-from metrics.stores.base import Cell, Columns
+from metrics.series import rollups
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, Columns
 
 CELLS = st.none() | st.lists(st.integers(-(2**57), 2**57), min_size=1, max_size=5).map(
     lambda values: Cell(len(values), sum(values), min(values), max(values))

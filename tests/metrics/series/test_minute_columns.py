@@ -11,10 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.catalog import FIELD_NAMES, TIERS, Kind
-from metrics.rollups import LARGEST, MAX_SAMPLES
-from metrics.stores.base import Batch, Cell, MinuteRow, SeriesInfo, SeriesKey, StoreError
-from metrics.stores.minutes import (
+from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.minute_columns import (
     FieldColumn,
     Minutes,
     MinuteTable,
@@ -22,6 +20,9 @@ from metrics.stores.minutes import (
     newest_of,
     rows_at,
 )
+from metrics.series.rollups import LARGEST, MAX_SAMPLES
+from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
+from metrics.stores.base import Batch, StoreError
 from metrics.stores.sqlite import SqliteStore
 
 T0 = 1_700_000_000 // 3600 * 3600

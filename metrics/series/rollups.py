@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
-from metrics.catalog import CATALOG, FIELD_NAMES
-from metrics.stores.base import Cell, Columns
+from metrics.series.catalog import CATALOG, FIELD_NAMES
+from metrics.series.rows import Cell, Columns
 
 LARGEST = 2**57
 """No value beyond it is stored, so that an hour of minutes still adds up within 64 bits."""

@@ -1,0 +1,1 @@
+"""The vocabulary of everything else: kinds and fields, rows, windows, roll-ups."""

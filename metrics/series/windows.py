@@ -1,0 +1,61 @@
+"""Time as streams are cut: minutes, buckets, and the windows of the ledger. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MINUTE = 60
+SLOT = 600
+STREAM = "agent"
+
+WindowState = Literal["done", "gap", "lost"]
+Reason = Literal[
+    "", "tunnel_down", "service_down", "consent_off", "bad_response", "centre_down",
+    "not_enrolled", "agent_stopped", "spool_expired", "store_damaged", "pending",
+]  # fmt: skip
+"""Why a window has, or had, less than it should. ``consent_off``: the agent's owner lets nobody
+reach the service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded
+nothing then, or keeps it no longer. ``store_damaged`` is in no ledger: the store had it, and cannot
+read it any more. ``pending`` is a gap not asked for yet; "" where nothing was
+ever missing. A gap that was filled keeps its reason, so that the ledger says what happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One line of the gap ledger: an aligned range of one stream and what became of it.
+
+    ``got`` and ``expected`` count minutes. ``attempts`` counts pulls that included the window.
+    """
+
+    start: int
+    end: int
+    state: WindowState
+    got: int
+    expected: int
+    attempts: int
+    reason: Reason
+    detail: str
+    filled_at: int | None
+    """When a former gap was filled; None for windows that came in time or are still open."""
+    resolution: int = 60
+    """The finest step in seconds at which the range is held: wider where the source's raw data
+    was gone and its own rollups filled the gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a stream is: contiguous up to ``watermark``, newest data up to ``head``."""
+
+    watermark: int | None
+    head: int | None
+
+
+def floor_minute(moment: float) -> int:
+    """Return the start of the minute that holds ``moment``."""
+    return int(moment // MINUTE) * MINUTE
+
+
+def floor_slot(moment: float) -> int:
+    """Return the start of the slot that holds ``moment``."""
+    return int(moment // SLOT) * SLOT
