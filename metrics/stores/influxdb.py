@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
@@ -31,7 +32,6 @@ from metrics.stores.base import (
 from metrics.stores.influxdb_board import Board
 from metrics.stores.influxdb_buckets import Buckets, Kept, Places
 from metrics.stores.influxdb_client import Influx, Server
-from metrics.stores.influxdb_models import MetricCluster, MetricPlace
 from metrics.stores.influxdb_move import Mover
 from metrics.stores.influxdb_read import Reader
 from metrics.stores.influxdb_series import Memory, Session

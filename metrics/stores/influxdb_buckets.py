@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
 from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_models import MetricCluster, MetricPlace
 from metrics.stores.influxdb_names import FOREVER, KINDS, bucket_name, shard_seconds
 
 MANY_BUCKETS = 20

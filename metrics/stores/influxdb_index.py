@@ -14,15 +14,10 @@ from uuid import UUID
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F, Max, Min, Q, Sum
 
+from metrics.models.influxdb_store import MetricCluster, MetricPosition, MetricSeries, MetricWindow
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Position, Window
 from metrics.stores.base import StoreError
-from metrics.stores.influxdb_models import (
-    MetricCluster,
-    MetricPosition,
-    MetricSeries,
-    MetricWindow,
-)
 from metrics.stores.runs import Sums, runs
 
 WRITER_SECONDS = 120

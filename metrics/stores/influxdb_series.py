@@ -13,11 +13,11 @@ from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Collate, Lower
 
+from metrics.models.influxdb_store import MetricCluster, MetricSeries
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores.base import LastRow, StoredSeries, StoreError
 from metrics.stores.influxdb_index import outdate
-from metrics.stores.influxdb_models import MetricCluster, MetricSeries
 from metrics.stores.influxdb_recent import Recent
 from metrics.stores.names import is_storable
 

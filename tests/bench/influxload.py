@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from unittest.mock import patch
 
+from metrics.models.influxdb_store import MetricCluster
 from metrics.stores.base import Batch, MetricStore
 from metrics.stores.influxdb import InfluxStore
-from metrics.stores.influxdb_models import MetricCluster
 from metrics.stores.influxdb_write import Writer
 from tests.bench import crash
 from tests.bench.questions import STREAM

@@ -27,7 +27,7 @@ KILLS = 4
 
 
 _FREE = """
-from metrics.stores.influxdb_models import MetricCluster
+from metrics.models.influxdb_store import MetricCluster
 MetricCluster.objects.update(writer_until=0)
 """
 

@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 from django.db import connection, connections
 
+from metrics.models.influxdb_store import MetricCluster
 from metrics.series.windows import Position
 from metrics.stores.base import Batch, StoredRow, StoreError
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.influxdb_client import Influx, Server
-from metrics.stores.influxdb_models import MetricCluster
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, T0, row, window
 from tests.metrics.stores.influx_server import Between, keep_for_ever, own_prefix, server
 

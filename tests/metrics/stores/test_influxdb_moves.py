@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from metrics.models.influxdb_store import MetricPlace
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell
 from metrics.stores import influxdb_move
@@ -15,7 +16,6 @@ from metrics.stores.influxdb import InfluxStore
 from metrics.stores.influxdb_buckets import SLACK_SECONDS
 from metrics.stores.influxdb_client import Influx
 from metrics.stores.influxdb_flux import of_cluster, points
-from metrics.stores.influxdb_models import MetricPlace
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, coarse, row
 from tests.metrics.stores.influx_server import own_prefix, server
 

@@ -1,0 +1,23 @@
+"""What the centre keeps in Django's database about pulls and retention.
+
+The numbers themselves, their watermark and the gap ledger live together in the metric store.
+"""
+
+from __future__ import annotations
+
+from metrics.models.exports import Export
+from metrics.models.influxdb_store import (
+    MetricCluster,
+    MetricPlace,
+    MetricPosition,
+    MetricSeries,
+    MetricWindow,
+)
+from metrics.models.pulls import MetricSource, PullSchedule
+from metrics.models.retention import ClusterRetention, CustomerRetention, Erasure, RetentionClass
+
+__all__ = [
+    "ClusterRetention", "CustomerRetention", "Erasure", "Export", "MetricCluster", "MetricPlace",
+    "MetricPosition", "MetricSeries", "MetricSource", "MetricWindow", "PullSchedule",
+    "RetentionClass",
+]  # fmt: skip
