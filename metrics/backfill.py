@@ -26,9 +26,9 @@ from metrics.progress import noted
 from metrics.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
 from metrics.series.windows import SLOT, STREAM, Window, floor_slot
 from metrics.sources.base import SourceAnswer
+from metrics.sources.parse_concurrency import Turn
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
-from metrics.turns import Turn
 from opscenter.core import realtime
 from opscenter.core.errors import (
     BadResponseError,

@@ -22,8 +22,8 @@ from metrics.sources.agent import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
 from metrics.sources.influxdb2 import Influx2Source
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus import PrometheusSource
-from metrics.turns import Turn
 from opscenter.core.errors import (
     InvalidInputError,
     ServiceUnavailableError,

@@ -30,10 +30,10 @@ from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_fact
 from metrics.models import PullSchedule
 from metrics.series.windows import MINUTE, STREAM, floor_minute
 from metrics.sources.base import SourceAnswer
+from metrics.sources.parse_concurrency import Turn
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from metrics.supplement import Supplement, with_stored
-from metrics.turns import Turn
 from opscenter.core import realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError
 from opscenter.core.text import one_line

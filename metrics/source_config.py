@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from django.db import transaction
@@ -22,6 +22,7 @@ from clusters.models import Cluster
 from clusters.tunnel.tls import TlsIdentity
 from clusters.tunnel.wire import SERVICE_PORTS
 from metrics.models import MetricSource, PullSchedule
+from metrics.sources.kinds import KINDS, Kind, Role
 from metrics.stores import get_store
 from opscenter.core import realtime
 from opscenter.core.errors import InvalidInputError, NotFoundError
@@ -29,74 +30,9 @@ from opscenter.core.sealing import seal, unseal
 
 STREAM = "agent"
 MINUTE = 60
-Role = Literal["main", "etcd"]
-_TLS = ("ca", "server_name", "certificate")
 LONGEST = {"ca": 8000, "certificate": 8000, "client_key": 4000}  # PEM texts, in characters
 LONGEST_TEXT = 300
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of source that can be set.
-
-    Attributes:
-        name: as stored.
-        title: for people.
-        role: which part it plays.
-        service: of the tunnel, by default.
-        settings: what can be set, each with its default ("" = optional, None = required).
-        secrets: what can be set and never read again.
-    """
-
-    name: str
-    title: str
-    role: Role
-    service: str
-    settings: Mapping[str, str | None]
-    secrets: tuple[str, ...]
-
-    @property
-    def every_setting(self) -> tuple[str, ...]:
-        """Return the names of all settings, those of TLS included."""
-        return (*self.settings, *_TLS)
-
-    @property
-    def every_secret(self) -> tuple[str, ...]:
-        """Return the names of all secrets, that of TLS included."""
-        return (*self.secrets, "client_key")
-
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            "prometheus",
-            "Prometheus or VictoriaMetrics",
-            "main",
-            "prometheus",
-            {"path_prefix": "", "username": ""},
-            ("password", "token"),
-        ),
-        Kind(
-            "influxdb",
-            "InfluxDB 1.x (Heapster, Telegraf)",
-            "main",
-            "influxdb",
-            {"database": "k8s", "path_prefix": "", "username": ""},
-            ("password",),
-        ),
-        Kind(
-            "influxdb2",
-            "InfluxDB 2.x (Telegraf)",
-            "main",
-            "influxdb",
-            {"org": None, "bucket": None, "path_prefix": ""},
-            ("token",),
-        ),
-        Kind("etcd", "etcd's own metrics", "etcd", "etcd", {"node": "", "path_prefix": ""}, ()),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)

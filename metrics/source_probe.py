@@ -20,9 +20,10 @@ from clusters.audit import Actor
 from clusters.models import Cluster, TunnelSession
 from clusters.tunnel.wire import SERVICE_PORTS
 from metrics.connect import adapter, connector
-from metrics.source_config import KINDS, SourceConfig
+from metrics.source_config import SourceConfig
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution
 from metrics.sources.etcd import read_scrape
+from metrics.sources.kinds import KINDS
 from opscenter.core.errors import (
     ClusterError,
     ClusterUnreachableError,

@@ -10,8 +10,8 @@ from clusters.models import Cluster
 from metrics.models import MetricSource, PullSchedule
 from metrics.progress import Progress, measured
 from metrics.query import position, windows
-from metrics.source_config import KINDS
 from metrics.source_probe import Report, offered_services, report_of, title_of
+from metrics.sources.kinds import KINDS
 
 STREAM = "agent"
 

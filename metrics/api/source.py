@@ -14,7 +14,6 @@ from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller
 from metrics.api import source_serializers as shapes
 from metrics.source_config import (
-    Role,
     SourceConfig,
     config_of,
     read_config,
@@ -23,6 +22,7 @@ from metrics.source_config import (
     source_row,
 )
 from metrics.source_probe import Report, try_source
+from metrics.sources.kinds import Role
 from metrics.sourcing import progress_of, sourcing_of
 from opscenter.core.errors import NotFoundError
 

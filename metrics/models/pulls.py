@@ -62,7 +62,7 @@ class MetricSource(models.Model):
 
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="+")
     role = models.CharField(max_length=10, choices=Role, default=Role.MAIN)
-    kind = models.CharField(max_length=20)  # a key of metrics.source_config.KINDS
+    kind = models.CharField(max_length=20)  # a key of metrics.sources.kinds.KINDS
     service = models.CharField(max_length=40)  # of the tunnel
     scheme = models.CharField(max_length=5, default="http")
     settings = models.JSONField(default=dict)  # database, org, bucket, path_prefix, ...

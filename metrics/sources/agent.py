@@ -18,8 +18,8 @@ from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
 from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.sources.agent_raw import agent_raw
 from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.names import MAX_MOMENT, MAX_NAME, clean_text
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
+from metrics.sources.validation import MAX_MOMENT, MAX_NAME, clean_text
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

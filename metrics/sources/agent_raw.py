@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import JsonClient, RawAnswer
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
 
 if TYPE_CHECKING:
     from metrics.sources.agent import AgentSource

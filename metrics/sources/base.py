@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import CoarseRow, MinuteRow, SeriesInfo, SeriesKey
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
 
 
 class JsonClient(Protocol):

@@ -12,8 +12,8 @@ from datetime import datetime
 from io import StringIO
 
 from metrics.sources.flux_queries import Stream
-from metrics.sources.influx_rows import Tags
-from metrics.sources.names import MAX_MOMENT
+from metrics.sources.row_builder import Tags
+from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import BadResponseError
 from opscenter.core.text import one_line
 

@@ -15,7 +15,7 @@ from metrics.series.catalog import Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo
 from metrics.sources.flux_answers import Columns
-from metrics.sources.influx_rows import (
+from metrics.sources.row_builder import (
     MASK,
     MINUTE,
     SHIFT,

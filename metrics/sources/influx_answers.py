@@ -13,7 +13,7 @@ from operator import le
 from typing import Any
 
 from metrics.sources.influx_queries import Series
-from metrics.sources.influx_rows import (
+from metrics.sources.row_builder import (
     MAX_SERIES,
     MINUTE,
     Table,
@@ -24,7 +24,7 @@ from metrics.sources.influx_rows import (
     storable,
     summed,
 )
-from metrics.sources.names import MAX_MOMENT, clean_text
+from metrics.sources.validation import MAX_MOMENT, clean_text
 from opscenter.core.errors import BadResponseError, Problem, ServiceUnavailableError
 from opscenter.core.text import one_line
 

@@ -15,8 +15,8 @@ from metrics.sources.influx_answers import (
     results_of,
 )
 from metrics.sources.influx_queries import RAW, ROLLUPS, Policy, edge, identifier
-from metrics.sources.influx_rows import MINUTE
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
+from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError
 
 

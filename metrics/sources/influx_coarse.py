@@ -19,7 +19,7 @@ from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
 from metrics.sources.influx_answers import Points, Span, check_span
 from metrics.sources.influx_queries import Policy, Series
-from metrics.sources.influx_rows import (
+from metrics.sources.row_builder import (
     MASK,
     MINUTE,
     NAMELESS,

@@ -31,7 +31,7 @@ from metrics.sources.influx_queries import (
     identifier,
     select,
 )
-from metrics.sources.influx_rows import MASK, MINUTE, SHIFT, Table, count_pods, sum_filesystems
+from metrics.sources.row_builder import MASK, MINUTE, SHIFT, Table, count_pods, sum_filesystems
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

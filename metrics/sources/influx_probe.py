@@ -17,7 +17,7 @@ from metrics.sources.influx_answers import (
 from metrics.sources.influx_asking import Asking, Held
 from metrics.sources.influx_fetch import Fetch
 from metrics.sources.influx_queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
-from metrics.sources.influx_rows import MINUTE
+from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError
 
 PROBED_MINUTES = 5

@@ -17,7 +17,7 @@ TAGS: dict[Kind, tuple[str, ...]] = {
     "filesystem": ("nodename", "resource_id"),
     "pod": ("namespace_name", "pod_name", "nodename"),
 }
-"""Heapster's tags in the order of :data:`metrics.sources.influx_rows.Tags`."""
+"""Heapster's tags in the order of :data:`metrics.sources.row_builder.Tags`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from metrics.sources.influx_asking import Asking, Held, resolutions_of
 from metrics.sources.influx_fetch import SETTLE_SECONDS, SHORT, Fetch
 from metrics.sources.influx_probe import probe
 from metrics.sources.influx_queries import RAW, Policy, identifier
-from metrics.sources.influx_rows import MINUTE
 from metrics.sources.influxdb_raw import influxdb_raw
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
+from metrics.sources.row_builder import MINUTE
 
 RECENT = 3600  # InfluxDB keeps no policy shorter than this
 _GRAVITY = (

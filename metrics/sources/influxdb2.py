@@ -35,9 +35,9 @@ from metrics.sources.flux_queries import (
 )
 from metrics.sources.flux_raw import raw_answer, samples_of
 from metrics.sources.flux_rows import Tables, merged
-from metrics.sources.influx_rows import MINUTE
-from metrics.sources.names import clean_text
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
+from metrics.sources.row_builder import MINUTE
+from metrics.sources.validation import clean_text
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

@@ -19,7 +19,7 @@ from metrics.sources.influx_queries import (
     literal,
     measurement,
 )
-from metrics.sources.influx_rows import MINUTE
+from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError, InvalidInputError
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus_answer import read_matrix, refuse
 from metrics.sources.prometheus_asker import HOUR, MINUTE, Asker
 from metrics.sources.prometheus_names import Facts
@@ -22,7 +23,6 @@ from metrics.sources.prometheus_plan import MAX_SERIES, Plan
 from metrics.sources.prometheus_probe import probe_server
 from metrics.sources.prometheus_raw import prometheus_raw
 from metrics.sources.prometheus_rows import Slice
-from metrics.turns import Turn
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
-from metrics.sources.names import clean_text
+from metrics.sources.validation import clean_text
 from opscenter.core.errors import BadResponseError, Problem
 
 MAX_LABELS = 64

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.sources.base import HttpClient
-from metrics.sources.names import MAX_MOMENT
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus_answer import read_vector, refuse
 from metrics.sources.prometheus_names import Facts
 from metrics.sources.prometheus_plan import MAX_SERIES
@@ -18,7 +18,7 @@ from metrics.sources.prometheus_queries import (
     newest_expr,
     oldest_expr,
 )
-from metrics.turns import Turn
+from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import BadResponseError
 
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution, SourceAnswer
-from metrics.sources.names import clean_text
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus_asker import MINUTE, Asker
 from metrics.sources.prometheus_queries import QUERIES, TAG, Query, layout_expr, names_expr
-from metrics.turns import Turn
+from metrics.sources.validation import clean_text
 from opscenter.core.errors import BadResponseError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 
 from clusters.tunnel.wire import SERVICE_PORTS
-from metrics.source_config import KINDS, LONGEST
+from metrics.source_config import LONGEST
+from metrics.sources.kinds import KINDS
 
 _LABELS: dict[str, tuple[str, str]] = {
     "database": ("Database", "That Heapster writes to; Gravity's own is k8s."),

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from metrics.sources.base import SourceAnswer
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus import PrometheusSource
 from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
-from metrics.turns import Turn
 from tests.bench.exporter import NODES, write_history
 from tests.bench.openssh import free_port
 from tests.bench.processes import cpu_seconds, find, running

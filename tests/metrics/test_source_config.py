@@ -10,15 +10,9 @@ import pytest
 from clusters.models import AuditEvent
 from metrics.connect import credentials, source_of
 from metrics.models import MetricSource, PullSchedule
-from metrics.source_config import (
-    KINDS,
-    config_of,
-    read_config,
-    remove_source,
-    save_source,
-    source_row,
-)
+from metrics.source_config import config_of, read_config, remove_source, save_source, source_row
 from metrics.sources.agent import AgentSource
+from metrics.sources.kinds import KINDS
 from metrics.stores.base import Batch
 from opscenter.core.errors import InvalidInputError, NotFoundError
 from tests.factories import NOW

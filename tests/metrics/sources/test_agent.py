@@ -16,7 +16,7 @@ from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.sources import agent
 from metrics.sources.agent import AgentSource, parse_answer
 from metrics.sources.base import SourceAnswer
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
 from opscenter.core.errors import BadResponseError
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World

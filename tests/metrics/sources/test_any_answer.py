@@ -16,9 +16,9 @@ from metrics.sources.base import Probe, SourceAnswer
 from metrics.sources.etcd import scrape_etcd
 from metrics.sources.influxdb import InfluxSource
 from metrics.sources.influxdb2 import Influx2Source
-from metrics.sources.names import MAX_MOMENT
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus import PrometheusSource
-from metrics.turns import Turn
+from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import ClusterError
 from tests.metrics.sources import spoiling
 from tests.metrics.sources.spoiling import END, NOW, START, SpoiledClient

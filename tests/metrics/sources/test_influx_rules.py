@@ -23,8 +23,8 @@ from metrics.sources.influx_queries import (
     literal,
     select,
 )
-from metrics.sources.influx_rows import MASK, SHIFT, codes_of, integers
 from metrics.sources.influxdb import _choose
+from metrics.sources.row_builder import MASK, SHIFT, codes_of, integers
 
 printable = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f"), min_size=1)
 

@@ -11,9 +11,9 @@ from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
+from metrics.sources.parse_concurrency import Turn
 from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
-from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError
 from tests.servers.heapster import Heapster, expected_minutes, expected_rollups
 from tests.servers.influxdb import InfluxServer

@@ -12,9 +12,9 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.flux_queries import minutes_query
-from metrics.sources.influx_rows import MAX_SERIES
 from metrics.sources.influxdb2 import Influx2Source
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
+from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.servers.client import DirectClient

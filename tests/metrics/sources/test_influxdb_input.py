@@ -17,9 +17,9 @@ from aiohttp import web
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.influx_answers import read_edge, read_policies
-from metrics.sources.influx_rows import MAX_SERIES
 from metrics.sources.influxdb import InfluxSource
-from metrics.turns import Turn
+from metrics.sources.parse_concurrency import Turn
+from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ClusterError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.servers.client import DirectClient

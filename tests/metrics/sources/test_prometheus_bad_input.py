@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
 from metrics.sources.base import SourceAnswer
+from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus import PrometheusSource
 from metrics.sources.prometheus_answer import read_matrix, read_vector
 from metrics.sources.prometheus_queries import QUERIES
-from metrics.turns import Turn
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.metrics.sources.prometheus_seeds import ONE, exporter_of

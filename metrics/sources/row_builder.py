@@ -18,7 +18,7 @@ from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import FieldColumn, MinuteTable
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
-from metrics.sources.names import MAX_NAME, clean_text
+from metrics.sources.validation import MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
 MINUTE = 60

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from metrics.turns import FILLING_AT_ONCE, LIVE_AT_ONCE, Turn
+from metrics.sources.parse_concurrency import FILLING_AT_ONCE, LIVE_AT_ONCE, Turn
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("live", LIVE_AT_ONCE), ("filling", FILLING_AT_ONCE)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.sources.names import MAX_NAME, clean_text
+from metrics.sources.validation import MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
 
