@@ -18,7 +18,7 @@ from metrics.bounds import behind_seconds
 from metrics.models import MetricSource, PullSchedule
 from metrics.retention import retention_of
 from metrics.source_config import SourceConfig, config_of, source_name, source_row
-from metrics.sources.agent import AgentSource
+from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
 from metrics.sources.influxdb2 import Influx2Source

@@ -16,7 +16,7 @@ from agent.sampler import CollectorStatus
 from agent.samples import make_sample
 from agent.spool import Spool, SpoolFile
 from metrics.series.rows import Cell
-from metrics.sources.agent import parse_answer
+from metrics.sources.agent.responses import parse_answer
 
 T0 = 1_800_000_000 // 60 * 60
 NOW = T0 + 600

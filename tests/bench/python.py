@@ -12,7 +12,7 @@ import orjson
 
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesKey
-from metrics.sources.agent import parse_answer
+from metrics.sources.agent.responses import parse_answer
 from metrics.stores.sqlite_columns import table_values
 from metrics.stores.sqlite_series import Series
 from tests.bench.answering import AnsweringCluster

@@ -13,7 +13,7 @@ from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
-from metrics.sources.agent import parse_answer
+from metrics.sources.agent.responses import parse_answer
 from tests.centre import ROOT, clean_environment, free_ports, wait_until
 
 

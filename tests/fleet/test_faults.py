@@ -7,7 +7,7 @@ import json
 import orjson
 import pytest
 
-from metrics.sources.agent import parse_answer
+from metrics.sources.agent.responses import parse_answer
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.faults import Faults, read_faults
 from tests.fleet.hostile import HOSTILE

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.series.rollups import LARGEST
-from metrics.sources.agent import AgentSource
+from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import Probe, SourceAnswer
 from metrics.sources.etcd import scrape_etcd
 from metrics.sources.influxdb import InfluxSource

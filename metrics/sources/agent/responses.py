@@ -1,4 +1,4 @@
-"""The ``agent`` source: minutes from the spool of our own agent, ``GET /v1/range``.
+"""What the agent answers, checked and turned into rows. Pure.
 
 Everything in an answer is hostile until checked: a cluster that sends nonsense gets its error
 recorded and nothing stored. Columns are checked as wholes, by loops that run in C, because a
@@ -7,31 +7,19 @@ fleet's answers hold some 800,000 numbers a minute.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Sequence
 from operator import le, mul
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
 from metrics.series.rows import SeriesInfo, SeriesKey
-from metrics.sources.agent_raw import agent_raw
-from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.base import SourceAnswer
 from metrics.sources.validation import MAX_MOMENT, MAX_NAME, clean_text
-from opscenter.core.errors import (
-    BadResponseError,
-    ClusterUnreachableError,
-    ServiceUnavailableError,
-)
-
-logger = logging.getLogger(__name__)
+from opscenter.core.errors import BadResponseError
 
 MINUTE = 60
 MAX_SERIES = 20_000  # of one answer, all kinds together
 MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
-MAX_PIECES = 64  # answers of one fetch
 MAX_ATTRS = 16
 MAX_ATTR = 256
 MAX_SAMPLES = 600  # of one minute: ten a second
@@ -39,94 +27,6 @@ MAX_VALUE = (1 << 63) - 1
 MAX_AHEAD_SECONDS = 300  # data from the future beyond this is refused
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _INT = {int}
-
-
-class AgentSource:
-    """Asks an agent for a window, in pieces where one answer does not hold it.
-
-    Args:
-        budget_seconds: no further piece is asked for once this much time has gone, so that what
-            is in gets stored before the caller's deadline.
-    """
-
-    # The agent serves a minute when the last sample of it is in, 2 s after its end. Asking for
-    # it again, to be safe, would double or triple what a pull costs at both ends.
-    overlap_seconds: ClassVar[int] = 0
-    settle_seconds: ClassVar[int] = 0
-    longest_request_seconds: ClassVar[int] = 1800
-    resolutions: ClassVar[Sequence[Resolution]] = (Resolution(MINUTE, 7 * 86_400, "1m"),)
-
-    def __init__(self, *, budget_seconds: float = 10.0) -> None:
-        self._budget_seconds = budget_seconds
-
-    async def fetch(
-        self,
-        client: JsonClient,
-        start: int,
-        end: int,
-        *,
-        now: float,
-        turn: Turn,
-        kind: Kind | None = None,
-    ) -> SourceAnswer:
-        """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
-
-        Of one kind of series only, where ``kind`` names it.
-
-        Asks again from where an answer ended, until the window is covered, the agent makes no
-        progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in. When the way to
-        the agent breaks after the first piece, the pieces so far are the answer.
-
-        Raises:
-            ClusterError: the first request failed.
-            BadResponseError: an answer is not what the agent's API promises.
-        """
-        clock = asyncio.get_running_loop().time
-        stop_at = clock() + self._budget_seconds
-        pieces: list[Minutes] = []
-        infos: dict[SeriesKey, SeriesInfo] = {}
-        alive: set[int] = set()
-        rows, ignored, reached = 0, 0, start
-        for _ in range(MAX_PIECES):
-            turn.give_back()
-            asked = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
-            try:
-                raw = await client.get_json("/v1/range", asked, before_parsing=turn.take)
-            except (ClusterUnreachableError, ServiceUnavailableError) as exc:
-                if reached == start:
-                    raise
-                logger.info("the range was cut at %s: %s", reached, exc)
-                break
-            piece = parse_answer(raw, reached, end, now=now)
-            del raw  # as large as the rows
-            pieces.append(cast("Minutes", piece.rows))
-            rows += len(piece.rows)
-            infos.update((info.key, info) for info in piece.infos)
-            alive |= piece.minutes_alive
-            ignored += piece.ignored
-            stuck, reached = piece.end == reached, piece.end
-            full = rows >= MAX_ROWS or len(infos) >= MAX_SERIES
-            if stuck or full or reached >= end or clock() >= stop_at:
-                break
-        return SourceAnswer(
-            rows=Minutes.joined(pieces),
-            infos=list(infos.values()),
-            start=start,
-            end=reached,
-            oldest=piece.oldest,
-            newest_end=piece.newest_end,
-            now=piece.now,
-            agent_version=piece.agent_version,
-            kind=piece.kind,
-            minutes_alive=frozenset(alive),
-            ignored=ignored,
-        )
-
-    async def raw(
-        self, client: JsonClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
-    ) -> RawAnswer:
-        """Return minutes of one series; see :class:`.base.RawSource`."""
-        return await agent_raw(self, client, key, field, start, end, now=now)
 
 
 def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnswer:

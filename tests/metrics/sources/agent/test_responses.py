@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
-from metrics.sources import agent
-from metrics.sources.agent import AgentSource, parse_answer
+from metrics.sources.agent import source
+from metrics.sources.agent.responses import parse_answer
+from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
 from opscenter.core.errors import BadResponseError
@@ -68,7 +69,7 @@ def answer() -> dict[str, Any]:
     }
 
 
-def parse(raw: object) -> agent.SourceAnswer:
+def parse(raw: object) -> source.SourceAnswer:
     return parse_answer(raw, START, END, now=NOW)
 
 

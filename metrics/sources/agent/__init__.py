@@ -1,0 +1,1 @@
+"""The Ops Center agent as a source."""

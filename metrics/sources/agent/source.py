@@ -1,0 +1,115 @@
+"""The ``agent`` source: minutes from the spool of our own agent, ``GET /v1/range``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+from metrics.series.catalog import FIELD_NAMES, Kind
+from metrics.series.minute_columns import Minutes
+from metrics.series.rows import SeriesInfo, SeriesKey
+from metrics.sources.agent.responses import MAX_ROWS, MAX_SERIES, MINUTE, parse_answer
+from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
+from metrics.sources.parse_concurrency import Turn
+from opscenter.core.errors import ClusterUnreachableError, ServiceUnavailableError
+
+logger = logging.getLogger(__name__)
+
+MAX_PIECES = 64  # answers of one fetch
+
+
+class AgentSource:
+    """Asks an agent for a window, in pieces where one answer does not hold it.
+
+    Args:
+        budget_seconds: no further piece is asked for once this much time has gone, so that what
+            is in gets stored before the caller's deadline.
+    """
+
+    # The agent serves a minute when the last sample of it is in, 2 s after its end. Asking for
+    # it again, to be safe, would double or triple what a pull costs at both ends.
+    overlap_seconds: ClassVar[int] = 0
+    settle_seconds: ClassVar[int] = 0
+    longest_request_seconds: ClassVar[int] = 1800
+    resolutions: ClassVar[Sequence[Resolution]] = (Resolution(MINUTE, 7 * 86_400, "1m"),)
+
+    def __init__(self, *, budget_seconds: float = 10.0) -> None:
+        self._budget_seconds = budget_seconds
+
+    async def fetch(
+        self,
+        client: JsonClient,
+        start: int,
+        end: int,
+        *,
+        now: float,
+        turn: Turn,
+        kind: Kind | None = None,
+    ) -> SourceAnswer:
+        """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
+
+        Of one kind of series only, where ``kind`` names it.
+
+        Asks again from where an answer ended, until the window is covered, the agent makes no
+        progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in. When the way to
+        the agent breaks after the first piece, the pieces so far are the answer.
+
+        Raises:
+            ClusterError: the first request failed.
+            BadResponseError: an answer is not what the agent's API promises.
+        """
+        clock = asyncio.get_running_loop().time
+        stop_at = clock() + self._budget_seconds
+        pieces: list[Minutes] = []
+        infos: dict[SeriesKey, SeriesInfo] = {}
+        alive: set[int] = set()
+        rows, ignored, reached = 0, 0, start
+        for _ in range(MAX_PIECES):
+            turn.give_back()
+            asked = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
+            try:
+                raw = await client.get_json("/v1/range", asked, before_parsing=turn.take)
+            except (ClusterUnreachableError, ServiceUnavailableError) as exc:
+                if reached == start:
+                    raise
+                logger.info("the range was cut at %s: %s", reached, exc)
+                break
+            piece = parse_answer(raw, reached, end, now=now)
+            del raw  # as large as the rows
+            pieces.append(cast("Minutes", piece.rows))
+            rows += len(piece.rows)
+            infos.update((info.key, info) for info in piece.infos)
+            alive |= piece.minutes_alive
+            ignored += piece.ignored
+            stuck, reached = piece.end == reached, piece.end
+            full = rows >= MAX_ROWS or len(infos) >= MAX_SERIES
+            if stuck or full or reached >= end or clock() >= stop_at:
+                break
+        return SourceAnswer(
+            rows=Minutes.joined(pieces),
+            infos=list(infos.values()),
+            start=start,
+            end=reached,
+            oldest=piece.oldest,
+            newest_end=piece.newest_end,
+            now=piece.now,
+            agent_version=piece.agent_version,
+            kind=piece.kind,
+            minutes_alive=frozenset(alive),
+            ignored=ignored,
+        )
+
+    async def raw(
+        self, client: JsonClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
+    ) -> RawAnswer:
+        """Return minutes of one series: the agent's finest; see :class:`.base.RawSource`."""
+        at = FIELD_NAMES[key.kind].index(field)
+        first, last = start - start % MINUTE, end + -end % MINUTE
+        with Turn("live") as turn:
+            answer = await self.fetch(client, first, last, now=now, turn=turn, kind=key.kind)
+        cells = [(row.ts, row.cells[at]) for row in answer.rows if row.key == key]
+        known = [(ts, cell.total / cell.n) for ts, cell in cells if cell is not None]
+        note = "the agent keeps the mean of its samples of each minute"
+        return RawAnswer([ts for ts, _ in known], [value for _, value in known], MINUTE, note)
