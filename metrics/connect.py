@@ -23,7 +23,7 @@ from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb import InfluxSource
 from metrics.sources.influxdb2 import Influx2Source
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus import PrometheusSource
+from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import (
     InvalidInputError,
     ServiceUnavailableError,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus import PrometheusSource
+from metrics.sources.prometheus.source import PrometheusSource
 from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
 from tests.bench.exporter import NODES, write_history

@@ -23,7 +23,7 @@ from metrics.series.catalog import CATALOG, TIERS
 from metrics.series.windows import STREAM
 from metrics.source_config import read_config, save_source
 from metrics.source_probe import title_of
-from metrics.sources.prometheus_queries import QUERIES
+from metrics.sources.prometheus.queries import QUERIES
 from metrics.stores import get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import Stand, ledger_of, status_of

@@ -9,7 +9,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["metrics.series.rollups", "metrics.stores.base", "metrics.sources.prometheus_answer"]
+    "module",
+    ["metrics.series.rollups", "metrics.stores.base", "metrics.sources.prometheus.responses"],
 )
 def test_a_module_can_be_the_first_that_is_imported(module: str):
     done = subprocess.run(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.metrics.sources.prometheus_seeds import Seeds, seeds
+from tests.metrics.sources.prometheus.seeds import Seeds, seeds
 from tests.servers.prometheus import prometheus
 from tests.servers.victoriametrics import victoriametrics
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from metrics.sources.flux_queries import EDGES, STREAMS
-from metrics.sources.prometheus_queries import QUERIES, TAG
+from metrics.sources.prometheus.queries import QUERIES, TAG
 
 NOW = 1_795_000_200  # 2026-11-18 11:10 UTC
 START, END = NOW - 1200, NOW - 600

@@ -17,7 +17,7 @@ from metrics.sources.etcd import scrape_etcd
 from metrics.sources.influxdb import InfluxSource
 from metrics.sources.influxdb2 import Influx2Source
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus import PrometheusSource
+from metrics.sources.prometheus.source import PrometheusSource
 from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import ClusterError
 from tests.metrics.sources import spoiling

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution, SourceAnswer
-from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus_asker import MINUTE, Asker
-from metrics.sources.prometheus_queries import QUERIES, TAG, Query, layout_expr, names_expr
+from metrics.sources.prometheus.client import MINUTE, Asker
+from metrics.sources.prometheus.queries import QUERIES, TAG, Query, layout_expr, names_expr
 from metrics.sources.validation import clean_text
 from opscenter.core.errors import BadResponseError
-
-if TYPE_CHECKING:
-    from metrics.sources.prometheus import PrometheusSource
 
 VICTORIA = "VictoriaMetrics"
 PROMETHEUS = "Prometheus"
@@ -39,29 +35,28 @@ _SECONDS = {
 _MONTH = 31 * 86_400  # which VictoriaMetrics counts where there is no unit
 
 
-async def probe_server(source: PrometheusSource, client: HttpClient, *, now: float) -> Probe:
+async def probe_server(
+    client: HttpClient, asker: Asker, answer: SourceAnswer, *, clock: float
+) -> Probe:
     """Return what a server has, by the newest complete minute.
 
     Args:
-        source: reads that minute, exactly as pulls do.
         client: asks the server.
-        now: our clock.
+        asker: asks it questions of its query language.
+        answer: that minute, read exactly as pulls do.
+        clock: the server's, in Unix seconds.
 
     Raises:
         ClusterError: it does not answer, refuses, or is no Prometheus.
     """
-    with Turn("live") as turn:
-        asker = Asker(client, turn)
-        clock = await asker.clock()
-        end = int(clock - source.settle_seconds) // MINUTE * MINUTE
-        answer = await source.fetch(client, end - MINUTE, end, now=now, turn=turn)
-        oldest = await asker.oldest(clock)
-        newest = answer.newest_end or await asker.newest()
-        fields = await _fields(asker, answer, end)
-        layout = await asker.vector(layout_expr(), end)
-        about = await _optional(client, "/metrics")
-        product, version = await _product(client, about)
-        reach = await _reach(client, about, product)
+    end = answer.start + MINUTE
+    oldest = await asker.oldest(clock)
+    newest = answer.newest_end or await asker.newest()
+    fields = await _fields(asker, answer, end)
+    layout = await asker.vector(layout_expr(), end)
+    about = await _optional(client, "/metrics")
+    product, version = await _product(client, about)
+    reach = await _reach(client, about, product)
     return Probe(
         product=product,
         version=version,

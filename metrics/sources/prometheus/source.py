@@ -2,8 +2,8 @@
 
 A minute ``[t, t + 60)`` is what the server says at its end, ``t + 60``, at moments aligned to the
 minute, so that asking again gives the same minutes. What is asked is in
-:mod:`metrics.sources.prometheus_queries`; how an answer is checked in
-:mod:`metrics.sources.prometheus_answer`.
+:mod:`metrics.sources.prometheus.queries`; how an answer is checked in
+:mod:`metrics.sources.prometheus.responses`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import ClassVar
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus_answer import read_matrix, refuse
-from metrics.sources.prometheus_asker import HOUR, MINUTE, Asker
-from metrics.sources.prometheus_names import Facts
-from metrics.sources.prometheus_plan import MAX_SERIES, Plan
-from metrics.sources.prometheus_probe import probe_server
-from metrics.sources.prometheus_raw import prometheus_raw
-from metrics.sources.prometheus_rows import Slice
+from metrics.sources.prometheus.batches import MAX_SERIES, Plan
+from metrics.sources.prometheus.client import HOUR, MINUTE, Asker
+from metrics.sources.prometheus.node_names import Facts
+from metrics.sources.prometheus.probe import probe_server
+from metrics.sources.prometheus.raw import prometheus_raw
+from metrics.sources.prometheus.responses import read_matrix, refuse
+from metrics.sources.prometheus.rows import Slice
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,
@@ -123,7 +123,12 @@ class PrometheusSource:
         Raises:
             ClusterError: it does not answer, refuses, or is no Prometheus.
         """
-        return await probe_server(self, client, now=now)
+        with Turn("live") as turn:
+            asker = Asker(client, turn)
+            clock = await asker.clock()
+            end = int(clock - self.settle_seconds) // MINUTE * MINUTE
+            answer = await self.fetch(client, end - MINUTE, end, now=now, turn=turn)
+            return await probe_server(client, asker, answer, clock=clock)
 
     async def raw(
         self,

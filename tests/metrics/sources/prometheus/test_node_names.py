@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.series.rows import SeriesInfo, SeriesKey
-from metrics.sources.prometheus_names import Facts, host_of, pod_of
-from metrics.sources.prometheus_plan import MAX_SERIES, Plan
-from metrics.sources.prometheus_queries import QUERIES, joined
+from metrics.sources.prometheus.batches import MAX_SERIES, Plan
+from metrics.sources.prometheus.node_names import Facts, host_of, pod_of
+from metrics.sources.prometheus.queries import QUERIES, joined
 
 Series = tuple[dict[str, str], float]
 

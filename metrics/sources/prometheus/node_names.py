@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from metrics.sources.prometheus_answer import Labels
-from metrics.sources.prometheus_queries import NODE_LABELS
+from metrics.sources.prometheus.queries import NODE_LABELS
+from metrics.sources.prometheus.responses import Labels
 from metrics.sources.validation import MAX_NAME, clean_text
 
 _SAID = NODE_LABELS[:-1]  # without the instance

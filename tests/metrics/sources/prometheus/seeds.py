@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.metrics.sources.prometheus_world import GIB, MINUTE, Oracle, Prometheus, World
+from tests.metrics.sources.prometheus.world import GIB, MINUTE, Oracle, Prometheus, World
 from tests.servers.prometheus import Sample, Series
 
 TWO = (({"prometheus_replica": "a"}, 0), ({"prometheus_replica": "b"}, 7))

@@ -8,16 +8,10 @@ from typing import Any
 
 from metrics.sources.base import HttpClient
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus_answer import read_vector, refuse
-from metrics.sources.prometheus_names import Facts
-from metrics.sources.prometheus_plan import MAX_SERIES
-from metrics.sources.prometheus_queries import (
-    TAG,
-    facts_expr,
-    joined,
-    newest_expr,
-    oldest_expr,
-)
+from metrics.sources.prometheus.batches import MAX_SERIES
+from metrics.sources.prometheus.node_names import Facts
+from metrics.sources.prometheus.queries import TAG, facts_expr, joined, newest_expr, oldest_expr
+from metrics.sources.prometheus.responses import read_vector, refuse
 from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import BadResponseError
 

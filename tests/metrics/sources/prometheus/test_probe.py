@@ -11,12 +11,12 @@ from aiohttp import web
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.sources.base import Probe, Resolution
-from metrics.sources.prometheus import PrometheusSource
-from metrics.sources.prometheus_probe import duration_seconds, product_of
+from metrics.sources.prometheus.probe import duration_seconds, product_of
+from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import BadResponseError
 from tests.metrics.sources.hostile import Answer, hostile_server
-from tests.metrics.sources.prometheus_seeds import MINUTES, machines, modern
-from tests.metrics.sources.prometheus_world import MINUTE, World
+from tests.metrics.sources.prometheus.seeds import MINUTES, machines, modern
+from tests.metrics.sources.prometheus.world import MINUTE, World
 from tests.servers.client import DirectClient
 from tests.servers.prometheus import Series, prometheus, version
 from tests.servers.victoriametrics import victoriametrics

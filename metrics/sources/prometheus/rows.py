@@ -15,9 +15,9 @@ from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
-from metrics.sources.prometheus_answer import Cells, Labels, Line, refuse
-from metrics.sources.prometheus_names import Facts, pod_of
-from metrics.sources.prometheus_queries import CADVISOR, ETCD, POD_LABELS, QUERIES, TAG, UP
+from metrics.sources.prometheus.node_names import Facts, pod_of
+from metrics.sources.prometheus.queries import CADVISOR, ETCD, POD_LABELS, QUERIES, TAG, UP
+from metrics.sources.prometheus.responses import Cells, Labels, Line, refuse
 from metrics.sources.validation import MAX_NAME, clean_text
 
 MINUTE = 60

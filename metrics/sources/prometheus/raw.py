@@ -7,11 +7,11 @@ from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, RawAnswer
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus_answer import read_matrix
-from metrics.sources.prometheus_asker import MINUTE, Asker
-from metrics.sources.prometheus_plan import MAX_SERIES
-from metrics.sources.prometheus_queries import QUERIES, TAG
-from metrics.sources.prometheus_rows import Slice
+from metrics.sources.prometheus.batches import MAX_SERIES
+from metrics.sources.prometheus.client import MINUTE, Asker
+from metrics.sources.prometheus.queries import QUERIES, TAG
+from metrics.sources.prometheus.responses import read_matrix
+from metrics.sources.prometheus.rows import Slice
 from opscenter.core.errors import InvalidInputError
 
 INTERVALS = (5, 10, 15, 20, 30, 60)

@@ -15,8 +15,8 @@ from metrics.source_config import read_config, save_source
 from metrics.stores import get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of
-from tests.metrics.sources.prometheus_seeds import MINUTES, OUTAGE, Seeds
-from tests.metrics.sources.prometheus_world import MINUTE, Expected, World, running_prometheus
+from tests.metrics.sources.prometheus.seeds import MINUTES, OUTAGE, Seeds
+from tests.metrics.sources.prometheus.world import MINUTE, Expected, World, running_prometheus
 from tests.servers.client import DirectClient
 
 CLUSTER = SeriesKey("cluster", "", "")

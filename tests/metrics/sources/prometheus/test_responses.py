@@ -18,13 +18,13 @@ from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus import PrometheusSource
-from metrics.sources.prometheus_answer import read_matrix, read_vector
-from metrics.sources.prometheus_queries import QUERIES
+from metrics.sources.prometheus.queries import QUERIES
+from metrics.sources.prometheus.responses import read_matrix, read_vector
+from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
-from tests.metrics.sources.prometheus_seeds import ONE, exporter_of
-from tests.metrics.sources.prometheus_world import World
+from tests.metrics.sources.prometheus.seeds import ONE, exporter_of
+from tests.metrics.sources.prometheus.world import World
 from tests.servers.client import DirectClient
 from tests.servers.prometheus import prometheus
 

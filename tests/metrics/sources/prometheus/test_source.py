@@ -14,15 +14,15 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
-from metrics.sources.prometheus import PrometheusSource
-from metrics.sources.prometheus_answer import read_matrix
-from metrics.sources.prometheus_asker import Asker
-from metrics.sources.prometheus_names import Facts
-from metrics.sources.prometheus_plan import Plan
-from metrics.sources.prometheus_rows import Slice
+from metrics.sources.prometheus.batches import Plan
+from metrics.sources.prometheus.client import Asker
+from metrics.sources.prometheus.node_names import Facts
+from metrics.sources.prometheus.responses import read_matrix
+from metrics.sources.prometheus.rows import Slice
+from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import BadResponseError, ClusterUnreachableError
-from tests.metrics.sources.prometheus_seeds import MINUTES, OUTAGE, Seeds
-from tests.metrics.sources.prometheus_world import (
+from tests.metrics.sources.prometheus.seeds import MINUTES, OUTAGE, Seeds
+from tests.metrics.sources.prometheus.world import (
     MINUTE,
     Expected,
     VictoriaMetrics,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesInfo
-from metrics.sources.prometheus_queries import QUERIES
+from metrics.sources.prometheus.queries import QUERIES
 
 MAX_SERIES = 20_000  # of one window, all kinds together
 MAX_POINTS = 360  # six hours; servers accept 11,000
