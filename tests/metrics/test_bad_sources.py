@@ -27,8 +27,8 @@ from metrics.sources.prometheus.queries import QUERIES
 from metrics.stores import get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import Stand, ledger_of, status_of
+from tests.metrics.sources.influxdb1.test_responses import influxdb
 from tests.metrics.sources.test_etcd import page
-from tests.metrics.sources.test_influxdb_input import influxdb
 
 NOW = 1_795_000_200
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"

@@ -14,7 +14,7 @@ from metrics.series.rollups import LARGEST
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import Probe, SourceAnswer
 from metrics.sources.etcd import scrape_etcd
-from metrics.sources.influxdb import InfluxSource
+from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.influxdb2 import Influx2Source
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus.source import PrometheusSource

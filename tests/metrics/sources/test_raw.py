@@ -9,12 +9,12 @@ import pytest
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
-from metrics.sources.influxdb import InfluxSource
+from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import InvalidInputError
+from tests.metrics.sources.influxdb1.test_source import NOW, RECENT, gravity, server  # noqa: F401 - fixtures
 from tests.metrics.sources.prometheus.world import MINUTE, running_prometheus
-from tests.metrics.sources.test_influxdb import NOW, RECENT, gravity, server  # noqa: F401 - fixtures
 from tests.servers.client import DirectClient
 
 

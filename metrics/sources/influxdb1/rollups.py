@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
-from metrics.sources.influx_answers import Points, Span, check_span
-from metrics.sources.influx_queries import Policy, Series
+from metrics.sources.influxdb1.queries import Policy, Series
+from metrics.sources.influxdb1.responses import Points, Span, check_span
 from metrics.sources.row_builder import (
     MASK,
     MINUTE,

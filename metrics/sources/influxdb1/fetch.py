@@ -9,17 +9,8 @@ from dataclasses import dataclass, field
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.sources.base import SourceAnswer
-from metrics.sources.influx_answers import (
-    Points,
-    Span,
-    put_points,
-    read_edge,
-    read_points,
-    read_policies,
-)
-from metrics.sources.influx_asking import Asking, Held
-from metrics.sources.influx_coarse import put_rollups, widen
-from metrics.sources.influx_queries import (
+from metrics.sources.influxdb1.client import Asking, Held
+from metrics.sources.influxdb1.queries import (
     COARSE,
     MINUTES,
     RAW,
@@ -31,6 +22,15 @@ from metrics.sources.influx_queries import (
     identifier,
     select,
 )
+from metrics.sources.influxdb1.responses import (
+    Points,
+    Span,
+    put_points,
+    read_edge,
+    read_points,
+    read_policies,
+)
+from metrics.sources.influxdb1.rollups import put_rollups, widen
 from metrics.sources.row_builder import MASK, MINUTE, SHIFT, Table, count_pods, sum_filesystems
 from opscenter.core.errors import (
     BadResponseError,

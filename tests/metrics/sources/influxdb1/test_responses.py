@@ -16,8 +16,8 @@ from aiohttp import web
 
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import SourceAnswer
-from metrics.sources.influx_answers import read_edge, read_policies
-from metrics.sources.influxdb import InfluxSource
+from metrics.sources.influxdb1.responses import read_edge, read_policies
+from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ClusterError, ServiceUnavailableError

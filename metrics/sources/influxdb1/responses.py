@@ -12,7 +12,7 @@ from itertools import repeat
 from operator import le
 from typing import Any
 
-from metrics.sources.influx_queries import Series
+from metrics.sources.influxdb1.queries import Series
 from metrics.sources.row_builder import (
     MAX_SERIES,
     MINUTE,

@@ -8,9 +8,8 @@ from itertools import pairwise
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from metrics.sources.influx_answers import Span, read_points
-from metrics.sources.influx_asking import Asking
-from metrics.sources.influx_queries import (
+from metrics.sources.influxdb1.client import Asking
+from metrics.sources.influxdb1.queries import (
     MINUTES,
     RAW,
     SAMPLES,
@@ -19,6 +18,7 @@ from metrics.sources.influx_queries import (
     literal,
     measurement,
 )
+from metrics.sources.influxdb1.responses import Span, read_points
 from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError, InvalidInputError
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from metrics.series.catalog import TIERS
 from metrics.sources.flux_queries import _quoted
 from metrics.sources.flux_rows import rates
-from metrics.sources.influx_asking import Held
-from metrics.sources.influx_queries import (
+from metrics.sources.influxdb1.client import Held
+from metrics.sources.influxdb1.queries import (
     COARSE,
     MINUTES,
     RAW,
@@ -23,7 +23,7 @@ from metrics.sources.influx_queries import (
     literal,
     select,
 )
-from metrics.sources.influxdb import _choose
+from metrics.sources.influxdb1.source import _choose
 from metrics.sources.row_builder import MASK, SHIFT, codes_of, integers
 
 printable = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f"), min_size=1)

@@ -10,7 +10,7 @@ import pytest
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
-from metrics.sources.influxdb import InfluxSource
+from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import Turn
 from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metrics.sources.base import HttpClient, Resolution
-from metrics.sources.influx_answers import (
+from metrics.sources.influxdb1.queries import RAW, ROLLUPS, Policy, edge, identifier
+from metrics.sources.influxdb1.responses import (
     NOT_EXECUTED,
     RetentionPolicy,
     read_edge,
     read_policies,
     results_of,
 )
-from metrics.sources.influx_queries import RAW, ROLLUPS, Policy, edge, identifier
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError

@@ -14,11 +14,11 @@ from typing import ClassVar
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.influx_asking import Asking, Held, resolutions_of
-from metrics.sources.influx_fetch import SETTLE_SECONDS, SHORT, Fetch
-from metrics.sources.influx_probe import probe
-from metrics.sources.influx_queries import RAW, Policy, identifier
-from metrics.sources.influxdb_raw import influxdb_raw
+from metrics.sources.influxdb1.client import Asking, Held, resolutions_of
+from metrics.sources.influxdb1.fetch import SETTLE_SECONDS, SHORT, Fetch
+from metrics.sources.influxdb1.probe import probe
+from metrics.sources.influxdb1.queries import RAW, Policy, identifier
+from metrics.sources.influxdb1.raw import influxdb_raw
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.row_builder import MINUTE
 

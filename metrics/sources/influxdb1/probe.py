@@ -8,15 +8,10 @@ from datetime import UTC, datetime
 from metrics.series.catalog import CATALOG, Kind
 from metrics.series.rows import MinuteRow
 from metrics.sources.base import FieldProbe, Probe
-from metrics.sources.influx_answers import (
-    RetentionPolicy,
-    read_edge,
-    read_names,
-    read_version,
-)
-from metrics.sources.influx_asking import Asking, Held
-from metrics.sources.influx_fetch import Fetch
-from metrics.sources.influx_queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
+from metrics.sources.influxdb1.client import Asking, Held
+from metrics.sources.influxdb1.fetch import Fetch
+from metrics.sources.influxdb1.queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
+from metrics.sources.influxdb1.responses import RetentionPolicy, read_edge, read_names, read_version
 from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError
 
