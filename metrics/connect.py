@@ -21,7 +21,7 @@ from metrics.source_config import SourceConfig, config_of, source_name, source_r
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb1.source import InfluxSource
-from metrics.sources.influxdb2 import Influx2Source
+from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import (

@@ -36,7 +36,7 @@ from tests.clusters.tunnel.conftest import (
     serving,
 )
 from tests.metrics.conftest import ledger_of, status_of
-from tests.metrics.sources import test_influxdb2 as telegraf
+from tests.metrics.sources.influxdb2 import test_source as telegraf
 from tests.servers.etcd import etcd, put
 from tests.servers.heapster import Heapster, expected_minutes
 from tests.servers.influxdb import PASSWORD, USER, influx_server

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from metrics.sources.flux_queries import EDGES, STREAMS
+from metrics.sources.influxdb2.queries import EDGES, STREAMS
 from metrics.sources.prometheus.queries import QUERIES, TAG
 
 NOW = 1_795_000_200  # 2026-11-18 11:10 UTC

@@ -15,7 +15,7 @@ from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import Probe, SourceAnswer
 from metrics.sources.etcd import scrape_etcd
 from metrics.sources.influxdb1.source import InfluxSource
-from metrics.sources.influxdb2 import Influx2Source
+from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus.source import PrometheusSource
 from metrics.sources.validation import MAX_MOMENT

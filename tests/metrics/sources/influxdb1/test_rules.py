@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.series.catalog import TIERS
-from metrics.sources.flux_queries import _quoted
-from metrics.sources.flux_rows import rates
 from metrics.sources.influxdb1.client import Held
 from metrics.sources.influxdb1.queries import (
     COARSE,
@@ -24,6 +22,8 @@ from metrics.sources.influxdb1.queries import (
     select,
 )
 from metrics.sources.influxdb1.source import _choose
+from metrics.sources.influxdb2.queries import _quoted
+from metrics.sources.influxdb2.rows import rates
 from metrics.sources.row_builder import MASK, SHIFT, codes_of, integers
 
 printable = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f"), min_size=1)

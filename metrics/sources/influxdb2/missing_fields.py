@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from metrics.series.catalog import CATALOG, Kind
 from metrics.sources.base import FieldProbe
-from metrics.sources.flux_rows import Tables
+from metrics.sources.influxdb2.rows import Tables
 from metrics.sources.row_builder import MASK
 
 _ETCD = "Telegraf's default inputs do not have it: add etcd itself as a source"

@@ -11,8 +11,8 @@ from typing import Any
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from metrics.sources.flux_answers import Columns
-from metrics.sources.flux_queries import Stream
+from metrics.sources.influxdb2.queries import Stream
+from metrics.sources.influxdb2.responses import Columns
 from opscenter.core.errors import BadResponseError, InvalidInputError
 
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import SourceAnswer
-from metrics.sources.flux_queries import minutes_query
-from metrics.sources.influxdb2 import Influx2Source
+from metrics.sources.influxdb2.queries import minutes_query
+from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError

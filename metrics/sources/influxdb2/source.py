@@ -17,15 +17,8 @@ from typing import Any, ClassVar
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.flux_answers import (
-    Columns,
-    read_column,
-    read_moment,
-    read_stream,
-    read_tables,
-)
-from metrics.sources.flux_probe import probe_fields
-from metrics.sources.flux_queries import (
+from metrics.sources.influxdb2.missing_fields import probe_fields
+from metrics.sources.influxdb2.queries import (
     EDGES,
     STREAMS,
     edges_query,
@@ -33,8 +26,15 @@ from metrics.sources.flux_queries import (
     minutes_query,
     samples_query,
 )
-from metrics.sources.flux_raw import raw_answer, samples_of
-from metrics.sources.flux_rows import Tables, merged
+from metrics.sources.influxdb2.raw import raw_answer, samples_of
+from metrics.sources.influxdb2.responses import (
+    Columns,
+    read_column,
+    read_moment,
+    read_stream,
+    read_tables,
+)
+from metrics.sources.influxdb2.rows import Tables, merged
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.row_builder import MINUTE
 from metrics.sources.validation import clean_text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from io import StringIO
 
-from metrics.sources.flux_queries import Stream
+from metrics.sources.influxdb2.queries import Stream
 from metrics.sources.row_builder import Tags
 from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import BadResponseError

@@ -14,7 +14,7 @@ from operator import add, sub
 from metrics.series.catalog import Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo
-from metrics.sources.flux_answers import Columns
+from metrics.sources.influxdb2.responses import Columns
 from metrics.sources.row_builder import (
     MASK,
     MINUTE,

@@ -11,7 +11,7 @@ import pytest
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
-from metrics.sources.influxdb2 import Influx2Source
+from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import Turn
 from opscenter.core.errors import BadResponseError, InvalidInputError
 from tests.servers.influxdb2 import Influx2Server, given_influxdb2

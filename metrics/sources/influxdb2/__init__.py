@@ -1,0 +1,1 @@
+"""InfluxDB 2.x with Telegraf's schema as a source."""
