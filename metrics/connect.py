@@ -16,7 +16,7 @@ from clusters.tunnel.client import ClusterClient
 from metrics.asking import Terms
 from metrics.bounds import behind_seconds
 from metrics.models import MetricSource, PullSchedule
-from metrics.retention import retention_of
+from metrics.retention.in_force import retention_of
 from metrics.source_config import SourceConfig, config_of, source_name, source_row
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer

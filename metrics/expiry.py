@@ -19,9 +19,9 @@ from django.db import transaction
 
 from clusters import audit, holds
 from clusters.models import AuditEvent, Cluster
-from metrics.limits import DAY, bound, bounds, cells, complete, horizons
 from metrics.models import ClusterRetention
-from metrics.retention import look
+from metrics.retention.in_force import look
+from metrics.retention.rules import DAY, bound, bounds, cells, complete, horizons
 from metrics.stores import get_store
 from metrics.stores.base import MetricStore
 

@@ -44,7 +44,7 @@ from metrics.reading import (
     finest_held,
     reads_store,
 )
-from metrics.retention import retention_of
+from metrics.retention.in_force import retention_of
 from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
 from metrics.series.catalog import Kind, Unit
 from metrics.series.rollups import rebucket

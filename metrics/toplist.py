@@ -17,7 +17,7 @@ from metrics.reading import (
     finest_held,
     reads_store,
 )
-from metrics.retention import retentions_of
+from metrics.retention.in_force import retentions_of
 from metrics.selection import WIDEST, tiers_holding
 from metrics.series.catalog import TIERS, Kind, Unit
 from metrics.series.rollups import bucket_start

@@ -20,12 +20,12 @@ from clusters import access, holds
 from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster, Customer, LegalHold
-from metrics import keeping, retention
 from metrics.api import retention_serializers as shapes
 from metrics.api.customers import CUSTOMER_ID, CustomerScopedView, valid
-from metrics.kept import customers_kept
-from metrics.limits import complete
 from metrics.models import CustomerRetention, RetentionClass
+from metrics.retention import in_force, services
+from metrics.retention.rules import complete
+from metrics.retention.selectors import customers_kept
 from opscenter.core.errors import NotFoundError
 from opscenter.core.queries import StrictQueryView
 
@@ -60,7 +60,7 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
         """Make the class."""
         access.require_keeper(caller(request))
         sent = valid(shapes.ClassWriteSerializer(data=request.data))
-        row = keeping.create_class(**sent, actor=caller(request))
+        row = services.create_class(**sent, actor=caller(request))
         body = shapes.ClassSerializer(_with_customers(row)).data
         return Response(body, status=status.HTTP_201_CREATED)
 
@@ -94,11 +94,11 @@ class ClassDetailView(StrictQueryView):
         row = _class(class_id)
         sent = valid(shapes.ClassChangeSerializer(data=request.data))
         dry_run = sent.pop("dry_run")
-        effect = keeping.effect_of_change(
+        effect = services.effect_of_change(
             row, sent.get("limits"), is_default=sent.get("is_default", False)
         )
         if not dry_run:
-            keeping.change_class(row, **sent, actor=caller(request))
+            services.change_class(row, **sent, actor=caller(request))
         body = {"retention_class": _with_customers(row), "effect": effect, "saved": not dry_run}
         return Response(shapes.ClassChangedSerializer(body).data)
 
@@ -111,7 +111,7 @@ class ClassDetailView(StrictQueryView):
     def delete(self, request: Request, class_id: str) -> Response:
         """Delete the class; 409 if it is the default or a customer has it."""
         access.require_keeper(caller(request))
-        keeping.delete_class(_class(class_id), actor=caller(request))
+        services.delete_class(_class(class_id), actor=caller(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -162,9 +162,9 @@ class CustomerRetentionView(CustomerScopedView):
         sent = valid(shapes.AssignSerializer(data=request.data))
         wanted = sent["retention_class_id"]
         chosen = None if wanted is None else _class(str(wanted))
-        effect = keeping.effect_of_assigning(self.customer, chosen)
+        effect = services.effect_of_assigning(self.customer, chosen)
         if not sent["dry_run"]:
-            keeping.assign(self.customer, chosen, actor=caller(request))
+            services.assign(self.customer, chosen, actor=caller(request))
         body = {
             "retention": _retention_of(self.customer, caller(request)),
             "effect": effect,
@@ -184,7 +184,7 @@ class ClusterRetentionView(ClusterScopedView):
     )
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return what is in force, what is wanted, and the holds that stand."""
-        found = retention.retention_of(self.cluster, self.unix_now)
+        found = in_force.retention_of(self.cluster, self.unix_now)
         body = {
             "retention_class": found.name,
             "limits": found.force.limits,
@@ -288,7 +288,7 @@ def _holds(rows: list[LegalHold], user: User) -> list[dict[str, Any]]:
 
 
 def _retention_of(customer: Customer, user: User) -> dict[str, Any]:
-    chosen = retention.class_of(customer.pk)
+    chosen = in_force.class_of(customer.pk)
     return {
         "customer_id": customer.pk,
         "customer": customer.name,

@@ -9,8 +9,8 @@ from rest_framework import serializers
 
 from metrics.api.parameters import KINDS
 from metrics.api.serializers import MomentField
-from metrics.limits import MAX_DAYS, MIN_DAYS, complete, problems
 from metrics.models import Erasure
+from metrics.retention.rules import MAX_DAYS, MIN_DAYS, complete, problems
 from metrics.series.catalog import TIERS
 from opscenter.core.api import StrictCharField
 

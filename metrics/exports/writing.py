@@ -15,8 +15,8 @@ from metrics.amounts import amount
 from metrics.exports import tables
 from metrics.exports.tables import Format, Table
 from metrics.exports.targets import Target
-from metrics.limits import cells
-from metrics.retention import retention_of
+from metrics.retention.in_force import retention_of
+from metrics.retention.rules import cells
 from metrics.series.catalog import CATALOG, TIERS, Kind
 from metrics.series.windows import STREAM
 from metrics.stores.base import MetricStore, StoredSeries

@@ -11,7 +11,7 @@ from metrics.series.catalog import default_limits
 
 
 class RetentionClass(models.Model):
-    """How long each kind and tier is kept; :mod:`metrics.limits` has the rules.
+    """How long each kind and tier is kept; :mod:`metrics.retention.rules` has the rules.
 
     ``limits`` is kind -> tier -> days. What a change of it means for the data waits in
     :class:`ClusterRetention`.
@@ -46,7 +46,7 @@ class CustomerRetention(models.Model):
 
 
 class ClusterRetention(models.Model):
-    """What retention does with one cluster's data now: :class:`metrics.limits.Force`, stored.
+    """What retention does with a cluster's data now: a :class:`~metrics.retention.rules.Force`.
 
     No foreign key: the row says how far data was deleted for as long as there is some.
     """

@@ -15,7 +15,7 @@ from metrics.prometheus_api.language import Aggregate, Expression, Number, Selec
 from metrics.prometheus_api.names import Metric
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
 from metrics.reading import finest_held
-from metrics.retention import retentions_of
+from metrics.retention.in_force import retentions_of
 from metrics.selection import WIDEST
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import Columns, SeriesKey

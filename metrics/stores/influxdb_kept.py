@@ -19,7 +19,7 @@ def kept(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
     For ever under a legal hold. A cluster that the database does not know any more is kept as
     the default class says.
     """
-    from metrics.retention import retention_of  # its module imports the stores'
+    from metrics.retention.in_force import retention_of  # its module imports the stores'
 
     if holds.is_held(cluster):
         return {kind: dict.fromkeys(TIERS, FOREVER) for kind in KINDS}

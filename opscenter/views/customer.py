@@ -14,9 +14,10 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access, holds
 from clusters.models import Cluster, Customer, LegalHold
-from metrics import erasure, keeping, retention
-from metrics.limits import GRACE_SECONDS, complete
+from metrics import erasure
 from metrics.models import CustomerRetention
+from metrics.retention import in_force, services
+from metrics.retention.rules import GRACE_SECONDS, complete
 from metrics.series.catalog import TIERS
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
@@ -37,14 +38,14 @@ def customer_page(request: HttpRequest, customer_id: UUID) -> HttpResponse:
 def choose_class(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     """Give the customer a class in two steps: what it deletes is shown, then it is saved."""
     customer = _kept(request, customer_id)
-    form = ChooseClassForm(request.POST, default=retention.default_class())
+    form = ChooseClassForm(request.POST, default=in_force.default_class())
     if not form.is_valid():
         return _page(request, customer, class_form=form)
     chosen = form.cleaned_data["retention_class"]
-    effect = keeping.effect_of_assigning(customer, chosen)
+    effect = services.effect_of_assigning(customer, chosen)
     if request.POST.get("step") != "save":
         return _page(request, customer, class_form=form, effect=effect)
-    keeping.assign(customer, chosen, actor=_user(request))
+    services.assign(customer, chosen, actor=_user(request))
     waits = " What got shorter is deleted in 24 hours." if effect.losses else ""
     messages.success(request, f"{customer.name} has another retention class now.{waits}")
     return redirect("customer", customer_id=customer.pk)
@@ -132,7 +133,7 @@ def cluster_lift(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[str, Any]:
     """Return what the cluster's page shows of retention and holds."""
     return {
-        "retention": retention.retention_of(cluster, now),
+        "retention": in_force.retention_of(cluster, now),
         "tiers": list(TIERS),
         "may_keep": access.keeps(request.user),
         "sees_customer": cluster.customer_id is not None
@@ -145,7 +146,7 @@ def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[
 def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse:
     """Render the customer's page; ``more`` replaces forms that were refused."""
     own = CustomerRetention.objects.filter(customer=customer).first()
-    chosen = retention.class_of(customer.pk)
+    chosen = in_force.class_of(customer.pk)
     standing = holds.standing_on(customer)
     context = {
         "customer": customer,
@@ -160,7 +161,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
         "grace_seconds": GRACE_SECONDS,
         "class_form": ChooseClassForm(
             initial={"retention_class": own.retention_class_id if own else None},
-            default=retention.default_class(),
+            default=in_force.default_class(),
         ),
         **exports_context(customer),
         "hold_form": HoldForm(auto_id="hold_%s"),

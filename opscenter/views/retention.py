@@ -12,10 +12,10 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access
 from clusters.models import Customer
-from metrics import keeping
-from metrics.kept import customers_kept
-from metrics.limits import GRACE_SECONDS, complete
 from metrics.models import Erasure, RetentionClass
+from metrics.retention import services
+from metrics.retention.rules import GRACE_SECONDS, complete
+from metrics.retention.selectors import customers_kept
 from metrics.series.catalog import KINDS, TIERS, default_limits
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
@@ -59,7 +59,7 @@ def add_class(request: HttpRequest) -> HttpResponse:
     del form.fields["is_default"]
     if request.method == "POST" and form.is_valid():
         try:
-            row = keeping.create_class(
+            row = services.create_class(
                 name=form.cleaned_data["name"], limits=form.limits, actor=_user(request)
             )
         except InvalidInputError as exc:
@@ -84,11 +84,11 @@ def change_class(request: HttpRequest, class_id: int) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form, row)
     changed = form.cleaned_data["is_default"] or row.is_default
-    effect = keeping.effect_of_change(row, form.limits, is_default=changed)
+    effect = services.effect_of_change(row, form.limits, is_default=changed)
     if request.POST.get("step") != "save":
         return _form_page(request, form, row, effect)
     try:
-        keeping.change_class(
+        services.change_class(
             row,
             name=form.cleaned_data["name"],
             limits=form.limits,
@@ -111,7 +111,7 @@ def delete_class(request: HttpRequest, class_id: int) -> HttpResponse:
     row = _class(class_id)
     name = row.name
     try:
-        keeping.delete_class(row, actor=_user(request))
+        services.delete_class(row, actor=_user(request))
     except InvalidInputError as exc:
         messages.error(request, str(exc).partition(": ")[2])
         return redirect("retention_class", class_id=class_id)
@@ -123,7 +123,7 @@ def _form_page(
     request: HttpRequest,
     form: ClassForm,
     row: RetentionClass | None,
-    effect: keeping.Effect | None = None,
+    effect: services.Effect | None = None,
 ) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,

@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 from django.forms import BoundField
 
-from metrics.limits import MAX_DAYS, MIN_DAYS, Limits, cells, problems
 from metrics.models import RetentionClass
+from metrics.retention.rules import MAX_DAYS, MIN_DAYS, Limits, cells, problems
 from metrics.series.catalog import KINDS, TIERS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from metrics.limits import DAY
+from metrics.retention.rules import DAY
 from metrics.series.catalog import KINDS
 from metrics.stores import get_store
 from metrics.stores.base import Batch

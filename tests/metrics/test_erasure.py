@@ -19,9 +19,9 @@ from clusters.services import delete_cluster
 from metrics import erasure, lease
 from metrics.expiry import expire_due
 from metrics.exports import jobs as exports
-from metrics.keeping import assign, create_class
-from metrics.limits import DAY
 from metrics.models import ClusterRetention, CustomerRetention, Erasure
+from metrics.retention.rules import DAY
+from metrics.retention.services import assign, create_class
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import StoreError

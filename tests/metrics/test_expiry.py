@@ -10,10 +10,10 @@ from clusters import holds
 from clusters.models import AuditEvent
 from clusters.services import delete_cluster
 from metrics.expiry import expire_due
-from metrics.keeping import change_class
-from metrics.limits import DAY
 from metrics.models import ClusterRetention, RetentionClass
-from metrics.retention import look, retention_of
+from metrics.retention.in_force import look, retention_of
+from metrics.retention.rules import DAY
+from metrics.retention.services import change_class
 from metrics.series.catalog import default_limits
 from metrics.stores import get_store
 from metrics.stores.base import Batch, StoreError

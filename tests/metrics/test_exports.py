@@ -18,8 +18,8 @@ from clusters.models import AuditEvent
 from metrics.exports import jobs, tables
 from metrics.exports.targets import Zip, part_of
 from metrics.exports.writing import Span, write_export
-from metrics.limits import DAY, cells
 from metrics.models import Export
+from metrics.retention.rules import DAY, cells
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.stores import get_store

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from metrics.limits import DAY
+from metrics.retention.rules import DAY
 from metrics.stores.base import Batch
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.keeping import NODE, NOW, T0

@@ -19,7 +19,7 @@ from metrics.ledger import CLUSTER_KEY
 from metrics.models import PullSchedule
 from metrics.progress import measured
 from metrics.pull import pull_cluster
-from metrics.retention import retention_of
+from metrics.retention.in_force import retention_of
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
 from metrics.source_config import read_config, remove_source, save_source

@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from clusters import holds
 from clusters.models import AuditEvent, Cluster, LegalHold
-from metrics.limits import DAY, cells
 from metrics.models import CustomerRetention, Erasure, RetentionClass
+from metrics.retention.rules import DAY, cells
 from metrics.series.catalog import default_limits
 from metrics.stores import get_store
 from metrics.stores.base import Batch

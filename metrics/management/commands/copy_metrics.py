@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand
 from clusters import holds
 from clusters.models import Cluster
 from metrics.copying import Copier, Since, Tally
-from metrics.limits import bound
-from metrics.retention import retention_of
+from metrics.retention.in_force import retention_of
+from metrics.retention.rules import bound
 from metrics.series.catalog import Kind
 from metrics.series.windows import STREAM
 from metrics.stores import get_store

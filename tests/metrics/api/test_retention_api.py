@@ -6,8 +6,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from clusters.models import AuditEvent, LegalHold
-from metrics.limits import DAY
 from metrics.models import CustomerRetention, RetentionClass
+from metrics.retention.rules import DAY
 from metrics.series.catalog import default_limits
 from tests.factories import api_token
 from tests.metrics.keeping import days, store_hours

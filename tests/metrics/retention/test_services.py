@@ -9,7 +9,10 @@ from django.db.migrations.executor import MigrationExecutor
 from clusters.models import AuditEvent
 from metrics import query
 from metrics.expiry import expire_due
-from metrics.keeping import (
+from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
+from metrics.retention.in_force import look, retention_of
+from metrics.retention.rules import DAY
+from metrics.retention.services import (
     assign,
     change_class,
     create_class,
@@ -17,9 +20,6 @@ from metrics.keeping import (
     effect_of_assigning,
     effect_of_change,
 )
-from metrics.limits import DAY
-from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention import look, retention_of
 from metrics.series.catalog import KINDS, default_limits
 from metrics.stores import get_store
 from opscenter.core.errors import ConflictError, InvalidInputError
@@ -184,7 +184,7 @@ def test_choosing_another_class_or_default_has_a_preview(cluster, foreign_cluste
 
 
 def test_a_preview_ends_in_time(cluster, foreign_cluster, admin, monkeypatch):
-    monkeypatch.setattr("metrics.keeping.COUNTING_SECONDS", -1.0)
+    monkeypatch.setattr("metrics.retention.services.COUNTING_SECONDS", -1.0)
     effect = effect_of_change(standard(), days(1, 1, 1), now=NOW)
     assert (effect.counted, effect.clusters, effect.rows) == (0, 2, 0)
     assert len(effect.losses) == 3 * len(KINDS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.limits import (
+from metrics.retention.rules import (
     DAY,
     GRACE_SECONDS,
     MAX_DAYS,

@@ -1,8 +1,8 @@
 """Writes about retention: classes, which customer has which, and what a change would delete.
 
 Callers have checked the right (:func:`clusters.access.require_keeper`) before. Every change writes
-its audit line, and starts the grace of what became shorter (:mod:`metrics.limits`) in the same
-transaction.
+its audit line, and starts the grace of what became shorter (:mod:`metrics.retention.rules`) in the
+same transaction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from clusters import audit, holds
 from clusters.audit import Actor
 from clusters.models import Cluster, Customer
 from metrics.amounts import amount
-from metrics.limits import (
+from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
+from metrics.retention.in_force import class_of, look, stored_force
+from metrics.retention.rules import (
     GRACE_SECONDS,
     Limits,
     Shortening,
@@ -30,8 +32,6 @@ from metrics.limits import (
     problems,
     shortenings,
 )
-from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention import class_of, look, stored_force
 from metrics.series.catalog import Kind
 from metrics.stores import get_store
 from metrics.stores.base import StoredSeries

@@ -10,7 +10,7 @@ from django.db.models import Count
 
 from clusters.models import Cluster, Customer, LegalHold
 from metrics.models import CustomerRetention, RetentionClass
-from metrics.retention import default_class
+from metrics.retention.in_force import default_class
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from uuid import UUID
 from django.db import transaction
 
 from clusters.models import Cluster
-from metrics.limits import Force, Limits, advance, complete, kept_seconds
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
+from metrics.retention.rules import Force, Limits, advance, complete, kept_seconds
 from metrics.series.catalog import KINDS, TIERS, Kind
 
 _COLUMNS = ["limits", "wanted", "shorter_since"]

@@ -1,0 +1,1 @@
+"""How long what is kept: the rules, what is in force, changes, lists."""
