@@ -51,7 +51,7 @@ from metrics.series.rollups import rebucket
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
 from metrics.stores import get_store
-from metrics.stores.runs import is_plain
+from metrics.stores.window_runs import is_plain
 from metrics.toplist import TopAnswer, TopEntry, top
 
 __all__ = [

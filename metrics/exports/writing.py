@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from clusters.models import Cluster
-from metrics.amounts import amount
 from metrics.exports import tables
 from metrics.exports.tables import Format, Table
 from metrics.exports.targets import Target
@@ -20,6 +19,7 @@ from metrics.retention.rules import cells
 from metrics.series.catalog import CATALOG, TIERS, Kind
 from metrics.series.windows import STREAM
 from metrics.stores.base import MetricStore, StoredSeries
+from metrics.stores.estimate import amount
 
 README = """\
 What Ops Center kept of {what}, from {start} to {end}, exported {now}.

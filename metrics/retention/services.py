@@ -18,7 +18,6 @@ from django.db import IntegrityError, transaction
 from clusters import audit, holds
 from clusters.audit import Actor
 from clusters.models import Cluster, Customer
-from metrics.amounts import amount
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention.in_force import class_of, look, stored_force
 from metrics.retention.rules import (
@@ -35,6 +34,7 @@ from metrics.retention.rules import (
 from metrics.series.catalog import Kind
 from metrics.stores import get_store
 from metrics.stores.base import StoredSeries
+from metrics.stores.estimate import amount
 from opscenter.core.errors import ConflictError, InvalidInputError
 from opscenter.core.text import one_line
 
@@ -53,7 +53,7 @@ class Loss:
     """The longest of the clusters."""
     days: int
     rows: int = 0
-    """About how many buckets (:mod:`metrics.amounts`)."""
+    """About how many buckets (:mod:`metrics.stores.estimate`)."""
     oldest: int | None = None
     """Start of the oldest bucket that goes, Unix time; None if none does."""
 

@@ -148,8 +148,9 @@ class MetricStore(Protocol):
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
         """Return the ledger as :meth:`windows` does, but quickly for years.
 
-        Lines that say only that their minutes came in time (:func:`metrics.stores.runs.is_plain`)
-        and follow one another without a hole are one, their minutes added up.
+        Lines that say only that their minutes came in time
+        (:func:`metrics.stores.window_runs.is_plain`) and follow one another without a hole are one,
+        their minutes added up.
         """
 
     def read(

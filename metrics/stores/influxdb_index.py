@@ -18,7 +18,7 @@ from metrics.models.influxdb_store import MetricCluster, MetricPosition, MetricS
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Position, Window
 from metrics.stores.base import StoreError
-from metrics.stores.runs import Sums, runs
+from metrics.stores.window_runs import Sums, runs
 
 WRITER_SECONDS = 120
 WRITER_WAIT_SECONDS = 30

@@ -21,10 +21,10 @@ from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
 from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import LastRow, StoreError
-from metrics.stores.runs import Sums, runs
 from metrics.stores.sqlite_rollup import Bucket, open_buckets
 from metrics.stores.sqlite_sealed import absent, read_all, read_series, snapshot
 from metrics.stores.sqlite_series import sid_range
+from metrics.stores.window_runs import Sums, runs
 
 WALK = (
     "WITH RECURSIVE walk(t) AS (SELECT :first UNION ALL SELECT t + :step FROM walk"

@@ -13,13 +13,13 @@ from django.core.management.base import BaseCommand
 
 from clusters import holds
 from clusters.models import Cluster
-from metrics.copying import Copier, Since, Tally
 from metrics.retention.in_force import retention_of
 from metrics.retention.rules import bound
 from metrics.series.catalog import Kind
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
+from metrics.stores.copying import Copier, Since, Tally
 
 STORES = ("sqlite", "influxdb")
 

@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from metrics.copying import FAR, Copier
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.stores.base import Batch, StoreError
+from metrics.stores.copying import FAR, Copier
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.sqlite import SqliteStore
 from tests.metrics.stores.contract import NODE, POD, STREAM, T0, coarse, row, window
