@@ -58,8 +58,8 @@ atexit.register(close_stores)
 def _make(name: str, *where: str) -> MetricStore:
     # Here, because stores import the arithmetic, which imports this package's rows.
     if name == "sqlite":
-        from metrics.stores.sqlite import SqliteStore
-        from metrics.stores.sqlite_shards import ShardedStore
+        from metrics.stores.sqlite.shards import ShardedStore
+        from metrics.stores.sqlite.store import SqliteStore
 
         path, shards = Path(where[0]), int(where[1])
         check_shards(path, shards)

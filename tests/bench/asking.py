@@ -17,7 +17,7 @@ from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus.source import PrometheusSource
 from metrics.stores.base import Batch
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.bench.exporter import NODES, write_history
 from tests.bench.openssh import free_port
 from tests.bench.processes import cpu_seconds, find, running

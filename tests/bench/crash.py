@@ -21,7 +21,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.series.windows import Window
 from metrics.stores.base import Batch, MetricStore
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.bench.report import Measure, Report
 
 AREA = "crash"

@@ -21,7 +21,7 @@ from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.stores import close_stores
 from metrics.stores.base import MetricStore
 from metrics.stores.influxdb import InfluxStore
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.bench import influxload, recovery
 from tests.bench.questions import DAY, STREAM, batches, questions
 from tests.bench.report import Measure, Report, seconds_of

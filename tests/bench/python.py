@@ -13,8 +13,8 @@ import orjson
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesKey
 from metrics.sources.agent.responses import parse_answer
-from metrics.stores.sqlite_columns import table_values
-from metrics.stores.sqlite_series import Series
+from metrics.stores.sqlite.columns import table_values
+from metrics.stores.sqlite.series import Series
 from tests.bench.answering import AnsweringCluster
 from tests.bench.report import Report, seconds_of
 from tests.bench.workload import make_fleet

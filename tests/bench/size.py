@@ -16,9 +16,9 @@ from pathlib import Path
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell
 from metrics.stores.base import MetricStore, StoredRow
-from metrics.stores.sqlite import SqliteStore
-from metrics.stores.sqlite_seal import ABANDONED
-from metrics.stores.sqlite_sealed import SPANS
+from metrics.stores.sqlite.seal import ABANDONED
+from metrics.stores.sqlite.sealed import SPANS
+from metrics.stores.sqlite.store import SqliteStore
 from tests.bench import peers
 from tests.bench.processes import MissingServerError
 from tests.bench.report import Measure, Report, cpu_seconds_of, seconds_of

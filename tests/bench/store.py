@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from metrics.stores import sqlite_schema, sqlite_write
 from metrics.stores.base import Batch
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite import schema, write
+from metrics.stores.sqlite.store import SqliteStore
 from tests.bench.questions import (
     CLUSTER,
     LATEST,
@@ -89,7 +89,7 @@ class Floor:
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA wal_autocheckpoint = 4000")
         for kind in ("node", "pod"):
-            columns = ", ".join(f"{c} INTEGER" for c in sqlite_schema.minute_columns(kind))
+            columns = ", ".join(f"{c} INTEGER" for c in schema.minute_columns(kind))
             self.connection.execute(
                 f"CREATE TABLE {kind}_1m(ts INTEGER, sid INTEGER, n INTEGER, {columns},"
                 " PRIMARY KEY(ts, sid)) WITHOUT ROWID"
@@ -115,16 +115,16 @@ def ingest(report: Report, directory: Path, minutes: int, rounds: int) -> None:
     whole = SqliteStore(directory / f"whole-{minutes}.sqlite3")
     without = SqliteStore(directory / f"without-{minutes}.sqlite3")
     times: dict[str, list[float]] = {"floor": [], "whole": [], "without": []}
-    roll_up, spent = sqlite_write._roll_up, [0.0]
+    roll_up, spent = write._roll_up, [0.0]
 
     def timed(*arguments: Any) -> None:
         spent[0] += seconds_of(lambda: roll_up(*arguments))
 
     for batch, rows in zip(batches, plain, strict=True):
         times["floor"].append(seconds_of(lambda rows=rows: floor.write(rows)))
-        with patch.object(sqlite_write, "_roll_up", timed):
+        with patch.object(write, "_roll_up", timed):
             times["whole"].append(seconds_of(lambda b=batch: whole.write(fake.id, STREAM, b)))
-        with patch.object(sqlite_write, "_roll_up"):
+        with patch.object(write, "_roll_up"):
             times["without"].append(seconds_of(lambda b=batch: without.write(fake.id, STREAM, b)))
     count = len(batches[0].rows)
     for name, key in (("with rollups", "whole"), ("without rollups", "without")):

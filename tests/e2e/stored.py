@@ -9,7 +9,7 @@ from uuid import UUID
 from metrics.series import rollups
 from metrics.series.catalog import TIERS
 from metrics.series.rows import Cell, Columns, SeriesKey
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.fleet.world import World
 
 FIELDS = ("cpu_mc", "mem_ws", "net_rx_bps")

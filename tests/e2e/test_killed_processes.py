@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from metrics.series.rows import SeriesKey
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.centre import Centre, wait_until
 from tests.e2e.stored import closed_minute, differences
 from tests.fleet.world import World

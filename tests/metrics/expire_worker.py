@@ -18,7 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 def main(now: int, steps: int) -> None:
     django.setup()
     from metrics import expiry
-    from metrics.stores.sqlite import SqliteStore
+    from metrics.stores.sqlite.store import SqliteStore
 
     expiry.CHUNK = 7
     expire, left = SqliteStore.expire, steps

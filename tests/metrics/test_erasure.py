@@ -25,7 +25,7 @@ from metrics.retention.services import assign, create_class
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.centre import clean_environment
 from tests.factories import ClusterFactory

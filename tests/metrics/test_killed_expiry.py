@@ -14,7 +14,7 @@ import pytest
 
 from metrics.retention.rules import DAY
 from metrics.stores.base import Batch
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.metrics.keeping import NODE, NOW, T0
 from tests.metrics.stores.contract import row
 

@@ -16,7 +16,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
 

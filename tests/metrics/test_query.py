@@ -14,7 +14,7 @@ from metrics.stores import close_stores, get_store
 from metrics.stores.base import Batch
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, coarse, row, window
-from tests.metrics.stores.damage import damage
+from tests.metrics.stores.sqlite.damage import damage
 
 pytestmark = pytest.mark.django_db
 

@@ -23,7 +23,7 @@ from metrics.series.windows import Window
 from metrics.stores import get_store
 from metrics.stores.base import Batch, StoreError
 from tests.factories import ClusterFactory, TunnelSessionFactory, healthy, public_key
-from tests.metrics.stores.damage import damage
+from tests.metrics.stores.sqlite.damage import damage
 
 pytestmark = pytest.mark.django_db
 EVIL = "<script>alert(1)</script>\"'<img src=x onerror=alert(1)>"

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from metrics.stores.base import StoreError
-from metrics.stores.sqlite_backup import back_up
+from metrics.stores.sqlite.backup import back_up
 from opscenter.core.shards import shard_paths
 
 

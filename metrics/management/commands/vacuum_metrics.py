@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from metrics.stores.base import StoreError
-from metrics.stores.sqlite_backup import compact
+from metrics.stores.sqlite.backup import compact
 from opscenter.core.shards import shard_paths
 
 

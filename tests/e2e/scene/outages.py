@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from metrics.series import rollups
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.agent.test_openssh import SCRIPT
 from tests.centre import wait_until
 from tests.e2e.agents import Agent, Process

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from metrics.series.rows import SeriesKey
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.centre import wait_until
 from tests.e2e.centreapi import moment
 from tests.e2e.scene.conftest import GARBAGE, HEALTHY, MAX_BYTES, PODS_PER_NODE, SEED, THREADS

@@ -18,7 +18,7 @@ from metrics.stores import get_store
 from metrics.stores.base import Batch, StoreError
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, row, window
-from tests.metrics.stores.damage import damage
+from tests.metrics.stores.sqlite.damage import damage
 
 pytestmark = pytest.mark.django_db
 NOW = T0 + 600

@@ -23,7 +23,7 @@ from metrics.series.minute_columns import (
 from metrics.series.rollups import LARGEST, MAX_SAMPLES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 
 T0 = 1_700_000_000 // 3600 * 3600
 CLUSTER = UUID(int=1)

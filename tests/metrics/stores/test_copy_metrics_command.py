@@ -11,7 +11,7 @@ import pytest
 
 from metrics.series.rows import SeriesKey
 from metrics.stores.base import Batch
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.centre import ROOT, clean_environment
 from tests.metrics.stores.contract import NODE, STREAM, row, window
 from tests.metrics.stores.influx_server import own_prefix, server

@@ -12,7 +12,7 @@ from metrics.series.rows import Cell
 from metrics.stores.base import Batch, StoreError
 from metrics.stores.influxdb import InfluxStore
 from metrics.stores.influxdb_client import Influx
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.metrics.stores.contract import KEYS, NODE, POD, STREAM, T0, coarse, row, window
 from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
 

@@ -14,7 +14,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.series.windows import Window
 from metrics.stores.base import Batch
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 
 START = 1_700_000_000 // 3600 * 3600
 PODS = 20

@@ -20,19 +20,13 @@ from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesKey
-from metrics.stores import (
-    sqlite_chunks,
-    sqlite_rollup,
-    sqlite_schema,
-    sqlite_seal,
-    sqlite_sealed,
-)
 from metrics.stores.base import Batch, StoredRow, StoreError
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite import chunks, rollup, schema, seal, sealed
+from metrics.stores.sqlite.store import SqliteStore
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
-from tests.metrics.stores.damage import damage
-from tests.metrics.stores.test_sqlite import ROOT, assert_whole
+from tests.metrics.stores.sqlite.damage import damage
+from tests.metrics.stores.sqlite.test_store import ROOT, assert_whole
 
 HOUR, DAY = 3600, 86_400
 START = T0 // (10 * DAY) * 10 * DAY
@@ -118,7 +112,7 @@ def test_sealing_goes_on_where_its_time_was_up(store, path):
     store.write(cluster, STREAM, hours(5))
     before = everything(store, cluster)
     runs = 0
-    while sqlite_seal.seal_due(store._connections, START + 5 * HOUR, budget_seconds=0)[0]:
+    while seal.seal_due(store._connections, START + 5 * HOUR, budget_seconds=0)[0]:
         runs += 1
         assert everything(store, cluster) == before
     assert (runs, count(path)) == (6, 6)
@@ -182,9 +176,9 @@ def test_chunks_are_unpacked_while_others_may_write(store, path, monkeypatch):
         other.execute("BEGIN IMMEDIATE")  # refused if the lock were held
         other.execute("ROLLBACK")
         unpacked.append(arguments)
-        return sqlite_chunks.table_rows(*arguments, **options)
+        return chunks.table_rows(*arguments, **options)
 
-    monkeypatch.setattr(sqlite_seal, "table_rows", unpack)
+    monkeypatch.setattr(seal, "table_rows", unpack)
     store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=Cell(9, 9, 1, 1))]))
     assert len(unpacked) == 3  # the pod's hour, day and ten days
     store.write(cluster, STREAM, Batch(coarse=[coarse(NODE, "1h", START, cpu_mc=3)]))
@@ -208,9 +202,9 @@ def test_a_chunk_that_changes_while_it_is_unpacked_is_not_put_back_twice(store, 
     def unpack(*arguments, **options):
         if steps:
             steps.pop(0)()
-        return sqlite_chunks.table_rows(*arguments, **options)
+        return chunks.table_rows(*arguments, **options)
 
-    monkeypatch.setattr(sqlite_seal, "table_rows", unpack)
+    monkeypatch.setattr(seal, "table_rows", unpack)
     late = Batch(rows=[row(POD, START + 60, cpu_mc=Cell(9, 9, 1, 1))])
     store.write(cluster, STREAM, late)
     assert steps == []
@@ -392,9 +386,9 @@ def test_few_chunks_are_opened_for_the_largest(store, monkeypatch):
     store.write(cluster, STREAM, Batch(rows=rows))
     store.maintain(START + 40 * DAY)
     looked = []
-    opening = sqlite_sealed._open
+    opening = sealed._open
     monkeypatch.setattr(
-        sqlite_sealed, "_open", lambda *a: looked.append(a[1]) or opening(*a)
+        sealed, "_open", lambda *a: looked.append(a[1]) or opening(*a)
     )  # fmt: skip
     found = store.top([cluster], "pod", "cpu_mc", "1m", START, START + 900, limit=20)
     assert [entry.key for entry in found] == keys[:-21:-1]
@@ -415,15 +409,15 @@ def test_an_erased_cluster_leaves_no_chunk(store, path):
 
 def test_chunks_outlive_a_catalogue_that_grew(path, monkeypatch):
     cluster = uuid4()
-    old = {**sqlite_schema.FIELD_NAMES, "pod": sqlite_schema.FIELD_NAMES["pod"][:3]}
+    old = {**schema.FIELD_NAMES, "pod": schema.FIELD_NAMES["pod"][:3]}
     rows = [row(POD, START + 60 * m, cpu_mc=m, mem_ws=5) for m in range(300)]
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_schema, "FIELD_NAMES", old)
-        patch.setattr("metrics.stores.sqlite_seal.FIELD_NAMES", old)
-        patch.setattr("metrics.stores.sqlite_write.FIELD_NAMES", old)
-        patch.setattr(sqlite_schema, "upsert_minute", sqlite_schema.upsert_minute.__wrapped__)
-        patch.setattr(sqlite_schema, "upsert_last", sqlite_schema.upsert_last.__wrapped__)
-        patch.setattr(sqlite_schema, "roll_up", sqlite_schema.roll_up.__wrapped__)
+        patch.setattr(schema, "FIELD_NAMES", old)
+        patch.setattr("metrics.stores.sqlite.seal.FIELD_NAMES", old)
+        patch.setattr("metrics.stores.sqlite.write.FIELD_NAMES", old)
+        patch.setattr(schema, "upsert_minute", schema.upsert_minute.__wrapped__)
+        patch.setattr(schema, "upsert_last", schema.upsert_last.__wrapped__)
+        patch.setattr(schema, "roll_up", schema.roll_up.__wrapped__)
         store = SqliteStore(path)
         short = [entry._replace(cells=entry.cells[:3]) for entry in rows]
         store.write(cluster, STREAM, Batch(rows=short))
@@ -512,7 +506,7 @@ def test_a_killed_sealer_loses_and_doubles_nothing(path, store):
     moments = random.Random(11)
     command = [
         sys.executable, "-c",
-        "import sys; from pathlib import Path; from metrics.stores.sqlite import SqliteStore;"
+        "import sys; from pathlib import Path; from metrics.stores.sqlite.store import SqliteStore;"
         "print('ready', flush=True); SqliteStore(Path(sys.argv[1])).maintain(int(sys.argv[2]))",
         str(path), str(writer.START + 30 * DAY),
     ]  # fmt: skip
@@ -600,9 +594,9 @@ def counts(store, cluster):
 @contextmanager
 def rolled_up_at_once(wanted):
     """Let a store recompute every touched bucket in each write, as if none were open."""
-    touch = sqlite_rollup.touch
+    touch = rollup.touch
     end = 1 << 40
-    with patch.object(sqlite_rollup, "touch", lambda *a: touch(*a[:3], end if wanted else a[3])):
+    with patch.object(rollup, "touch", lambda *a: touch(*a[:3], end if wanted else a[3])):
         yield
 
 

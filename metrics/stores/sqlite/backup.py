@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from metrics.stores.base import StoreError
-from metrics.stores.sqlite_connection import Connections, explain
+from metrics.stores.sqlite.connection import Connections, explain
 
 _PAGES = 4_096  # of one step: 16 MB
 _FREED_AT_ONCE = 500  # pages: some ten milliseconds that pulls wait

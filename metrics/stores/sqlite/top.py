@@ -2,8 +2,8 @@
 
 Sums are made where the numbers lie, by SQL and over a chunk's columns; only what may be among the
 largest gets its name and is compared exactly. Most series are not even added up: where all of a
-range lies in a table by :mod:`metrics.stores.sqlite_bound`, else by
-:mod:`metrics.stores.sqlite_highs`.
+range lies in a table by :mod:`metrics.stores.sqlite.top_candidates`, else by
+:mod:`metrics.stores.sqlite.sealed_maxima`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from uuid import UUID
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores.base import TopRow
-from metrics.stores.sqlite_bound import Bound
-from metrics.stores.sqlite_highs import Groups, Sum, added, worth_of
-from metrics.stores.sqlite_read import WALK, check_field, cluster_number, walk_steps
-from metrics.stores.sqlite_rollup import open_buckets
-from metrics.stores.sqlite_schema import SID_BITS
-from metrics.stores.sqlite_sealed import snapshot
-from metrics.stores.sqlite_series import sid_range
+from metrics.stores.sqlite.read import WALK, check_field, cluster_number, walk_steps
+from metrics.stores.sqlite.rollup import open_buckets
+from metrics.stores.sqlite.schema import SID_BITS
+from metrics.stores.sqlite.sealed import snapshot
+from metrics.stores.sqlite.sealed_maxima import Groups, Sum, added, worth_of
+from metrics.stores.sqlite.series import sid_range
+from metrics.stores.sqlite.top_candidates import Bound
 
 By = Literal["mean", "max"]
 _NAMES_AT_ONCE = 500

@@ -13,14 +13,14 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rollups import cluster_minute
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
-from metrics.stores import sqlite_coarse, sqlite_columns, sqlite_rollup
-from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import Batch, StoreError, WriteResult
-from metrics.stores.sqlite_columns import Row
-from metrics.stores.sqlite_rows import minute_table
-from metrics.stores.sqlite_seal import unseal
-from metrics.stores.sqlite_sealed import spans
-from metrics.stores.sqlite_series import Series
+from metrics.stores.sqlite import coarse, rollup, schema
+from metrics.stores.sqlite import columns as sqlite_columns
+from metrics.stores.sqlite.columns import Row
+from metrics.stores.sqlite.rows import minute_table
+from metrics.stores.sqlite.seal import unseal
+from metrics.stores.sqlite.sealed import spans
+from metrics.stores.sqlite.series import Series
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
 
@@ -39,7 +39,7 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
         sqlite3.Error: if the file refuses.
     """
     newest = _newest_by_key(batch.rows)
-    for key, start in sqlite_coarse.newest_by_key(batch.coarse).items():
+    for key, start in coarse.newest_by_key(batch.coarse).items():
         newest.setdefault(key, start)
     tables, refused, skipped = _values(batch.rows, series)
     _put_infos(connection, series, batch, newest)
@@ -55,7 +55,7 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
         minutes["cluster"] = minutes["node"]
     _roll_up(connection, series, minutes)
     if batch.coarse:
-        bad, left_out = sqlite_coarse.write(connection, series, batch.coarse)
+        bad, left_out = coarse.write(connection, series, batch.coarse)
         refused, skipped = refused + bad, skipped + left_out
 
     _put_windows(connection, series.cluster, stream, batch)
@@ -214,7 +214,7 @@ def _roll_up(
         "SELECT max(head) FROM watermark WHERE cluster = ?", (series.cluster,)
     ).fetchone()
     newest_end = max(newest + TIERS["1m"], head or 0)
-    sqlite_rollup.touch(connection, series.cluster, minutes, newest_end)
+    rollup.touch(connection, series.cluster, minutes, newest_end)
 
 
 def _put_infos(

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
-from metrics.stores import sqlite_schema as schema
-from metrics.stores.sqlite_sealed import SPANS
-from metrics.stores.sqlite_series import sid_range
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.sealed import SPANS
+from metrics.stores.sqlite.series import sid_range
 
 _CANDIDATES = 500
 """More series than that, and ten for each that is asked for, are better added up at once."""

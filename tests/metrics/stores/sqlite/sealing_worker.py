@@ -1,7 +1,7 @@
 """A worker for tests that kill it: pulls ten minutes at a time and seals hours, on its own clock.
 
-``python -m tests.metrics.sealing_worker CLUSTER START END``; it goes on after what it finds in the
-store, and says before each step what it is about to do.
+``python -m tests.metrics.stores.sqlite.sealing_worker CLUSTER START END``; it goes on after what it
+finds in the store, and says before each step what it is about to do.
 """
 
 from __future__ import annotations

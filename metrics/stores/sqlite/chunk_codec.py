@@ -1,4 +1,4 @@
-"""Lists of integers as compressible bytes: what :mod:`metrics.stores.sqlite_chunks` is made of.
+"""Lists of integers as compressible bytes: what :mod:`metrics.stores.sqlite.chunks` is made of.
 
 Integers become *planes*: the lowest bytes of all numbers, then the second lowest and so on, as
 many as the largest needs. Pure.

@@ -15,16 +15,7 @@ from uuid import UUID
 from metrics.series.catalog import Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
-from metrics.stores import (
-    checksum,
-    sqlite_backup,
-    sqlite_copy,
-    sqlite_expire,
-    sqlite_read,
-    sqlite_seal,
-    sqlite_top,
-    sqlite_write,
-)
+from metrics.stores import checksum
 from metrics.stores.base import (
     NO_BOUNDS,
     Batch,
@@ -35,8 +26,9 @@ from metrics.stores.base import (
     TopRow,
     WriteResult,
 )
-from metrics.stores.sqlite_connection import Connections, explain
-from metrics.stores.sqlite_series import Series, SeriesIndex
+from metrics.stores.sqlite import backup, copy, expire, read, seal, top, write
+from metrics.stores.sqlite.connection import Connections, explain
+from metrics.stores.sqlite.series import Series, SeriesIndex
 
 _VERIFIED_AT_ONCE = 2_000
 """Chunks whose checksums one :meth:`SqliteStore.maintain` compares: 100 MB."""
@@ -55,11 +47,11 @@ class SqliteStore:
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch in one transaction; see the protocol."""
         self._connections.get()  # after a fork, this makes the lock that the child uses
-        sqlite_seal.unseal_early(self._connections, cluster, sqlite_write.spans_of(batch))
+        seal.unseal_early(self._connections, cluster, write.spans_of(batch))
         with self._connections.write_lock:
             with self._connections.transaction() as connection:
                 series = self._index.begin(connection, cluster)
-                result = sqlite_write.write(connection, series, stream, batch)
+                result = write.write(connection, series, stream, batch)
             self._index.learn(cluster, series)
         return result
 
@@ -67,7 +59,7 @@ class SqliteStore:
         """Return how far the stream is; both None before the first batch."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.position(connection, cluster, stream)
+            return read.position(connection, cluster, stream)
 
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
@@ -75,13 +67,13 @@ class SqliteStore:
         """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.windows(connection, cluster, stream, start, end, states)
+            return read.windows(connection, cluster, stream, start, end, states)
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
         """Return the ledger with what plainly came in time as runs; see the protocol."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.window_runs(connection, cluster, stream, start, end)
+            return read.window_runs(connection, cluster, stream, start, end)
 
     def read(
         self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
@@ -89,7 +81,7 @@ class SqliteStore:
         """Return one field's buckets with ``start <= t < end``; one look-up a bucket."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.read(connection, cluster, key, field, tier, start, end)
+            return read.read(connection, cluster, key, field, tier, start, end)
 
     def read_fields(
         self, cluster: UUID, key: SeriesKey, fields: Sequence[str], tier: str, start: int, end: int
@@ -97,7 +89,7 @@ class SqliteStore:
         """Return several fields of one series at the cost of little more than one."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.read_fields(connection, cluster, key, fields, tier, start, end)
+            return read.read_fields(connection, cluster, key, fields, tier, start, end)
 
     def top(
         self,
@@ -114,9 +106,7 @@ class SqliteStore:
         """Return the series of several clusters with the largest field over the range."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_top.top(
-                connection, clusters, kind, field, tier, start, end, limit=limit, by=by
-            )
+            return top.top(connection, clusters, kind, field, tier, start, end, limit=limit, by=by)
 
     def read_many(
         self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
@@ -124,19 +114,19 @@ class SqliteStore:
         """Return one field of every series of a kind that has data in the range."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.read_many(connection, cluster, kind, field, tier, start, end)
+            return read.read_many(connection, cluster, kind, field, tier, start, end)
 
     def last(self, cluster: UUID, kind: Kind, *, since: int = 0) -> list[LastRow]:
         """Return the newest minute of each series of a kind with ``ts >= since``."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.last(connection, cluster, kind, since=since)
+            return read.last(connection, cluster, kind, since=since)
 
     def last_one(self, cluster: UUID, key: SeriesKey) -> LastRow | None:
         """Return the newest minute of one series; None if it was never seen."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.last_one(connection, cluster, key)
+            return read.last_one(connection, cluster, key)
 
     def find(
         self,
@@ -151,7 +141,7 @@ class SqliteStore:
         """Return series of several clusters by a part of their name; reads all last values."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.find(
+            return read.find(
                 connection, clusters, kind, text, since=since, limit=limit, order=order
             )
 
@@ -159,22 +149,22 @@ class SqliteStore:
         """Return the first minute of a series ever stored; None if it was never seen."""
         connection = self._connections.get()
         with self._connections.translated():
-            return sqlite_read.first_seen(connection, cluster, key)
+            return read.first_seen(connection, cluster, key)
 
     def expire(
         self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
     ) -> int:
         """Delete buckets of a kind older than ``before``, oldest first; about ``limit``."""
-        return sqlite_expire.expire(self._connections, cluster, kind, tier, before, limit)
+        return expire.expire(self._connections, cluster, kind, tier, before, limit)
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
         """Delete series, last values and ledger lines that ended before ``before``."""
-        sqlite_expire.resume_erasures(self._connections)
-        return sqlite_expire.forget(self._connections, cluster, before, by_kind)
+        expire.resume_erasures(self._connections)
+        return expire.forget(self._connections, cluster, before, by_kind)
 
     def erase(self, cluster: UUID) -> None:
         """Delete everything of a cluster, in short transactions."""
-        sqlite_expire.erase(self._connections, cluster)
+        expire.erase(self._connections, cluster)
 
     def clusters(self) -> list[UUID]:
         """Return the ids of all clusters that the store knows."""
@@ -187,18 +177,18 @@ class SqliteStore:
         """Return all series of a cluster, by kind, ns and name."""
         connection = self._connections.get()
         with self._connections.translated():
-            number = sqlite_read.cluster_number(connection, cluster)
-            return [] if number is None else sqlite_copy.all_series(connection, number)
+            number = read.cluster_number(connection, cluster)
+            return [] if number is None else copy.all_series(connection, number)
 
     def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
         """Make or change series as another store knows them, in one transaction."""
         with self._writing(cluster) as (connection, own):
-            sqlite_copy.put_series(connection, own, series)
+            copy.put_series(connection, own, series)
 
     def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
         """Put the newest minutes as another store knows them, in one transaction."""
         with self._writing(cluster) as (connection, own):
-            sqlite_copy.put_last(connection, own, rows)
+            copy.put_last(connection, own, rows)
 
     def counts(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> tuple[int, int]:
         """Return how many rows the range has, and their checksum. Reads all of them."""
@@ -214,23 +204,23 @@ class SqliteStore:
         """Yield the rows of the range, an hour of minutes (or 60 buckets) a read."""
         connection = self._connections.get()
         with self._connections.translated():
-            number = sqlite_read.cluster_number(connection, cluster)
+            number = read.cluster_number(connection, cluster)
             if number is not None:
-                yield from sqlite_copy.scan(connection, number, kind, tier, start, end)
+                yield from copy.scan(connection, number, kind, tier, start, end)
 
     def load(self, cluster: UUID, kind: Kind, tier: str, rows: Iterable[StoredRow]) -> int:
         """Store rows as they are in one transaction, without rollups."""
         with self._writing(cluster) as (connection, own):
-            return sqlite_copy.load(connection, own, kind, tier, rows)
+            return copy.load(connection, own, kind, tier, rows)
 
     def maintain(self, now: int) -> str:
         """Seal what is settled, compare checksums and give space back; one line for the log."""
-        chunks, rows = sqlite_seal.seal_due(self._connections, now)
-        sqlite_seal.verify(self._connections, _VERIFIED_AT_ONCE)
+        chunks, rows = seal.seal_due(self._connections, now)
+        seal.verify(self._connections, _VERIFIED_AT_ONCE)
         connection = self._connections.get()
         with self._connections.translated():
-            damaged = sqlite_seal.damaged(connection)
-        freed = sqlite_backup.free_space(self._connections)
+            damaged = seal.damaged(connection)
+        freed = backup.free_space(self._connections)
         told = [f"sealed {rows} rows in {chunks} chunks"] if chunks else []
         told += [f"gave {freed:,} bytes back"] if freed else []
         told += [f"{len(damaged)} damaged chunks are left out of answers"] if damaged else []
@@ -255,7 +245,7 @@ class SqliteStore:
         """Return a line if sealed chunks are known to be damaged."""
         connection = self._connections.get()
         with self._connections.translated():
-            count = len(sqlite_seal.damaged(connection))
+            count = len(seal.damaged(connection))
         return [f"{count} damaged chunks are left out of answers: see the log"] if count else []
 
     def check(self) -> str:
@@ -267,8 +257,8 @@ class SqliteStore:
             connection = self._connections.get()
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if answer == "ok":
-                sqlite_seal.verify(self._connections)
-                damaged = sqlite_seal.damaged(connection)
+                seal.verify(self._connections)
+                damaged = seal.damaged(connection)
                 (chunks,) = connection.execute("SELECT count(*) FROM chunk").fetchone()
                 if damaged:
                     answer = f"{len(damaged)} of {chunks} chunks are damaged: {damaged[0]}"

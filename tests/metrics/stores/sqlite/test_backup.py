@@ -15,14 +15,14 @@ from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import SeriesKey
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.sqlite import SqliteStore
-from metrics.stores.sqlite_backup import back_up, compact, free_space
-from metrics.stores.sqlite_shards import ShardedStore
+from metrics.stores.sqlite.backup import back_up, compact, free_space
+from metrics.stores.sqlite.shards import ShardedStore
+from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core.shards import shard_paths
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import STREAM, StoreContract, row
-from tests.metrics.stores.test_sqlite import assert_whole, start_writer
-from tests.metrics.stores.test_sqlite_seal import START, everything, hours
+from tests.metrics.stores.sqlite.test_seal import START, everything, hours
+from tests.metrics.stores.sqlite.test_store import assert_whole, start_writer
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_an_erasure_gives_all_its_space_back(path, store):
 
 
 def test_free_space_beyond_a_reserve_is_given_back(path, store, monkeypatch):
-    monkeypatch.setattr("metrics.stores.sqlite_backup._KEPT_FREE", 10)
+    monkeypatch.setattr("metrics.stores.sqlite.backup._KEPT_FREE", 10)
     cluster = uuid4()
     fill(store, cluster)
     for tier in TIERS:

@@ -23,8 +23,8 @@ from metrics.stores.base import (
     TopRow,
     WriteResult,
 )
-from metrics.stores.sqlite import SqliteStore
-from metrics.stores.sqlite_top import rank
+from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.sqlite.top import rank
 
 
 class ShardedStore:

@@ -17,8 +17,8 @@ from uuid import UUID
 
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start
-from metrics.stores import sqlite_schema as schema
-from metrics.stores.sqlite_chunks import (
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.chunks import (
     BLOCK_SERIES,
     Chunk,
     Columns,
@@ -27,12 +27,12 @@ from metrics.stores.sqlite_chunks import (
     in_columns,
     table_rows,
 )
-from metrics.stores.sqlite_connection import Connections
-from metrics.stores.sqlite_highs import pack_highs
-from metrics.stores.sqlite_read import WALK, cluster_number
-from metrics.stores.sqlite_rollup import settle_ended
-from metrics.stores.sqlite_sealed import SPANS, describe, field_numbers, snapshot, spans
-from metrics.stores.sqlite_series import sid_range
+from metrics.stores.sqlite.connection import Connections
+from metrics.stores.sqlite.read import WALK, cluster_number
+from metrics.stores.sqlite.rollup import settle_ended
+from metrics.stores.sqlite.sealed import SPANS, describe, field_numbers, snapshot, spans
+from metrics.stores.sqlite.sealed_maxima import pack_highs
+from metrics.stores.sqlite.series import sid_range
 
 SETTLED: dict[str, int] = {"1m": 7_200, "10m": 21_600, "1h": 86_400}
 """How much newer a cluster's data must be than the end of a span for it to be sealed. Wider

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
-from metrics.stores import sqlite_schema as schema
-from metrics.stores.sqlite_series import sid_range
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.series import sid_range
 
 Bucket = list[int | None]
 """n, then n, total, low, high of each field."""
@@ -170,7 +170,7 @@ class _Reader:
 
 
 def _merged(buckets: Sequence[Bucket]) -> Bucket:
-    """Merge buckets as :func:`metrics.stores.sqlite_schema.roll_up` does."""
+    """Merge buckets as :func:`metrics.stores.sqlite.schema.roll_up` does."""
     merged: Bucket = [sum(bucket[0] or 0 for bucket in buckets)]
     for at in range(1, len(buckets[0]), 4):
         cells = [bucket[at : at + 4] for bucket in buckets if bucket[at + 1] is not None]

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
-from metrics.stores import sqlite_schema as schema
-from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError, Field
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError, Field
 
 SPANS: dict[str, int] = {"1m": 3600, "10m": 86_400, "1h": 864_000}
 """Seconds of one chunk: 60, 144 and 240 buckets."""
@@ -57,7 +57,7 @@ class Place(NamedTuple):
         last: the largest.
         id: of the chunk.
         since: rows before it have expired.
-        highs: the largest value of each field (:mod:`metrics.stores.sqlite_highs`); None of
+        highs: the largest value of each field (:mod:`metrics.stores.sqlite.sealed_maxima`); None of
             chunks that version 2 of the schema made.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import LARGEST, MAX_SAMPLES, coarse, minute
 from metrics.series.rows import Cell, CoarseRow, MinuteRow
-from metrics.stores.sqlite_columns import Row
+from metrics.stores.sqlite.columns import Row
 
 Values = list[int | None]
 Low = int | None

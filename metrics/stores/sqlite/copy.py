@@ -11,15 +11,15 @@ import orjson
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start, coarse, minute
 from metrics.series.rows import SeriesKey
-from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import LastRow, StoredRow, StoredSeries, StoreError
-from metrics.stores.sqlite_chunks import table_rows
-from metrics.stores.sqlite_read import series_keys
-from metrics.stores.sqlite_rollup import open_buckets, settle
-from metrics.stores.sqlite_rows import stored_cells, stored_values
-from metrics.stores.sqlite_seal import unseal_tier
-from metrics.stores.sqlite_sealed import SPANS, field_numbers, find, snapshot, spans
-from metrics.stores.sqlite_series import Series, sid_range
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.chunks import table_rows
+from metrics.stores.sqlite.read import series_keys
+from metrics.stores.sqlite.rollup import open_buckets, settle
+from metrics.stores.sqlite.rows import stored_cells, stored_values
+from metrics.stores.sqlite.seal import unseal_tier
+from metrics.stores.sqlite.sealed import SPANS, field_numbers, find, snapshot, spans
+from metrics.stores.sqlite.series import Series, sid_range
 
 _MOST = 1 << 31  # samples, nodes or minutes of a row
 

@@ -15,8 +15,8 @@ from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 from metrics.series.catalog import Kind
-from metrics.stores.sqlite_chunks import Columns
-from metrics.stores.sqlite_sealed import Place, field_numbers, opened, places
+from metrics.stores.sqlite.chunks import Columns
+from metrics.stores.sqlite.sealed import Place, field_numbers, opened, places
 
 Sum = tuple[int, int, int | None]
 """n, total, highest of a series."""
@@ -29,7 +29,7 @@ def pack_highs(columns: Columns, fields: Iterable[int], *, wide: bool) -> bytes:
     """Return the largest mean and value of each field that has any, for :func:`unpack_highs`.
 
     Args:
-        columns: of a chunk, as :func:`metrics.stores.sqlite_chunks.encode` takes them.
+        columns: of a chunk, as :func:`metrics.stores.sqlite.chunks.encode` takes them.
         fields: the number of each field, in the order of the rows' columns.
         wide: whether they are of a wider tier.
     """

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from metrics.series.rows import SeriesInfo, SeriesKey
-from metrics.stores import sqlite_schema as schema
 from metrics.stores.names import is_storable
+from metrics.stores.sqlite import schema
 
 MAX_NEW_SERIES_PER_DAY = 20_000
 """More new series of one cluster within a day are skipped: names that never repeat would fill

@@ -19,11 +19,11 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind, field_of
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
-from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import LastRow, StoreError
-from metrics.stores.sqlite_rollup import Bucket, open_buckets
-from metrics.stores.sqlite_sealed import absent, read_all, read_series, snapshot
-from metrics.stores.sqlite_series import sid_range
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.rollup import Bucket, open_buckets
+from metrics.stores.sqlite.sealed import absent, read_all, read_series, snapshot
+from metrics.stores.sqlite.series import sid_range
 from metrics.stores.window_runs import Sums, runs
 
 WALK = (

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
-from metrics.stores import sqlite_schema
 from metrics.stores.base import StoreError
+from metrics.stores.sqlite import schema
 
 BUSY_SECONDS = 30
 
@@ -161,9 +161,9 @@ class Connections:
             _make_wal(connection)
             for pragma in (*_PRAGMAS, f"PRAGMA cache_size = -{cache_kib}"):
                 connection.execute(pragma)
-            if not sqlite_schema.is_current(connection):
+            if not schema.is_current(connection):
                 connection.execute("BEGIN IMMEDIATE")
-                sqlite_schema.migrate(connection)
+                schema.migrate(connection)
                 connection.execute("COMMIT")
         except BaseException:
             connection.close()

@@ -18,7 +18,7 @@ import redis
 from clusters.models import Cluster
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.windows import STREAM, Window
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite.store import SqliteStore
 from tests.servers.prometheus import Series, prometheus
 
 pytestmark = [
@@ -110,7 +110,7 @@ def test_workers_killed_while_they_pull_and_seal_lose_and_double_nothing(
 
 
 def _command(cluster: UUID, start: int, end: int) -> list[str]:
-    module = "tests.metrics.sealing_worker"
+    module = "tests.metrics.stores.sqlite.sealing_worker"
     return [sys.executable, "-m", module, str(cluster), str(start), str(end)]
 
 

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start, cluster_bucket
 from metrics.series.rows import CoarseRow, SeriesKey
-from metrics.stores import sqlite_rollup
-from metrics.stores import sqlite_schema as schema
 from metrics.stores.base import StoreError
-from metrics.stores.sqlite_rows import Values, bucket_values, coarse_values, stored_cells
-from metrics.stores.sqlite_seal import unseal_tier
-from metrics.stores.sqlite_sealed import spans
-from metrics.stores.sqlite_series import Series
+from metrics.stores.sqlite import rollup, schema
+from metrics.stores.sqlite.rows import Values, bucket_values, coarse_values, stored_cells
+from metrics.stores.sqlite.seal import unseal_tier
+from metrics.stores.sqlite.sealed import spans
+from metrics.stores.sqlite.series import Series
 
 _CLUSTER_KEY = SeriesKey("cluster", "", "")
 
@@ -67,7 +66,7 @@ def write(
         lines = unmeasured[row.key.kind]
         lines[sid] = max(row.ts, lines.get(sid, 0))
     kinds = {kind for _, kind in tables}
-    sqlite_rollup.settle(connection, series.cluster, kinds | ({"cluster"} if kinds else set()))
+    rollup.settle(connection, series.cluster, kinds | ({"cluster"} if kinds else set()))
     # The 10-minute buckets first: hours are made from them.
     for tier in ("10m", "1h"):
         for kind in schema.KINDS:

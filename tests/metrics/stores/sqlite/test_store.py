@@ -16,9 +16,9 @@ import pytest
 
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
-from metrics.stores import sqlite_schema, sqlite_series
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.sqlite import SqliteStore
+from metrics.stores.sqlite import schema, series
+from metrics.stores.sqlite.store import SqliteStore
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import (
     CLUSTER,
@@ -213,7 +213,7 @@ def test_a_series_belongs_to_its_cluster_after_a_refused_batch(store):
 
 
 def test_new_series_beyond_the_daily_limit_are_skipped_and_the_rest_is_stored(store, monkeypatch):
-    monkeypatch.setattr(sqlite_series, "MAX_NEW_SERIES_PER_DAY", 5)
+    monkeypatch.setattr(series, "MAX_NEW_SERIES_PER_DAY", 5)
     cluster = uuid4()
     store.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=1)]))  # and the cluster's own
     flood = [row(SeriesKey("pod", "x", f"{i}"), T0, cpu_mc=1) for i in range(10)]
@@ -239,9 +239,9 @@ def test_an_erasure_that_was_cut_off_is_finished_later(store, monkeypatch):
 
 def test_a_new_field_of_the_catalogue_gets_its_columns(path, new_store, monkeypatch):
     cluster = uuid4()
-    old = {**sqlite_schema.FIELD_NAMES, "pod": sqlite_schema.FIELD_NAMES["pod"][:-1]}
+    old = {**schema.FIELD_NAMES, "pod": schema.FIELD_NAMES["pod"][:-1]}
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_schema, "FIELD_NAMES", old)
+        patch.setattr(schema, "FIELD_NAMES", old)
         store = new_store()
         assert store.clusters() == []
         store.close()
@@ -254,10 +254,10 @@ def test_a_new_field_of_the_catalogue_gets_its_columns(path, new_store, monkeypa
 def make_version_1(path):
     """Make a file as version 1 of the schema had it, with a ledger line."""
     connection = sqlite3.connect(path, isolation_level=None)
-    sqlite_schema._run(connection, sqlite_schema._BASE)
-    for table, columns in sqlite_schema.tables().items():
-        sqlite_schema._ensure_table(connection, table, columns)
-    connection.execute(f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}")
+    schema._run(connection, schema._BASE)
+    for table, columns in schema.tables().items():
+        schema._ensure_table(connection, table, columns)
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     return connection
 
@@ -290,7 +290,7 @@ def test_a_file_of_version_1_keeps_its_data(path, new_store):
 
 def test_a_file_of_a_newer_version_is_left_alone(path, new_store):
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {sqlite_schema.SCHEMA_VERSION + 1}")
+    connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     connection.close()
     with pytest.raises(StoreError, match="upgrade Ops Center"):
         new_store().clusters()

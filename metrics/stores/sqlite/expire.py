@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from metrics.series.catalog import TIERS, Kind
-from metrics.stores import sqlite_schema as schema
-from metrics.stores.sqlite_backup import free_space
-from metrics.stores.sqlite_chunks import Chunk, DamagedChunkError
-from metrics.stores.sqlite_connection import Connections
-from metrics.stores.sqlite_read import cluster_number
-from metrics.stores.sqlite_rollup import settle_older
-from metrics.stores.sqlite_sealed import SPANS
-from metrics.stores.sqlite_series import sid_range
+from metrics.stores.sqlite import schema
+from metrics.stores.sqlite.backup import free_space
+from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError
+from metrics.stores.sqlite.connection import Connections
+from metrics.stores.sqlite.read import cluster_number
+from metrics.stores.sqlite.rollup import settle_older
+from metrics.stores.sqlite.sealed import SPANS
+from metrics.stores.sqlite.series import sid_range
 
 CHUNK = 20_000
 """Rows that one transaction deletes: about 50 ms."""

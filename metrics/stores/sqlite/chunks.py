@@ -19,7 +19,7 @@ from itertools import accumulate, chain
 from operator import add, floordiv, itemgetter, mod, sub
 from typing import TypeVar, cast
 
-from metrics.stores.sqlite_planes import Plain, Reader, Walk, plain, span_of, varint, walk
+from metrics.stores.sqlite.chunk_codec import Plain, Reader, Walk, plain, span_of, varint, walk
 
 VERSION = 1
 BLOCK_SERIES = 64

@@ -1,0 +1,1 @@
+"""The store in SQLite files: rows while they are new, sealed column chunks afterwards."""
