@@ -57,7 +57,7 @@ class MetricPlace(models.Model):
 
 
 class MetricSeries(models.Model):
-    """A series and its newest minute. Names are as :func:`metrics.stores.influxdb_series.text`.
+    """A series and its newest minute. Names are as :func:`metrics.stores.influxdb.series.text`.
 
     ``last_n`` is how many samples that minute has, -1 if only wider buckets are known; ``last_ts``
     is NULL if not even these are. ``numbers`` is a list in the order of the catalogue.

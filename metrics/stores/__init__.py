@@ -65,9 +65,9 @@ def _make(name: str, *where: str) -> MetricStore:
         check_shards(path, shards)
         return SqliteStore(path) if shards == 1 else ShardedStore(shard_paths(path, shards))
     # Only where it is used: the client library takes half a second to import.
-    from metrics.stores.influxdb import InfluxStore
-    from metrics.stores.influxdb_client import Server
-    from metrics.stores.influxdb_kept import kept
+    from metrics.stores.influxdb.client import Server
+    from metrics.stores.influxdb.retention import kept
+    from metrics.stores.influxdb.store import InfluxStore
 
     url, org, token, prefix = where
     return InfluxStore(Server(url, org, token), kept, prefix=prefix)

@@ -16,13 +16,13 @@ from unittest.mock import patch
 
 from metrics.models.influxdb_store import MetricCluster
 from metrics.stores.base import Batch, MetricStore
-from metrics.stores.influxdb import InfluxStore
-from metrics.stores.influxdb_write import Writer
+from metrics.stores.influxdb.store import InfluxStore
+from metrics.stores.influxdb.write import Writer
 from tests.bench import crash
 from tests.bench.questions import STREAM
 from tests.bench.report import Measure, Report, seconds_of
 from tests.bench.storedata import START, FakeCluster
-from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
+from tests.metrics.stores.influxdb.server import keep_for_ever, own_prefix, server
 
 WRITER = "import django; django.setup(); from tests.bench.influxload import main; main()"
 FLEET = 100

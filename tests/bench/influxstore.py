@@ -20,14 +20,14 @@ from clusters.models import Cluster
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.stores import close_stores
 from metrics.stores.base import MetricStore
-from metrics.stores.influxdb import InfluxStore
+from metrics.stores.influxdb.store import InfluxStore
 from metrics.stores.sqlite.store import SqliteStore
 from tests.bench import influxload, recovery
 from tests.bench.questions import DAY, STREAM, batches, questions
 from tests.bench.report import Measure, Report, seconds_of
 from tests.bench.storedata import START, FakeCluster
 from tests.factories import ClusterFactory
-from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
+from tests.metrics.stores.influxdb.server import keep_for_ever, own_prefix, server
 
 AREA = "influxdb"
 CLUSTERS = 2

@@ -21,7 +21,7 @@ from clusters.models import Cluster, ClusterStatus
 from metrics.series.windows import STREAM, Window
 from metrics.stores import close_stores, get_store
 from tests.factories import ClusterFactory
-from tests.metrics.stores import influx_server as influxdb2
+from tests.metrics.stores.influxdb import server as influxdb2
 from tests.servers.influxdb import InfluxServer, influx_server
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ def _store_of_the_run(request, settings, monkeypatch) -> Iterator[None]:
     if marker := request.node.get_closest_marker("sqlite_only"):
         pytest.skip(marker.kwargs["reason"])
     server = influxdb2.server()
-    monkeypatch.setattr("metrics.stores.influxdb_kept.kept", influxdb2.keep_for_ever)
+    monkeypatch.setattr("metrics.stores.influxdb.retention.kept", influxdb2.keep_for_ever)
     settings.METRICS_STORE = "influxdb"
     settings.INFLUXDB_URL, settings.INFLUXDB_ORG = server.url, server.org
     settings.INFLUXDB_TOKEN = server.token

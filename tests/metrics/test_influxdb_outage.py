@@ -9,7 +9,7 @@ from metrics.series.windows import STREAM
 from metrics.stores import close_stores, get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import story
-from tests.metrics.stores.influx_server import Between, keep_for_ever, own_prefix, server
+from tests.metrics.stores.influxdb.server import Between, keep_for_ever, own_prefix, server
 from tests.metrics.test_pull import T0, SpooledAgent, assert_store_equals_source, at, pull
 
 
@@ -27,7 +27,7 @@ def between(settings, monkeypatch, prefix):
     settings.INFLUXDB_URL = one.server.url
     settings.INFLUXDB_ORG, settings.INFLUXDB_TOKEN = one.server.org, one.server.token
     settings.INFLUXDB_BUCKET_PREFIX = prefix
-    monkeypatch.setattr("metrics.stores.influxdb_kept.kept", keep_for_ever)
+    monkeypatch.setattr("metrics.stores.influxdb.retention.kept", keep_for_ever)
     yield one
     one.stop()
     close_stores()
@@ -77,7 +77,7 @@ def test_a_pull_that_died_after_influxdb_had_its_points_is_repeated(
 ):
     agent.record(0, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("metrics.stores.influxdb_series.Session.save", lambda *_: 1 / 0)
+        patch.setattr("metrics.stores.influxdb.series.Session.save", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pull(agent, pulled, 10.2)
     assert get_store().position(pulled.pk, STREAM).head is None

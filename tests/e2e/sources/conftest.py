@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from metrics.stores.influxdb_client import Influx, Server
+from metrics.stores.influxdb.client import Influx, Server
 from tests.e2e.sources.stand import Installation, Servers, installation, running_servers
 
 STORES = ("sqlite", "influxdb")

@@ -14,7 +14,7 @@ from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
 from tests.centre import ROOT, clean_environment
 from tests.metrics.stores.contract import NODE, STREAM, row, window
-from tests.metrics.stores.influx_server import own_prefix, server
+from tests.metrics.stores.influxdb.server import own_prefix, server
 
 
 @pytest.fixture(scope="module")

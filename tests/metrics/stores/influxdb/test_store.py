@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from metrics.stores.base import Batch
-from metrics.stores.influxdb import InfluxStore
-from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_index import outdate
+from metrics.stores.influxdb.client import Influx
+from metrics.stores.influxdb.ledger import outdate
+from metrics.stores.influxdb.store import InfluxStore
 from tests.metrics.stores.contract import KEYS, NODE, POD, STREAM, T0, StoreContract, row
-from tests.metrics.stores.influx_server import keep_for_ever, own_prefix, server
+from tests.metrics.stores.influxdb.server import keep_for_ever, own_prefix, server
 
 pytestmark = pytest.mark.django_db
 
@@ -85,7 +85,7 @@ def test_a_process_notices_what_another_one_wrote(new_store):
 
 
 def test_a_cluster_gets_only_so_many_new_series_a_day(store, monkeypatch):
-    monkeypatch.setattr("metrics.stores.influxdb_series.MAX_NEW_SERIES_PER_DAY", 5)
+    monkeypatch.setattr("metrics.stores.influxdb.series.MAX_NEW_SERIES_PER_DAY", 5)
     cluster = uuid4()
     keys = [POD._replace(name=f"p{at}") for at in range(8)]
     result = store.write(cluster, STREAM, Batch(rows=[row(key, T0, cpu_mc=1) for key in keys]))

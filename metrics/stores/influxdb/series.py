@@ -17,8 +17,8 @@ from metrics.models.influxdb_store import MetricCluster, MetricSeries
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores.base import LastRow, StoredSeries, StoreError
-from metrics.stores.influxdb_index import outdate
-from metrics.stores.influxdb_recent import Recent
+from metrics.stores.influxdb.ledger import outdate
+from metrics.stores.influxdb.recent import Recent
 from metrics.stores.names import is_storable
 
 MAX_NEW_SERIES_PER_DAY = 20_000

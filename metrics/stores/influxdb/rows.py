@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import coarse, minute
 from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesKey
-from metrics.stores.influxdb_names import NOTHING, columns, escaped, tag
+from metrics.stores.influxdb.names import NOTHING, columns, escaped, tag
 
 Values = list[int | None]
-"""n, then the fields of :func:`metrics.stores.influxdb_names.columns`. None or
-:data:`~metrics.stores.influxdb_names.NOTHING`: the point has it not, or not any more."""
+"""n, then the fields of :func:`metrics.stores.influxdb.names.columns`. None or
+:data:`~metrics.stores.influxdb.names.NOTHING`: the point has it not, or not any more."""
 Cells = tuple[Cell | None, ...]
 
 

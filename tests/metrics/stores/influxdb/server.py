@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
-from metrics.stores.influxdb_client import Influx, Server
+from metrics.stores.influxdb.client import Influx, Server
 
 FOREVER = {kind: dict.fromkeys(TIERS, 0) for kind in FIELD_NAMES}
 

@@ -14,11 +14,11 @@ from uuid import UUID
 from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import bucket_start
-from metrics.stores.influxdb_buckets import Buckets, Kept, Places
-from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_flux import of_cluster, points, records, unix
-from metrics.stores.influxdb_index import outdate, translated, writing
-from metrics.stores.influxdb_rows import line, line_head
+from metrics.stores.influxdb.buckets import Buckets, Kept, Places
+from metrics.stores.influxdb.client import Influx
+from metrics.stores.influxdb.flux import of_cluster, points, records, unix
+from metrics.stores.influxdb.ledger import outdate, translated, writing
+from metrics.stores.influxdb.rows import line, line_head
 
 BLOCK_BUCKETS = 60
 

@@ -16,10 +16,10 @@ from django.db import connection, connections
 from metrics.models.influxdb_store import MetricCluster
 from metrics.series.windows import Position
 from metrics.stores.base import Batch, StoredRow, StoreError
-from metrics.stores.influxdb import InfluxStore
-from metrics.stores.influxdb_client import Influx, Server
+from metrics.stores.influxdb.client import Influx, Server
+from metrics.stores.influxdb.store import InfluxStore
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, T0, row, window
-from tests.metrics.stores.influx_server import Between, keep_for_ever, own_prefix, server
+from tests.metrics.stores.influxdb.server import Between, keep_for_ever, own_prefix, server
 
 pytestmark = pytest.mark.django_db
 
@@ -219,7 +219,7 @@ def test_rows_older_than_their_tier_is_kept_still_count_for_wider_ones(prefix, c
 
 def test_a_writer_that_died_is_waited_for_until_its_time_is_over(store, cluster, monkeypatch):
     store.write(cluster, STREAM, minutes(0, 1))
-    monkeypatch.setattr("metrics.stores.influxdb_index.WRITER_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("metrics.stores.influxdb.ledger.WRITER_WAIT_SECONDS", 0.1)
     rows = MetricCluster.objects.filter(cluster=cluster)
     rows.update(writer="dead", writer_until=time.time() + 60)
     with pytest.raises(StoreError, match="another process writes"):

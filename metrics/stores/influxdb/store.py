@@ -17,8 +17,7 @@ from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
-from metrics.stores import checksum, influxdb_series
-from metrics.stores import influxdb_index as index
+from metrics.stores import checksum
 from metrics.stores.base import (
     NO_BOUNDS,
     Batch,
@@ -29,13 +28,15 @@ from metrics.stores.base import (
     TopRow,
     WriteResult,
 )
-from metrics.stores.influxdb_board import Board
-from metrics.stores.influxdb_buckets import Buckets, Kept, Places
-from metrics.stores.influxdb_client import Influx, Server
-from metrics.stores.influxdb_move import Mover
-from metrics.stores.influxdb_read import Reader
-from metrics.stores.influxdb_series import Memory, Session
-from metrics.stores.influxdb_write import Writer, check
+from metrics.stores.influxdb import ledger as index
+from metrics.stores.influxdb import series as influxdb_series
+from metrics.stores.influxdb.bucket_moves import Mover
+from metrics.stores.influxdb.buckets import Buckets, Kept, Places
+from metrics.stores.influxdb.client import Influx, Server
+from metrics.stores.influxdb.merge import Board
+from metrics.stores.influxdb.read import Reader
+from metrics.stores.influxdb.series import Memory, Session
+from metrics.stores.influxdb.write import Writer, check
 
 MOVE_SECONDS = 60
 """How long one call of :meth:`InfluxStore.maintain` moves rows between buckets."""

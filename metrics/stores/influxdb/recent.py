@@ -15,9 +15,9 @@ from struct import Struct
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey
-from metrics.stores.influxdb_flux import Points
-from metrics.stores.influxdb_names import NOTHING
-from metrics.stores.influxdb_rows import Values
+from metrics.stores.influxdb.flux import Points
+from metrics.stores.influxdb.names import NOTHING
+from metrics.stores.influxdb.rows import Values
 
 _ABSENT = NOTHING + 1
 """Stands for None in a packed row: 210 bytes a pod's minute, a third of a list."""

@@ -15,8 +15,8 @@ from uuid import UUID
 from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
-from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_names import FOREVER, KINDS, bucket_name, shard_seconds
+from metrics.stores.influxdb.client import Influx
+from metrics.stores.influxdb.names import FOREVER, KINDS, bucket_name, shard_seconds
 
 MANY_BUCKETS = 20
 _DAY = 86_400

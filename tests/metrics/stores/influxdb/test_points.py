@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, SeriesKey
-from metrics.stores import influxdb_series as series
-from metrics.stores.influxdb_flux import LAST_SECOND, merged, of_cluster, of_series
-from metrics.stores.influxdb_names import (
+from metrics.stores.influxdb import series
+from metrics.stores.influxdb.flux import LAST_SECOND, merged, of_cluster, of_series
+from metrics.stores.influxdb.names import (
     FOREVER,
     NOTHING,
     bucket_name,
@@ -22,7 +22,7 @@ from metrics.stores.influxdb_names import (
     tag,
     untag,
 )
-from metrics.stores.influxdb_rows import cells_of, line, line_head, values_of
+from metrics.stores.influxdb.rows import cells_of, line, line_head, values_of
 from tests.metrics.stores.contract import POD, T0
 
 CLUSTER = UUID(int=7)

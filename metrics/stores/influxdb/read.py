@@ -12,9 +12,9 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import Columns, SeriesKey
 from metrics.stores.base import StoredRow, StoreError, TopRow
-from metrics.stores.influxdb_buckets import Buckets, Places, Sight
-from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_flux import (
+from metrics.stores.influxdb.buckets import Buckets, Places, Sight
+from metrics.stores.influxdb.client import Influx
+from metrics.stores.influxdb.flux import (
     Points,
     Query,
     merged,
@@ -25,8 +25,8 @@ from metrics.stores.influxdb_flux import (
     unix,
     whole,
 )
-from metrics.stores.influxdb_names import NOTHING, field_columns, places, untag
-from metrics.stores.influxdb_rows import Values, cells_of
+from metrics.stores.influxdb.names import NOTHING, field_columns, places, untag
+from metrics.stores.influxdb.rows import Values, cells_of
 
 SCAN_BUCKETS = 60
 """Bucket starts that one read of whole rows covers: an hour of minutes, ten hours, 2.5 days."""

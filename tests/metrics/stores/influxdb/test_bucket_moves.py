@@ -10,14 +10,14 @@ import pytest
 from metrics.models.influxdb_store import MetricPlace
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell
-from metrics.stores import influxdb_move
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.influxdb import InfluxStore
-from metrics.stores.influxdb_buckets import SLACK_SECONDS
-from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_flux import of_cluster, points
+from metrics.stores.influxdb import bucket_moves
+from metrics.stores.influxdb.buckets import SLACK_SECONDS
+from metrics.stores.influxdb.client import Influx
+from metrics.stores.influxdb.flux import of_cluster, points
+from metrics.stores.influxdb.store import InfluxStore
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, coarse, row
-from tests.metrics.stores.influx_server import own_prefix, server
+from tests.metrics.stores.influxdb.server import own_prefix, server
 
 pytestmark = pytest.mark.django_db
 DAY = 86_400
@@ -99,7 +99,7 @@ def test_a_longer_class_moves_all_rows_and_empties_the_old_bucket(store, cluster
 def test_while_rows_are_moved_reads_see_both_and_writes_go_on(store, cluster, kept, monkeypatch):
     before = everything(store, cluster)
     kept.days["1m"] = 14
-    monkeypatch.setattr("metrics.stores.influxdb.MOVE_SECONDS", -1)
+    monkeypatch.setattr("metrics.stores.influxdb.store.MOVE_SECONDS", -1)
     assert "3 moves go on" in store.maintain(NOW)  # there are no filesystems
     assert everything(store, cluster) == before
     # Late data, better than what is in the old bucket, and new data.
@@ -122,7 +122,7 @@ def test_while_rows_are_moved_reads_see_both_and_writes_go_on(store, cluster, ke
 def test_a_move_that_died_between_two_blocks_goes_on(store, cluster, kept, monkeypatch):
     before = everything(store, cluster)
     kept.of_pods = {"1m": 21}
-    copy, calls = influxdb_move.Mover._copy, []
+    copy, calls = bucket_moves.Mover._copy, []
 
     def dies(self, *where):
         if len(calls) == 1:
@@ -130,7 +130,7 @@ def test_a_move_that_died_between_two_blocks_goes_on(store, cluster, kept, monke
         calls.append(where)
         copy(self, *where)
 
-    monkeypatch.setattr(influxdb_move.Mover, "_copy", dies)
+    monkeypatch.setattr(bucket_moves.Mover, "_copy", dies)
     with pytest.raises(StoreError, match="killed"):
         store.maintain(NOW)
     assert everything(store, cluster) == before

@@ -1,7 +1,7 @@
 """The board: stored rows of one cluster that a write reads, compares and changes.
 
 InfluxDB knows no condition on a write, so the rule that a row over less never replaces one over
-more is kept here: read, compare, write what differs. :func:`metrics.stores.influxdb_index.writing`
+more is kept here: read, compare, write what differs. :func:`metrics.stores.influxdb.ledger.writing`
 sees to it that nobody else writes the cluster meanwhile.
 """
 
@@ -13,12 +13,12 @@ from uuid import UUID
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import SeriesKey
-from metrics.stores.influxdb_buckets import Places
-from metrics.stores.influxdb_client import Influx
-from metrics.stores.influxdb_flux import LAST_SECOND, Points, merged, of_cluster, points
-from metrics.stores.influxdb_names import NOTHING
-from metrics.stores.influxdb_recent import Recent
-from metrics.stores.influxdb_rows import Cells, Values, cells_of, line, line_head, values_of
+from metrics.stores.influxdb.buckets import Places
+from metrics.stores.influxdb.client import Influx
+from metrics.stores.influxdb.flux import LAST_SECOND, Points, merged, of_cluster, points
+from metrics.stores.influxdb.names import NOTHING
+from metrics.stores.influxdb.recent import Recent
+from metrics.stores.influxdb.rows import Cells, Values, cells_of, line, line_head, values_of
 
 Row = tuple[int, Cells]
 

@@ -16,9 +16,9 @@ from uuid import UUID
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores.base import StoreError
-from metrics.stores.influxdb_client import Influx, Param
-from metrics.stores.influxdb_names import columns, places, tag, untag
-from metrics.stores.influxdb_rows import Values
+from metrics.stores.influxdb.client import Influx, Param
+from metrics.stores.influxdb.names import columns, places, tag, untag
+from metrics.stores.influxdb.rows import Values
 
 LAST_SECOND = 9_000_000_000
 """Beyond any time that is asked for; Flux counts nanoseconds in 64 bits."""

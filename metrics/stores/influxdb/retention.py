@@ -8,7 +8,7 @@ from uuid import UUID
 from clusters import holds
 from clusters.models import Cluster
 from metrics.series.catalog import TIERS, Kind
-from metrics.stores.influxdb_names import FOREVER, KINDS
+from metrics.stores.influxdb.names import FOREVER, KINDS
 
 _DAY = 86_400
 

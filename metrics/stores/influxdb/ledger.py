@@ -1,6 +1,6 @@
 """The InfluxDB store's part in Django's database: ledger, positions, and who may write.
 
-Series and their newest minutes are :mod:`metrics.stores.influxdb_series`.
+Series and their newest minutes are :mod:`metrics.stores.influxdb.series`.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from metrics.series.rollups import (
 )
 from metrics.series.rows import CoarseRow, MinuteRow, SeriesKey
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.influxdb_board import Board
-from metrics.stores.influxdb_rows import Cells, coarse_cells, minute_cells
-from metrics.stores.influxdb_series import Session, json_text
+from metrics.stores.influxdb.merge import Board
+from metrics.stores.influxdb.rows import Cells, coarse_cells, minute_cells
+from metrics.stores.influxdb.series import Session, json_text
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
 
