@@ -19,7 +19,7 @@ from django.conf import settings
 from clusters.models import Cluster
 from metrics import asking, gaps, lease, ledger
 from metrics.asking import Request
-from metrics.connect import Connect, Way, way_to
+from metrics.connections.connect import Connect, Way, way_to
 from metrics.late import store_late
 from metrics.models import PullSchedule
 from metrics.progress import noted

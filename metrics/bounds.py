@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, inf
+from math import inf
 
+from metrics.connections.source_limits import OLDEST_SECONDS
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import MinuteRow
 from metrics.sources.base import SourceAnswer
 
-OLDEST_SECONDS = 24 * 3600
 AHEAD_SECONDS = 300
-USUAL_BEHIND_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +47,6 @@ def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejec
     where = f", the furthest by {_furthest(off, now)}" if off else ""
     text = f"{count} rows were left out because their time is far off{where}"
     return replace(answer, rows=rows, minutes_alive=alive), Rejected(count, text)
-
-
-def behind_seconds(skew_ms: int | None) -> int:
-    """Return by how much a source's minutes end later by our clock than by its own.
-
-    Without this, a cluster whose clock is far behind would be asked for minutes that it has not
-    had yet, and never for those that it has.
-
-    Args:
-        skew_ms: the source's clock minus ours, as of the last pull; None if not known.
-
-    Returns:
-        Whole seconds; 0 for a clock that is ahead, or hardly behind.
-    """
-    if skew_ms is None or skew_ms > -USUAL_BEHIND_MS:
-        return 0
-    return min(OLDEST_SECONDS, ceil(-skew_ms / 1000))
 
 
 def ahead_note(answer: SourceAnswer, now: float) -> str:

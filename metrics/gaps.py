@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from metrics.connections.source_limits import FIRST_REACH
 from metrics.series.windows import MINUTE, SLOT, Reason, Window, floor_minute, floor_slot
 
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
-FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched from its agent
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
 GIVE_UP_ATTEMPTS = 10  # in which a source did not answer acceptably for what it no longer keeps
 

@@ -10,7 +10,8 @@ the source one question for many windows and us a checksum; nothing is written.
 from __future__ import annotations
 
 from metrics import gaps, ledger
-from metrics.asking import Request, Terms
+from metrics.asking import Request
+from metrics.connections.source_limits import Terms
 from metrics.series.catalog import Kind
 from metrics.series.rollups import minute
 from metrics.series.rows import MinuteRow

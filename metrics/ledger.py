@@ -19,12 +19,13 @@ from django.db.models import Q
 
 from clusters.models import Cluster, TunnelSession
 from metrics import gaps, lease
-from metrics.asking import Request, Terms
+from metrics.asking import Request
+from metrics.connections.config import source_name
+from metrics.connections.source_limits import Terms
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import MINUTE, SLOT, Position, Reason, Window, floor_minute, floor_slot
-from metrics.source_config import source_name
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import Batch, MetricStore
 from opscenter.core.errors import ClusterError, OpsCenterError

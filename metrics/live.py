@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from clusters.models import Cluster, ClusterStatus
-from metrics.connect import Connect, source_of
+from metrics.connections.connect import Connect, source_of
 from metrics.reading import check_field, check_range
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer, RawSource

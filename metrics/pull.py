@@ -23,9 +23,9 @@ from django.db.models import F
 from clusters.models import Cluster, ClusterStatus
 from clusters.status import record_pull, record_pull_failure
 from metrics import gaps, lease, ledger
-from metrics.asking import Terms
 from metrics.bounds import Rejected, ahead_note, within_bounds
-from metrics.connect import Connect, Way, way_to
+from metrics.connections.connect import Connect, Way, way_to
+from metrics.connections.source_limits import Terms
 from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
 from metrics.series.windows import MINUTE, STREAM, floor_minute

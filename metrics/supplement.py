@@ -14,11 +14,11 @@ from typing import Any
 from uuid import UUID
 
 from clusters.models import Cluster
-from metrics.connect import connector
+from metrics.connections.config import config_of
+from metrics.connections.connect import connector
 from metrics.models import MetricSource
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow
-from metrics.source_config import config_of
 from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
 from metrics.stores.base import MetricStore

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller
 from metrics.api import source_serializers as shapes
-from metrics.source_config import (
+from metrics.connections.config import (
     SourceConfig,
     config_of,
     read_config,
@@ -21,9 +21,9 @@ from metrics.source_config import (
     save_source,
     source_row,
 )
-from metrics.source_probe import Report, try_source
+from metrics.connections.probe import Report, try_source
+from metrics.connections.status import progress_of, sourcing_of
 from metrics.sources.kinds import Role
-from metrics.sourcing import progress_of, sourcing_of
 from opscenter.core.errors import NotFoundError
 
 _RIGHTS: dict[str, ClusterPermission] = {

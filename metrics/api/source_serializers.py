@@ -11,10 +11,10 @@ from clusters.tunnel.wire import SERVICE_PORTS
 from metrics.api.parameters import KINDS as SERIES_KINDS
 from metrics.api.retention_serializers import StrictBooleanField
 from metrics.api.serializers import MomentField
-from metrics.source_config import LONGEST, LONGEST_TEXT
-from metrics.source_probe import agent_setting
+from metrics.connections.config import LONGEST, LONGEST_TEXT
+from metrics.connections.probe import agent_setting
+from metrics.connections.status import SourceView
 from metrics.sources.kinds import KINDS
-from metrics.sourcing import SourceView
 from opscenter.core.api import StrictCharField
 
 SERVICES = [name for name in SERVICE_PORTS if name != "agent"]

@@ -51,7 +51,7 @@ class MetricSource(models.Model):
     """What a cluster's metrics are pulled from besides, or instead of, our own agent.
 
     Without a row of the role ``main`` the agent's own collectors answer. Changes go through
-    :mod:`metrics.source_config`. The secrets are sealed and never shown again.
+    :mod:`metrics.connections.config`. The secrets are sealed and never shown again.
     """
 
     class Role(models.TextChoices):

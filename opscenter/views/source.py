@@ -15,10 +15,16 @@ from django.views.decorators.http import require_http_methods
 from clusters import access
 from clusters.models import Cluster
 from clusters.tunnel.wire import SERVICE_PORTS
-from metrics.source_config import SourceConfig, read_config, remove_source, save_source, source_row
-from metrics.source_probe import Report, agent_setting, openssh_option, try_source
+from metrics.connections.config import (
+    SourceConfig,
+    read_config,
+    remove_source,
+    save_source,
+    source_row,
+)
+from metrics.connections.probe import Report, agent_setting, openssh_option, try_source
+from metrics.connections.status import SourceView, sourcing_of
 from metrics.sources.kinds import KINDS
-from metrics.sourcing import SourceView, sourcing_of
 from opscenter.core.errors import InvalidInputError, NotFoundError
 from opscenter.views.base import page
 from opscenter.views.cluster import shared_context, tab_links

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from clusters.tunnel.wire import SERVICE_PORTS
-from metrics.source_config import LONGEST
+from metrics.connections.config import LONGEST
 from metrics.sources.kinds import KINDS
 
 _LABELS: dict[str, tuple[str, str]] = {
@@ -28,7 +28,7 @@ _TLS = ("ca", "server_name", "certificate", "client_key")
 
 
 class SourceForm(forms.Form):
-    """One source; checks shapes, :func:`metrics.source_config.read_config` holds the rules."""
+    """One source; checks shapes, :func:`metrics.connections.config.read_config` holds the rules."""
 
     service = forms.ChoiceField(
         choices=[(name, name) for name in SERVICE_PORTS if name != "agent"],
@@ -84,7 +84,7 @@ class SourceForm(forms.Form):
         return self["scheme"].value() == "https" or any(field.errors for field in self.tls_fields)
 
     def given(self) -> dict[str, Any]:
-        """Return what :func:`metrics.source_config.read_config` takes, of a form that is valid."""
+        """Return what :func:`~metrics.connections.config.read_config` takes, of a valid form."""
         clean = self.cleaned_data
         return {
             "service": clean["service"],

@@ -39,7 +39,7 @@ from django.db import close_old_connections, connections
 
 from clusters.models import Cluster, ClusterStatus
 from metrics import gaps
-from metrics.connect import Connect, by_tunnel
+from metrics.connections.connect import Connect, by_tunnel
 from metrics.pull import pull_cluster
 from metrics.series.windows import MINUTE, SLOT, STREAM, floor_minute, floor_slot
 from metrics.sources.base import JsonClient

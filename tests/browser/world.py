@@ -22,12 +22,12 @@ from django.db import transaction  # noqa: E402
 
 from clusters import services, status  # noqa: E402
 from clusters.models import Cluster, ClusterStatus, Customer  # noqa: E402
+from metrics.connections.config import read_config, save_source  # noqa: E402
+from metrics.connections.probe import Report  # noqa: E402
 from metrics.models import PullSchedule  # noqa: E402
 from metrics.series.catalog import FIELD_NAMES  # noqa: E402
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey  # noqa: E402
 from metrics.series.windows import Window  # noqa: E402
-from metrics.source_config import read_config, save_source  # noqa: E402
-from metrics.source_probe import Report  # noqa: E402
 from metrics.stores import get_store  # noqa: E402
 from metrics.stores.base import Batch  # noqa: E402
 from opscenter.core import realtime  # noqa: E402

@@ -17,12 +17,12 @@ import time_machine
 from aiohttp import web
 
 from clusters.models import Cluster
+from metrics.connections.config import read_config, save_source
+from metrics.connections.probe import title_of
 from metrics.models import MetricSource
 from metrics.pull import pull_cluster
 from metrics.series.catalog import CATALOG, TIERS
 from metrics.series.windows import STREAM
-from metrics.source_config import read_config, save_source
-from metrics.source_probe import title_of
 from metrics.sources.prometheus.queries import QUERIES
 from metrics.stores import get_store
 from tests.factories import ClusterFactory

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics import gaps
-from metrics.asking import Terms, plan
+from metrics.asking import plan
+from metrics.connections.source_limits import FIRST_REACH, Terms
 from metrics.gaps import Coverage, Outage
 from metrics.series.windows import MINUTE, SLOT, Window, floor_minute, floor_slot
 
@@ -188,7 +189,7 @@ def test_the_watermark_stops_at_the_first_gap():
 
 def test_a_gap_that_fails_for_a_week_is_given_up_with_its_reason():
     gap = line(0, 10, "gap", 0, attempts=8, reason="tunnel_down", detail="the tunnel was down")
-    later = at(0) + gaps.FIRST_REACH + 2 * SLOT
+    later = at(0) + FIRST_REACH + 2 * SLOT
     once = gaps.refused(gap, later, reason="bad_response", detail="not JSON")
     assert (once.state, once.reason) == ("gap", "tunnel_down")
     twice = gaps.refused(once, later, reason="bad_response", detail="not JSON")
@@ -253,7 +254,7 @@ class Stream:
             if self.oldest is None:
                 return
             initial = self.first = self.watermark = max(
-                self.oldest, floor_minute(self.now - gaps.FIRST_REACH)
+                self.oldest, floor_minute(self.now - FIRST_REACH)
             )
         begin = self.head if self.head is not None else self.first
         self.put(

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusters.models import Cluster, ClusterStatus
-from metrics import connect
 from metrics.asking import plan
 from metrics.backfill import backfill_cluster
+from metrics.connections import connect
+from metrics.connections.config import read_config, remove_source, save_source
 from metrics.ledger import CLUSTER_KEY
 from metrics.models import PullSchedule
 from metrics.progress import measured
@@ -22,7 +23,6 @@ from metrics.pull import pull_cluster
 from metrics.retention.in_force import retention_of
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
-from metrics.source_config import read_config, remove_source, save_source
 from metrics.stores import get_store
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import ClusterFactory

@@ -8,9 +8,9 @@ import pytest
 
 from clusters.models import Cluster
 from metrics.backfill import backfill_cluster
+from metrics.connections.config import read_config, save_source
 from metrics.pull import pull_cluster
 from metrics.series.rollups import merge
-from metrics.source_config import read_config, save_source
 from metrics.stores import get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of

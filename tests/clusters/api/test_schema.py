@@ -36,7 +36,7 @@ schema.config.generation.deterministic = True
 @pytest.fixture(autouse=True)
 def _no_agent_dials_again(monkeypatch):
     """Do not wait for an agent that offers a service which was just allowed: there is none."""
-    monkeypatch.setattr("metrics.source_probe.WAIT_SECONDS", 0)
+    monkeypatch.setattr("metrics.connections.probe.WAIT_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)

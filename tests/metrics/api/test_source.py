@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusters.models import AuditEvent
-from metrics import connect, source_probe
+from metrics.connections import connect
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import Window
 from metrics.sources.base import FieldProbe, Probe, Resolution
@@ -54,8 +54,8 @@ def probed(monkeypatch):
 
     monkeypatch.setattr(ScriptedSource, "probe", probe, raising=False)
     monkeypatch.setitem(connect._MAKERS, "influxdb", lambda _settings: ScriptedSource())
-    monkeypatch.setattr(source_probe, "connector", lambda _config: lambda _cluster: Way())
-    monkeypatch.setattr(source_probe, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(probe, "connector", lambda _config: lambda _cluster: Way())
+    monkeypatch.setattr(probe, "WAIT_SECONDS", 0)
     return outcomes
 
 

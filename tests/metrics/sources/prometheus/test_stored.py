@@ -8,10 +8,10 @@ import pytest
 
 from clusters.models import Cluster
 from metrics.backfill import backfill_cluster
+from metrics.connections.config import read_config, save_source
 from metrics.pull import pull_cluster
 from metrics.series.catalog import CATALOG, FIELD_NAMES, TIERS
 from metrics.series.rows import SeriesKey
-from metrics.source_config import read_config, save_source
 from metrics.stores import get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of

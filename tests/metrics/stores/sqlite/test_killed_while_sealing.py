@@ -31,7 +31,7 @@ HOURS = 5
 KILLS = {"pull": 3, "seal": 3}
 _MAKE = """
 from tests.factories import ClusterFactory
-from metrics.source_config import read_config, save_source
+from metrics.connections.config import read_config, save_source
 for name in ("killed", "whole"):
     cluster = ClusterFactory(name=name, current__tunnel_up=True)
     save_source(cluster, read_config("prometheus"), actor="test")

@@ -13,11 +13,10 @@ from django.conf import settings
 
 from clusters.models import Cluster
 from clusters.tunnel.client import ClusterClient
-from metrics.asking import Terms
-from metrics.bounds import behind_seconds
+from metrics.connections.config import SourceConfig, config_of, source_name, source_row
+from metrics.connections.source_limits import Terms, behind_seconds
 from metrics.models import MetricSource, PullSchedule
 from metrics.retention.in_force import retention_of
-from metrics.source_config import SourceConfig, config_of, source_name, source_row
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb1.source import InfluxSource

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from clusters.models import Cluster
+from metrics.connections.probe import Report, offered_services, report_of, title_of
 from metrics.models import MetricSource, PullSchedule
 from metrics.progress import Progress, measured
 from metrics.query import position, windows
-from metrics.source_probe import Report, offered_services, report_of, title_of
 from metrics.sources.kinds import KINDS
 
 STREAM = "agent"

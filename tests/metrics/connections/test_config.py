@@ -8,9 +8,15 @@ from datetime import UTC, datetime
 import pytest
 
 from clusters.models import AuditEvent
-from metrics.connect import credentials, source_of
+from metrics.connections.config import (
+    config_of,
+    read_config,
+    remove_source,
+    save_source,
+    source_row,
+)
+from metrics.connections.connect import credentials, source_of
 from metrics.models import MetricSource, PullSchedule
-from metrics.source_config import config_of, read_config, remove_source, save_source, source_row
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.kinds import KINDS
 from metrics.stores.base import Batch

@@ -19,8 +19,8 @@ from clusters import audit, services
 from clusters.audit import Actor
 from clusters.models import Cluster, TunnelSession
 from clusters.tunnel.wire import SERVICE_PORTS
-from metrics.connect import adapter, connector
-from metrics.source_config import SourceConfig
+from metrics.connections.config import SourceConfig
+from metrics.connections.connect import adapter, connector
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution
 from metrics.sources.etcd import read_scrape
 from metrics.sources.kinds import KINDS
@@ -141,7 +141,7 @@ def try_source(
 
     Args:
         cluster: behind whose tunnel it is.
-        config: from :func:`metrics.source_config.read_config`.
+        config: from :func:`metrics.connections.config.read_config`.
         actor: who tests.
         now: Unix seconds; the clock if None.
         wait_seconds: how long an agent may take to offer a service that was not allowed before;
