@@ -178,7 +178,7 @@ def _now(row: LastRow, newest: int) -> SeriesNow:
     return SeriesNow(
         key=row.key,
         as_of=row.ts + 60,
-        present=row.ts >= newest,  # as the counts of metrics.facts
+        present=row.ts >= newest,  # as the counts of metrics.pulling.summary
         node=row.node,
         attrs=row.attrs,
         values=dict(zip(FIELD_NAMES[row.key.kind], row.values, strict=True)),

@@ -14,8 +14,9 @@ from celery import shared_task
 from django.conf import settings
 from django.db import close_old_connections
 
-from metrics import backfill, erasure, expiry, lease, pull, schedule
+from metrics import erasure, expiry, lease
 from metrics.exports import jobs as exports
+from metrics.pulling import backfill, pull, schedule
 from metrics.stores import get_store
 
 EXPIRE_LEASE_SECONDS = 3600

@@ -22,7 +22,8 @@ from metrics.connections.config import (
     source_row,
 )
 from metrics.connections.probe import Report, try_source
-from metrics.connections.status import progress_of, sourcing_of
+from metrics.connections.status import sourcing_of
+from metrics.pulling.status import progress_of
 from metrics.sources.kinds import Role
 from opscenter.core.errors import NotFoundError
 

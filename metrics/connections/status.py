@@ -9,8 +9,6 @@ from typing import Any
 from clusters.models import Cluster
 from metrics.connections.probe import Report, offered_services, report_of, title_of
 from metrics.models import MetricSource, PullSchedule
-from metrics.progress import Progress, measured
-from metrics.query import position, windows
 from metrics.sources.kinds import KINDS
 
 STREAM = "agent"
@@ -90,18 +88,6 @@ def sourcing_of(cluster: Cluster, *, with_offered: bool = True) -> Sourcing:
         rejected_detail=schedule.rejected_detail if schedule else "",
         notes=schedule.notes if schedule else [],
     )
-
-
-def progress_of(cluster: Cluster) -> Progress:
-    """Return how far the filling of gaps is. One query, and the ledger's open gaps."""
-    kept = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).values_list(
-        "progress", flat=True
-    )
-    at = position(cluster)
-    if at.watermark is None or at.head is None or at.watermark >= at.head:
-        return measured([], {})
-    gaps = windows(cluster, at.watermark, at.head, ("gap",))
-    return measured(gaps, kept.first() or {})
 
 
 def _agent(offered: list[str]) -> SourceView:

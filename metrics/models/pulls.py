@@ -33,7 +33,7 @@ class PullSchedule(models.Model):
     rejected_at = models.DateTimeField(null=True)
     rejected_detail = models.CharField(max_length=300, blank=True, default="")
     notes = models.JSONField(default=list)  # what is odd in the last answer, short lines
-    progress = models.JSONField(default=dict)  # of filling gaps: metrics.progress
+    progress = models.JSONField(default=dict)  # of filling gaps: metrics.pulling.progress
     recheck_due_at = models.DateTimeField(null=True)  # next look for late data; NULL: never
     rechecked = models.JSONField(default=dict)  # delay in seconds -> end of what was looked at
 

@@ -20,7 +20,8 @@ from clusters import access, holds, services
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
 from metrics import query
-from metrics.connections.status import progress_of, sourcing_of
+from metrics.connections.status import sourcing_of
+from metrics.pulling.status import progress_of
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.customer import retention_context

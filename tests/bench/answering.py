@@ -40,7 +40,7 @@ class AnsweringCluster:
         self.bodies = 0
 
     def connect(self, _: ClusterRow) -> AbstractAsyncContextManager[JsonClient]:
-        """Open the way to it, as :data:`metrics.pull.Connect`."""
+        """Open the way to it, as :data:`metrics.pulling.pull.Connect`."""
         return self._opened()
 
     @contextlib.asynccontextmanager

@@ -4,10 +4,10 @@ Once with a pull a minute, as a live fleet is pulled, and once with ten minutes 
 short outage: what a pull costs by itself is shared by ten times the values then.
 
 The floor is what no puller can go below: the same bytes fetched by bare aiohttp over connections
-that stay open, and parsed by orjson. Ours is :func:`metrics.pull.pull_cluster` in as many threads
-as the worker has: leases, ledger, store with all rollups, status and events. It is measured
-straight to the sources' ports and through the real hub with a real tunnel for each cluster.
-Once more the pulls are those of two worker processes that share one queue, as with
+that stay open, and parsed by orjson. Ours is :func:`metrics.pulling.pull.pull_cluster` in as many
+threads as the worker has: leases, ledger, store with all rollups, status and events. It is measured
+straight to the sources' ports and through the real hub with a real tunnel for each cluster. Once
+more the pulls are those of two worker processes that share one queue, as with
 OPSCENTER_WORKER_PROCESSES=2 (:mod:`tests.bench.pull_worker`); the store always has eight shards.
 Each round is one more minute, or ten, of the fleet. CPU seconds are those of the processes that
 pull, and the hub's where it takes part; the sources run in a process of their own and answer from
@@ -38,9 +38,9 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 
 from clusters.models import Cluster, ClusterStatus
-from metrics import gaps
 from metrics.connections.connect import Connect, by_tunnel
-from metrics.pull import pull_cluster
+from metrics.pulling import ledger_rules
+from metrics.pulling.pull import pull_cluster
 from metrics.series.windows import MINUTE, SLOT, STREAM, floor_minute, floor_slot
 from metrics.sources.base import JsonClient
 from metrics.stores import close_stores, get_store
@@ -267,7 +267,7 @@ def _urls(far: Far, now: float) -> list[str]:
     """Return what the pulls of this minute are going to ask for."""
     urls = []
     for cluster_id, port in far.ports.items():
-        start, end = gaps.live_range(get_store().position(cluster_id, STREAM).head, now)
+        start, end = ledger_rules.live_range(get_store().position(cluster_id, STREAM).head, now)
         urls.append(f"http://127.0.0.1:{port}/v1/range?start={start}&end={end}")
     return urls
 

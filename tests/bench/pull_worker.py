@@ -36,7 +36,7 @@ def main() -> None:
     from django.conf import settings
     from django.db import close_old_connections
 
-    from metrics.pull import pull_cluster
+    from metrics.pulling.pull import pull_cluster
     from opscenter.celery import collect_rarely
     from opscenter.core.heartbeats import redis_client
 

@@ -1,8 +1,8 @@
 """M9 and M10: how fast the past comes in, and that an outage of six hours leaves no hole.
 
-Both go the whole way, :func:`metrics.pull.pull_cluster` and
-:func:`metrics.backfill.backfill_cluster`, on a clock of their own. The cluster answers in this
-process from memory; making its answers is not counted.
+Both go the whole way, :func:`metrics.pulling.pull.pull_cluster` and
+:func:`metrics.pulling.backfill.backfill_cluster`, on a clock of their own. The cluster answers in
+this process from memory; making its answers is not counted.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 from datetime import UTC, datetime
 
 from clusters.models import Cluster as ClusterRow
-from metrics.backfill import backfill_cluster
-from metrics.pull import pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.pull import pull_cluster
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
 from metrics.stores import get_store

@@ -12,7 +12,7 @@ from metrics.sources.base import FieldProbe, Probe, Resolution
 from metrics.stores.base import Batch
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import NOW, TunnelSessionFactory
-from tests.metrics.scripted import ScriptedSource
+from tests.metrics.pulling.scripted import ScriptedSource
 
 pytestmark = pytest.mark.django_db
 SECRET = "hunter2-hunter2"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics.pulling.etcd import control_plane
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import SourceAnswer
@@ -21,7 +22,6 @@ from metrics.sources.etcd import (
     scrape_etcd,
     with_etcd,
 )
-from metrics.supplement import control_plane
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.servers.client import DirectClient
 from tests.servers.etcd import etcd, put

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from clusters.models import Cluster
-from metrics.backfill import backfill_cluster
 from metrics.connections.config import read_config, save_source
-from metrics.pull import pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.pull import pull_cluster
 from metrics.series.catalog import CATALOG, FIELD_NAMES, TIERS
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store

@@ -19,8 +19,8 @@ SETTLED_SECONDS = 50  # what the source waits for, and a little
 
 def main(cluster_id: UUID, start: int, end: int) -> None:
     django.setup()
-    from metrics.backfill import backfill_cluster
-    from metrics.pull import pull_cluster
+    from metrics.pulling.backfill import backfill_cluster
+    from metrics.pulling.pull import pull_cluster
     from metrics.series.windows import STREAM
     from metrics.stores import get_store
 

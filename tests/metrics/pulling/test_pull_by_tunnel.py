@@ -16,8 +16,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from clusters.models import Cluster, ClusterStatus
-from metrics.backfill import backfill_cluster
-from metrics.pull import PullResult, pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.pull import PullResult, pull_cluster
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import SeriesKey

@@ -1,7 +1,7 @@
 """A worker for tests that kill it: pulls one cluster minute by minute of an invented clock.
 
-``python -m tests.metrics.pull_worker CLUSTER FIRST_MINUTE_END LAST_MINUTE_END``; it goes on after
-the last minute that it finds in the store and prints a line for each pull.
+``python -m tests.metrics.pulling.pull_worker CLUSTER FIRST_MINUTE_END LAST_MINUTE_END``; it goes on
+after the last minute that it finds in the store and prints a line for each pull.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 
 def main(cluster_id: UUID, first: int, last: int) -> None:
     django.setup()
-    from metrics.backfill import backfill_cluster
-    from metrics.pull import pull_cluster
+    from metrics.pulling.backfill import backfill_cluster
+    from metrics.pulling.pull import pull_cluster
     from metrics.series.windows import STREAM
     from metrics.stores import get_store
 

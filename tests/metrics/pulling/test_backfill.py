@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusters.models import Cluster, ClusterStatus
-from metrics.asking import plan
-from metrics.backfill import backfill_cluster
 from metrics.connections import connect
 from metrics.connections.config import read_config, remove_source, save_source
-from metrics.ledger import CLUSTER_KEY
 from metrics.models import PullSchedule
-from metrics.progress import measured
-from metrics.pull import pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.ledger import CLUSTER_KEY
+from metrics.pulling.progress import measured
+from metrics.pulling.pull import pull_cluster
+from metrics.pulling.requests import plan
 from metrics.retention.in_force import retention_of
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
@@ -27,7 +27,7 @@ from metrics.stores import get_store
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of, status_of
-from tests.metrics.scripted import DAY, NODES, ScriptedSource, nowhere, value
+from tests.metrics.pulling.scripted import DAY, NODES, ScriptedSource, nowhere, value
 
 HOUR = 3600
 T0 = 1_800_000_000 - 1_800_000_000 % DAY
@@ -213,7 +213,8 @@ def test_a_look_for_late_data_that_finds_none_writes_nothing(site, source, monke
         pull(site, now + 100)
         fill(site, now + 101)
     monkeypatch.setattr(
-        "metrics.ledger.write", lambda *_rest: pytest.fail("what is stored was written again")
+        "metrics.pulling.ledger.write",
+        lambda *_rest: pytest.fail("what is stored was written again"),
     )
     source.asked.clear()
     result = backfill_cluster(site.pk, start + HOUR + 101, connect=nowhere)
@@ -372,10 +373,10 @@ def test_data_ahead_of_our_clock_is_said(site, source, monkeypatch):
 def test_progress_is_kept_while_a_run_goes_on(site, source, monkeypatch):
     now = T0 + 5 * DAY
     pull(site, now)
-    monkeypatch.setattr("metrics.backfill.SHOW_SECONDS", 0)
+    monkeypatch.setattr("metrics.pulling.backfill.SHOW_SECONDS", 0)
     seen = []
     monkeypatch.setattr(
-        "metrics.backfill.realtime.publish",
+        "metrics.pulling.backfill.realtime.publish",
         lambda *_what: seen.append(schedule_of(site).progress.get("done", 0)),
     )
     fill(site, now + 1)
@@ -409,7 +410,7 @@ def test_rows_whose_time_is_far_off_are_left_out_and_counted(site, source, monke
 def test_progress_tells_what_is_left_and_how_long_it_takes(site, source, monkeypatch):
     now = T0 + 20 * DAY
     pull(site, now)
-    monkeypatch.setattr("metrics.asking.plan", lambda *rest: plan(*rest)[:1])  # one a run
+    monkeypatch.setattr("metrics.pulling.requests.plan", lambda *rest: plan(*rest)[:1])  # one a run
     backfill_cluster(site.pk, now + 1, connect=nowhere)
     backfill_cluster(site.pk, now + 31, connect=nowhere)
     kept = schedule_of(site).progress
@@ -420,7 +421,7 @@ def test_progress_tells_what_is_left_and_how_long_it_takes(site, source, monkeyp
     assert found.oldest == T0
     assert found.minutes_per_second == pytest.approx(20 / 30, rel=0.3)
     assert found.seconds_left == pytest.approx(found.minutes_left / found.minutes_per_second)
-    monkeypatch.setattr("metrics.asking.plan", plan)
+    monkeypatch.setattr("metrics.pulling.requests.plan", plan)
     fill(site, now + 60)
     assert schedule_of(site).progress == {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metrics.facts import cpu_history, pull_facts
+from metrics.pulling.summary import cpu_history, pull_facts
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
 from metrics.sources.base import SourceAnswer

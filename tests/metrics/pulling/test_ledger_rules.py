@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics import gaps
-from metrics.asking import plan
 from metrics.connections.source_limits import FIRST_REACH, Terms
-from metrics.gaps import Coverage, Outage
+from metrics.pulling import ledger_rules
+from metrics.pulling.ledger_rules import Coverage, Outage
+from metrics.pulling.requests import plan
 from metrics.series.windows import MINUTE, SLOT, Window, floor_minute, floor_slot
 
 T0 = 1_800_000_000 - 1_800_000_000 % SLOT  # 12:00 in the stories below
@@ -34,29 +34,33 @@ def minutes(start: int, end: int) -> set[int]:
 
 
 def answered(lines: list[Window], coverage: Coverage, **more) -> list[Window]:
-    return gaps.answered(lines, coverage, first=None, head=None, **more)
+    return ledger_rules.answered(lines, coverage, first=None, head=None, **more)
 
 
 def test_a_live_pull_overlaps_the_head():
-    assert gaps.live_range(at(25), at(26) + 12.5) == (at(25), at(26))
-    assert gaps.live_range(at(25), at(26) + 12.5, overlap_seconds=120) == (at(23), at(26))
+    assert ledger_rules.live_range(at(25), at(26) + 12.5) == (at(25), at(26))
+    assert ledger_rules.live_range(at(25), at(26) + 12.5, overlap_seconds=120) == (at(23), at(26))
 
 
 def test_a_live_pull_behind_an_outage_starts_at_a_slot_10_to_20_minutes_ago():
-    assert gaps.live_range(at(0), at(58) + 3) == (at(40), at(58))
-    assert gaps.live_range(at(0), at(60)) == (at(50), at(60))
-    assert gaps.live_range(None, at(69)) == (at(50), at(69))
+    assert ledger_rules.live_range(at(0), at(58) + 3) == (at(40), at(58))
+    assert ledger_rules.live_range(at(0), at(60)) == (at(50), at(60))
+    assert ledger_rules.live_range(None, at(69)) == (at(50), at(69))
 
 
 def test_a_clock_that_went_back_still_asks_for_the_last_minutes():
-    assert gaps.live_range(at(50), at(10)) == (at(0), at(10))
+    assert ledger_rules.live_range(at(50), at(10)) == (at(0), at(10))
     # Three minutes later, for none was asked between: none is left out.
-    assert gaps.live_range(at(50), at(13)) == (at(0), at(13))
+    assert ledger_rules.live_range(at(50), at(13)) == (at(0), at(13))
 
 
 def test_slots_are_aligned_and_clipped_at_both_ends():
-    assert gaps.slots(at(7), at(23)) == [(at(7), at(10)), (at(10), at(20)), (at(20), at(23))]
-    assert gaps.slots(at(7), at(7)) == []
+    assert ledger_rules.slots(at(7), at(23)) == [
+        (at(7), at(10)),
+        (at(10), at(20)),
+        (at(20), at(23)),
+    ]
+    assert ledger_rules.slots(at(7), at(7)) == []
 
 
 def test_a_window_that_came_whole_is_done():
@@ -111,7 +115,7 @@ def test_a_filled_gap_keeps_its_reason_and_says_when_it_was_filled():
 
 def test_a_short_failure_is_mended_by_the_next_live_pull_alone():
     done = line(0, 4, "done")
-    [gap] = gaps.missed(
+    [gap] = ledger_rules.missed(
         [done], at(4), at(6), stored=minutes(0, 4), reason="service_down", detail="refused"
     )
     assert (gap.start, gap.end, gap.state, gap.got, gap.expected) == (at(0), at(6), "gap", 4, 6)
@@ -134,25 +138,37 @@ def test_an_answer_for_a_part_of_a_gap_leaves_it_open():
 def test_a_dead_tunnel_explains_the_service_that_was_silent_just_before():
     known = [line(0, 4, "done")]
     stored = minutes(0, 4)
-    silent = gaps.missed(known, at(4), at(5), stored=stored, reason="service_down", detail="a")
+    silent = ledger_rules.missed(
+        known, at(4), at(5), stored=stored, reason="service_down", detail="a"
+    )
     assert [gap.reason for gap in silent] == ["service_down"]
-    [dead] = gaps.missed(silent, at(4), at(6), stored=stored, reason="tunnel_down", detail="b")
+    [dead] = ledger_rules.missed(
+        silent, at(4), at(6), stored=stored, reason="tunnel_down", detail="b"
+    )
     assert (dead.reason, dead.detail) == ("tunnel_down", "b")
 
-    longer = gaps.missed(known, at(4), at(6), stored=stored, reason="service_down", detail="a")
-    [kept] = gaps.missed(longer, at(4), at(7), stored=stored, reason="tunnel_down", detail="b")
+    longer = ledger_rules.missed(
+        known, at(4), at(6), stored=stored, reason="service_down", detail="a"
+    )
+    [kept] = ledger_rules.missed(
+        longer, at(4), at(7), stored=stored, reason="tunnel_down", detail="b"
+    )
     assert (kept.reason, kept.detail) == ("service_down", "a")
 
 
 def test_the_first_failure_names_the_gap():
-    first = gaps.missed([], at(0), at(3), stored=set(), reason="tunnel_down", detail="a")
-    [got] = gaps.missed(first, at(0), at(5), stored=set(), reason="service_down", detail="b")
+    first = ledger_rules.missed([], at(0), at(3), stored=set(), reason="tunnel_down", detail="a")
+    [got] = ledger_rules.missed(
+        first, at(0), at(5), stored=set(), reason="service_down", detail="b"
+    )
     assert (got.reason, got.detail, got.attempts, got.end) == ("tunnel_down", "a", 2, at(5))
 
 
 def test_a_hole_that_nobody_asked_for_was_the_centre_being_down():
     outage = Outage(last_attempt_at=at(3) + 5, error_code="", tunnel_up=[(at(-100), None)])
-    put = gaps.holes([line(0, 3, "done")], at(3), at(30), stored=minutes(0, 3), outage=outage)
+    put = ledger_rules.holes(
+        [line(0, 3, "done")], at(3), at(30), stored=minutes(0, 3), outage=outage
+    )
     assert [(w.start, w.end, w.state, w.reason, w.got) for w in put] == [
         (at(0), at(10), "gap", "centre_down", 3),
         (at(10), at(20), "gap", "centre_down", 0),
@@ -162,20 +178,20 @@ def test_a_hole_that_nobody_asked_for_was_the_centre_being_down():
 
 def test_a_hole_before_the_last_attempt_with_no_session_was_the_tunnel():
     outage = Outage(last_attempt_at=at(50), error_code="tunnel_down", tunnel_up=[(at(-9), at(12))])
-    put = gaps.holes([], at(10), at(30), stored=set(), outage=outage)
+    put = ledger_rules.holes([], at(10), at(30), stored=set(), outage=outage)
     assert {w.reason for w in put} == {"tunnel_down"}
 
 
 def test_what_no_line_covers_begins_at_the_first_slot_that_is_not_whole():
     lines = [line(0, 10, "done"), line(10, 20, "gap"), line(20, 24, "gap")]
-    assert gaps.unaccounted(lines, at(4), at(24)) == at(24)
-    assert gaps.unaccounted(lines, at(4), at(25)) == at(20)
-    assert gaps.unaccounted([], at(4), at(25)) == at(4)
+    assert ledger_rules.unaccounted(lines, at(4), at(24)) == at(24)
+    assert ledger_rules.unaccounted(lines, at(4), at(25)) == at(20)
+    assert ledger_rules.unaccounted([], at(4), at(25)) == at(4)
 
 
 def test_the_past_of_a_new_cluster_is_from_before_it_was_enrolled():
     outage = Outage(last_attempt_at=None, error_code="", enrolled_at=at(20))
-    put = gaps.holes([], at(7), at(30), stored=set(), outage=outage)
+    put = ledger_rules.holes([], at(7), at(30), stored=set(), outage=outage)
     assert [(w.start, w.reason) for w in put] == [
         (at(7), "not_enrolled"), (at(10), "not_enrolled"), (at(20), "pending"),
     ]  # fmt: skip
@@ -183,16 +199,16 @@ def test_the_past_of_a_new_cluster_is_from_before_it_was_enrolled():
 
 def test_the_watermark_stops_at_the_first_gap():
     lines = [line(0, 10, "done"), line(10, 20, "lost"), line(20, 30, "gap"), line(30, 40, "done")]
-    assert gaps.advance(lines, at(0)) == at(20)
-    assert gaps.advance([*lines[:2], line(20, 30, "done"), lines[3]], at(20)) == at(40)
+    assert ledger_rules.advance(lines, at(0)) == at(20)
+    assert ledger_rules.advance([*lines[:2], line(20, 30, "done"), lines[3]], at(20)) == at(40)
 
 
 def test_a_gap_that_fails_for_a_week_is_given_up_with_its_reason():
     gap = line(0, 10, "gap", 0, attempts=8, reason="tunnel_down", detail="the tunnel was down")
     later = at(0) + FIRST_REACH + 2 * SLOT
-    once = gaps.refused(gap, later, reason="bad_response", detail="not JSON")
+    once = ledger_rules.refused(gap, later, reason="bad_response", detail="not JSON")
     assert (once.state, once.reason) == ("gap", "tunnel_down")
-    twice = gaps.refused(once, later, reason="bad_response", detail="not JSON")
+    twice = ledger_rules.refused(once, later, reason="bad_response", detail="not JSON")
     assert (twice.state, twice.reason) == ("lost", "bad_response")
     assert "not JSON" in twice.detail
 
@@ -229,22 +245,25 @@ class Stream:
 
     def settle(self) -> None:
         before = self.watermark
-        self.watermark = gaps.advance(self.lines.values(), self.watermark or self.first or 0)
+        self.watermark = ledger_rules.advance(
+            self.lines.values(), self.watermark or self.first or 0
+        )
         assert before is None or self.watermark >= before
 
     def pull(self, *, ok: bool) -> None:
-        start, end = gaps.live_range(self.head, self.now)
+        start, end = ledger_rules.live_range(self.head, self.now)
         outage = Outage(self.last_attempt, "", [])
         self.last_attempt = self.now
         if not ok:
             if self.head is not None:
                 recent = max(self.head, floor_slot(self.now - SLOT))
                 self.put(
-                    gaps.holes(self.some(self.head, end), self.head, recent, stored=self.stored,
+                    ledger_rules.holes(self.some(self.head, end), self.head, recent,
+                    stored=self.stored,
                                outage=outage)
                 )  # fmt: skip
                 self.put(
-                    gaps.missed(self.some(recent, end), recent, end, stored=self.stored,
+                    ledger_rules.missed(self.some(recent, end), recent, end, stored=self.stored,
                                 reason="tunnel_down", detail="")
                 )  # fmt: skip
             return
@@ -258,10 +277,12 @@ class Stream:
             )
         begin = self.head if self.head is not None else self.first
         self.put(
-            gaps.holes(self.some(begin, start), begin, start, stored=self.stored, outage=outage)
+            ledger_rules.holes(
+                self.some(begin, start), begin, start, stored=self.stored, outage=outage
+            )
         )
         self.put(
-            gaps.answered(self.some(start, end), coverage, first=initial, head=self.head,
+            ledger_rules.answered(self.some(start, end), coverage, first=initial, head=self.head,
                           stored=self.stored,
                           now=self.now, live=True)
         )  # fmt: skip
@@ -274,14 +295,15 @@ class Stream:
             if not good:
                 self.put(
                     [
-                        gaps.refused(w, self.now, reason="bad_response", detail="")
+                        ledger_rules.refused(w, self.now, reason="bad_response", detail="")
                         for w in request.lines
                     ]
                 )
                 continue
             start, end = request.start, request.end
             self.put(
-                gaps.answered(self.some(start, end), self.fetch(start, end), first=None, head=None,
+                ledger_rules.answered(self.some(start, end), self.fetch(start, end), first=None,
+                head=None,
                               stored=self.stored, now=self.now, live=False)
             )  # fmt: skip
             self.settle()

@@ -17,9 +17,9 @@ from agent.api import AgentFacts, make_app
 from agent.samples import make_sample
 from agent.spool import Spool
 from clusters.models import Cluster, ClusterStatus
-from metrics.backfill import backfill_cluster
 from metrics.models import PullSchedule
-from metrics.pull import back_off_seconds, pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.pull import back_off_seconds, pull_cluster
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import SeriesKey

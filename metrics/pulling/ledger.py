@@ -1,9 +1,9 @@
 """Put answers and failures of a stream into the store: rows, ledger lines and watermark at once.
 
-The rules are :mod:`metrics.gaps`; this module reads what they need and writes what they say. Live
-pulls and the filling of gaps both change a stream's ledger, so each change is read and written
-under one short lease. Even without it nothing would be lost: a line that was put from old
-knowledge is a gap too many, which is asked for again.
+The rules are :mod:`metrics.pulling.ledger_rules`; this module reads what they need and writes what
+they say. Live pulls and the filling of gaps both change a stream's ledger, so each change is read
+and written under one short lease. Even without it nothing would be lost: a line that was put from
+old knowledge is a gap too many, which is asked for again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from uuid import UUID
 from django.db.models import Q
 
 from clusters.models import Cluster, TunnelSession
-from metrics import gaps, lease
-from metrics.asking import Request
+from metrics import lease
 from metrics.connections.config import source_name
 from metrics.connections.source_limits import Terms
 from metrics.models import MetricSource, PullSchedule
+from metrics.pulling import ledger_rules
+from metrics.pulling.requests import Request
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import MINUTE, SLOT, Position, Reason, Window, floor_minute, floor_slot
@@ -93,7 +94,7 @@ def store_live(
     stream: Stream,
     answer: SourceAnswer,
     now: float,
-    outage: Callable[[int, int], gaps.Outage],
+    outage: Callable[[int, int], ledger_rules.Outage],
     terms: Terms,
 ) -> bool:
     """Write the answer to a live pull; return whether gaps are open behind the head.
@@ -125,9 +126,9 @@ def store_live(
         put: list[Window] = []
         if begin < answer.start:
             facts = outage(begin, answer.start)
-            put += gaps.holes(known, begin, answer.start, stored=stored, outage=facts)
+            put += ledger_rules.holes(known, begin, answer.start, stored=stored, outage=facts)
         coverage = coverage_of(answer)
-        put += gaps.answered(
+        put += ledger_rules.answered(
             known, coverage, first=first, head=position.head, stored=stored, now=now, live=True
         )
         head = max(answer.end, position.head or 0)
@@ -159,7 +160,7 @@ def store_filled(
         answer = kept(answer, before, terms)
         known = stream.lines(start, end)
         position = stream.position()
-        put = gaps.answered(
+        put = ledger_rules.answered(
             known, coverage_of(answer), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
@@ -171,7 +172,7 @@ def store_filled(
 
 
 def store_missed(
-    stream: Stream, error: ClusterError, now: float, outage: gaps.Outage, terms: Terms
+    stream: Stream, error: ClusterError, now: float, outage: ledger_rules.Outage, terms: Terms
 ) -> None:
     """Put the minutes since the head as a gap, because a live pull failed.
 
@@ -187,14 +188,14 @@ def store_missed(
         if head is None or end <= head:
             return
         known = stream.lines(floor_slot(head), end + SLOT)
-        begin = gaps.unaccounted(known, head, end)
+        begin = ledger_rules.unaccounted(known, head, end)
         if begin >= end:
             return
         # Slots that are over had their lines put by earlier attempts; if not, nobody asked.
         recent = max(begin, floor_slot(end - SLOT))
         stored = stream.stored(floor_slot(begin), end + SLOT)
-        put = gaps.holes(known, begin, recent, stored=stored, outage=outage)
-        put += gaps.missed(
+        put = ledger_rules.holes(known, begin, recent, stored=stored, outage=outage)
+        put += ledger_rules.missed(
             known, recent, end, stored=stored,
             reason=reason_of(error), detail=one_line(str(error), MAX_DETAIL),
         )  # fmt: skip
@@ -229,7 +230,7 @@ def store_refused(
     with locked(stream):
         lines = stream.lines(batch[0].start, batch[-1].end, "gap")
         put = [
-            gaps.refused(
+            ledger_rules.refused(
                 line, now, reason=reason, detail=one_line(detail, MAX_DETAIL),
                 reach=terms.longest_reach,
             )
@@ -259,7 +260,9 @@ def check_source(stream: Stream, terms: Terms) -> None:
         raise SourceReplacedError(msg)
 
 
-def outage_of(cluster: Cluster, schedule: PullSchedule | None, start: int, end: int) -> gaps.Outage:
+def outage_of(
+    cluster: Cluster, schedule: PullSchedule | None, start: int, end: int
+) -> ledger_rules.Outage:
     """Return what is known about a range without good pulls; one query."""
     sessions = (
         TunnelSession.objects.filter(cluster=cluster, connected_at__lt=_utc(end))
@@ -267,7 +270,7 @@ def outage_of(cluster: Cluster, schedule: PullSchedule | None, start: int, end: 
         .values_list("connected_at", "ended_at")
     )
     attempt = schedule.last_attempt_at if schedule is not None else None
-    return gaps.Outage(
+    return ledger_rules.Outage(
         last_attempt_at=attempt.timestamp() if attempt is not None else None,
         error_code=schedule.error_code if schedule is not None else "",
         tunnel_up=[
@@ -297,9 +300,9 @@ def _first_minute(position: Position, answer: SourceAnswer, now: float, terms: T
     return oldest if reach is None else max(oldest, floor_minute(now - reach))
 
 
-def coverage_of(answer: SourceAnswer) -> gaps.Coverage:
+def coverage_of(answer: SourceAnswer) -> ledger_rules.Coverage:
     """Return what the ledger's rules want to know of an answer."""
-    return gaps.Coverage(answer.start, answer.end, answer.oldest, answer.resolution)
+    return ledger_rules.Coverage(answer.start, answer.end, answer.oldest, answer.resolution)
 
 
 def kept(answer: SourceAnswer, before: set[int], terms: Terms) -> SourceAnswer:
@@ -364,7 +367,7 @@ def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -
         until = watermark + _DAY
         lines = {line.start: line for line in stream.lines(watermark, until)}
         lines.update((start, line) for start, line in known.items() if start < until)
-        reached = gaps.advance(lines.values(), watermark)
+        reached = ledger_rules.advance(lines.values(), watermark)
         if reached == watermark or reached < until:
             return reached
         watermark = reached

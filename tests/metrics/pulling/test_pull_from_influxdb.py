@@ -7,9 +7,9 @@ import time
 import pytest
 
 from clusters.models import Cluster
-from metrics.backfill import backfill_cluster
 from metrics.connections.config import read_config, save_source
-from metrics.pull import pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.pull import pull_cluster
 from metrics.series.rollups import merge
 from metrics.stores import get_store
 from tests.factories import ClusterFactory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metrics.charts import reason_text
-from metrics.ledger import reason_of
+from metrics.pulling.ledger import reason_of
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,

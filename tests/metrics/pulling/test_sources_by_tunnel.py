@@ -19,11 +19,11 @@ from django.db import connections
 
 from clusters import services
 from clusters.models import Cluster, ClusterStatus
-from metrics.backfill import backfill_cluster
 from metrics.connections.config import read_config, save_source
 from metrics.connections.probe import offered_services, try_source
 from metrics.models import MetricSource
-from metrics.pull import pull_cluster
+from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.pull import pull_cluster
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store

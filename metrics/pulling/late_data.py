@@ -2,23 +2,23 @@
 
 A source other than our own agent may get its data late: a node that was cut off from it, a queue
 that was full. So each window is asked for again 10 minutes, 1 hour and 6 hours after its end
-(:data:`metrics.asking.LATE_DELAYS`), complete or not: how many series there should have been is
-known only roughly, and one pod that came late is worth having. Where nothing came, that costs
-the source one question for many windows and us a checksum; nothing is written.
+(:data:`metrics.pulling.late_data_rules.LATE_DELAYS`), complete or not: how many series there should
+have been is known only roughly, and one pod that came late is worth having. Where nothing came,
+that costs the source one question for many windows and us a checksum; nothing is written.
 """
 
 from __future__ import annotations
 
-from metrics import gaps, ledger
-from metrics.asking import Request
 from metrics.connections.source_limits import Terms
+from metrics.pulling import ledger, ledger_rules
+from metrics.pulling.etcd import with_stored
+from metrics.pulling.requests import Request
 from metrics.series.catalog import Kind
 from metrics.series.rollups import minute
 from metrics.series.rows import MinuteRow
 from metrics.sources.base import SourceAnswer
 from metrics.stores import checksum
 from metrics.stores.base import StoredRow
-from metrics.supplement import with_stored
 
 _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 
@@ -54,7 +54,7 @@ def store_late(
             return 0
         known = stream.lines(request.start, request.end)
         position = stream.position()
-        put = gaps.answered(
+        put = ledger_rules.answered(
             known, ledger.coverage_of(answer), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip

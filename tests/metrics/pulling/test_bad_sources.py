@@ -20,7 +20,7 @@ from clusters.models import Cluster
 from metrics.connections.config import read_config, save_source
 from metrics.connections.probe import title_of
 from metrics.models import MetricSource
-from metrics.pull import pull_cluster
+from metrics.pulling.pull import pull_cluster
 from metrics.series.catalog import CATALOG, TIERS
 from metrics.series.windows import STREAM
 from metrics.sources.prometheus.queries import QUERIES

@@ -1,7 +1,7 @@
 """Fill the gaps of one cluster's ledger, apart from live pulls and without delaying them.
 
 A run asks for gap after gap until none is left, its time is up or the way is gone, in the order
-of :func:`metrics.asking.plan`. Then it looks for late data where that is due.
+of :func:`metrics.pulling.requests.plan`. Then it looks for late data where that is due.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from uuid import UUID
 from django.conf import settings
 
 from clusters.models import Cluster
-from metrics import asking, gaps, lease, ledger
-from metrics.asking import Request
+from metrics import lease
 from metrics.connections.connect import Connect, Way, way_to
-from metrics.late import store_late
 from metrics.models import PullSchedule
-from metrics.progress import noted
-from metrics.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
+from metrics.pulling import ledger, ledger_rules, requests
+from metrics.pulling.late_data import store_late
+from metrics.pulling.late_data_rules import LATE_DELAYS, late_until, late_windows
+from metrics.pulling.progress import noted
+from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
+from metrics.pulling.requests import Request
 from metrics.series.windows import SLOT, STREAM, Window, floor_slot
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
@@ -116,7 +118,7 @@ class _Run:
         stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
         stop_at = self.began + settings.PULL_DEADLINE_SECONDS
         self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
-        queue = deque(asking.plan(stream.open_gaps(), self.now, self.way.terms, self.longest))
+        queue = deque(requests.plan(stream.open_gaps(), self.now, self.way.terms, self.longest))
         while queue and time.monotonic() < stop_at and not self.result.error:
             request = queue.popleft()
             too_long = self.longest is not None and request.end - request.start > self.longest
@@ -137,7 +139,7 @@ class _Run:
         except (StoreError, lease.LeaseTimeoutError):
             # Ours, not the cluster's: nothing was written, the next run asks again.
             logger.exception("cluster %s: a gap was not stored", self.cluster)
-            self.result.error = gaps.STORE_ERROR
+            self.result.error = ledger_rules.STORE_ERROR
         except ledger.SourceReplacedError as exc:
             self.result.error = exc.code
         except ClusterError as exc:
@@ -178,7 +180,7 @@ class _Run:
             put = ledger.store_refused(stream, lines, self.now, error=error, terms=self.way.terms)
         except (StoreError, lease.LeaseTimeoutError):
             logger.exception("cluster %s: an attempt was not noted", self.cluster)
-            self.result.error = gaps.STORE_ERROR
+            self.result.error = ledger_rules.STORE_ERROR
         else:
             self._count(lines, put)
 
@@ -206,12 +208,12 @@ class _Run:
         """Ask again for windows whose data may have come late, those due longest first."""
         kept = dict(self.schedule.rechecked) if self.schedule else {}
         terms = self.way.terms
-        for delay in asking.LATE_DELAYS:
-            until = asking.late_until(delay, self.now, terms)
+        for delay in LATE_DELAYS:
+            until = late_until(delay, self.now, terms)
             since = max(int(kept.get(str(delay), until - SLOT)), until - 24 * 3600)
             lines = stream.lines(since, until)
-            late = asking.late_windows(lines, delay, since, self.now, terms)
-            for request in asking.joined(late, terms.longest_request):
+            late = late_windows(lines, delay, since, self.now, terms)
+            for request in requests.joined(late, terms.longest_request):
                 if time.monotonic() >= stop_at or not self._look_again(stream, request):
                     break
                 since = request.end
@@ -253,7 +255,9 @@ class _Run:
         replaced = result.error == ledger.SourceReplacedError.code  # the new one is to go on
         if replaced or (self.minutes and not result.error):
             _schedule(self.cluster.pk, due_in=0, now=self.now)
-        elif result.error == gaps.STORE_ERROR:  # not the cluster's fault: nothing to back off from
+        elif (
+            result.error == ledger_rules.STORE_ERROR
+        ):  # not the cluster's fault: nothing to back off from
             wait = float(settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures)
         else:

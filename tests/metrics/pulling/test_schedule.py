@@ -9,8 +9,9 @@ import pytest
 from django.test.utils import CaptureQueriesContext
 
 from clusters.models import Cluster, ClusterStatus
-from metrics import lease, schedule, tasks
+from metrics import lease, tasks
 from metrics.models import PullSchedule
+from metrics.pulling import schedule
 from tests.factories import ClusterFactory
 
 NOW = 1_800_000_000.0

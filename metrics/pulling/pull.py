@@ -1,9 +1,9 @@
 """One cluster, now: ask its source for the newest minutes, store them, say what was learnt.
 
 A live pull covers from the head to the last closed minute. What an outage left
-between is put into the ledger as gaps in the same transaction, and :mod:`metrics.backfill` asks
-for it apart, so that the live view never waits for the past. ``now`` is Unix seconds and may be
-given by tests.
+between is put into the ledger as gaps in the same transaction, and :mod:`metrics.pulling.backfill`
+asks for it apart, so that the live view never waits for the past. ``now`` is Unix seconds and may
+be given by tests.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from django.db.models import F
 
 from clusters.models import Cluster, ClusterStatus
 from clusters.status import record_pull, record_pull_failure
-from metrics import gaps, lease, ledger
-from metrics.bounds import Rejected, ahead_note, within_bounds
+from metrics import lease
 from metrics.connections.connect import Connect, Way, way_to
 from metrics.connections.source_limits import Terms
-from metrics.facts import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.models import PullSchedule
+from metrics.pulling import ledger, ledger_rules
+from metrics.pulling.etcd import Supplement, with_stored
+from metrics.pulling.summary import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
+from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
 from metrics.series.windows import MINUTE, STREAM, floor_minute
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
-from metrics.supplement import Supplement, with_stored
 from opscenter.core import realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError
 from opscenter.core.text import one_line
@@ -145,11 +146,11 @@ class _Pull:
         started = time.monotonic()
         try:
             self._check_tunnel()
-            if self.schedule.error_code == gaps.STORE_ERROR:
+            if self.schedule.error_code == ledger_rules.STORE_ERROR:
                 stream.store.ping()  # so that clusters need not answer while it is away
             way = way_to(self.cluster, self.schedule, self.connect)
             self.terms = way.terms
-            start, end = gaps.live_range(
+            start, end = ledger_rules.live_range(
                 stream.position().head,
                 self.now - way.terms.settle_seconds,
                 way.terms.overlap_seconds,
@@ -173,7 +174,7 @@ class _Pull:
             # Ours, not the cluster's: the next pull writes the same again.
             logger.error("cluster %s: the pull was not stored: %s", self.cluster, exc)
             said = "Ops Center could not store it; its log says why"  # which names addresses, files
-            return self._record_failure(gaps.STORE_ERROR, said)
+            return self._record_failure(ledger_rules.STORE_ERROR, said)
         self._count_rejected(rejected)
         self._succeeded(stream, answer, skew_ms, started, gaps_open=gaps_open)
         return PullResult(
@@ -272,7 +273,7 @@ class _Pull:
     def _record_failure(self, code: str, message: str, name: str = "") -> PullResult:
         now = _utc(self.now)
         changes: dict[str, object] = {"last_attempt_at": now, "error_code": code}
-        if code in (ClusterUnreachableError.code, gaps.STORE_ERROR):
+        if code in (ClusterUnreachableError.code, ledger_rules.STORE_ERROR):
             # The tunnel's return makes the pull due at once, and our store's is found at the next
             # turn: to spare the cluster would bring nothing.
             changes["failures"] = 0

@@ -67,7 +67,13 @@ def test_killed_workers_lose_and_double_nothing(stand, redis_server, settings, t
     world = World.make(9, 1, nodes=2, pods_per_node=10)
     stand.serve(Cluster(pk=cluster), SimulatedAgent(world, born=T0, clock=lambda: clock).make_app())
     last = T0 + MINUTES * 60
-    command = [sys.executable, "-m", "tests.metrics.pull_worker", str(cluster), str(T0 + 60)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.metrics.pulling.pull_worker",
+        str(cluster),
+        str(T0 + 60),
+    ]
     client, rng, pulled = redis.Redis.from_url(redis_server), random.Random(1), 0
     for life in range(KILLS + 1):
         with subprocess.Popen(

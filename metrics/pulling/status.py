@@ -1,0 +1,21 @@
+"""How far the pulls of a cluster are, for pages and the API."""
+
+from __future__ import annotations
+
+from clusters.models import Cluster
+from metrics.connections.status import STREAM
+from metrics.models import PullSchedule
+from metrics.pulling.progress import Progress, measured
+from metrics.query import position, windows
+
+
+def progress_of(cluster: Cluster) -> Progress:
+    """Return how far the filling of gaps is. One query, and the ledger's open gaps."""
+    kept = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).values_list(
+        "progress", flat=True
+    )
+    at = position(cluster)
+    if at.watermark is None or at.head is None or at.watermark >= at.head:
+        return measured([], {})
+    gaps = windows(cluster, at.watermark, at.head, ("gap",))
+    return measured(gaps, kept.first() or {})
