@@ -18,9 +18,9 @@ from typing import Any
 
 import orjson
 
-from metrics.answers import Gap, RangeAnswer
-from metrics.comparison import change_of
 from metrics.panels import Column, Panel, columns
+from metrics.query.answers import Gap, RangeAnswer
+from metrics.query.comparison import change_of
 
 POINTS = 720
 FULL = 0.995

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metrics.answers import RangeAnswer
+from metrics.query.answers import RangeAnswer
 
 Role = Literal["cpu", "mem", "disk", "net", "net2"]
 

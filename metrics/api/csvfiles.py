@@ -15,12 +15,10 @@ from django.http import HttpResponse
 from django.utils.text import slugify
 
 from clusters.models import Cluster
-from metrics.answers import FoundSeries, RangeAnswer
-from metrics.comparison import Comparison
+from metrics.query import Comparison, FoundSeries, RangeAnswer, TopAnswer
 from metrics.series.catalog import CATALOG
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from metrics.toplist import TopAnswer
 from opscenter.core.text import csv_cell
 
 CONTENT_TYPE = "text/csv; charset=utf-8"

@@ -10,10 +10,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from metrics.comparison import OFFSETS
-from metrics.query import SeriesKey
+from metrics.query import OFFSETS, By, SeriesKey
 from metrics.series.catalog import FIELD_NAMES, Kind
-from metrics.toplist import By
 from opscenter.core.api import whole_number
 
 KINDS: tuple[Kind, ...] = tuple(FIELD_NAMES)

@@ -14,9 +14,9 @@ from metrics.prometheus_api.inventory import Found, check_number, find
 from metrics.prometheus_api.language import Aggregate, Expression, Number, Selector
 from metrics.prometheus_api.names import Metric
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
-from metrics.reading import finest_held
+from metrics.query.tiers import WIDEST
+from metrics.query.validation import finest_held
 from metrics.retention.in_force import retentions_of
-from metrics.selection import WIDEST
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.stores import get_store

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metrics.prometheus_api.names import Statistic
-from metrics.selection import tiers_holding
+from metrics.query.tiers import tiers_holding
 from metrics.series.catalog import TIERS
 from metrics.series.rows import Columns
 
@@ -60,7 +60,7 @@ def choose_tier(grid: Grid, *, now: int, kept: Mapping[str, int], finest: int = 
     """Return the widest tier that is no wider than the step and still holds the start.
 
     Where none is, the finest that holds it; where nothing reaches back so far, the one kept
-    longest. ``finest`` is as in :func:`metrics.selection.select`.
+    longest. ``finest`` is as in :func:`metrics.query.tiers.select`.
     """
     held = tiers_holding(grid.start_ms // 1000, now=now, kept=kept, finest=finest)
     fitting = [tier for tier in held if 1000 * TIERS[tier] <= grid.step_ms]

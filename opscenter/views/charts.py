@@ -19,8 +19,8 @@ from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
 from metrics.charts import POINTS, Former, change_text, figure, plotly_text, reason_text, top_of
-from metrics.comparison import former_bucket
 from metrics.panels import Column, Panel, columns, panel_of
+from metrics.query import former_bucket
 from metrics.series.catalog import Kind
 from opscenter.core.errors import ClusterError, InvalidInputError
 from opscenter.core.text import csv_cell

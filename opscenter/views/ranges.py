@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from metrics.comparison import OFFSETS, TITLES
+from metrics.query import OFFSETS, TITLES
 
 LENGTHS = {
     "1h": 3600,

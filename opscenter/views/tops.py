@@ -12,8 +12,8 @@ from django.urls import reverse
 
 from clusters.models import Cluster
 from metrics import query
+from metrics.query import By
 from metrics.series.catalog import Kind
-from metrics.toplist import By
 
 OVER = {
     "now": (0, "last minute"),

@@ -7,10 +7,11 @@ read the same while the cluster is away.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from clusters.models import Cluster
-from metrics.answers import FoundSeries, SeriesDetail, SeriesList, SeriesNow
-from metrics.reading import reads_store
+from metrics.query.answers import SeriesDetail, SeriesList, SeriesNow
+from metrics.query.validation import reads_store
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
@@ -202,3 +203,11 @@ def _fits(row: LastRow, text: str) -> bool:
 
 def _descending(value: int | None) -> tuple[bool, int]:
     return (value is None, -(value or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """One hit of a search over clusters."""
+
+    cluster: Cluster
+    now: SeriesNow

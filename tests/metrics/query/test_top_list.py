@@ -7,10 +7,10 @@ import pytest
 from metrics import query
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM
+from metrics.query.top_list import choose_tier
 from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
 from metrics.stores import get_store
 from metrics.stores.base import Batch
-from metrics.toplist import choose_tier
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import NODE, T0, coarse, row, window
 
@@ -67,7 +67,7 @@ def test_a_search_that_finds_many_is_answered_as_one_that_finds_few(
     fill(foreign_cluster, {"abc": (20, 20, 60)})
     both = [cluster, foreign_cluster]
     few = query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, search="ab")
-    monkeypatch.setattr("metrics.toplist.FEW", 0)
+    monkeypatch.setattr("metrics.query.top_list.FEW", 0)
     assert query.top(both, "pod", "cpu_mc", T0, NOW, now=NOW, search="ab") == few
     assert [e.key.name for e in few.entries] == ["ab", "abc"]
 

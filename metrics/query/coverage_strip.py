@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from metrics.answers import Gap, Segment
+from metrics.query.answers import Gap, Segment
 from metrics.series.windows import Window
 
 

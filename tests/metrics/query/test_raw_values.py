@@ -14,7 +14,8 @@ from agent.api import AgentFacts, make_app
 from agent.samples import make_sample
 from agent.spool import Spool
 from clusters.models import ClusterStatus
-from metrics import live, query
+from metrics import query
+from metrics.query import raw_values
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
 from opscenter.core.errors import (
@@ -78,17 +79,17 @@ def test_a_service_that_is_silent_ends_with_the_deadline(stand, pullable, monkey
         await reader.read()
 
     stand.serve_raw(pullable, silent)
-    monkeypatch.setattr(live, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(raw_values, "DEADLINE_SECONDS", 0.2)
     with pytest.raises(ServiceUnavailableError, match=r"within 0\.2 s"):
         query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
-    for _ in range(live.AT_ONCE):
-        assert live._turns.acquire(timeout=1)
+    for _ in range(raw_values.AT_ONCE):
+        assert raw_values._turns.acquire(timeout=1)
     try:
         with pytest.raises(ServiceUnavailableError, match="too many questions"):
             query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
     finally:
-        for _ in range(live.AT_ONCE):
-            live._turns.release()
+        for _ in range(raw_values.AT_ONCE):
+            raw_values._turns.release()
 
 
 def test_the_api_and_the_page_give_the_values_or_the_reason(far):

@@ -1,8 +1,6 @@
-"""The door to the numbers: ranges, lists, heat strips and the ledger of clusters.
+"""Fields over time, heat strips, and the ledger of clusters.
 
-Other apps read metrics here and nowhere else. Every function takes a :class:`Cluster` that the
-caller was allowed to see, never an id, and ``now`` as Unix time. Nothing here goes to a cluster:
-what is known stays readable while the cluster is away.
+Nothing here goes to a cluster: what is known stays readable while the cluster is away.
 """
 
 from __future__ import annotations
@@ -11,33 +9,18 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from clusters.models import Cluster
-from metrics import coverage as strip
-from metrics.answers import (
-    FoundSeries,
+from metrics.query import coverage_strip as strip
+from metrics.query.answers import (
     Gap,
     HeatAnswer,
     HeatRow,
     RangeAnswer,
     Segment,
-    SeriesDetail,
-    SeriesList,
-    SeriesNow,
 )
-from metrics.comparison import OFFSETS, Comparison, compared
-from metrics.live import raw
-from metrics.newest import (
-    cluster_now,
-    filesystems,
-    gone_pods,
-    node,
-    nodes,
-    pod,
-    pods,
-    search_pods,
-)
-from metrics.reading import (
+from metrics.query.comparison import Comparison, compared
+from metrics.query.tiers import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
+from metrics.query.validation import (
     STREAM,
-    MetricsUnavailableError,
     check_field,
     check_range,
     elapsed,
@@ -45,22 +28,12 @@ from metrics.reading import (
     reads_store,
 )
 from metrics.retention.in_force import retention_of
-from metrics.selection import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
 from metrics.series.catalog import Kind, Unit
 from metrics.series.rollups import rebucket
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
 from metrics.stores import get_store
 from metrics.stores.window_runs import is_plain
-from metrics.toplist import TopAnswer, TopEntry, top
-
-__all__ = [
-    "OFFSETS", "STREAM", "Comparison", "FoundSeries", "Gap", "HeatAnswer", "HeatRow",
-    "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey", "SeriesList",
-    "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare", "coverage",
-    "fields_query", "filesystems", "gone_pods", "heat", "node", "nodes", "odd_windows", "pod",
-    "pods", "position", "range_query", "raw", "search_pods", "top", "windows",
-]  # fmt: skip
 
 
 def range_query(

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from clusters.models import Cluster
 from metrics.series.catalog import Unit
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import Reason, WindowState
@@ -128,14 +127,6 @@ class SeriesDetail:
     now: SeriesNow
     first_seen: int
     cluster_as_of: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class FoundSeries:
-    """One hit of a search over clusters."""
-
-    cluster: Cluster
-    now: SeriesNow
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metrics.answers import RangeAnswer
+from metrics.query.answers import RangeAnswer
 
 DAY = 86_400
 OFFSETS: dict[str, int] = {"day": DAY, "week": 7 * DAY, "month": 28 * DAY}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.selection import MAX_POINTS, Selection, expected_minutes, minutes_due, select
+from metrics.query.tiers import MAX_POINTS, Selection, expected_minutes, minutes_due, select
 from metrics.series.catalog import TIERS
 from metrics.series.rows import Columns
 

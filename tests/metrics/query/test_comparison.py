@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.comparison import DAY, Change, change_of
+from metrics.query.comparison import DAY, Change, change_of
 
 T0 = 1_700_000_000 // DAY * DAY
 

@@ -9,7 +9,8 @@ from typing import Literal
 from uuid import UUID
 
 from clusters.models import Cluster
-from metrics.reading import (
+from metrics.query.tiers import WIDEST, tiers_holding
+from metrics.query.validation import (
     STREAM,
     check_field,
     check_range,
@@ -18,7 +19,6 @@ from metrics.reading import (
     reads_store,
 )
 from metrics.retention.in_force import retentions_of
-from metrics.selection import WIDEST, tiers_holding
 from metrics.series.catalog import TIERS, Kind, Unit
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey

@@ -9,7 +9,7 @@ from typing import Any
 
 from clusters.models import Cluster, ClusterStatus
 from metrics.connections.connect import Connect, source_of
-from metrics.reading import check_field, check_range
+from metrics.query.validation import check_field, check_range
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer, RawSource
 from opscenter.core.errors import (

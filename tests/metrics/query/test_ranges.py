@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from metrics import query
-from metrics.answers import Gap, Segment
-from metrics.coverage import with_damage
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
+from metrics.query.answers import Gap, Segment
+from metrics.query.coverage_strip import with_damage
 from metrics.series.rows import Cell, SeriesInfo
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import Batch

@@ -1,0 +1,55 @@
+"""The door to the numbers: ranges, lists, heat strips and the ledger of clusters.
+
+Other apps read metrics here and nowhere else. Every function takes a :class:`Cluster` that the
+caller was allowed to see, never an id, and ``now`` as Unix time. Only :func:`raw` goes to a
+cluster: what is known stays readable while the cluster is away.
+"""
+
+from __future__ import annotations
+
+from metrics.query.answers import (
+    Gap,
+    HeatAnswer,
+    HeatRow,
+    RangeAnswer,
+    Segment,
+    SeriesDetail,
+    SeriesList,
+    SeriesNow,
+)
+from metrics.query.comparison import OFFSETS, TITLES, Comparison, former_bucket
+from metrics.query.newest import (
+    FoundSeries,
+    cluster_now,
+    filesystems,
+    gone_pods,
+    node,
+    nodes,
+    pod,
+    pods,
+    search_pods,
+)
+from metrics.query.ranges import (
+    compare,
+    coverage,
+    fields_query,
+    heat,
+    odd_windows,
+    position,
+    range_query,
+    windows,
+)
+from metrics.query.raw_values import raw
+from metrics.query.top_list import By, TopAnswer, TopEntry, top
+from metrics.query.validation import STREAM, MetricsUnavailableError
+from metrics.series.rows import SeriesKey
+from metrics.series.windows import Window
+
+__all__ = [
+    "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundSeries", "Gap", "HeatAnswer",
+    "HeatRow", "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey",
+    "SeriesList", "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare",
+    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "heat", "node",
+    "nodes", "odd_windows", "pod", "pods", "position", "range_query", "raw", "search_pods", "top",
+    "windows",
+]  # fmt: skip
