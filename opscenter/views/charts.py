@@ -18,8 +18,16 @@ from django.utils.text import slugify
 from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
-from metrics.charts import POINTS, Former, change_text, figure, plotly_text, reason_text, top_of
-from metrics.panels import Column, Panel, columns, panel_of
+from metrics.charts.figure import (
+    POINTS,
+    Former,
+    change_text,
+    figure,
+    plotly_text,
+    reason_text,
+    top_of,
+)
+from metrics.charts.panels import Column, Panel, columns, panel_of
 from metrics.query import former_bucket
 from metrics.series.catalog import Kind
 from opscenter.core.errors import ClusterError, InvalidInputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from metrics.charts import reason_text
+from metrics.charts.figure import reason_text
 from metrics.query import Window
 
 SHOWN = 24

@@ -13,8 +13,8 @@ from django.urls import reverse
 
 from clusters.models import Cluster
 from metrics import query
-from metrics.charts import reason_text
-from metrics.panels import PANELS, Panel
+from metrics.charts.figure import reason_text
+from metrics.charts.panels import PANELS, Panel
 from metrics.series.catalog import Kind
 from opscenter.views.ranges import Range
 

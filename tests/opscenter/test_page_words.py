@@ -10,8 +10,8 @@ import pytest
 
 from clusters import services
 from clusters.models import ClusterStatus
-from metrics.charts import layout
-from metrics.panels import panel_of
+from metrics.charts.figure import layout
+from metrics.charts.panels import panel_of
 from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.series.windows import Window
 from metrics.stores import get_store

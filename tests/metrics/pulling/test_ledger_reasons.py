@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.charts import reason_text
+from metrics.charts.figure import reason_text
 from metrics.pulling.ledger import reason_of
 from opscenter.core.errors import (
     BadResponseError,

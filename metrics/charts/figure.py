@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from metrics.panels import Column, Panel, columns
+from metrics.charts.panels import Column, Panel, columns
 from metrics.query.answers import Gap, RangeAnswer
 from metrics.query.comparison import change_of
 

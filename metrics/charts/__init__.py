@@ -1,0 +1,1 @@
+"""Which panels there are, and their figures."""
