@@ -19,7 +19,6 @@ from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster
 from metrics import query as numbers
 from metrics.api import parameters
-from metrics.api.csvfiles import range_csv, raw_csv, top_csv
 from metrics.api.pages import SeriesPagination, units_of
 from metrics.api.serializers import (
     RangeSerializer,
@@ -28,6 +27,7 @@ from metrics.api.serializers import (
     TopSerializer,
     WindowSerializer,
 )
+from metrics.csv_downloads import range_csv, raw_csv, top_csv
 from metrics.query import RangeAnswer, SeriesList
 from metrics.series.catalog import FIELD_NAMES, Kind, field_of
 from opscenter.core.queries import StrictQueryView

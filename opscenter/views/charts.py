@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from io import StringIO
 from typing import Any, cast
 from uuid import UUID
 
@@ -13,7 +11,6 @@ import orjson
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.text import slugify
 
 from clusters import access, audit
 from clusters.models import Cluster
@@ -28,10 +25,10 @@ from metrics.charts.figure import (
     top_of,
 )
 from metrics.charts.panels import Column, Panel, columns, panel_of
+from metrics.csv_downloads import PanelPart, panel_csv
 from metrics.query import former_bucket
 from metrics.series.catalog import Kind
 from opscenter.core.errors import ClusterError, InvalidInputError
-from opscenter.core.text import csv_cell
 from opscenter.format import UNKNOWN, by_unit
 from opscenter.views.base import page
 from opscenter.views.ranges import LENGTHS, Range, read_range
@@ -257,31 +254,10 @@ def _csv(
     answers: Mapping[str, query.RangeAnswer],
     former: Former | None,
 ) -> HttpResponse:
-    """Return the numbers in the catalogue's units; no cell can be read as a formula.
-
-    A former range follows below, at its own times.
-    """
-    out = StringIO()
-    writer = csv.writer(out)
-    head = ["cluster", "namespace", "name", "range", "tier", "step_s", "time_utc", "unix_s", "note"]
-    for line in panel.lines:
-        head += [f"{line.title} {what} ({panel.unit})" for what in ("mean", "min", "max")]
-        head.append(f"{line.title} coverage (0..1)")
-    writer.writerow(head)
-    who = [csv_cell(text) for text in (cluster.name, key.ns, key.name)]
-    parts = [("shown", answers)] + ([(former.title, former.answers)] if former else [])
-    for name, part in parts:
+    """Return the numbers in the catalogue's units; a former range follows, at its own times."""
+    parts = []
+    for name, part in [("shown", answers)] + ([(former.title, former.answers)] if former else []):
         first = part[panel.lines[0].field]
-        for at, values, note in _rows(panel, part):
-            moment = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-            row = [*who, name, first.tier, str(first.step), moment, str(at), csv_cell(note)]
-            for numbers in values or [None] * len(panel.lines):
-                cells = numbers or (None,) * 4
-                row += ["" if value is None else f"{value:.15g}" for value in cells]
-            writer.writerow(row)
-    name = slugify(f"{cluster.name} {key.ns} {key.name} {panel.name}")[:100]
-    return HttpResponse(
-        out.getvalue(),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
-    )
+        parts.append(PanelPart(name, first.tier, first.step, _rows(panel, part)))
+    titles = [line.title for line in panel.lines]
+    return panel_csv(cluster, key, panel.name, panel.unit, titles, parts)

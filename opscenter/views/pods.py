@@ -14,7 +14,7 @@ from django.shortcuts import render
 from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
-from metrics.api.csvfiles import pods_csv
+from metrics.csv_downloads import pods_csv
 from opscenter.views.base import page
 from opscenter.views.tops import choices_context, top_context
 

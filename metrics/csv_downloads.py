@@ -1,4 +1,4 @@
-"""Answers as CSV: one line a bucket or an entry, what it is in columns of its own.
+"""Every CSV of pages and API: one line a bucket or an entry, what it is in columns of its own.
 
 No cell can be read as a formula by a spreadsheet. Answers are bounded (1,440 buckets, 500 entries),
 so that a file is made whole.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import StringIO
 
@@ -59,6 +60,55 @@ def range_csv(
     parts = [("asked", answer)] + ([("former", comparison.former)] if comparison else [])
     rows = ((*who, name, *row) for name, part in parts for row in _range_rows(part))
     return csv_response(f"{cluster.name} {key.ns} {key.name} {field}", head, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class PanelPart:
+    """One range of a panel.
+
+    Attributes:
+        name: which range it is.
+        tier: that answered.
+        step: of a row, in seconds.
+        rows: (Unix time, (mean, lowest, highest, coverage) of each line, why there is none),
+            ascending; None for a line, or for all of them, where nothing is known.
+    """
+
+    name: str
+    tier: str
+    step: int
+    rows: Iterable[tuple[int, Sequence[Sequence[Number] | None] | None, str]]
+
+
+def panel_csv(
+    cluster: Cluster,
+    key: SeriesKey,
+    panel: str,
+    unit: str,
+    titles: Sequence[str],
+    parts: Iterable[PanelPart],
+) -> HttpResponse:
+    """Return the lines of one panel beside each other, one part below the other.
+
+    Args:
+        cluster: whose series it is.
+        key: which series.
+        panel: its name.
+        unit: of all its lines.
+        titles: of the lines, in order.
+        parts: the range that is shown, and a former one after it.
+    """
+    head = ["cluster", "namespace", "name", "range", "tier", "step_s", "time_utc", "unix_s", "note"]
+    for title in titles:
+        head += [f"{title} {what} ({unit})" for what in ("mean", "min", "max")]
+        head.append(f"{title} coverage (0..1)")
+    who = (cluster.name, key.ns, key.name)
+    rows = (
+        (*who, part.name, part.tier, part.step, utc(at), at, note, *_cells(values, len(titles)))
+        for part in parts
+        for at, values, note in part.rows
+    )
+    return csv_response(f"{cluster.name} {key.ns} {key.name} {panel}", head, rows)
 
 
 def raw_csv(
@@ -120,6 +170,11 @@ def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
     rows.sort(key=lambda row: row[:2])
     for at, _, values in rows:
         yield (answer.tier, answer.step, utc(at), at, *values)
+
+
+def _cells(values: Sequence[Sequence[Number] | None] | None, lines: int) -> Iterator[Number]:
+    for numbers in values or [None] * lines:
+        yield from (None if value is None else float(value) for value in numbers or (None,) * 4)
 
 
 def _cell(value: object) -> str:
