@@ -29,9 +29,9 @@ from clusters.access import AnyUser
 from clusters.audit import Actor, actor_name
 from clusters.models import Cluster, Customer
 from metrics import jobs
-from metrics.exports.tables import Format
+from metrics.exports.archive import Progress, Span, write_export
+from metrics.exports.formats import Format
 from metrics.exports.targets import Zip, part_of
-from metrics.exports.writing import Progress, Span, write_export
 from metrics.models import Export
 from metrics.stores import get_store
 from metrics.stores.base import StoreError

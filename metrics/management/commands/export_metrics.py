@@ -16,8 +16,8 @@ from django.core.management.base import BaseCommand
 from clusters import audit
 from clusters.models import Cluster, Customer
 from metrics.exports import jobs
+from metrics.exports.archive import Progress, Span, write_export
 from metrics.exports.targets import Directory
-from metrics.exports.writing import Progress, Span, write_export
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from opscenter.core.errors import InvalidInputError

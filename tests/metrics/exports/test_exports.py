@@ -15,9 +15,9 @@ import pytest
 from django.core.management import call_command
 
 from clusters.models import AuditEvent
-from metrics.exports import jobs, tables
+from metrics.exports import formats, jobs
+from metrics.exports.archive import Span, write_export
 from metrics.exports.targets import Zip, part_of
-from metrics.exports.writing import Span, write_export
 from metrics.models import Export
 from metrics.retention.rules import DAY, cells
 from metrics.series.catalog import CATALOG, FIELD_NAMES
@@ -85,7 +85,7 @@ def test_parquet_holds_every_stored_number_of_the_customer_and_no_other(stored, 
                 assert name not in files.namelist()
                 continue
             table = pq.read_table(io.BytesIO(files.read(name)))
-            assert table.column_names == [column for column, _ in tables.row_columns(kind)]
+            assert table.column_names == [column for column, _ in formats.row_columns(kind)]
             columns = table.to_pydict()
             columns["time"] = [int(moment.timestamp()) for moment in columns["time"]]
             assert list(zip(*columns.values(), strict=True)) == wanted
@@ -102,7 +102,7 @@ def test_csv_holds_the_same_numbers_and_no_formula(cluster, stored, tmp_path):
             continue
         text = io.StringIO(files.read(f"north-1/{kind}_{tier}.csv").decode())
         head, *found = csv.reader(text)
-        assert head == [column for column, _ in tables.row_columns(kind)]
+        assert head == [column for column, _ in formats.row_columns(kind)]
         for line, numbers in zip(found, wanted, strict=True):
             moment = datetime.fromtimestamp(numbers[0], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             assert line[0] == moment
@@ -157,7 +157,7 @@ def test_memory_does_not_grow_with_the_length(cluster, tmp_path, monkeypatch):
         tracemalloc.stop()
         return most
 
-    monkeypatch.setattr(tables, "BLOCK_ROWS", 2_000)
+    monkeypatch.setattr(formats, "BLOCK_ROWS", 2_000)
     for form in ("csv", "parquet"):
         assert peak(40_000, form) < 1.3 * peak(8_000, form) + (1 << 20)
 

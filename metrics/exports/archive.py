@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from clusters.models import Cluster
-from metrics.exports import tables
-from metrics.exports.tables import Format, Table
+from metrics.exports import formats
+from metrics.exports.formats import Format, Table
 from metrics.exports.targets import Target
 from metrics.retention.in_force import retention_of
 from metrics.retention.rules import cells
@@ -123,14 +123,14 @@ def _write_cluster(
         _write_rows(store, span, target, (cluster, kind, tier), progress, report)
     windows = store.windows(cluster.pk, STREAM, span.start, span.end)
     for name, columns, values in (
-        ("series", tables.SERIES_COLUMNS, tables.series_values(series)),
-        ("windows", tables.WINDOW_COLUMNS, tables.window_values(windows)),
+        ("series", formats.SERIES_COLUMNS, formats.series_values(series)),
+        ("windows", formats.WINDOW_COLUMNS, formats.window_values(windows)),
     ):
         path = f"{cluster.name}/{name}.{span.form}"
         progress.step = path
         report(progress)
         with target.file(path) as stream:
-            table = tables.open_table(span.form, stream, columns)
+            table = formats.open_table(span.form, stream, columns)
             if values:
                 table.write(values)
             table.close()
@@ -152,11 +152,11 @@ def _write_rows(
     report(progress)
     with ExitStack() as stack:
         table: Table | None = None
-        for block in tables.blocks(store.scan(cluster.pk, kind, tier, span.start, span.end)):
+        for block in formats.blocks(store.scan(cluster.pk, kind, tier, span.start, span.end)):
             if table is None:
                 stream = stack.enter_context(target.file(path))
-                table = tables.open_table(span.form, stream, tables.row_columns(kind))
-            table.write(tables.row_values(kind, block))
+                table = formats.open_table(span.form, stream, formats.row_columns(kind))
+            table.write(formats.row_values(kind, block))
             rows += len(block)
             progress.rows += len(block)
             report(progress)
