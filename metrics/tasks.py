@@ -14,7 +14,8 @@ from celery import shared_task
 from django.conf import settings
 from django.db import close_old_connections
 
-from metrics import erasure, expiry, lease
+from metrics import lease
+from metrics.deletion import erasure, expiry
 from metrics.exports import jobs as exports
 from metrics.pulling import backfill, pull, schedule
 from metrics.stores import get_store

@@ -22,6 +22,7 @@ from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster, Customer, LegalHold
 from metrics.api import retention_serializers as shapes
 from metrics.api.customers import CUSTOMER_ID, CustomerScopedView, valid
+from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.retention import in_force, services
 from metrics.retention.rules import complete
@@ -94,9 +95,7 @@ class ClassDetailView(StrictQueryView):
         row = _class(class_id)
         sent = valid(shapes.ClassChangeSerializer(data=request.data))
         dry_run = sent.pop("dry_run")
-        effect = services.effect_of_change(
-            row, sent.get("limits"), is_default=sent.get("is_default", False)
-        )
+        effect = effect_of_change(row, sent.get("limits"), is_default=sent.get("is_default", False))
         if not dry_run:
             services.change_class(row, **sent, actor=caller(request))
         body = {"retention_class": _with_customers(row), "effect": effect, "saved": not dry_run}
@@ -162,7 +161,7 @@ class CustomerRetentionView(CustomerScopedView):
         sent = valid(shapes.AssignSerializer(data=request.data))
         wanted = sent["retention_class_id"]
         chosen = None if wanted is None else _class(str(wanted))
-        effect = services.effect_of_assigning(self.customer, chosen)
+        effect = effect_of_assigning(self.customer, chosen)
         if not sent["dry_run"]:
             services.assign(self.customer, chosen, actor=caller(request))
         body = {

@@ -8,74 +8,25 @@ same transaction.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from clusters import audit, holds
+from clusters import audit
 from clusters.audit import Actor
-from clusters.models import Cluster, Customer
-from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention.in_force import class_of, look, stored_force
+from clusters.models import Customer
+from metrics.models import CustomerRetention, RetentionClass
+from metrics.retention.in_force import look
 from metrics.retention.rules import (
-    GRACE_SECONDS,
     Limits,
-    Shortening,
-    advance,
-    bound,
-    cells,
     complete,
     problems,
-    shortenings,
 )
-from metrics.series.catalog import Kind
-from metrics.stores import get_store
-from metrics.stores.base import StoredSeries
-from metrics.stores.estimate import amount
 from opscenter.core.errors import ConflictError, InvalidInputError
 from opscenter.core.text import one_line
 
 NAME_LENGTH = 60
-COUNTING_SECONDS = 4.0
-"""How long a preview may count rows; the rest is left out, and the preview says so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What a change deletes in one kind and tier, over all clusters that it touches."""
-
-    kind: Kind
-    tier: str
-    days_before: int
-    """The longest of the clusters."""
-    days: int
-    rows: int = 0
-    """About how many buckets (:mod:`metrics.stores.estimate`)."""
-    oldest: int | None = None
-    """Start of the oldest bucket that goes, Unix time; None if none does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a change of retention does."""
-
-    losses: tuple[Loss, ...]
-    clusters: int
-    """How many clusters it touches."""
-    held: int
-    """How many of them lose nothing because a legal hold stands."""
-    counted: int
-    """Over how many clusters the rows were counted, before the time for it was over."""
-    due_at: int | None
-    """When the deletion begins, Unix time; None if nothing gets shorter."""
-
-    @property
-    def rows(self) -> int:
-        """Return how many buckets go, as far as they were counted."""
-        return sum(loss.rows for loss in self.losses)
 
 
 def checked_limits(limits: Mapping[Any, Any]) -> Limits:
@@ -183,85 +134,6 @@ def assign(
         }
         audit.record("retention.assign", actor=actor, detail=detail)
         look(_clock(now))
-
-
-def effect_of_change(
-    row: RetentionClass,
-    limits: Limits | None = None,
-    *,
-    is_default: bool = False,
-    now: int | None = None,
-) -> Effect:
-    """Return what a change of a class would delete: of limits, of being the default, or both."""
-    wanted = complete(row.limits) if limits is None else limits
-    touched = _having(row)
-    if row.is_default or is_default:
-        touched = touched | _without_class()
-    return _effect(touched.values_list("pk", flat=True), wanted, _clock(now))
-
-
-def effect_of_assigning(
-    customer: Customer, chosen: RetentionClass | None, now: int | None = None
-) -> Effect:
-    """Return what giving a customer a class (None: the default) would delete."""
-    limits = complete((class_of(None) if chosen is None else chosen).limits)
-    ids = Cluster.objects.filter(customer=customer).values_list("pk", flat=True)
-    return _effect(ids, limits, _clock(now))
-
-
-def _having(row: RetentionClass) -> Any:
-    users = CustomerRetention.objects.filter(retention_class=row).values("customer_id")
-    return Cluster.objects.filter(customer_id__in=users)
-
-
-def _without_class() -> Any:
-    having = CustomerRetention.objects.values("customer_id")
-    return Cluster.objects.exclude(customer_id__in=having)
-
-
-def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
-    touched = sorted(ids)
-    held = holds.held_of(touched)
-    rows = ClusterRetention.objects.in_bulk(touched)
-    losses: dict[tuple[Kind, str], Loss] = {}
-    give_up_at = time.monotonic() + COUNTING_SECONDS
-    counted = 0
-    for pk in touched:
-        # A cluster that nothing was deleted of yet is looked at as its class stands.
-        force = stored_force(rows.get(pk)) or advance(None, _wanted_now(pk), now)
-        shorter = shortenings(force.limits, wanted)
-        series: list[StoredSeries] = []
-        if time.monotonic() < give_up_at:
-            counted += 1
-            series = get_store().series(pk) if shorter and pk not in held else []
-        for one in shorter:
-            place = (one.kind, one.tier)
-            losses[place] = _more(losses.get(place), one, series, now + GRACE_SECONDS)
-    ordered = tuple(losses[place] for place in cells() if place in losses)
-    due = now + GRACE_SECONDS if ordered else None
-    return Effect(ordered, len(touched), len(held), counted, due)
-
-
-def _more(loss: Loss | None, one: Shortening, series: Iterable[StoredSeries], due: int) -> Loss:
-    """Return a loss with what one more cluster loses by it: what would not have gone anyway."""
-    start, end = bound(due, one.before_days), bound(due, one.days)
-    rows, oldest = amount(series, one.kind, one.tier, start, end)
-    if loss is None:
-        return Loss(one.kind, one.tier, one.before_days, one.days, rows, oldest)
-    known = [moment for moment in (loss.oldest, oldest) if moment is not None]
-    return Loss(
-        one.kind,
-        one.tier,
-        max(loss.days_before, one.before_days),
-        one.days,
-        loss.rows + rows,
-        min(known, default=None),
-    )
-
-
-def _wanted_now(pk: UUID) -> Limits:
-    cluster = Cluster.objects.filter(pk=pk).values_list("customer_id", flat=True).first()
-    return complete(class_of(cluster).limits)
 
 
 def _name(text: str) -> str:

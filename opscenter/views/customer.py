@@ -14,7 +14,8 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access, holds
 from clusters.models import Cluster, Customer, LegalHold
-from metrics import erasure
+from metrics.deletion import erasure
+from metrics.deletion.preview import effect_of_assigning
 from metrics.models import CustomerRetention
 from metrics.retention import in_force, services
 from metrics.retention.rules import GRACE_SECONDS, complete
@@ -42,7 +43,7 @@ def choose_class(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return _page(request, customer, class_form=form)
     chosen = form.cleaned_data["retention_class"]
-    effect = services.effect_of_assigning(customer, chosen)
+    effect = effect_of_assigning(customer, chosen)
     if request.POST.get("step") != "save":
         return _page(request, customer, class_form=form, effect=effect)
     services.assign(customer, chosen, actor=_user(request))

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access
 from clusters.models import Customer
+from metrics.deletion.preview import Effect, effect_of_change
 from metrics.models import Erasure, RetentionClass
 from metrics.retention import services
 from metrics.retention.rules import GRACE_SECONDS, complete
@@ -84,7 +85,7 @@ def change_class(request: HttpRequest, class_id: int) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _form_page(request, form, row)
     changed = form.cleaned_data["is_default"] or row.is_default
-    effect = services.effect_of_change(row, form.limits, is_default=changed)
+    effect = effect_of_change(row, form.limits, is_default=changed)
     if request.POST.get("step") != "save":
         return _form_page(request, form, row, effect)
     try:
@@ -123,7 +124,7 @@ def _form_page(
     request: HttpRequest,
     form: ClassForm,
     row: RetentionClass | None,
-    effect: services.Effect | None = None,
+    effect: Effect | None = None,
 ) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,

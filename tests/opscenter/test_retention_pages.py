@@ -15,7 +15,7 @@ from metrics.retention.rules import DAY, cells
 from metrics.series.catalog import default_limits
 from metrics.stores import get_store
 from metrics.stores.base import Batch
-from tests.metrics.keeping import days
+from tests.metrics.deletion.expiring import days
 from tests.metrics.stores.contract import NODE, row
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand
 
 from clusters.holds import LegalHoldError
 from clusters.models import Customer
-from metrics import erasure, lease
+from metrics import lease
+from metrics.deletion import erasure
 from metrics.models import Erasure
 from metrics.stores.base import StoreError
 from opscenter.core.errors import InvalidInputError

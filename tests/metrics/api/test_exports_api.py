@@ -15,7 +15,7 @@ from metrics.exports import jobs
 from metrics.models import Export
 from opscenter.core.files import byte_range
 from tests.factories import api_token
-from tests.metrics.keeping import store_hours
+from tests.metrics.deletion.expiring import store_hours
 
 pytestmark = [
     pytest.mark.django_db,

@@ -10,7 +10,7 @@ from metrics.models import CustomerRetention, RetentionClass
 from metrics.retention.rules import DAY
 from metrics.series.catalog import default_limits
 from tests.factories import api_token
-from tests.metrics.keeping import days, store_hours
+from tests.metrics.deletion.expiring import days, store_hours
 
 pytestmark = pytest.mark.django_db
 API = "/api/v1"

@@ -6,6 +6,7 @@ import pytest
 
 from clusters.models import AuditEvent
 from metrics.connections import connect
+from metrics.connections import probe as source_probe
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import Window
 from metrics.sources.base import FieldProbe, Probe, Resolution
@@ -54,8 +55,8 @@ def probed(monkeypatch):
 
     monkeypatch.setattr(ScriptedSource, "probe", probe, raising=False)
     monkeypatch.setitem(connect._MAKERS, "influxdb", lambda _settings: ScriptedSource())
-    monkeypatch.setattr(probe, "connector", lambda _config: lambda _cluster: Way())
-    monkeypatch.setattr(probe, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(source_probe, "connector", lambda _config: lambda _cluster: Way())
+    monkeypatch.setattr(source_probe, "WAIT_SECONDS", 0)
     return outcomes
 
 

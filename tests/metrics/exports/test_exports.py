@@ -26,7 +26,7 @@ from metrics.stores import get_store
 from metrics.stores.base import Batch, StoredRow, StoreError
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory
-from tests.metrics.keeping import NODE, POD, T0
+from tests.metrics.deletion.expiring import NODE, POD, T0
 from tests.metrics.stores.contract import row, window
 
 pytestmark = pytest.mark.django_db

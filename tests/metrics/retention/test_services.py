@@ -8,23 +8,17 @@ from django.db.migrations.executor import MigrationExecutor
 
 from clusters.models import AuditEvent
 from metrics import query
-from metrics.expiry import expire_due
+from metrics.deletion.expiry import expire_due
+from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention.in_force import look, retention_of
 from metrics.retention.rules import DAY
-from metrics.retention.services import (
-    assign,
-    change_class,
-    create_class,
-    delete_class,
-    effect_of_assigning,
-    effect_of_change,
-)
+from metrics.retention.services import assign, change_class, create_class, delete_class
 from metrics.series.catalog import KINDS, default_limits
 from metrics.stores import get_store
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory, CustomerFactory
-from tests.metrics.keeping import NOW, T0, days, kept, store_hours
+from tests.metrics.deletion.expiring import NOW, T0, days, kept, store_hours
 
 pytestmark = pytest.mark.django_db
 
@@ -184,7 +178,7 @@ def test_choosing_another_class_or_default_has_a_preview(cluster, foreign_cluste
 
 
 def test_a_preview_ends_in_time(cluster, foreign_cluster, admin, monkeypatch):
-    monkeypatch.setattr("metrics.retention.services.COUNTING_SECONDS", -1.0)
+    monkeypatch.setattr("metrics.deletion.preview.COUNTING_SECONDS", -1.0)
     effect = effect_of_change(standard(), days(1, 1, 1), now=NOW)
     assert (effect.counted, effect.clusters, effect.rows) == (0, 2, 0)
     assert len(effect.losses) == 3 * len(KINDS)

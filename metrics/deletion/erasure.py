@@ -23,7 +23,7 @@ from clusters import audit, holds, services
 from clusters.audit import Actor, actor_name
 from clusters.models import AuditEvent, Cluster, Customer
 from metrics import jobs, lease
-from metrics.expiry import erase
+from metrics.deletion.expiry import erase
 from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, Erasure, Export
 from metrics.series.windows import STREAM

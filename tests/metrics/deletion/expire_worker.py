@@ -1,4 +1,4 @@
-"""An expiry for tests that kill it: ``python -m tests.metrics.expire_worker NOW STEPS``.
+"""An expiry for tests that kill it: ``python -m tests.metrics.deletion.expire_worker NOW STEPS``.
 
 It kills itself with SIGKILL at the ``STEPS``-th step, where each call of the store is two: before
 and after; 0 lets it end. Each call deletes a few rows only.
@@ -17,7 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 
 def main(now: int, steps: int) -> None:
     django.setup()
-    from metrics import expiry
+    from metrics.deletion import expiry
     from metrics.stores.sqlite.store import SqliteStore
 
     expiry.CHUNK = 7

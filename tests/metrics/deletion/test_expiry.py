@@ -9,7 +9,7 @@ import pytest
 from clusters import holds
 from clusters.models import AuditEvent
 from clusters.services import delete_cluster
-from metrics.expiry import expire_due
+from metrics.deletion.expiry import expire_due
 from metrics.models import ClusterRetention, RetentionClass
 from metrics.retention.in_force import look, retention_of
 from metrics.retention.rules import DAY
@@ -18,7 +18,7 @@ from metrics.series.catalog import default_limits
 from metrics.stores import get_store
 from metrics.stores.base import Batch, StoreError
 from tests.factories import ClusterFactory
-from tests.metrics.keeping import NODE, NOW, POD, T0, kept, store_hours
+from tests.metrics.deletion.expiring import NODE, NOW, POD, T0, kept, store_hours
 from tests.metrics.stores.contract import row, window
 
 pytestmark = pytest.mark.django_db
@@ -81,7 +81,7 @@ def test_a_day_is_deleted_once_and_what_came_late_the_next_day(cluster):
 
 
 def test_a_large_fleet_leaves_a_bounded_number_of_lines(cluster, monkeypatch):
-    monkeypatch.setattr("metrics.expiry.MAX_LINES", 3)
+    monkeypatch.setattr("metrics.deletion.expiry.MAX_LINES", 3)
     clusters = [cluster, *ClusterFactory.create_batch(7)]
     for each in clusters:
         store_hours(each.id, 9 * DAY)

@@ -16,8 +16,9 @@ from django.core.management import call_command
 from clusters import holds
 from clusters.models import AuditEvent, Cluster, Customer
 from clusters.services import delete_cluster
-from metrics import erasure, lease
-from metrics.expiry import expire_due
+from metrics import lease
+from metrics.deletion import erasure
+from metrics.deletion.expiry import expire_due
 from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, CustomerRetention, Erasure
 from metrics.retention.rules import DAY
@@ -29,7 +30,7 @@ from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.centre import clean_environment
 from tests.factories import ClusterFactory
-from tests.metrics.keeping import NOW, days, store_hours
+from tests.metrics.deletion.expiring import NOW, days, store_hours
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_server")]
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,7 +233,8 @@ def test_a_killed_erasure_goes_on_when_it_is_run_again(tmp_path, redis_server):
     run("migrate", "-v0")
     made = run(
         "shell", "-v0", "-c",
-        "from tests.factories import *\nfrom tests.metrics.keeping import *\nDAY = 86400\n"
+        "from tests.factories import *\nfrom tests.metrics.deletion.expiring import *\n"
+        "DAY = 86400\n"
         "customer = CustomerFactory(name='Northwind')\n"
         "for n in range(12):\n"
         "    c = ClusterFactory(name=f'c-{n}', customer=customer)\n"

@@ -15,7 +15,7 @@ import pytest
 from metrics.retention.rules import DAY
 from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
-from tests.metrics.keeping import NODE, NOW, T0
+from tests.metrics.deletion.expiring import NODE, NOW, T0
 from tests.metrics.stores.contract import row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +46,10 @@ def test_a_killed_expiry_is_finished_by_the_next_run(tmp_path):
     whole = {tier: store.counts(cluster, "node", tier, 0, T0 + DAY) for tier in ("10m", "1h")}
     new = store.counts(cluster, "node", "1m", T0, T0 + DAY)
     for steps in KILLED_AT:
-        killed = run(tmp_path, "-m", "tests.metrics.expire_worker", str(NOW), str(steps))
+        killed = run(tmp_path, "-m", "tests.metrics.deletion.expire_worker", str(NOW), str(steps))
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert store.counts(cluster, "node", "1m", T0, T0 + DAY) == new
-    ended = run(tmp_path, "-m", "tests.metrics.expire_worker", str(NOW), "0")
+    ended = run(tmp_path, "-m", "tests.metrics.deletion.expire_worker", str(NOW), "0")
     assert ended.returncode == 0, ended.stderr
     assert store.counts(cluster, "node", "1m", 0, T0 + DAY) == new
     assert {

@@ -1,0 +1,1 @@
+"""Everything that deletes numbers, and the preview of it."""
