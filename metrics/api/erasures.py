@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from clusters import access
 from clusters.api.base import caller, paged
 from metrics.api import retention_serializers as shapes
-from metrics.api.customers import CUSTOMER_ID, CustomerScopedView, as_uuid, valid
+from metrics.api.base import CUSTOMER_ID, CustomerScopedView, as_uuid, valid
 from metrics.deletion import erasure
 from metrics.models import Erasure
 from opscenter.core.errors import NotFoundError

@@ -17,7 +17,7 @@ from clusters import access
 from clusters.api.base import caller, paged
 from clusters.api.serializers import OptionalIdField
 from clusters.models import Cluster, Customer
-from metrics.api.customers import as_uuid
+from metrics.api.base import as_uuid
 from metrics.exports import jobs
 from metrics.models import Export
 from opscenter.core.errors import ConflictError, NotFoundError

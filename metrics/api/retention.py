@@ -21,7 +21,7 @@ from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster, Customer, LegalHold
 from metrics.api import retention_serializers as shapes
-from metrics.api.customers import CUSTOMER_ID, CustomerScopedView, valid
+from metrics.api.base import CUSTOMER_ID, CustomerScopedView, valid
 from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.retention import in_force, services

@@ -6,7 +6,7 @@ from django.urls import re_path
 
 from clusters.api.base import CLUSTER_PATH
 from metrics.api import erasures, exports, retention, source, views
-from metrics.api.customers import CUSTOMER_PATH
+from metrics.api.base import CUSTOMER_PATH
 from metrics.api.exports import EXPORT_PATH
 
 urlpatterns = [

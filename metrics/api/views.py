@@ -19,7 +19,7 @@ from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster
 from metrics import query as numbers
 from metrics.api import parameters
-from metrics.api.pages import SeriesPagination, units_of
+from metrics.api.pagination import SeriesPagination, units_of
 from metrics.api.serializers import (
     RangeSerializer,
     RawSerializer,

@@ -14,7 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from clusters.api.base import CLUSTER_PATH
-from metrics.api.customers import CUSTOMER_PATH
+from metrics.api.base import CUSTOMER_PATH
 from metrics.api.exports import EXPORT_PATH
 
 LOGIN = 302
