@@ -11,8 +11,8 @@ from clusters.models import Cluster
 from metrics.prometheus_api.deadline import Deadline
 from metrics.prometheus_api.errors import TooMuchError
 from metrics.prometheus_api.inventory import Found, check_number, find
-from metrics.prometheus_api.language import Aggregate, Expression, Number, Selector
-from metrics.prometheus_api.names import Metric
+from metrics.prometheus_api.metric_names import Metric
+from metrics.prometheus_api.promql import Aggregate, Expression, Number, Selector
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
 from metrics.query.tiers import WIDEST
 from metrics.query.validation import finest_held

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from clusters.models import Cluster
 from metrics.prometheus_api.deadline import Deadline
 from metrics.prometheus_api.errors import TooMuchError
-from metrics.prometheus_api.language import Match
-from metrics.prometheus_api.matching import fit, matchers, split
-from metrics.prometheus_api.names import (
+from metrics.prometheus_api.matchers import fit, matchers, split
+from metrics.prometheus_api.metric_names import (
     CLUSTER_LABELS,
     KIND_LABELS,
     METRICS,
     Metric,
     labels_of,
 )
+from metrics.prometheus_api.promql import Match
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store

@@ -13,7 +13,7 @@ from typing import Protocol
 import promql_parser as promql
 
 from metrics.prometheus_api.errors import QueryError
-from metrics.prometheus_api.language import Match, parse_selector
+from metrics.prometheus_api.promql import Match, parse_selector
 from metrics.prometheus_api.sampling import Grid
 
 MAX_POINTS = 11_000

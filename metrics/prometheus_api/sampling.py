@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from metrics.prometheus_api.names import Statistic
+from metrics.prometheus_api.metric_names import Statistic
 from metrics.query.tiers import tiers_holding
 from metrics.series.catalog import TIERS
 from metrics.series.rows import Columns

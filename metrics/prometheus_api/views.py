@@ -21,14 +21,14 @@ from rest_framework.views import APIView
 from clusters import access
 from clusters.api.base import caller
 from clusters.models import Cluster
-from metrics.prometheus_api import answers, parameters
+from metrics.prometheus_api import parameters, responses
 from metrics.prometheus_api.authentication import AnyHeaderAuthentication
 from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline, turn
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.evaluation import Evaluation
 from metrics.prometheus_api.inventory import Found, check_number, cluster_labels, find
-from metrics.prometheus_api.language import Match, parse
-from metrics.prometheus_api.names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
+from metrics.prometheus_api.metric_names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
+from metrics.prometheus_api.promql import Match, parse
 from metrics.series.catalog import Kind
 from metrics.stores.base import StoreError
 
@@ -69,7 +69,7 @@ class PrometheusView(APIView):
             refused = super().handle_exception(exc)  # sets the headers of 401
             body = {"status": "error", "errorType": "bad_data", "error": str(exc.detail)}
             headers = {k: v for k, v in refused.items() if k in ("WWW-Authenticate", "Allow")}
-            return answers.json_response(body, refused.status_code, headers)  # type: ignore[return-value]
+            return responses.json_response(body, refused.status_code, headers)  # type: ignore[return-value]
         return super().handle_exception(exc)
 
     def data(self, given: parameters.Given, **path: str) -> Any:
@@ -91,12 +91,12 @@ class PrometheusView(APIView):
             with turn():
                 data = self.data(given, **path)
         except QueryError as exc:
-            return answers.prometheus_error(exc.status, exc.error_type, str(exc))
+            return responses.prometheus_error(exc.status, exc.error_type, str(exc))
         except StoreError as exc:
             log.error("metric store: %s", exc)
             msg = "the metric store cannot be read at the moment; Ops Center's log says why"
-            return answers.prometheus_error(503, "unavailable", msg)
-        return answers.json_response({"status": "success", "data": data}, 200)
+            return responses.prometheus_error(503, "unavailable", msg)
+        return responses.json_response({"status": "success", "data": data}, 200)
 
 
 class QueryView(PrometheusView):
@@ -113,8 +113,8 @@ class QueryView(PrometheusView):
         deadline = Deadline(parameters.timeout_seconds(given, LONGEST_SECONDS))
         rows = Evaluation(self.clusters, grid, int(now), deadline).rows(expression)
         if self.ranged:
-            return answers.matrix(rows, grid)
-        return answers.vector(rows, grid, expression)
+            return responses.matrix(rows, grid)
+        return responses.vector(rows, grid, expression)
 
 
 class QueryRangeView(QueryView):
@@ -195,7 +195,7 @@ class MetadataView(PrometheusView):
     def data(self, given: parameters.Given, **path: str) -> Any:
         """Return an entry a metric; nothing of any cluster."""
         del path
-        return answers.metadata(given.get("metric"), parameters.limit(given))
+        return responses.metadata(given.get("metric"), parameters.limit(given))
 
 
 class BuildInfoView(PrometheusView):
@@ -219,7 +219,7 @@ def not_there(request: HttpRequest, path: str) -> HttpResponse:
     """Answer what Prometheus has and this API has not, such as rules and targets."""
     del request
     msg = f"{path[:100]}: Ops Center has no such endpoint of Prometheus' API"
-    return answers.prometheus_error(404, "not_found", msg)
+    return responses.prometheus_error(404, "not_found", msg)
 
 
 def _each(

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
 
-from metrics.prometheus_api.answers import is_prometheus, prometheus_error
+from metrics.prometheus_api.responses import is_prometheus, prometheus_error
 from opscenter.core.api import error_response, is_api, json_not_found
 
 

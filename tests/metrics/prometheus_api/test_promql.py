@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.prometheus_api.errors import QueryError, UnsupportedError
-from metrics.prometheus_api.language import (
+from metrics.prometheus_api.promql import (
     Aggregate,
     Match,
     Number,

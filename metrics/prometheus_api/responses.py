@@ -10,9 +10,9 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 
 from metrics.prometheus_api.evaluation import Row
-from metrics.prometheus_api.language import Aggregate, Expression, Number
-from metrics.prometheus_api.names import METRICS
+from metrics.prometheus_api.metric_names import METRICS
 from metrics.prometheus_api.parameters import time_text
+from metrics.prometheus_api.promql import Aggregate, Expression, Number
 from metrics.prometheus_api.sampling import Grid
 
 

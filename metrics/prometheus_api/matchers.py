@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import re2
 
 from metrics.prometheus_api.errors import QueryError
-from metrics.prometheus_api.language import Match
+from metrics.prometheus_api.promql import Match
 
 _MAX_PROGRAM_BYTES = 1 << 20
 
