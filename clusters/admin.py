@@ -15,7 +15,7 @@ from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from guardian.admin import GuardedModelAdminMixin
 
-from clusters import audit, holds
+from clusters import audit, legal_holds
 from clusters.models import (
     ApiToken,
     AuditEvent,
@@ -146,7 +146,7 @@ class ClusterAdmin(AuditedGrants, AuditedAdmin):  # type: ignore[misc]
     ) -> tuple[str, ...]:
         """Return what cannot be changed: the customer neither, under a legal hold."""
         fields = tuple(super().get_readonly_fields(request, obj))
-        held = isinstance(obj, Cluster) and holds.standing(obj)
+        held = isinstance(obj, Cluster) and legal_holds.standing(obj)
         return (*fields, "customer") if held else fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002

@@ -116,7 +116,7 @@ class LegalHold(models.Model):
     """While the row stands, no number of its customer or cluster is deleted, by nothing and nobody.
 
     It goes when the hold is lifted; the audit log keeps who placed and lifted it. PROTECT keeps
-    its customer and cluster from being deleted past :mod:`clusters.holds`.
+    its customer and cluster from being deleted past :mod:`clusters.legal_holds`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

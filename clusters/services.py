@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from clusters import audit, holds
+from clusters import audit, legal_holds
 from clusters.audit import Actor
 from clusters.keys import parse_public_key
 from clusters.models import (
@@ -31,7 +31,7 @@ from clusters.models import (
     Customer,
     JoinToken,
 )
-from clusters.status import refresh_health
+from clusters.status_summary import refresh_health
 from clusters.tunnel.control import order_on_commit
 from clusters.tunnel.wire import SERVICE_PORTS
 from opscenter.core import realtime
@@ -372,7 +372,7 @@ def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
         "customer_id": str(cluster.customer_id or ""),
     }
     with transaction.atomic():
-        holds.require_free(cluster)
+        legal_holds.require_free(cluster)
         audit.record("cluster.delete", actor=actor, cluster_id=cluster_id, detail=detail)
         cluster.delete()
         order_on_commit("revoke", cluster_id)

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from clusters import audit
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
-from clusters.status import refresh_health
+from clusters.status_summary import refresh_health
 from opscenter.core import realtime
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clusters import access, holds
+from clusters import access, legal_holds
 from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.models import Cluster, Customer, LegalHold
@@ -189,7 +189,7 @@ class ClusterRetentionView(ClusterScopedView):
             "limits": found.force.limits,
             "wanted": found.force.wanted,
             "due_at": found.force.due_at,
-            "legal_holds": _holds(holds.standing(self.cluster), caller(request)),
+            "legal_holds": _holds(legal_holds.standing(self.cluster), caller(request)),
         }
         return Response(shapes.ClusterRetentionSerializer(body).data)
 
@@ -259,7 +259,7 @@ class ClusterHoldView(ClusterScopedView):
 
 def _place(request: Request, target: Customer | Cluster) -> Response:
     sent = valid(shapes.HoldWriteSerializer(data=request.data))
-    hold = holds.place(target, reason=sent["reason"], actor=caller(request))
+    hold = legal_holds.place(target, reason=sent["reason"], actor=caller(request))
     body = shapes.HoldSerializer(_holds([hold], caller(request))[0]).data
     return Response(body, status=status.HTTP_201_CREATED)
 
@@ -267,7 +267,7 @@ def _place(request: Request, target: Customer | Cluster) -> Response:
 def _lift(request: Request, hold: LegalHold | None) -> Response:
     if hold is None:
         raise NotFoundError("No legal hold stands there.")
-    holds.lift(hold, actor=caller(request))
+    legal_holds.lift(hold, actor=caller(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -293,7 +293,7 @@ def _retention_of(customer: Customer, user: User) -> dict[str, Any]:
         "customer": customer.name,
         "retention_class": chosen,
         "limits": complete(chosen.limits),
-        "legal_holds": _holds(holds.standing_on(customer), user),
+        "legal_holds": _holds(legal_holds.standing_on(customer), user),
     }
 
 

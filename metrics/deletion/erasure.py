@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
-from clusters import audit, holds, services
+from clusters import audit, legal_holds, services
 from clusters.audit import Actor, actor_name
 from clusters.models import AuditEvent, Cluster, Customer
 from metrics import jobs, lease
@@ -62,7 +62,7 @@ def begin(
         raise InvalidInputError("confirm: this is not the customer's name; nothing was erased")
     now = now or datetime.now(UTC)
     with transaction.atomic():
-        holds.require_free(customer)
+        legal_holds.require_free(customer)
         if Erasure.objects.filter(customer_id=customer.pk).exclude(state="done").exists():
             raise ConflictError("confirm: the customer is being erased already")
         erasure = Erasure.objects.create(
@@ -98,14 +98,14 @@ def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
             return erasure
         try:
             while (cluster := _next(erasure)) is not None:
-                if holds.is_held(cluster) or _is_held(erasure):
+                if legal_holds.is_held(cluster) or _is_held(erasure):
                     return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
                 _erase_cluster(erasure, cluster)
                 report(erasure)
             if _is_held(erasure):
                 return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
             return _finish(erasure)
-        except holds.LegalHoldError as exc:  # placed between the question and the deletion
+        except legal_holds.LegalHoldError as exc:  # placed between the question and the deletion
             return _stop(erasure, Erasure.State.HELD, str(exc))
         except (StoreError, lease.LeaseTimeoutError) as exc:
             _stop(erasure, Erasure.State.RUNNING, str(exc))
@@ -211,7 +211,7 @@ def _finish(erasure: Erasure) -> Erasure:
 
 def _is_held(erasure: Erasure) -> bool:
     customer = Customer.objects.filter(pk=erasure.customer_id).first()
-    return customer is not None and bool(holds.standing_on(customer))
+    return customer is not None and bool(legal_holds.standing_on(customer))
 
 
 def _stop(erasure: Erasure, state: Erasure.State, problem: str) -> Erasure:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from clusters import audit, holds
+from clusters import audit, legal_holds
 from clusters.models import AuditEvent, Cluster
 from metrics.models import ClusterRetention
 from metrics.retention.in_force import look
@@ -64,7 +64,7 @@ def expire_due(now: int) -> Expiry:
     store = get_store()
     stored = list(store.clusters())
     rows = look(now, stored)
-    held = holds.held_of(stored)
+    held = legal_holds.held_of(stored)
     due = [row for pk, row in rows.items() if pk not in held and _is_due(row, now)]
     names = dict(Cluster.objects.values_list("pk", "name"))
     share = max(1, -(-len(due) // MAX_LINES))
@@ -104,7 +104,7 @@ def _sweep(store: MetricStore, row: ClusterRetention, now: int) -> None:
         until = reached[kind][tier]
         since = before.get(kind, {}).get(tier, 0)
         while True:
-            if holds.is_held(row.pk):
+            if legal_holds.is_held(row.pk):
                 return
             count = store.expire(row.pk, kind, tier, until, limit=CHUNK)
             if count:
@@ -113,7 +113,7 @@ def _sweep(store: MetricStore, row: ClusterRetention, now: int) -> None:
                 row.save(update_fields=["sweep"])
             if count < CHUNK:
                 break
-    if not holds.is_held(row.pk):
+    if not legal_holds.is_held(row.pk):
         by_kind = {kind: bound(now, max(tiers.values())) for kind, tiers in limits.items()}
         row.sweep["series"] += store.forget(row.pk, min(by_kind.values()), by_kind)
         row.sweep["whole"] = True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.models import Cluster, Customer
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention.in_force import class_of, stored_force
@@ -102,7 +102,7 @@ def _without_class() -> Any:
 
 def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
     touched = sorted(ids)
-    held = holds.held_of(touched)
+    held = legal_holds.held_of(touched)
     rows = ClusterRetention.objects.in_bulk(touched)
     losses: dict[tuple[Kind, str], Loss] = {}
     give_up_at = time.monotonic() + COUNTING_SECONDS

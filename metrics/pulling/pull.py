@@ -21,7 +21,7 @@ from django.db import transaction
 from django.db.models import F
 
 from clusters.models import Cluster, ClusterStatus
-from clusters.status import record_pull, record_pull_failure
+from clusters.status_summary import record_pull, record_pull_failure
 from metrics import lease
 from metrics.connections.connect import Connect, Way, way_to
 from metrics.connections.source_limits import Terms

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from clusters.status import MAX_NODES_NAMED, PullFacts
+from clusters.status_summary import MAX_NODES_NAMED, PullFacts
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import count_at, newest_of, rows_at
 from metrics.series.rollups import rounded_mean

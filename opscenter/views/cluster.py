@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from clusters import access, holds, services
+from clusters import access, legal_holds, services
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
 from metrics import query
@@ -56,7 +56,7 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "range_wide": chosen.widened(),
         "section": "fleet",
         "may_operate": access.may(request.user, cluster, "operate_cluster"),
-        "standing_holds": holds.standing(cluster),
+        "standing_holds": legal_holds.standing(cluster),
     }
 
 
@@ -116,7 +116,7 @@ def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     name = cluster.name
     try:
         services.delete_cluster(cluster, actor=cast("User", request.user))
-    except holds.LegalHoldError as exc:
+    except legal_holds.LegalHoldError as exc:
         form.add_error("name", str(exc))
         return _settings_again(request, cluster, delete_form=form)
     messages.success(request, f"{name} was deleted. The audit log keeps that.")

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from clusters import access, holds
+from clusters import access, legal_holds
 from clusters.models import Cluster, Customer, LegalHold
 from metrics.deletion import erasure
 from metrics.deletion.preview import effect_of_assigning
@@ -60,7 +60,7 @@ def place_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     form = HoldForm(request.POST)
     if form.is_valid():
         try:
-            holds.place(customer, reason=form.cleaned_data["reason"], actor=_user(request))
+            legal_holds.place(customer, reason=form.cleaned_data["reason"], actor=_user(request))
         except InvalidInputError as exc:
             form.add_error("reason", str(exc).partition(": ")[2])
         else:
@@ -76,7 +76,7 @@ def lift_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     customer = _kept(request, customer_id)
     hold = LegalHold.objects.filter(customer=customer).first()
     if hold is not None:
-        holds.lift(hold, actor=_user(request))
+        legal_holds.lift(hold, actor=_user(request))
         messages.success(request, "The legal hold was lifted; the audit log keeps that.")
     return redirect("customer", customer_id=customer.pk)
 
@@ -90,7 +90,7 @@ def erase(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     if form.is_valid():
         try:
             erasure.begin(customer, confirm=form.cleaned_data["name"], actor=_user(request))
-        except (InvalidInputError, holds.LegalHoldError) as exc:
+        except (InvalidInputError, legal_holds.LegalHoldError) as exc:
             form.add_error("name", str(exc).removeprefix("confirm: "))
         else:
             messages.success(request, f"{customer.name} is being erased; this page says how far.")
@@ -108,7 +108,7 @@ def cluster_hold(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     problem = "Say why, in at most 500 characters."
     if form.is_valid():
         try:
-            holds.place(cluster, reason=form.cleaned_data["reason"], actor=_user(request))
+            legal_holds.place(cluster, reason=form.cleaned_data["reason"], actor=_user(request))
         except InvalidInputError as exc:
             problem = str(exc).partition(": ")[2]
         else:
@@ -126,7 +126,7 @@ def cluster_lift(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     access.require_keeper(request.user)
     hold = LegalHold.objects.filter(cluster=cluster).first()
     if hold is not None:
-        holds.lift(hold, actor=_user(request))
+        legal_holds.lift(hold, actor=_user(request))
         messages.success(request, "The legal hold was lifted; the audit log keeps that.")
     return _to_data(cluster)
 
@@ -148,7 +148,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
     """Render the customer's page; ``more`` replaces forms that were refused."""
     own = CustomerRetention.objects.filter(customer=customer).first()
     chosen = in_force.class_of(customer.pk)
-    standing = holds.standing_on(customer)
+    standing = legal_holds.standing_on(customer)
     context = {
         "customer": customer,
         "clusters": access.visible_clusters(request.user).filter(customer=customer),

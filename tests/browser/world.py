@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
-from clusters import services, status  # noqa: E402
+from clusters import services, status_summary  # noqa: E402
 from clusters.models import Cluster, ClusterStatus, Customer  # noqa: E402
 from metrics.connections.config import read_config, save_source  # noqa: E402
 from metrics.connections.probe import Report  # noqa: E402
@@ -214,7 +214,7 @@ def _set(name: str, **columns: Any) -> None:
     cluster = Cluster.objects.get(name=name)
     with transaction.atomic():
         ClusterStatus.objects.filter(cluster=cluster).update(**columns)
-    status.refresh_health(cluster.pk)
+    status_summary.refresh_health(cluster.pk)
     realtime.publish(cluster.pk, "health")
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.admin import AuditedAdmin
 from clusters.models import ApiToken, AuditEvent, Customer
 from tests.factories import NOW, TunnelSessionFactory, api_token, public_key
@@ -72,18 +72,18 @@ def test_a_customer_that_is_added_leaves_an_audit_line(as_admin):
 def test_a_cluster_under_a_legal_hold_keeps_its_customer(as_admin, cluster, foreign_cluster, admin):
     page = url(type(cluster), "change", cluster.pk)
     sent = {"customer": foreign_cluster.customer_id}
-    holds.place(cluster.customer, reason="file 7", actor=admin)
+    legal_holds.place(cluster.customer, reason="file 7", actor=admin)
     as_admin.post(page, sent)
     cluster.refresh_from_db()
     assert cluster.customer_id != foreign_cluster.customer_id
-    holds.lift(cluster.customer.hold, actor=admin)
+    legal_holds.lift(cluster.customer.hold, actor=admin)
     as_admin.post(page, sent)
     cluster.refresh_from_db()
     assert cluster.customer_id == foreign_cluster.customer_id
 
 
 def test_a_customer_under_a_legal_hold_is_not_deleted(as_admin, customer, admin):
-    holds.place(customer, reason="file 7", actor=admin)
+    legal_holds.place(customer, reason="file 7", actor=admin)
     as_admin.post(url(Customer, "delete", customer.pk), {"post": "yes"})
     assert Customer.objects.filter(pk=customer.pk).exists()
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from django.urls import reverse
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.models import AuditEvent, Cluster, LegalHold
 from metrics.models import CustomerRetention, Erasure, RetentionClass
 from metrics.retention.rules import DAY, cells
@@ -43,7 +43,7 @@ def text(response) -> str:
 def test_an_operator_sees_classes_customers_and_holds_and_no_button(
     sign_in, operator, cluster, admin
 ):
-    holds.place(cluster.customer, reason="file 7", actor=admin)
+    legal_holds.place(cluster.customer, reason="file 7", actor=admin)
     page = sign_in(operator).get(reverse("retention"))
     assert "Standard" in text(page)
     assert "2 years" in text(page)
@@ -55,7 +55,7 @@ def test_an_operator_sees_classes_customers_and_holds_and_no_button(
 
 
 def test_a_customers_user_sees_its_own_without_the_reason(sign_in, viewer, cluster, admin):
-    holds.place(cluster.customer, reason="suspicion", actor=admin)
+    legal_holds.place(cluster.customer, reason="suspicion", actor=admin)
     for url in (
         reverse("customer", args=[cluster.customer_id]),
         reverse("cluster", args=[cluster.pk]) + "?tab=data",
@@ -167,12 +167,12 @@ def test_erasing_wants_the_name_typed_and_no_hold(sign_in, admin, operator, clus
     wrong = client.post(url, {"name": "northwind"})
     assert wrong.status_code == 422
     assert "nothing was done" in text(wrong)
-    hold = holds.place(cluster.customer, reason="file 7", actor=admin)
+    hold = legal_holds.place(cluster.customer, reason="file 7", actor=admin)
     assert "Not while a legal hold stands" in text(
         client.get(reverse("customer", args=[cluster.customer_id]))
     )
     assert client.post(url, {"name": "Northwind"}).status_code == 422
-    holds.lift(hold, actor=admin)
+    legal_holds.lift(hold, actor=admin)
     page = text(client.post(url, {"name": "Northwind"}, follow=True))
     assert "Erased customers" in page
     assert "0 of 1" in page

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.models import Cluster
 from metrics.retention.in_force import retention_of
 from metrics.retention.rules import bound
@@ -113,7 +113,7 @@ def _since() -> Since:
     def since(cluster: UUID, kind: Kind, tier: str) -> int:
         if cluster not in known:
             row = Cluster.objects.filter(pk=cluster).first()
-            limits = retention_of(row).limits if row and not holds.is_held(cluster) else None
+            limits = retention_of(row).limits if row and not legal_holds.is_held(cluster) else None
             known[cluster] = (
                 {}
                 if limits is None

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand
 
-from clusters.holds import LegalHoldError
+from clusters.legal_holds import LegalHoldError
 from clusters.models import Customer
 from metrics import lease
 from metrics.deletion import erasure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.models import Cluster
 from metrics.series.catalog import TIERS, Kind
 from metrics.stores.influxdb.names import FOREVER, KINDS
@@ -21,7 +21,7 @@ def kept(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
     """
     from metrics.retention.in_force import retention_of  # its module imports the stores'
 
-    if holds.is_held(cluster):
+    if legal_holds.is_held(cluster):
         return {kind: dict.fromkeys(TIERS, FOREVER) for kind in KINDS}
     row = Cluster.objects.filter(pk=cluster).first() or Cluster(pk=cluster)
     limits = retention_of(row).limits

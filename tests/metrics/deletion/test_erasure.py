@@ -13,7 +13,7 @@ import pytest
 import redis
 from django.core.management import call_command
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.models import AuditEvent, Cluster, Customer
 from clusters.services import delete_cluster
 from metrics import lease
@@ -113,8 +113,8 @@ def test_another_name_erases_nothing(fleet, admin):
 
 @pytest.mark.parametrize("on", ["customer", "cluster"])
 def test_a_legal_hold_refuses_it(fleet, cluster, admin, on):
-    holds.place(cluster if on == "cluster" else fleet, reason="file 7", actor=admin)
-    with pytest.raises(holds.LegalHoldError):
+    legal_holds.place(cluster if on == "cluster" else fleet, reason="file 7", actor=admin)
+    with pytest.raises(legal_holds.LegalHoldError):
         erasure.begin(fleet, confirm="Northwind", actor=admin)
     assert len(list(get_store().clusters())) == 3
 
@@ -124,29 +124,29 @@ def test_a_hold_that_is_placed_meanwhile_stops_it_until_it_is_lifted(fleet, admi
 
     def then_hold(row):
         if row.done == 1:
-            holds.place(fleet, reason="just in time", actor=admin)
+            legal_holds.place(fleet, reason="just in time", actor=admin)
 
     stopped = erasure.run(begun.pk, report=then_hold)
     assert (stopped.state, stopped.done) == ("held", 1)
     assert "legal hold" in stopped.problem
     assert Cluster.objects.filter(customer=fleet).count() == 1
     assert erasure.run_open() == 0
-    holds.lift(fleet.hold, actor=admin)
+    legal_holds.lift(fleet.hold, actor=admin)
     assert erasure.run_open() == 1
     assert not Customer.objects.filter(pk=fleet.pk).exists()
 
 
 def test_a_hold_in_the_very_moment_of_a_deletion_stops_it_too(fleet, admin, monkeypatch):
     begun = erasure.begin(fleet, confirm="Northwind", actor=admin)
-    ask = holds.is_held
+    ask = legal_holds.is_held
 
     def then_hold(pk):
         held = ask(pk)
-        if not holds.standing_on(fleet):
-            holds.place(fleet, reason="in that moment", actor=admin)
+        if not legal_holds.standing_on(fleet):
+            legal_holds.place(fleet, reason="in that moment", actor=admin)
         return held
 
-    monkeypatch.setattr(holds, "is_held", then_hold)
+    monkeypatch.setattr(legal_holds, "is_held", then_hold)
     monkeypatch.setattr(erasure, "_is_held", lambda _: False)
     stopped = erasure.run(begun.pk)
     assert (stopped.state, stopped.done) == ("held", 0)

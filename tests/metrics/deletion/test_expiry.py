@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from clusters import holds
+from clusters import legal_holds
 from clusters.models import AuditEvent
 from clusters.services import delete_cluster
 from metrics.deletion.expiry import expire_due
@@ -144,13 +144,13 @@ def test_nothing_expires_under_a_legal_hold(cluster, foreign_cluster, admin, on)
     for each in (cluster, foreign_cluster):
         store_hours(each.id, 0, 9 * DAY)
     target = cluster if on == "cluster" else cluster.customer
-    hold = holds.place(target, reason="file 7", actor=admin)
+    hold = legal_holds.place(target, reason="file 7", actor=admin)
     expiry = expire_due(NOW)
     assert (set(expiry.buckets), expiry.held) == ({foreign_cluster.id}, 1)
     assert kept(cluster.id, "1m") == [0, 9 * DAY]
     # Queries still count on it, however old it gets.
     assert retention_of(cluster, NOW).force.gone is None
-    holds.lift(hold, actor=admin)
+    legal_holds.lift(hold, actor=admin)
     expire_due(NOW)
     assert kept(cluster.id, "1m") == [0]
 
@@ -163,14 +163,14 @@ def test_a_hold_that_is_placed_during_a_run_stops_it(cluster, admin, monkeypatch
     def then_hold(self, *args, **options):
         count = expire(self, *args, **options)
         if count:
-            holds.place(cluster, reason="in time", actor=admin)
+            legal_holds.place(cluster, reason="in time", actor=admin)
         return count
 
     monkeypatch.setattr(store, "expire", then_hold)
     assert expire_due(NOW).total == 6  # the cluster's own minutes, which went before it
     assert kept(cluster.id, "1m") == [0, 9 * DAY, 100 * DAY]
     monkeypatch.setattr(store, "expire", expire)
-    holds.lift(cluster.hold, actor=admin)
+    legal_holds.lift(cluster.hold, actor=admin)
     assert expire_due(NOW).total > 0
     assert kept(cluster.id, "1m") == [0]
     before, after = (line.detail["expired"] for line in lines())
@@ -183,10 +183,10 @@ def test_a_hold_saves_what_was_deleted_but_not_erased_yet(cluster, admin):
     store_hours(cluster.id, 0)
     customer = cluster.customer
     delete_cluster(cluster, actor=admin)
-    hold = holds.place(customer, reason="just in time", actor=admin)
+    hold = legal_holds.place(customer, reason="just in time", actor=admin)
     assert expire_due(NOW).erased == ()
     assert len(list(get_store().clusters())) == 1
-    holds.lift(hold, actor=admin)
+    legal_holds.lift(hold, actor=admin)
     assert len(expire_due(NOW).erased) == 1
 
 

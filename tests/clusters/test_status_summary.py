@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from clusters import status
-from clusters.status import PullFacts
+from clusters import status_summary
+from clusters.status_summary import PullFacts
 from clusters.tasks import judge_all
 from opscenter.core import realtime
 from tests.factories import NOW, ClusterFactory, healthy
@@ -40,7 +40,7 @@ def connected(db):
 
 
 def test_the_first_pull_makes_a_cluster_ok(connected, published):
-    health = status.record_pull(connected.pk, GOOD, NOW)
+    health = status_summary.record_pull(connected.pk, GOOD, NOW)
     assert (health.state, health.since) == ("ok", NOW)
     connected.refresh_from_db()
     assert (connected.kind, connected.agent_version) == ("host", "0.1.0")
@@ -51,25 +51,25 @@ def test_the_first_pull_makes_a_cluster_ok(connected, published):
 
 
 def test_a_pull_that_changes_no_state_publishes_no_health(connected, published):
-    status.record_pull(connected.pk, GOOD, NOW)
+    status_summary.record_pull(connected.pk, GOOD, NOW)
     later = NOW + timedelta(seconds=60)
-    health = status.record_pull(connected.pk, replace(GOOD, data_as_of=later), later)
+    health = status_summary.record_pull(connected.pk, replace(GOOD, data_as_of=later), later)
     assert health.since == NOW
     assert len(published) == 1
 
 
 def test_older_data_does_not_replace_newer(connected):
-    status.record_pull(connected.pk, GOOD, NOW)
+    status_summary.record_pull(connected.pk, GOOD, NOW)
     old = replace(GOOD, data_as_of=NOW - timedelta(hours=1), nodes_ready=0, pods=1)
-    assert status.record_pull(connected.pk, old, NOW).state == "ok"
+    assert status_summary.record_pull(connected.pk, old, NOW).state == "ok"
     connected.current.refresh_from_db()
     assert (connected.current.pods, connected.current.data_as_of) == (20, NOW)
 
 
 def test_failures_are_counted_and_the_last_data_stays(connected):
-    status.record_pull(connected.pk, GOOD, NOW)
+    status_summary.record_pull(connected.pk, GOOD, NOW)
     for _ in range(2):
-        health = status.record_pull_failure(
+        health = status_summary.record_pull_failure(
             connected.pk, code="service_down", message="refused\n\x00twice" + "x" * 900, now=NOW
         )
     assert health.state == "ok"
@@ -78,7 +78,7 @@ def test_failures_are_counted_and_the_last_data_stays(connected):
     assert (row.pull_failures, row.pull_error_code, row.pods) == (2, "service_down", 20)
     assert row.pull_error.startswith("refused twice")
     assert len(row.pull_error) == 500
-    status.record_pull(connected.pk, GOOD, NOW)
+    status_summary.record_pull(connected.pk, GOOD, NOW)
     row.refresh_from_db()
     assert (row.pull_failures, row.pull_error_code, row.pull_error) == (0, "", "")
 
@@ -86,9 +86,9 @@ def test_failures_are_counted_and_the_last_data_stays(connected):
 def test_time_alone_turns_a_silent_cluster_unknown_once(published):
     cluster = ClusterFactory(**healthy())
     fresh = ClusterFactory(**healthy(NOW + timedelta(seconds=300)))
-    assert status.judge_all(NOW + timedelta(seconds=30)) == 0
-    assert status.judge_all(NOW + timedelta(seconds=300)) == 1
-    assert status.judge_all(NOW + timedelta(seconds=900)) == 1
+    assert status_summary.judge_all(NOW + timedelta(seconds=30)) == 0
+    assert status_summary.judge_all(NOW + timedelta(seconds=300)) == 1
+    assert status_summary.judge_all(NOW + timedelta(seconds=900)) == 1
     row = cluster.current
     row.refresh_from_db()
     assert (row.state, row.was, row.since) == ("unknown", "ok", NOW)
@@ -97,25 +97,25 @@ def test_time_alone_turns_a_silent_cluster_unknown_once(published):
 
 def test_the_way_back_from_unknown_starts_a_new_since(published):
     cluster = ClusterFactory(**healthy())
-    status.judge_all(NOW + timedelta(seconds=300))
+    status_summary.judge_all(NOW + timedelta(seconds=300))
     back = NOW + timedelta(seconds=600)
     cluster.current.refresh_from_db()
     cluster.current.tunnel_seen_at = back
     cluster.current.save()
-    health = status.record_pull(cluster.pk, replace(GOOD, data_as_of=back), back)
+    health = status_summary.record_pull(cluster.pk, replace(GOOD, data_as_of=back), back)
     assert (health.state, health.since, health.was) == ("ok", back, "")
 
 
 def test_a_cluster_that_is_gone_is_no_error():
-    assert status.record_pull(uuid4(), GOOD, NOW) is None
-    assert status.record_pull_failure(uuid4(), code="x", message="y", now=NOW) is None
-    assert status.refresh_health(uuid4()) is None
+    assert status_summary.record_pull(uuid4(), GOOD, NOW) is None
+    assert status_summary.record_pull_failure(uuid4(), code="x", message="y", now=NOW) is None
+    assert status_summary.refresh_health(uuid4()) is None
 
 
 def test_judging_a_fleet_in_which_nothing_changed_is_one_query(django_assert_num_queries):
     ClusterFactory.create_batch(5, **healthy())
     with django_assert_num_queries(1):
-        assert status.judge_all(NOW) == 0
+        assert status_summary.judge_all(NOW) == 0
 
 
 def test_the_task_runs_by_its_name():
