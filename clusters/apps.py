@@ -10,6 +10,6 @@ class ClustersConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the log of sign-ins."""
-        from clusters import sign_in_log
+        from clusters.accounts import sign_in_log
 
         sign_in_log.connect()

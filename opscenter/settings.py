@@ -336,11 +336,11 @@ LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_ADAPTER = "clusters.accounts.ClosedSignupAdapter"
+ACCOUNT_ADAPTER = "clusters.accounts.adapters.ClosedSignupAdapter"
 # By address only: five wrong guesses of a stranger must not keep the user out. Guesses at one user
 # from one address are axes' part.
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip"}
-MFA_ADAPTER = "clusters.accounts.EncryptingMFAAdapter"
+MFA_ADAPTER = "clusters.accounts.adapters.EncryptingMFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=10)

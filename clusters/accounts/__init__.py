@@ -1,0 +1,1 @@
+"""Sign-in, second factors and their log."""
