@@ -15,6 +15,7 @@ from uuid import UUID
 from django.conf import settings
 
 from clusters import services
+from clusters.enrolment import services as enrolment
 from clusters.hostkey import host_key_fingerprint
 from clusters.models import Cluster
 from opscenter.child import Command
@@ -75,9 +76,9 @@ def _token(cluster: Cluster) -> str:
     that died after the centre had taken the token is answered again, as it has the same key.
     """
     kept = _tokens.get(cluster.pk)
-    if kept is None or not services.join_token_lives(cluster, kept):
+    if kept is None or not enrolment.join_token_lives(cluster, kept):
         _tokens.clear()
-        kept = _tokens[cluster.pk] = services.issue_join_token(cluster, actor=_ACTOR)
+        kept = _tokens[cluster.pk] = enrolment.issue_join_token(cluster, actor=_ACTOR)
     return kept
 
 

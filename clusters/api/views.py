@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.throttling import ScopedRateThrottle
 
-from clusters import access, addresses, selectors, services
+from clusters import access, selectors, services
 from clusters.access import ClusterPermission
 from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
 from clusters.api.filters import FLEET_PARAMETERS, SessionFilterSet, fleet_filter
@@ -31,6 +31,8 @@ from clusters.api.serializers import (
     JoinTokenSerializer,
     SessionSerializer,
 )
+from clusters.enrolment import join_command
+from clusters.enrolment import services as enrolment
 from clusters.hostkey import host_key_fingerprint
 from clusters.models import Cluster, Customer, TunnelSession
 from opscenter.core.errors import NotFoundError
@@ -156,12 +158,12 @@ class JoinTokenView(ClusterScopedView):
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return a new single-use token and the command that uses it."""
-        token = services.issue_join_token(self.cluster, actor=caller(request), now=self.now)
+        token = enrolment.issue_join_token(self.cluster, actor=caller(request), now=self.now)
         body = {
             "token": token,
             "expires_at": self.now + timedelta(hours=settings.JOIN_TOKEN_HOURS),
             "hub_key_fingerprint": host_key_fingerprint(),
-            "command": addresses.join_command(token),
+            "command": join_command.join_command(token),
         }
         return Response(JoinTokenSerializer(body).data, status=status.HTTP_201_CREATED)
 
@@ -228,13 +230,13 @@ class EnrolView(StrictQueryView):
     def post(self, request: Request) -> Response:
         """Register the agent's key and tell it who it is and where to dial."""
         sent = _valid(EnrolmentSerializer(data=request.data))
-        reply = services.enrol(
+        reply = enrolment.enrol(
             **sent, remote_address=str(request.META.get("REMOTE_ADDR", "")), now=datetime.now(UTC)
         )
         body = {
             "cluster_id": reply.cluster_id,
             "cluster_name": reply.cluster_name,
-            "hub": asdict(addresses.hub_info()),
+            "hub": asdict(join_command.hub_info()),
             "services": reply.services,
             "keepalive_seconds": settings.HUB_KEEPALIVE_SECONDS,
         }

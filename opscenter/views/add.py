@@ -13,7 +13,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from clusters import access, hostkey, services
-from clusters.joining import joining
+from clusters.enrolment import services as enrolment
+from clusters.enrolment.steps import joining
 from clusters.models import Cluster
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
@@ -43,7 +44,7 @@ def add(request: HttpRequest) -> HttpResponse:
             field, _, message = str(exc).partition(": ")
             form.add_error(field if field in form.fields else None, message or str(exc))
         else:
-            token = services.issue_join_token(cluster, actor=actor)
+            token = enrolment.issue_join_token(cluster, actor=actor)
             return _join_page(request, cluster, token)
     context = {
         "form": form,
@@ -61,7 +62,7 @@ def join(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
     token = ""
     if request.method == "POST":
-        token = services.issue_join_token(cluster, actor=cast("User", request.user))
+        token = enrolment.issue_join_token(cluster, actor=cast("User", request.user))
     return _join_page(request, cluster, token)
 
 
@@ -74,7 +75,7 @@ def register_key(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     if form.is_valid():
         try:
             key = form.cleaned_data["public_key"]
-            services.register_key(cluster, key, actor=cast("User", request.user))
+            enrolment.register_key(cluster, key, actor=cast("User", request.user))
         except InvalidInputError as exc:
             form.add_error("public_key", str(exc).partition(": ")[2] or str(exc))
         else:

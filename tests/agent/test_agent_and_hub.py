@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from clusters import services
+from clusters.enrolment import services as enrolment
 from clusters.hostkey import host_key_fingerprint
 from clusters.models import AuditEvent, Cluster, ClusterStatus, TunnelSession
 from clusters.tunnel.client import ClusterClient
@@ -50,7 +51,7 @@ def announce(settings, hub, **changes):
 @sync_to_async
 def make_cluster(name="north-1"):
     cluster = services.create_cluster(name=name, actor="test")
-    return cluster, services.issue_join_token(cluster, actor="test", now=timezone.now())
+    return cluster, enrolment.issue_join_token(cluster, actor="test", now=timezone.now())
 
 
 def variables(live_server, tmp_path, **more):

@@ -21,6 +21,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
 from clusters import services, status_summary  # noqa: E402
+from clusters.enrolment import services as enrolment  # noqa: E402
 from clusters.models import Cluster, ClusterStatus, Customer  # noqa: E402
 from metrics.connections.config import read_config, save_source  # noqa: E402
 from metrics.connections.probe import Report  # noqa: E402
@@ -185,7 +186,7 @@ def happen(command: dict[str, Any]) -> Any:
             cluster = ClusterFactory(name=command["name"], **healthy(at, nodes_ready=0))
             realtime.publish(cluster.pk, "enrolment")
         case "enrol":
-            services.enrol(
+            enrolment.enrol(
                 token=command["token"], public_key=public_key(command["token"]),
                 agent_version="0.1.0", kind="host", remote_address="192.0.2.9",
             )  # fmt: skip

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from clusters import services
-from clusters.keys import parse_public_key
+from clusters.enrolment import services as enrolment
+from clusters.enrolment.public_keys import parse_public_key
 from clusters.models import AuditEvent, Cluster, ClusterKey, JoinToken
 from opscenter.core.errors import EnrolmentRefusedError, InvalidInputError
 from tests.factories import NOW, ClusterFactory, public_key
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def enrol(token: str, key: str = "key", now=NOW):
-    return services.enrol(
+    return enrolment.enrol(
         token=token,
         public_key=public_key(key),
         agent_version="0.1.0",
@@ -77,7 +78,7 @@ def test_good_labels_are_kept_sorted():
 
 def test_an_agent_enrols_once_with_a_token():
     cluster = new_cluster()
-    token = services.issue_join_token(cluster, actor="test", now=NOW)
+    token = enrolment.issue_join_token(cluster, actor="test", now=NOW)
     reply = enrol(token)
     assert (reply.cluster_id, reply.cluster_name, reply.services) == (
         cluster.pk, "site-1", ["agent"],
@@ -96,7 +97,7 @@ def test_an_agent_enrols_once_with_a_token():
 
 def test_an_agent_that_lost_the_answer_gets_it_again_and_nothing_changes():
     cluster = new_cluster()
-    token = services.issue_join_token(cluster, actor="test", now=NOW)
+    token = enrolment.issue_join_token(cluster, actor="test", now=NOW)
     first = enrol(token)
     again = enrol(token, now=NOW + timedelta(hours=23))
     assert again == first
@@ -110,27 +111,27 @@ def test_an_agent_that_lost_the_answer_gets_it_again_and_nothing_changes():
 @pytest.mark.parametrize("end", ["expired", "revoked", "replaced"])
 def test_the_answer_is_not_repeated_once_its_time_or_its_key_is_over(end):
     cluster = new_cluster()
-    token = services.issue_join_token(cluster, actor="test", now=NOW)
+    token = enrolment.issue_join_token(cluster, actor="test", now=NOW)
     enrol(token)
     cluster.refresh_from_db()
     if end == "revoked":
         services.revoke_cluster(cluster, actor="test", now=NOW)
     if end == "replaced":
-        services.register_key(cluster, public_key("newer"), actor="test", now=NOW)
+        enrolment.register_key(cluster, public_key("newer"), actor="test", now=NOW)
     with pytest.raises(EnrolmentRefusedError, match="used already"):
         enrol(token, now=NOW + timedelta(hours=24 if end == "expired" else 1))
     assert cluster.keys.filter(status="active").count() == (0 if end == "revoked" else 1)
 
 
 def test_the_token_is_kept_only_as_a_hash():
-    token = services.issue_join_token(new_cluster(), actor="test", now=NOW)
+    token = enrolment.issue_join_token(new_cluster(), actor="test", now=NOW)
     assert token.startswith("ocj_")
     assert token not in str(list(JoinToken.objects.values()))
     assert token not in str(list(AuditEvent.objects.values()))
 
 
 def test_an_expired_token_is_refused_with_its_time():
-    token = services.issue_join_token(new_cluster(), actor="test", now=NOW)
+    token = enrolment.issue_join_token(new_cluster(), actor="test", now=NOW)
     with pytest.raises(EnrolmentRefusedError, match="expired at 2026-03-02 12:00 UTC"):
         enrol(token, now=NOW + timedelta(hours=24))
 
@@ -144,8 +145,8 @@ def test_an_unknown_token_is_refused_and_logged():
 
 def test_a_new_token_ends_the_unused_one_before():
     cluster = new_cluster()
-    old = services.issue_join_token(cluster, actor="test", now=NOW)
-    services.issue_join_token(cluster, actor="test", now=NOW)
+    old = enrolment.issue_join_token(cluster, actor="test", now=NOW)
+    enrolment.issue_join_token(cluster, actor="test", now=NOW)
     with pytest.raises(EnrolmentRefusedError, match="not known"):
         enrol(old)
 
@@ -153,20 +154,20 @@ def test_a_new_token_ends_the_unused_one_before():
 def test_a_new_key_retires_the_one_before():
     cluster = new_cluster()
     for seed in ("first", "second"):
-        enrol(services.issue_join_token(cluster, actor="test", now=NOW), seed)
+        enrol(enrolment.issue_join_token(cluster, actor="test", now=NOW), seed)
     assert sorted(cluster.keys.values_list("status", flat=True)) == ["active", "retired"]
 
 
 def test_the_same_key_may_enrol_again_for_the_same_cluster():
     cluster = new_cluster()
     for _ in range(2):
-        enrol(services.issue_join_token(cluster, actor="test", now=NOW))
+        enrol(enrolment.issue_join_token(cluster, actor="test", now=NOW))
     assert cluster.keys.get().status == "active"
 
 
 def test_a_key_of_another_cluster_is_refused_and_the_token_stays_good():
-    enrol(services.issue_join_token(new_cluster("one"), actor="test", now=NOW))
-    token = services.issue_join_token(new_cluster("two"), actor="test", now=NOW)
+    enrol(enrolment.issue_join_token(new_cluster("one"), actor="test", now=NOW))
+    token = enrolment.issue_join_token(new_cluster("two"), actor="test", now=NOW)
     with pytest.raises(EnrolmentRefusedError, match="registered already"):
         enrol(token)
     assert enrol(token, "fresh").cluster_name == "two"
@@ -193,8 +194,8 @@ def test_the_fingerprint_is_that_of_openssh():
 
 def test_revoking_ends_keys_and_open_tokens_and_keeps_the_data():
     cluster = new_cluster()
-    enrol(services.issue_join_token(cluster, actor="test", now=NOW))
-    open_token = services.issue_join_token(cluster, actor="test", now=NOW)
+    enrol(enrolment.issue_join_token(cluster, actor="test", now=NOW))
+    open_token = enrolment.issue_join_token(cluster, actor="test", now=NOW)
     services.revoke_cluster(cluster, actor="test", now=NOW)
     cluster.refresh_from_db()
     assert (cluster.status, cluster.current.state) == ("revoked", "revoked")
@@ -205,9 +206,9 @@ def test_revoking_ends_keys_and_open_tokens_and_keeps_the_data():
 
 def test_a_revoked_key_never_comes_back_but_a_new_one_may():
     cluster = new_cluster()
-    enrol(services.issue_join_token(cluster, actor="test", now=NOW))
+    enrol(enrolment.issue_join_token(cluster, actor="test", now=NOW))
     services.revoke_cluster(cluster, actor="test", now=NOW)
-    token = services.issue_join_token(cluster, actor="test", now=NOW)
+    token = enrolment.issue_join_token(cluster, actor="test", now=NOW)
     with pytest.raises(EnrolmentRefusedError, match="revoked"):
         enrol(token)
     enrol(token, "new")
@@ -217,10 +218,10 @@ def test_a_revoked_key_never_comes_back_but_a_new_one_may():
 
 def test_a_pasted_key_activates_the_cluster(operator):
     cluster = new_cluster()
-    key = services.register_key(cluster, public_key(), actor=operator, now=NOW)
+    key = enrolment.register_key(cluster, public_key(), actor=operator, now=NOW)
     assert (cluster.status, key.status) == ("active", "active")
     with pytest.raises(InvalidInputError, match="public_key"):
-        services.register_key(cluster, "ssh-rsa AAAA", actor=operator, now=NOW)
+        enrolment.register_key(cluster, "ssh-rsa AAAA", actor=operator, now=NOW)
 
 
 def test_deleting_leaves_only_the_audit_log():
@@ -236,8 +237,8 @@ def test_deleting_leaves_only_the_audit_log():
 
 def test_hostile_agent_texts_are_cut_and_cleaned():
     cluster = new_cluster()
-    services.enrol(
-        token=services.issue_join_token(cluster, actor="test", now=NOW),
+    enrolment.enrol(
+        token=enrolment.issue_join_token(cluster, actor="test", now=NOW),
         public_key=public_key(),
         agent_version="1\n\x1b[31m" + "x" * 500,
         kind="k\u202e" + "y" * 99,

@@ -11,9 +11,10 @@ import random
 import asyncssh
 from django.conf import settings
 
+from clusters.enrolment.services import register_key
 from clusters.hostkey import host_key_line
 from clusters.models import Cluster, Customer
-from clusters.services import create_cluster, register_key
+from clusters.services import create_cluster
 from tests.fleet.simulator import Hub, Identity
 
 ACTOR = "fleet simulator"

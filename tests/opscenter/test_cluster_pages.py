@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from clusters import services
+from clusters.enrolment import services as enrolment
 from clusters.models import AuditEvent, Cluster, ClusterKey
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
@@ -301,9 +302,9 @@ def test_a_refused_enrolment_is_said_on_the_join_page(client, operator):
     client.force_login(operator)
     cluster = services.create_cluster(name="fresh", actor=operator)
     then = datetime.now(UTC) - timedelta(days=3)
-    token = services.issue_join_token(cluster, actor=operator, now=then)
+    token = enrolment.issue_join_token(cluster, actor=operator, now=then)
     with pytest.raises(EnrolmentRefusedError):
-        services.enrol(
+        enrolment.enrol(
             token=token, public_key=public_key(), agent_version="1", kind="host",
             remote_address="192.0.2.1",
         )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 import time_machine
 
 from clusters import services
+from clusters.enrolment import services as enrolment
 from clusters.models import AuditEvent, Cluster, JoinToken
 from opscenter import local_agent
 from tests.factories import public_key
@@ -31,7 +32,7 @@ def token_of(command) -> str | None:
 
 def enrol(token: str, seed: str = "key") -> Cluster:
     """Do what the centre does when the agent asks."""
-    reply = services.enrol(
+    reply = enrolment.enrol(
         token=token, public_key=public_key(seed), agent_version="1", kind="host",
         remote_address="127.0.0.1",
     )  # fmt: skip
@@ -77,7 +78,7 @@ def test_a_token_that_is_too_old_or_replaced_is_not_used_again():
     with time_machine.travel(datetime.now(UTC) + timedelta(days=40)):
         second = token_of(local_agent.agent_command())
     assert second != first
-    services.issue_join_token(Cluster.objects.get(), actor="operator")
+    enrolment.issue_join_token(Cluster.objects.get(), actor="operator")
     assert token_of(local_agent.agent_command()) not in (first, second)
 
 
@@ -85,7 +86,7 @@ def test_a_token_whose_key_was_replaced_is_not_used_again():
     token = token_of(local_agent.agent_command())
     cluster = enrol(token)
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=5)):
-        services.register_key(cluster, public_key("newer"), actor="operator")
+        enrolment.register_key(cluster, public_key("newer"), actor="operator")
         fresh = token_of(local_agent.agent_command())
     assert fresh != token
     assert enrol(fresh, "third") == cluster
