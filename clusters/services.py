@@ -25,7 +25,7 @@ from clusters.models import (
 )
 from clusters.status_summary import refresh_health
 from clusters.tunnel.control import order_on_commit
-from clusters.tunnel.wire import SERVICE_PORTS
+from clusters.tunnel.protocol import SERVICE_PORTS
 from opscenter.core import realtime
 from opscenter.core.errors import ConflictError, InvalidInputError
 from opscenter.core.text import one_line

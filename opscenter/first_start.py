@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
-from clusters.hostkey import ensure_host_key
+from clusters.tunnel.host_key import ensure_host_key
 from opscenter.core.env import env_secret
 
 ADMIN_NAME = "admin"

@@ -16,8 +16,8 @@ from django.conf import settings
 
 from clusters import services
 from clusters.enrolment import services as enrolment
-from clusters.hostkey import host_key_fingerprint
 from clusters.models import Cluster
+from clusters.tunnel.host_key import host_key_fingerprint
 from opscenter.child import Command
 from opscenter.preflight import reachable_host
 

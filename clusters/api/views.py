@@ -33,8 +33,8 @@ from clusters.api.serializers import (
 )
 from clusters.enrolment import join_command
 from clusters.enrolment import services as enrolment
-from clusters.hostkey import host_key_fingerprint
 from clusters.models import Cluster, Customer, TunnelSession
+from clusters.tunnel.host_key import host_key_fingerprint
 from opscenter.core.errors import NotFoundError
 from opscenter.core.queries import StrictQueryView
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from clusters.hostkey import host_key_fingerprint, host_key_line
+from clusters.tunnel.host_key import host_key_fingerprint, host_key_line
 
 
 @dataclass(frozen=True, slots=True)

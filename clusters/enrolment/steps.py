@@ -11,8 +11,8 @@ from typing import Literal
 
 from django.conf import settings
 
-from clusters import hostkey
 from clusters.models import AuditEvent, Cluster, ClusterKey, JoinToken
+from clusters.tunnel import host_key
 
 StepState = Literal["done", "now", "wait"]
 
@@ -115,7 +115,7 @@ def _checks() -> tuple[tuple[str, ...], ...]:
             "The agent's own output names the reason of a refusal.",
         ),
         (
-            f"The hub key that the agent pins is {hostkey.host_key_fingerprint()}.",
+            f"The hub key that the agent pins is {host_key.host_key_fingerprint()}.",
             "The agent's data directory can be written: it keeps its key there.",
         ),
         (

@@ -16,8 +16,8 @@ from uuid import UUID
 import asyncssh
 
 from clusters.tunnel.counters import Counters
+from clusters.tunnel.protocol import SERVICE_PORTS, Limits
 from clusters.tunnel.sessions import Registry, Session
-from clusters.tunnel.wire import SERVICE_PORTS, Limits
 
 SessionFactory = Callable[[], asyncssh.SSHTCPSession[bytes]]
 Channel = asyncssh.SSHTCPChannel[bytes]

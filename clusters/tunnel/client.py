@@ -24,9 +24,9 @@ from clusters.tunnel.gateway_stream import (
     GatewayRefusedError,
     TlsRefusedError,
 )
+from clusters.tunnel.protocol import SERVICE_PORTS
 from clusters.tunnel.refusals import refusal, refusal_text, secrets_of, without_secrets
 from clusters.tunnel.tls import TlsIdentity
-from clusters.tunnel.wire import SERVICE_PORTS
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
@@ -52,7 +52,7 @@ class ClusterClient:
 
     Args:
         cluster_id: which cluster.
-        service: a name of :data:`~clusters.tunnel.wire.SERVICE_PORTS`.
+        service: a name of :data:`~clusters.tunnel.protocol.SERVICE_PORTS`.
         deadline_seconds: for each request from the first byte sent to the last one read.
         max_bytes: of a decoded body; one byte more is refused.
         cluster_name: for messages; the id when it is not given.

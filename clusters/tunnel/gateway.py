@@ -22,9 +22,9 @@ from asyncssh.forward import SSHForwarder
 
 from clusters.tunnel.channels import Channel, Opener, OpenError
 from clusters.tunnel.counters import Counters
+from clusters.tunnel.gateway_tokens import check_token
+from clusters.tunnel.protocol import SERVICE_PORTS, Limits
 from clusters.tunnel.sessions import Session
-from clusters.tunnel.tokens import check_token
-from clusters.tunnel.wire import SERVICE_PORTS, Limits
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.tracing import Trace
 from django.core.exceptions import ImproperlyConfigured
 
-from clusters.tunnel.tokens import issue_token
-from clusters.tunnel.wire import SERVICE_PORTS
+from clusters.tunnel.gateway_tokens import issue_token
+from clusters.tunnel.protocol import SERVICE_PORTS
 
 _HEAD_LIMIT = 16 * 1024
 # The gateway answers within its own 2 s queue and 5 s open.

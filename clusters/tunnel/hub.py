@@ -36,11 +36,11 @@ from clusters.tunnel.counters import (
     metrics_key,
 )
 from clusters.tunnel.gateway import Gateway
+from clusters.tunnel.protocol import Limits
 from clusters.tunnel.recorder import DatabaseRecorder, DatabaseThread
 from clusters.tunnel.server import Door, server_options
 from clusters.tunnel.sessions import Registry
 from clusters.tunnel.websocket import WebSocketEntry
-from clusters.tunnel.wire import Limits
 
 logger = logging.getLogger(__name__)
 

@@ -19,14 +19,8 @@ import asyncssh
 from clusters.sessions_log import Admission
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.link import Link, TcpLink, bound_unacknowledged
+from clusters.tunnel.protocol import CIPHERS, KEX_ALGORITHMS, MACS, SERVICE_PORTS, Limits
 from clusters.tunnel.sessions import Registry, Session
-from clusters.tunnel.wire import (
-    CIPHERS,
-    KEX_ALGORITHMS,
-    MACS,
-    SERVICE_PORTS,
-    Limits,
-)
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ import asyncssh
 
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.link import Link
-from clusters.tunnel.wire import Limits
+from clusters.tunnel.protocol import Limits
 
 State = Literal["connecting", "ready", "suspect", "draining", "gone"]
 

@@ -21,8 +21,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from clusters.tunnel.link import WebSocketLink, bound_unacknowledged
+from clusters.tunnel.protocol import WEBSOCKET_PATH, WEBSOCKET_PROTOCOL
 from clusters.tunnel.server import Door, HubServer
-from clusters.tunnel.wire import WEBSOCKET_PATH, WEBSOCKET_PROTOCOL
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from clusters.tunnel.wire import SERVICE_PORTS
+from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.api.parameters import KINDS as SERIES_KINDS
 from metrics.api.retention_serializers import StrictBooleanField
 from metrics.api.serializers import MomentField

@@ -18,7 +18,7 @@ from django.conf import settings
 from clusters import audit, services
 from clusters.audit import Actor
 from clusters.models import Cluster, TunnelSession
-from clusters.tunnel.wire import SERVICE_PORTS
+from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.connections.config import SourceConfig
 from metrics.connections.connect import adapter, connector
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution

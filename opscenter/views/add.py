@@ -12,10 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from clusters import access, hostkey, services
+from clusters import access, services
 from clusters.enrolment import services as enrolment
 from clusters.enrolment.steps import joining
 from clusters.models import Cluster
+from clusters.tunnel import host_key
 from opscenter.core.errors import InvalidInputError
 from opscenter.views.base import page
 from opscenter.views.forms import AddClusterForm, KeyForm
@@ -105,8 +106,8 @@ def _command_context(cluster: Cluster, token: str) -> dict[str, Any]:
     return {
         "token": token,
         "public_url": settings.PUBLIC_URL,
-        "hub_key": hostkey.host_key_fingerprint(),
-        "hub_key_line": hostkey.host_key_line(),
+        "hub_key": host_key.host_key_fingerprint(),
+        "hub_key_line": host_key.host_key_line(),
         "hub_host": host,
         "hub_port": port,
         "version": settings.VERSION,

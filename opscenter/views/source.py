@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access
 from clusters.models import Cluster
-from clusters.tunnel.wire import SERVICE_PORTS
+from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.connections.config import (
     SourceConfig,
     read_config,

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 
-from clusters.tunnel.wire import SERVICE_PORTS
+from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.connections.config import LONGEST
 from metrics.sources.kinds import KINDS
 

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from clusters import services
 from clusters.enrolment import services as enrolment
-from clusters.hostkey import host_key_fingerprint
 from clusters.models import AuditEvent, Cluster, ClusterStatus, TunnelSession
 from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.host_key import host_key_fingerprint
 from tests.agent.processes import agent, running
 from tests.agent.test_openssh import SCRIPT
 from tests.clusters.tunnel.conftest import LIMITS, running_hub

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.proxy import SERVICE_PORTS, AllowList, TargetError, TcpTarget, UnixTarget, parse_services
-from clusters.tunnel import wire
+from clusters.tunnel import protocol
 
 
 def test_both_ends_of_the_wire_agree_on_names_and_ports():
-    assert dict(SERVICE_PORTS) == wire.SERVICE_PORTS
+    assert dict(SERVICE_PORTS) == protocol.SERVICE_PORTS
 
 
 def test_the_agents_own_api_comes_first_and_has_the_only_target_that_is_set_here():

@@ -17,9 +17,9 @@ from django.db import connection
 
 from agent.state import ensure_key, public_line
 from clusters.enrolment.services import register_key
-from clusters.hostkey import host_key_line
 from clusters.services import create_cluster
-from clusters.tunnel.tokens import issue_token
+from clusters.tunnel.gateway_tokens import issue_token
+from clusters.tunnel.host_key import host_key_line
 from tests.bench.load import Opener, Stream, get
 from tests.bench.openssh import wait_for_port
 

@@ -12,9 +12,9 @@ import asyncssh
 from django.conf import settings
 
 from clusters.enrolment.services import register_key
-from clusters.hostkey import host_key_line
 from clusters.models import Cluster, Customer
 from clusters.services import create_cluster
+from clusters.tunnel.host_key import host_key_line
 from tests.fleet.simulator import Hub, Identity
 
 ACTOR = "fleet simulator"

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from clusters.hostkey import ensure_host_key
+from clusters.tunnel.host_key import ensure_host_key
 from clusters.tunnel.hub import Hub, HubConfig, PortInUseError
-from clusters.tunnel.wire import Limits
+from clusters.tunnel.protocol import Limits
 
 
 class Command(BaseCommand):

@@ -18,11 +18,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from clusters.hostkey import ensure_host_key
 from clusters.models import Cluster, ClusterKey, ClusterStatus
 from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.host_key import ensure_host_key
 from clusters.tunnel.hub import Hub, HubConfig
-from clusters.tunnel.wire import WEBSOCKET_PROTOCOL, Limits
+from clusters.tunnel.protocol import WEBSOCKET_PROTOCOL, Limits
 
 # Short enough for tests, long enough for a busy machine.
 LIMITS = Limits(

@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.gateway_tokens import issue_token
 from clusters.tunnel.tls import TlsIdentity
-from clusters.tunnel.tokens import issue_token
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

@@ -12,7 +12,7 @@ from agent import proxy
 from agent.proxy import AllowList, TcpTarget
 from agent.state import Enrolment, public_line
 from agent.tunnel import Tunnel, TunnelOptions
-from clusters.tunnel import wire
+from clusters.tunnel import protocol
 from tests.clusters.tunnel.conftest import get_json, serving, until
 
 
@@ -78,4 +78,4 @@ async def test_the_agent_refuses_another_host_key_and_the_hub_notes_it(
 
 
 def test_both_ends_name_the_same_services():
-    assert dict(proxy.SERVICE_PORTS) == wire.SERVICE_PORTS
+    assert dict(proxy.SERVICE_PORTS) == protocol.SERVICE_PORTS

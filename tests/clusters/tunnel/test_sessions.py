@@ -18,9 +18,9 @@ from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 
 from clusters import services
-from clusters.hostkey import ensure_host_key
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.tunnel.counters import HEARTBEAT_KEY, read_hub_metrics
+from clusters.tunnel.host_key import ensure_host_key
 from clusters.tunnel.hub import Hub, HubConfig
 from opscenter.core.errors import (
     ClusterUnreachableError,

@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from clusters.hostkey import ensure_host_key, host_key_fingerprint, host_key_line
+from clusters.tunnel.host_key import ensure_host_key, host_key_fingerprint, host_key_line
 
 
 def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path):
