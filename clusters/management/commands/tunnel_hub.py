@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from clusters.tunnel.host_key import ensure_host_key
-from clusters.tunnel.hub import Hub, HubConfig, PortInUseError
-from clusters.tunnel.protocol import Limits
+from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.process import Hub, HubConfig, PortInUseError
 
 
 class Command(BaseCommand):

@@ -21,8 +21,9 @@ from django.db import connections
 from clusters.models import Cluster, ClusterKey, ClusterStatus
 from clusters.tunnel.client import ClusterClient
 from clusters.tunnel.host_key import ensure_host_key
-from clusters.tunnel.hub import Hub, HubConfig
-from clusters.tunnel.protocol import WEBSOCKET_PROTOCOL, Limits
+from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.process import Hub, HubConfig
+from clusters.tunnel.protocol import WEBSOCKET_PROTOCOL
 
 # Short enough for tests, long enough for a busy machine.
 LIMITS = Limits(

@@ -20,9 +20,9 @@ import asyncssh
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from clusters.tunnel.link import WebSocketLink, bound_unacknowledged
+from clusters.tunnel.hub.connection_stats import WebSocketLink, bound_unacknowledged
+from clusters.tunnel.hub.server import Door, HubServer
 from clusters.tunnel.protocol import WEBSOCKET_PATH, WEBSOCKET_PROTOCOL
-from clusters.tunnel.server import Door, HubServer
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,12 @@ from uuid import UUID
 
 import asyncssh
 
-from clusters.sessions_log import Admission
 from clusters.tunnel.counters import Counters
-from clusters.tunnel.link import Link, TcpLink, bound_unacknowledged
-from clusters.tunnel.protocol import CIPHERS, KEX_ALGORITHMS, MACS, SERVICE_PORTS, Limits
-from clusters.tunnel.sessions import Registry, Session
+from clusters.tunnel.hub.connection_stats import Link, TcpLink, bound_unacknowledged
+from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.session_log import Admission
+from clusters.tunnel.hub.sessions import Registry, Session
+from clusters.tunnel.protocol import CIPHERS, KEX_ALGORITHMS, MACS, SERVICE_PORTS
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)

@@ -20,11 +20,12 @@ from uuid import UUID
 import asyncssh
 from asyncssh.forward import SSHForwarder
 
-from clusters.tunnel.channels import Channel, Opener, OpenError
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.gateway_tokens import check_token
-from clusters.tunnel.protocol import SERVICE_PORTS, Limits
-from clusters.tunnel.sessions import Session
+from clusters.tunnel.hub.channels import Channel, Opener, OpenError
+from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.sessions import Session
+from clusters.tunnel.protocol import SERVICE_PORTS
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,9 @@ from uuid import UUID
 import asyncssh
 
 from clusters.tunnel.counters import Counters
-from clusters.tunnel.protocol import SERVICE_PORTS, Limits
-from clusters.tunnel.sessions import Registry, Session
+from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.sessions import Registry, Session
+from clusters.tunnel.protocol import SERVICE_PORTS
 
 SessionFactory = Callable[[], asyncssh.SSHTCPSession[bytes]]
 Channel = asyncssh.SSHTCPChannel[bytes]

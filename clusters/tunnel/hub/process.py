@@ -26,8 +26,6 @@ from django.db import DatabaseError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from clusters import sessions_log
-from clusters.tunnel.channels import Opener
 from clusters.tunnel.control import CHANNEL
 from clusters.tunnel.counters import (
     HEARTBEAT_KEY,
@@ -35,12 +33,14 @@ from clusters.tunnel.counters import (
     Counters,
     metrics_key,
 )
-from clusters.tunnel.gateway import Gateway
-from clusters.tunnel.protocol import Limits
-from clusters.tunnel.recorder import DatabaseRecorder, DatabaseThread
-from clusters.tunnel.server import Door, server_options
-from clusters.tunnel.sessions import Registry
-from clusters.tunnel.websocket import WebSocketEntry
+from clusters.tunnel.hub import session_log
+from clusters.tunnel.hub.channels import Opener
+from clusters.tunnel.hub.gateway import Gateway
+from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.recorder import DatabaseRecorder, DatabaseThread
+from clusters.tunnel.hub.server import Door, server_options
+from clusters.tunnel.hub.sessions import Registry
+from clusters.tunnel.hub.websocket import WebSocketEntry
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Hub:
             await self._listen_websocket(options)
             await self._listen_gateway()
             stale = await self._log_database.run(
-                sessions_log.close_stale_sessions, self.config.hub_id
+                session_log.close_stale_sessions, self.config.hub_id
             )
         except BaseException:
             await self.stop(drain_seconds=0)
@@ -225,18 +225,18 @@ class Hub:
 
     # --- look-ups -----------------------------------------------------------------------------
 
-    async def _admit(self, cluster_id: UUID, fingerprint: str) -> sessions_log.Admission:
+    async def _admit(self, cluster_id: UUID, fingerprint: str) -> session_log.Admission:
         try:
-            return await self._lookup_database.run(sessions_log.admit, cluster_id, fingerprint)
+            return await self._lookup_database.run(session_log.admit, cluster_id, fingerprint)
         except DatabaseError:
             logger.exception("a sign-in could not be looked up")
-            return sessions_log.Admission(allowed=False, reason="the hub's database is away")
+            return session_log.Admission(allowed=False, reason="the hub's database is away")
 
     async def _cluster_exists(self, cluster_id: UUID) -> bool:
         if self.registry.of_cluster(cluster_id):
             return True
         try:
-            return await self._lookup_database.run(sessions_log.cluster_exists, cluster_id)
+            return await self._lookup_database.run(session_log.cluster_exists, cluster_id)
         except DatabaseError:
             logger.exception("a cluster could not be looked up")
             return True  # then the answer is "no tunnel", which is true as well
@@ -289,7 +289,7 @@ class Hub:
         if not sessions:
             return
         admitted = await self._lookup_database.run(
-            sessions_log.admissions, [one.fingerprint for one in sessions]
+            session_log.admissions, [one.fingerprint for one in sessions]
         )
         for session in sessions:
             cluster_id, services = admitted.get(session.fingerprint, (None, frozenset()))

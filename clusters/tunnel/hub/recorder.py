@@ -27,9 +27,9 @@ from django.db import (
     connections,
 )
 
-from clusters import sessions_log
-from clusters.sessions_log import SessionFacts
-from clusters.tunnel.sessions import Session
+from clusters.tunnel.hub import session_log
+from clusters.tunnel.hub.session_log import SessionFacts
+from clusters.tunnel.hub.sessions import Session
 
 logger = logging.getLogger(__name__)
 
@@ -78,17 +78,17 @@ class DatabaseRecorder:
 
     def opened(self, session: Session) -> None:
         """Note a sign-in."""
-        self._put(partial(sessions_log.session_opened, self._facts(session)))
+        self._put(partial(session_log.session_opened, self._facts(session)))
 
     def changed(self, session: Session) -> None:
         """Note a new state or set of services."""
-        self._put(partial(sessions_log.session_changed, self._facts(session)))
+        self._put(partial(session_log.session_changed, self._facts(session)))
 
     def closed(self, session: Session) -> None:
         """Note an end and its reason."""
         self._put(
             partial(
-                sessions_log.session_closed,
+                session_log.session_closed,
                 self._facts(session),
                 at=datetime.now(UTC),
                 reason=session.end_reason,
@@ -99,12 +99,12 @@ class DatabaseRecorder:
         """Note that one identity is used from two places."""
         logger.warning("cluster %s: %s", cluster_id, detail)
         self._put(
-            partial(sessions_log.flag_conflict, cluster_id, detail=detail, at=datetime.now(UTC))
+            partial(session_log.flag_conflict, cluster_id, detail=detail, at=datetime.now(UTC))
         )
 
     def refused(self, user: str, address: str, reason: str) -> None:
         """Note a sign-in that was refused; the caller limits how often."""
-        self._put(partial(sessions_log.sign_in_refused, user=user, address=address, reason=reason))
+        self._put(partial(session_log.sign_in_refused, user=user, address=address, reason=reason))
 
     async def refresh(self, live: Callable[[], list[Session]]) -> None:
         """Write when each live session last spoke, and repair what the database missed.
@@ -118,7 +118,7 @@ class DatabaseRecorder:
         behind = not self._idle.is_set()
         sessions = sorted(live(), key=lambda one: one.serves)
         seen = {one.id: (one.cluster_id, _seen_at(one), one.link.rtt_ms()) for one in sessions}
-        in_database = await self._refreshing.run(sessions_log.sessions_seen, self._hub, seen)
+        in_database = await self._refreshing.run(session_log.sessions_seen, self._hub, seen)
         if behind or not self._idle.is_set():
             return  # what differs now is still being written
         for session in sessions:
@@ -128,7 +128,7 @@ class DatabaseRecorder:
         lost = in_database - set(seen) - {one.id for one in live()}
         if lost:
             await self._refreshing.run(
-                sessions_log.close_sessions, lost, reason="the hub lost track of it"
+                session_log.close_sessions, lost, reason="the hub lost track of it"
             )
 
     async def flushed(self) -> None:

@@ -21,7 +21,7 @@ from clusters import services
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.tunnel.counters import HEARTBEAT_KEY, read_hub_metrics
 from clusters.tunnel.host_key import ensure_host_key
-from clusters.tunnel.hub import Hub, HubConfig
+from clusters.tunnel.hub.process import Hub, HubConfig
 from opscenter.core.errors import (
     ClusterUnreachableError,
     ConsentOffError,

@@ -20,8 +20,8 @@ from uuid import UUID
 import asyncssh
 
 from clusters.tunnel.counters import Counters
-from clusters.tunnel.link import Link
-from clusters.tunnel.protocol import Limits
+from clusters.tunnel.hub.connection_stats import Link
+from clusters.tunnel.hub.limits import Limits
 
 State = Literal["connecting", "ready", "suspect", "draining", "gone"]
 

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from clusters import services, sessions_log
-from clusters.sessions_log import SessionFacts
+from clusters import services
+from clusters.tunnel.hub import session_log
+from clusters.tunnel.hub.session_log import SessionFacts
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,13 +25,13 @@ def facts_of(cluster_id: UUID) -> SessionFacts:
 
 
 def test_a_tunnel_that_comes_and_goes_is_one_line_each_with_the_name(caplog):
-    caplog.set_level(logging.INFO, "clusters.sessions_log")
+    caplog.set_level(logging.INFO, "clusters.tunnel.hub.session_log")
     cluster = services.create_cluster(name="north", actor="test")
     older, newer = facts_of(cluster.id), facts_of(cluster.id)
     for facts in (older, newer):
-        sessions_log.session_opened(facts)
-        sessions_log.session_ready(facts)
-    sessions_log.session_closed(older, at=NOW, reason="a newer session took over")
+        session_log.session_opened(facts)
+        session_log.session_ready(facts)
+    session_log.session_closed(older, at=NOW, reason="a newer session took over")
     assert caplog.messages == ["tunnel of north is up"]  # one was there all the time
-    sessions_log.session_closed(newer, at=NOW, reason="the agent was silent")
+    session_log.session_closed(newer, at=NOW, reason="the agent was silent")
     assert caplog.messages[1:] == ["tunnel of north is down: the agent was silent"]

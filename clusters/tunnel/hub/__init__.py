@@ -1,0 +1,1 @@
+"""The hub process: it holds the tunnels and lets pulls through them."""

@@ -1,0 +1,39 @@
+"""What the hub allows: sizes, times and numbers of its connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound of the hub; tests shorten the times. Seconds and bytes."""
+
+    pending_handshakes: int = 150
+    pending_handshakes_per_address: int = 20
+    login_seconds: float = 20
+    # A silent peer is cut at the (count + 1)-th timer, so within 45 s.
+    keepalive_seconds: float = 15
+    keepalive_count: int = 2
+    suspect_keepalive_seconds: float = 1
+    suspect_keepalive_count: int = 3
+    suspect_seconds: float = 10
+    replaced_drain_seconds: float = 60
+    replacements: int = 5  # from different places, within replacements_seconds, before a flag
+    replacements_seconds: float = 600
+    forwards: int = 16
+    streams: int = 8  # open channels of one tunnel
+    pending_opens: int = 8  # of one service of one tunnel
+    channels: int = 4000  # of the whole hub
+    queue_seconds: float = 2  # a caller over a limit waits this long before its 429
+    open_seconds: float = 5
+    window_bytes: int = 512 * 1024
+    head_bytes: int = 16 * 1024
+    head_seconds: float = 5
+    idle_seconds: float = 120
+    life_seconds: float = 3600
+    breaker_failures: int = 3
+    breaker_seconds: float = 15
+    seen_seconds: float = 15  # how often live sessions are written to the database
+    recheck_seconds: float = 30  # how often their keys are looked up again
+    shutdown_seconds: float = 3  # channels may finish for this long after SIGTERM
