@@ -19,8 +19,8 @@ from clusters import audit
 from clusters import services as cluster_services
 from clusters.audit import Actor
 from clusters.models import Cluster
+from clusters.tunnel.client.tls import TlsIdentity
 from clusters.tunnel.protocol import SERVICE_PORTS
-from clusters.tunnel.tls import TlsIdentity
 from metrics.models import MetricSource, PullSchedule
 from metrics.sources.kinds import KINDS, Kind, Role
 from metrics.stores import get_store

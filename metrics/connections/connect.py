@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from clusters.models import Cluster
-from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.client.http_client import ClusterClient
 from metrics.connections.config import SourceConfig, config_of, source_name, source_row
 from metrics.connections.source_limits import Terms, behind_seconds
 from metrics.models import MetricSource, PullSchedule

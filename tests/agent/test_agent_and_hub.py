@@ -18,7 +18,7 @@ from django.utils import timezone
 from clusters import services
 from clusters.enrolment import services as enrolment
 from clusters.models import AuditEvent, Cluster, ClusterStatus, TunnelSession
-from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.client.http_client import ClusterClient
 from clusters.tunnel.host_key import host_key_fingerprint
 from tests.agent.processes import agent, running
 from tests.agent.test_openssh import SCRIPT

@@ -8,7 +8,7 @@ from typing import Self
 
 import aiohttp
 
-from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.client.http_client import ClusterClient
 
 
 class DirectClient(ClusterClient):

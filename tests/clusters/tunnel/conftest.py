@@ -19,7 +19,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from clusters.models import Cluster, ClusterKey, ClusterStatus
-from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.client.http_client import ClusterClient
 from clusters.tunnel.host_key import ensure_host_key
 from clusters.tunnel.hub.limits import Limits
 from clusters.tunnel.hub.process import Hub, HubConfig

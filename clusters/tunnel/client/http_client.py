@@ -19,14 +19,10 @@ import aiohttp
 import orjson
 from django.conf import settings
 
-from clusters.tunnel.gateway_stream import (
-    GatewayConnector,
-    GatewayRefusedError,
-    TlsRefusedError,
-)
+from clusters.tunnel.client.connector import GatewayConnector, GatewayRefusedError, TlsRefusedError
+from clusters.tunnel.client.refusals import refusal, refusal_text, secrets_of, without_secrets
+from clusters.tunnel.client.tls import TlsIdentity
 from clusters.tunnel.protocol import SERVICE_PORTS
-from clusters.tunnel.refusals import refusal, refusal_text, secrets_of, without_secrets
-from clusters.tunnel.tls import TlsIdentity
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,

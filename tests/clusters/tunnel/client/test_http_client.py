@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from clusters.tunnel.client import ClusterClient
+from clusters.tunnel.client.http_client import ClusterClient
+from clusters.tunnel.client.tls import TlsIdentity
 from clusters.tunnel.gateway_tokens import issue_token
-from clusters.tunnel.tls import TlsIdentity
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,
@@ -109,7 +109,7 @@ async def test_a_gzip_bomb_never_grows_past_the_cap(tunnel, identity, target, mo
             largest = max(largest, len(self) + len(other))
             return super().__iadd__(other)
 
-    monkeypatch.setattr("clusters.tunnel.client.bytearray", Watched, raising=False)
+    monkeypatch.setattr("clusters.tunnel.client.http_client.bytearray", Watched, raising=False)
     target.set("/bomb", gzip.compress(bytes(100_000_000)), headers=[JSON, GZIP])
     with pytest.raises(BadResponseError, match="more than the cap"):
         await get_json(identity, "/bomb")

@@ -1,0 +1,1 @@
+"""The worker's side: an HTTP client for one service of one cluster."""
