@@ -14,11 +14,11 @@ from celery import shared_task
 from django.conf import settings
 from django.db import close_old_connections
 
-from metrics import lease
 from metrics.deletion import erasure, expiry
 from metrics.exports import jobs as exports
 from metrics.pulling import backfill, pull, schedule
 from metrics.stores import get_store
+from opscenter.core import leases
 
 EXPIRE_LEASE_SECONDS = 3600
 MAINTAIN_LEASE_SECONDS = 3600
@@ -77,7 +77,7 @@ def _send_backfill(cluster_id: UUID) -> None:
 def expire() -> str:
     """Delete what is older than its retention; return what went, for the worker's log."""
     try:
-        with lease.hold("expire", EXPIRE_LEASE_SECONDS) as held:
+        with leases.hold("expire", EXPIRE_LEASE_SECONDS) as held:
             if not held:
                 return "another worker is at it"
             gone = expiry.expire_due(int(time.time()))
@@ -103,7 +103,7 @@ def erase(erasure_id: str) -> str:
 def maintain_store() -> str:
     """Do the metric store's housekeeping; return what was done, for the worker's log."""
     try:
-        with lease.hold("maintain", MAINTAIN_LEASE_SECONDS) as held:
+        with leases.hold("maintain", MAINTAIN_LEASE_SECONDS) as held:
             if not held:
                 return "another worker is at it"
             done = get_store().maintain(int(time.time()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import ipaddress
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -29,16 +28,6 @@ def reachable_host(host: str) -> str:
     """Return the address at which this machine reaches what listens on ``host``."""
     wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - no bind
     return wildcards.get(host, host)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address stands for this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_listeners(listeners: Iterable[Listener]) -> None:

@@ -27,6 +27,7 @@ from opscenter.core.env import (
     env_str,
     env_url,
     is_host,
+    is_loopback,
     is_url,
 )
 from opscenter.core.log_filters import is_no_probe, without_known_traceback
@@ -36,7 +37,6 @@ from opscenter.core.paths import (
     runtime_directory,
 )
 from opscenter.core.shards import check_shards
-from opscenter.preflight import is_loopback
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"

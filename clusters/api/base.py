@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from clusters import access
 from clusters.access import ClusterPermission
 from clusters.models import Cluster
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 CLUSTER_ID = OpenApiParameter(
     "cluster_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The cluster."

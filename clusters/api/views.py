@@ -36,7 +36,7 @@ from clusters.enrolment import services as enrolment
 from clusters.models import Cluster, Customer, TunnelSession
 from clusters.tunnel.host_key import host_key_fingerprint
 from opscenter.core.errors import NotFoundError
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 
 class RootView(StrictQueryView):

@@ -15,7 +15,7 @@ from clusters import access
 from clusters.api.base import caller
 from clusters.models import Customer
 from opscenter.core.errors import NotFoundError
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 CUSTOMER_ID = OpenApiParameter(
     "customer_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The customer."

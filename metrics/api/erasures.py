@@ -18,7 +18,7 @@ from metrics.api.base import CUSTOMER_ID, CustomerScopedView, as_uuid, valid
 from metrics.deletion import erasure
 from metrics.models import Erasure
 from opscenter.core.errors import NotFoundError
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 ERASURE_ID = OpenApiParameter("erasure_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 

@@ -20,9 +20,9 @@ from clusters.models import Cluster, Customer
 from metrics.api.base import as_uuid
 from metrics.exports import jobs
 from metrics.models import Export
+from opscenter.core.downloads import file_response
 from opscenter.core.errors import ConflictError, NotFoundError
-from opscenter.core.files import file_response
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 EXPORT_ID = OpenApiParameter("export_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 EXPORT_PATH = r"exports/(?P<export_id>[0-9a-fA-F-]{36})"

@@ -28,7 +28,7 @@ from metrics.retention import in_force, services
 from metrics.retention.rules import complete
 from metrics.retention.selectors import customers_kept
 from opscenter.core.errors import NotFoundError
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 CLASS_ID = OpenApiParameter("class_id", OpenApiTypes.INT, OpenApiParameter.PATH)
 

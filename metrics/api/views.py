@@ -30,7 +30,7 @@ from metrics.api.serializers import (
 from metrics.csv_downloads import range_csv, raw_csv, top_csv
 from metrics.query import RangeAnswer, SeriesList
 from metrics.series.catalog import FIELD_NAMES, Kind, field_of
-from opscenter.core.queries import StrictQueryView
+from opscenter.core.query_parameters import StrictQueryView
 
 _DAY = 86_400
 

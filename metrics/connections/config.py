@@ -25,8 +25,8 @@ from metrics.models import MetricSource, PullSchedule
 from metrics.sources.kinds import KINDS, Kind, Role
 from metrics.stores import get_store
 from opscenter.core import realtime
+from opscenter.core.encryption import seal, unseal
 from opscenter.core.errors import InvalidInputError, NotFoundError
-from opscenter.core.sealing import seal, unseal
 
 STREAM = "agent"
 MINUTE = 60

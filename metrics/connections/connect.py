@@ -23,12 +23,12 @@ from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import Turn
 from metrics.sources.prometheus.source import PrometheusSource
+from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
     InvalidInputError,
     ServiceUnavailableError,
     SourceConfigError,
 )
-from opscenter.core.sealing import SealBrokenError
 
 AnySource = AgentSource | HttpSource
 Connect = Callable[[Cluster], AbstractAsyncContextManager[Any]]

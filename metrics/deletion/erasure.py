@@ -22,13 +22,13 @@ from django.db import transaction
 from clusters import audit, legal_holds, services
 from clusters.audit import Actor, actor_name
 from clusters.models import AuditEvent, Cluster, Customer
-from metrics import jobs, lease
 from metrics.deletion.expiry import erase
 from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, Erasure, Export
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import MetricStore, StoreError
+from opscenter.core import leases, task_queue
 from opscenter.core.errors import ConflictError, InvalidInputError
 
 TASK = "metrics.erase"
@@ -78,7 +78,7 @@ def begin(
             "clusters": erasure.clusters,
         }
         audit.record("customer.erase", actor=actor, detail=detail, now=now)
-        jobs.send_on_commit(TASK, argument=erasure.pk)
+        task_queue.send_on_commit(TASK, argument=erasure.pk)
     return erasure
 
 
@@ -107,7 +107,7 @@ def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
             return _finish(erasure)
         except legal_holds.LegalHoldError as exc:  # placed between the question and the deletion
             return _stop(erasure, Erasure.State.HELD, str(exc))
-        except (StoreError, lease.LeaseTimeoutError) as exc:
+        except (StoreError, leases.LeaseTimeoutError) as exc:
             _stop(erasure, Erasure.State.RUNNING, str(exc))
             raise
 
@@ -118,7 +118,7 @@ def run_open() -> int:
     for pk in Erasure.objects.exclude(state=Erasure.State.DONE).values_list("pk", flat=True):
         try:
             done += run(pk).state == Erasure.State.DONE
-        except (ErasureBusyError, StoreError, lease.LeaseTimeoutError) as exc:
+        except (ErasureBusyError, StoreError, leases.LeaseTimeoutError) as exc:
             log.warning("erasure %s: %s", pk, exc)
     return done
 
@@ -184,7 +184,7 @@ def _wait_for_pulls(stack: ExitStack, pk: UUID) -> None:
     try:
         for kind in ("pull", "backfill"):
             name = f"{kind}:{pk}:{STREAM}"
-            stack.enter_context(lease.wait_for(name, 3600, timeout_seconds=seconds))
+            stack.enter_context(leases.wait_for(name, 3600, timeout_seconds=seconds))
     except redis.ConnectionError as exc:
         log.warning("Redis is away (%s): no worker can be pulling", exc)
 
@@ -228,7 +228,7 @@ def _alone(erasure_id: UUID) -> ExitStack:
     """
     stack = ExitStack()
     try:
-        held = stack.enter_context(lease.hold(f"erase:{erasure_id}", 600))
+        held = stack.enter_context(leases.hold(f"erase:{erasure_id}", 600))
     except redis.ConnectionError:
         return stack  # no worker can be at it
     if not held:

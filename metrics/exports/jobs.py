@@ -28,13 +28,13 @@ from clusters import access, audit
 from clusters.access import AnyUser
 from clusters.audit import Actor, actor_name
 from clusters.models import Cluster, Customer
-from metrics import jobs
 from metrics.exports.archive import Progress, Span, write_export
 from metrics.exports.formats import Format
 from metrics.exports.targets import Zip, part_of
 from metrics.models import Export
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
+from opscenter.core import task_queue
 from opscenter.core.errors import ConflictError, InvalidInputError, OpsCenterError
 from opscenter.core.paths import ensure_private_directory
 
@@ -118,7 +118,7 @@ def request(
             export.customer = target
         export.save(force_insert=True)
         _audit("data.export", export, actor, now)
-        jobs.send_on_commit(TASK)
+        task_queue.send_on_commit(TASK)
     return export
 
 

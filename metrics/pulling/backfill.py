@@ -17,7 +17,6 @@ from uuid import UUID
 from django.conf import settings
 
 from clusters.models import Cluster
-from metrics import lease
 from metrics.connections.connect import Connect, Way, way_to
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules, requests
@@ -31,7 +30,7 @@ from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
-from opscenter.core import realtime
+from opscenter.core import leases, realtime
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
@@ -81,10 +80,10 @@ def backfill_cluster(
     deadline = settings.PULL_DEADLINE_SECONDS
     ttl = (1 + DEADLINES) * deadline + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
     slots = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
-    with lease.hold(f"backfill:{cluster_id}:{STREAM}", ttl) as held:
+    with leases.hold(f"backfill:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
             return BackfillResult()
-        with lease.hold_any(slots, ttl) as slot:
+        with leases.hold_any(slots, ttl) as slot:
             cluster = to_pull(cluster_id)
             if slot is None or cluster is None or not cluster.current.tunnel_up:
                 _schedule(cluster_id, due_in=BUSY_RETRY_SECONDS, now=now)
@@ -136,7 +135,7 @@ class _Run:
         """Ask one question; return what to ask instead or besides."""
         try:
             return self._ask(stream, request)
-        except (StoreError, lease.LeaseTimeoutError):
+        except (StoreError, leases.LeaseTimeoutError):
             # Ours, not the cluster's: nothing was written, the next run asks again.
             logger.exception("cluster %s: a gap was not stored", self.cluster)
             self.result.error = ledger_rules.STORE_ERROR
@@ -178,7 +177,7 @@ class _Run:
             return
         try:
             put = ledger.store_refused(stream, lines, self.now, error=error, terms=self.way.terms)
-        except (StoreError, lease.LeaseTimeoutError):
+        except (StoreError, leases.LeaseTimeoutError):
             logger.exception("cluster %s: an attempt was not noted", self.cluster)
             self.result.error = ledger_rules.STORE_ERROR
         else:
@@ -235,7 +234,7 @@ class _Run:
             logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
             return True  # what was had stays; the next delay asks again
         except (
-            ClusterError, StoreError, lease.LeaseTimeoutError, ledger.SourceReplacedError,
+            ClusterError, StoreError, leases.LeaseTimeoutError, ledger.SourceReplacedError,
         ) as exc:  # fmt: skip
             logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
             return False

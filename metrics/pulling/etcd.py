@@ -22,8 +22,8 @@ from metrics.series.rows import Cell, MinuteRow
 from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
 from metrics.stores.base import MetricStore
+from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import ClusterError, ServiceUnavailableError, SourceConfigError
-from opscenter.core.sealing import SealBrokenError
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from uuid import UUID
 from django.db.models import Q
 
 from clusters.models import Cluster, TunnelSession
-from metrics import lease
 from metrics.connections.config import source_name
 from metrics.connections.source_limits import Terms
 from metrics.models import MetricSource, PullSchedule
@@ -29,6 +28,7 @@ from metrics.series.rows import SeriesKey
 from metrics.series.windows import MINUTE, SLOT, Position, Reason, Window, floor_minute, floor_slot
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import Batch, MetricStore
+from opscenter.core import leases
 from opscenter.core.errors import ClusterError, OpsCenterError
 from opscenter.core.text import one_line
 
@@ -334,7 +334,7 @@ def _behind(watermark: int | None, head: int | None) -> bool:
 def locked(stream: Stream) -> AbstractContextManager[None]:
     """Return the lease under which a stream's ledger is read and written."""
     name = f"ledger:{stream.cluster}:{stream.name}"
-    return lease.wait_for(name, LOCK_SECONDS, timeout_seconds=LOCK_WAIT_SECONDS)
+    return leases.wait_for(name, LOCK_SECONDS, timeout_seconds=LOCK_WAIT_SECONDS)
 
 
 def write(

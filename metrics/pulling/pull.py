@@ -22,7 +22,6 @@ from django.db.models import F
 
 from clusters.models import Cluster, ClusterStatus
 from clusters.status_summary import record_pull, record_pull_failure
-from metrics import lease
 from metrics.connections.connect import Connect, Way, way_to
 from metrics.connections.source_limits import Terms
 from metrics.models import PullSchedule
@@ -35,7 +34,7 @@ from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import Turn
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
-from opscenter.core import realtime
+from opscenter.core import leases, realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError
 from opscenter.core.text import one_line
 
@@ -81,7 +80,7 @@ def pull_cluster(
         redis.RedisError: if Redis cannot be asked for the lease; nothing was tried.
     """
     ttl = settings.PULL_DEADLINE_SECONDS + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
-    with lease.hold(f"pull:{cluster_id}:{STREAM}", ttl) as held:
+    with leases.hold(f"pull:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
             return PullResult("skipped", "busy", "another worker pulls this cluster")
         schedule = _schedule_of(cluster_id, time.time() if now is None else now)
@@ -170,7 +169,7 @@ class _Pull:
             return self._failed(stream, exc)
         except ledger.SourceReplacedError as exc:
             return PullResult("skipped", exc.code, str(exc))
-        except (StoreError, lease.LeaseTimeoutError) as exc:
+        except (StoreError, leases.LeaseTimeoutError) as exc:
             # Ours, not the cluster's: the next pull writes the same again.
             logger.error("cluster %s: the pull was not stored: %s", self.cluster, exc)
             said = "Ops Center could not store it; its log says why"  # which names addresses, files
@@ -265,7 +264,7 @@ class _Pull:
             outage = ledger.outage_of(self.cluster, self.schedule, head, int(self.now))
             try:
                 ledger.store_missed(stream, error, self.now, outage, self.terms)
-            except (StoreError, lease.LeaseTimeoutError):
+            except (StoreError, leases.LeaseTimeoutError):
                 # The next pull puts the same lines; the error itself is recorded below.
                 logger.exception("cluster %s: the outage was not recorded", self.cluster)
         return self._record_failure(error.code, str(error), error.name)

@@ -12,13 +12,13 @@ from metrics.connections.connect import Connect, source_of
 from metrics.query.validation import check_field, check_range
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer, RawSource
+from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
     ClusterUnreachableError,
     InvalidInputError,
     ServiceUnavailableError,
     SourceConfigError,
 )
-from opscenter.core.sealing import SealBrokenError
 
 MAX_SECONDS = 6 * 3600
 """The longest range that a cluster is asked for."""

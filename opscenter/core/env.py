@@ -8,6 +8,7 @@ name, so that the start fails with one clear line.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -159,3 +160,13 @@ def env_secret(name: str) -> str | None:
         msg = f"{name}_FILE={path!r} is empty"
         raise ImproperlyConfigured(msg)
     return value
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address stands for this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from clusters.access import sees_all
+from opscenter.core.env import is_loopback
 from opscenter.exposition import CONTENT_TYPE, exposition
-from opscenter.preflight import is_loopback
 from opscenter.readiness import missing_parts, warnings
 
 # A request that carries one of these came through a proxy: its address proves nothing.

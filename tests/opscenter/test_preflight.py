@@ -11,7 +11,8 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 
 from opscenter import redis_binary
-from opscenter.preflight import Listener, check_listeners, is_loopback, only_one, reachable_host
+from opscenter.core.env import is_loopback
+from opscenter.preflight import Listener, check_listeners, only_one, reachable_host
 from tests.centre import wait_until
 
 

@@ -11,10 +11,10 @@ from django.core.management.base import BaseCommand
 
 from clusters.legal_holds import LegalHoldError
 from clusters.models import Customer
-from metrics import lease
 from metrics.deletion import erasure
 from metrics.models import Erasure
 from metrics.stores.base import StoreError
+from opscenter.core import leases
 from opscenter.core.errors import InvalidInputError
 
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             sys.exit(2)
         try:
             done = erasure.run(open_one.pk, report=self._report)
-        except (erasure.ErasureBusyError, StoreError, lease.LeaseTimeoutError) as exc:
+        except (erasure.ErasureBusyError, StoreError, leases.LeaseTimeoutError) as exc:
             print(f"manage.py erase_customer: {exc}; run it again", file=sys.stderr)
             sys.exit(1)
         if done.state != Erasure.State.DONE:

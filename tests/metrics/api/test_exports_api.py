@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from clusters.models import AuditEvent
 from metrics.exports import jobs
 from metrics.models import Export
-from opscenter.core.files import byte_range
+from opscenter.core.downloads import byte_range
 from tests.factories import api_token
 from tests.metrics.deletion.expiring import store_hours
 

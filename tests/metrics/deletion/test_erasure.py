@@ -16,7 +16,6 @@ from django.core.management import call_command
 from clusters import legal_holds
 from clusters.models import AuditEvent, Cluster, Customer
 from clusters.services import delete_cluster
-from metrics import lease
 from metrics.deletion import erasure
 from metrics.deletion.expiry import expire_due
 from metrics.exports import jobs as exports
@@ -27,6 +26,7 @@ from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from metrics.stores.sqlite.store import SqliteStore
+from opscenter.core import leases
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.centre import clean_environment
 from tests.factories import ClusterFactory
@@ -161,7 +161,7 @@ def test_it_is_asked_for_once(fleet, admin):
 
 def test_two_processes_do_not_erase_the_same_customer(fleet, admin):
     begun = erasure.begin(fleet, confirm="Northwind", actor=admin)
-    with lease.hold(f"erase:{begun.pk}", 60), pytest.raises(erasure.ErasureBusyError):
+    with leases.hold(f"erase:{begun.pk}", 60), pytest.raises(erasure.ErasureBusyError):
         erasure.run(begun.pk)
     assert erasure.run(begun.pk).state == "done"
 
@@ -185,7 +185,7 @@ def test_a_pull_under_way_is_waited_for(fleet, admin, settings):
     settings.PULL_DEADLINE_SECONDS = -30  # so that waiting takes no time here
     begun = erasure.begin(fleet, confirm="Northwind", actor=admin)
     first = UUID(begun.clusters[0])
-    with lease.hold(f"pull:{first}:{STREAM}", 60), pytest.raises(lease.LeaseTimeoutError):
+    with leases.hold(f"pull:{first}:{STREAM}", 60), pytest.raises(leases.LeaseTimeoutError):
         erasure.run(begun.pk)
     assert first in list(get_store().clusters())
     assert erasure.run(begun.pk).state == "done"

@@ -9,9 +9,10 @@ import pytest
 from django.test.utils import CaptureQueriesContext
 
 from clusters.models import Cluster, ClusterStatus
-from metrics import lease, tasks
+from metrics import tasks
 from metrics.models import PullSchedule
 from metrics.pulling import schedule
+from opscenter.core import leases
 from tests.factories import ClusterFactory
 
 NOW = 1_800_000_000.0
@@ -146,5 +147,5 @@ def test_the_stores_housekeeping_runs_once_at_a_time_and_says_what_it_did(
 ):
     monkeypatch.setattr(type(store), "maintain", lambda _, now: f"done at {now > 0}")
     assert tasks.maintain_store() == "done at True"
-    with lease.hold("maintain", 60):
+    with leases.hold("maintain", 60):
         assert tasks.maintain_store() == "another worker is at it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opscenter.core.sealing import SealBrokenError, seal, unseal
+from opscenter.core.encryption import SealBrokenError, seal, unseal
 
 
 def test_a_secret_is_unreadable_and_comes_back():

@@ -8,46 +8,46 @@ import threading
 import pytest
 import redis
 
-from metrics import lease
+from opscenter.core import leases
 
 
 def test_only_one_holds_a_lease_and_it_is_free_afterwards(redis_server):
-    with lease.hold("a", 30) as first:
+    with leases.hold("a", 30) as first:
         assert first
-        with lease.hold("a", 30) as second:
+        with leases.hold("a", 30) as second:
             assert not second
-        with lease.hold("b", 30) as other:
+        with leases.hold("b", 30) as other:
             assert other
-    with lease.hold("a", 30) as again:
+    with leases.hold("a", 30) as again:
         assert again
 
 
 def test_a_lease_comes_free_when_its_holder_fails(redis_server):
-    with pytest.raises(ZeroDivisionError), lease.hold("a", 30):
+    with pytest.raises(ZeroDivisionError), leases.hold("a", 30):
         raise ZeroDivisionError
-    with lease.hold("a", 30) as again:
+    with leases.hold("a", 30) as again:
         assert again
 
 
 def test_a_lost_lease_is_logged_and_the_next_holders_is_left_alone(redis_server, caplog):
     client = redis.Redis.from_url(redis_server)
-    with caplog.at_level(logging.WARNING, "metrics.lease"), lease.hold("a", 30):
+    with caplog.at_level(logging.WARNING, "opscenter.core.leases"), leases.hold("a", 30):
         client.set("opscenter:lease:a", "somebody else")
     assert "the lease a was lost" in caplog.text
     assert client.get("opscenter:lease:a") == b"somebody else"
 
 
 def test_a_lease_runs_out_by_itself(redis_server):
-    with lease.hold("a", 30):
+    with leases.hold("a", 30):
         assert 29_000 < redis.Redis.from_url(redis_server).pttl("opscenter:lease:a") <= 30_000
 
 
 def test_one_of_several_slots_is_held_until_all_are_taken(redis_server):
     slots = ["s0", "s1"]
     with (
-        lease.hold_any(slots, 30) as a,
-        lease.hold_any(slots, 30) as b,
-        lease.hold_any(slots, 30) as c,
+        leases.hold_any(slots, 30) as a,
+        leases.hold_any(slots, 30) as b,
+        leases.hold_any(slots, 30) as c,
     ):
         assert (a, b, c) == ("s0", "s1", None)
 
@@ -57,7 +57,7 @@ def test_a_waiter_gets_the_lease_when_it_is_given_back(redis_server):
     taken, go_on = threading.Event(), threading.Event()
 
     def holder():
-        with lease.hold("a", 30):
+        with leases.hold("a", 30):
             taken.set()
             go_on.wait(20)
             order.append("holder")
@@ -66,7 +66,7 @@ def test_a_waiter_gets_the_lease_when_it_is_given_back(redis_server):
     thread.start()
     taken.wait(20)
     threading.Timer(0.1, go_on.set).start()
-    with lease.wait_for("a", 30, timeout_seconds=20):
+    with leases.wait_for("a", 30, timeout_seconds=20):
         order.append("waiter")
     thread.join(20)
     assert order == ["holder", "waiter"]
@@ -74,9 +74,9 @@ def test_a_waiter_gets_the_lease_when_it_is_given_back(redis_server):
 
 def test_a_waiter_gives_up(redis_server):
     with (
-        lease.hold("a", 30),
-        pytest.raises(lease.LeaseTimeoutError, match="lease a was not free"),
-        lease.wait_for("a", 30, timeout_seconds=0.1),
+        leases.hold("a", 30),
+        pytest.raises(leases.LeaseTimeoutError, match="lease a was not free"),
+        leases.wait_for("a", 30, timeout_seconds=0.1),
     ):
         pass
 
@@ -86,7 +86,7 @@ def test_thirty_two_at_once_enter_one_at_a_time(redis_server):
 
     def work():
         nonlocal inside, worst
-        with lease.wait_for("a", 30, timeout_seconds=60):
+        with leases.wait_for("a", 30, timeout_seconds=60):
             with lock:
                 inside += 1
                 worst = max(worst, inside)
