@@ -78,7 +78,7 @@ def _redis() -> Iterator[None]:
     """Run the private Redis of the installation until the block ends."""
     from django.conf import settings
 
-    from opscenter.redis_binary import find_redis, redis_arguments
+    from opscenter.processes.redis_server import find_redis, redis_arguments
 
     socket = Path(settings.REDIS_URL.removeprefix("unix://"))
     command = redis_arguments(find_redis(), socket)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from django.conf import settings
 
-from opscenter.processes import NAMES
+from opscenter.processes.definitions import NAMES
 from tests.opscenter.test_configuration_docs import documented
 
 ROOT = Path(__file__).resolve().parents[2]

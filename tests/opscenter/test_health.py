@@ -17,7 +17,7 @@ from clusters.models import ApiToken
 from metrics.models import PullSchedule
 from metrics.stores import close_stores, get_store
 from opscenter.core.heartbeats import redis_client, write_heartbeat
-from opscenter.redis_binary import RedisBinary, redis_arguments
+from opscenter.processes.redis_server import RedisBinary, redis_arguments
 from tests.centre import wait_until
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from opscenter.http_protocol import BoundedProtocol, _open, is_trusted_proxy
-from opscenter.processes import _forwarding
+from opscenter.processes.definitions import _forwarding
 
 GIVE_UP_SECONDS = 20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from opscenter.first_start import ADMIN_NAME, password_path, prepare
+from opscenter.processes.first_start import ADMIN_NAME, password_path, prepare
 
 
 class Command(BaseCommand):

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from redis.exceptions import RedisError
 
 from opscenter.core.heartbeats import worker_names
-from opscenter.processes import is_web_ready
+from opscenter.processes.definitions import is_web_ready
 from opscenter.readiness import heartbeat_ages
 
 

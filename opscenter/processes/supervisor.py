@@ -2,7 +2,8 @@
 
 One task per process waits for what it needs, runs it, and runs it again with back-off. One task
 looks at the signs of life and kills what hangs; the first task then starts it again. All children
-are in sessions of their own and die with this process, whatever ends it (:mod:`opscenter.child`).
+are in sessions of their own and die with this process, whatever ends it
+(:mod:`opscenter.processes.child`).
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ from django.db import close_old_connections
 from kombu.exceptions import KombuError
 
 from opscenter.celery import app
-from opscenter.child import Child, Command, describe_status
 from opscenter.core.heartbeats import heartbeat_queue
-from opscenter.liveness import Liveness, Sign
-from opscenter.processes import STOPS_LAST, Process, carrier_sign, node_name, signs_through
+from opscenter.processes.child import Child, Command, describe_status
+from opscenter.processes.definitions import (
+    STOPS_LAST,
+    Process,
+    carrier_sign,
+    node_name,
+    signs_through,
+)
+from opscenter.processes.liveness import Liveness, Sign
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import time_machine
 from clusters import services
 from clusters.enrolment import services as enrolment
 from clusters.models import AuditEvent, Cluster, JoinToken
-from opscenter import local_agent
+from opscenter.processes import local_agent
 from tests.factories import public_key
 
 pytestmark = pytest.mark.django_db

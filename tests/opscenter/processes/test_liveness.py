@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opscenter.liveness import LATE_SECONDS, Liveness, Sign
-from opscenter.processes import signs_through
+from opscenter.processes.definitions import signs_through
+from opscenter.processes.liveness import LATE_SECONDS, Liveness, Sign
 
 SIGN_THROUGH = signs_through()
 

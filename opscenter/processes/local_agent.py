@@ -18,8 +18,8 @@ from clusters import services
 from clusters.enrolment import services as enrolment
 from clusters.models import Cluster
 from clusters.tunnel.host_key import host_key_fingerprint
-from opscenter.child import Command
-from opscenter.preflight import reachable_host
+from opscenter.processes.child import Command
+from opscenter.processes.preflight import reachable_host
 
 NAME = "this-machine"
 _ACTOR = "manage.py up"  # as the audit log names it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 
-from opscenter.output import LineWriter, let_go
+from opscenter.processes.output import LineWriter, let_go
 
 
 def test_lines_carry_the_name_of_their_process_in_order():

@@ -13,16 +13,16 @@ from pathlib import Path
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from opscenter.child import Command
 from opscenter.core.heartbeats import (
     heartbeat_queue,
     read_heartbeats,
     redis_client,
     worker_names,
 )
-from opscenter.local_agent import agent_command
-from opscenter.preflight import Listener, reachable_host
-from opscenter.redis_binary import RedisBinary, is_news, redis_arguments
+from opscenter.processes.child import Command
+from opscenter.processes.local_agent import agent_command
+from opscenter.processes.preflight import Listener, reachable_host
+from opscenter.processes.redis_server import RedisBinary, is_news, redis_arguments
 
 # Order of start, and what `manage.py up --only` accepts.
 NAMES = ("redis", "web", "hub", "worker", "beat", "agent")
@@ -32,7 +32,7 @@ STOPS_LAST = "redis"
 
 
 def signs_through() -> dict[str, str]:
-    """Return who writes whose sign of life: see opscenter.liveness. Any worker writes beat's."""
+    """Return who writes whose sign of life: see ``liveness.py``. Any worker writes beat's."""
     workers = dict.fromkeys(("worker", *worker_names()), "redis")
     return {**workers, "hub": "redis", "beat": "worker"}
 

@@ -1,0 +1,1 @@
+"""What ``manage.py up`` needs to start, watch and stop the processes."""
