@@ -15,8 +15,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
-from opscenter import consumers  # noqa: E402
-from opscenter.http_body import BodyLimit  # noqa: E402
+from opscenter.web import consumers  # noqa: E402
+from opscenter.web.body_limit import BodyLimit  # noqa: E402
 
 # Channels takes ASGI applications where Django's path() is typed for views.
 _fleet: Any = consumers.FleetConsumer.as_asgi()

@@ -199,8 +199,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "opscenter.middleware.StaticFilesMiddleware",
-    "opscenter.middleware.no_store",
+    "opscenter.web.middleware.StaticFilesMiddleware",
+    "opscenter.web.middleware.no_store",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -226,7 +226,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "opscenter.context.page",
+                "opscenter.web.context_processors.page",
             ],
         },
     },

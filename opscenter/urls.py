@@ -9,7 +9,6 @@ from django.urls import include, path, register_converter
 from clusters.api.urls import urlpatterns as clusters_api
 from metrics.api.urls import urlpatterns as metrics_api
 from metrics.prometheus_api.urls import urlpatterns as prometheus_api
-from opscenter.converters import Anything, Segment
 from opscenter.views import (
     add,
     charts,
@@ -24,6 +23,7 @@ from opscenter.views import (
     retention,
     source,
 )
+from opscenter.web.url_converters import Anything, Segment
 
 register_converter(Segment, "segment")
 register_converter(Anything, "anything")

@@ -127,7 +127,7 @@ def _web() -> Command:
             # Open sockets would hold up the stop; our pages open them again by themselves.
             *("--timeout-graceful-shutdown", "2"),
             *("--ws-max-size", "65536", "--limit-concurrency", "1000"),
-            *("--http", "opscenter.http_protocol:BoundedProtocol"),
+            *("--http", "opscenter.web.http_protocol:BoundedProtocol"),
             *_forwarding(),
             *("--no-access-log", "--no-server-header", "--log-level", "warning"),
         )

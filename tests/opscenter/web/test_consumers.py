@@ -19,12 +19,12 @@ from django.test import Client
 from uvicorn.protocols.utils import ClientDisconnected
 
 from clusters.models import Cluster
-from opscenter import consumers
 from opscenter.asgi import application
-from opscenter.consumers import FleetConsumer
 from opscenter.core.realtime import FLEET_GROUP, cluster_group, user_group
+from opscenter.web import consumers
+from opscenter.web.consumers import FleetConsumer
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
-from tests.opscenter.websocket import Socket
+from tests.opscenter.web.websocket import Socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = settings.TRUSTED_ORIGINS[0].encode()

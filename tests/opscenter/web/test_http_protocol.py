@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from opscenter.http_protocol import BoundedProtocol, _open, is_trusted_proxy
 from opscenter.processes.definitions import _forwarding
+from opscenter.web.http_protocol import BoundedProtocol, _open, is_trusted_proxy
 
 GIVE_UP_SECONDS = 20
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from opscenter.asgi import application
-from opscenter.http_body import MAX_BYTES, BodyLimit
+from opscenter.web.body_limit import MAX_BYTES, BodyLimit
 
 
 class Exchange:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opscenter.converters import Anything, Segment
+from opscenter.web.url_converters import Anything, Segment
 
 BASE = "http://centre/clusters/1/nodes/"
 NAMES = st.one_of(
