@@ -9,6 +9,7 @@ from django.urls import include, path, register_converter
 from clusters.api.urls import urlpatterns as clusters_api
 from metrics.api.urls import urlpatterns as metrics_api
 from metrics.prometheus_api.urls import urlpatterns as prometheus_api
+from opscenter.monitoring import views
 from opscenter.views import (
     add,
     charts,
@@ -16,7 +17,6 @@ from opscenter.views import (
     customer,
     exports,
     fleet,
-    health,
     node,
     pod,
     pods,
@@ -66,9 +66,9 @@ urlpatterns = [
     path("exports/<uuid:export_id>/file/", exports.export_file, name="export_file"),
     path("exports/<uuid:export_id>/delete/", exports.delete_export, name="export_delete"),
     path("customers/<uuid:customer_id>/lift/", customer.lift_hold, name="customer_lift"),
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
-    path("metrics", health.MetricsView.as_view(), name="metrics"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("metrics", views.MetricsView.as_view(), name="metrics"),
     path("admin/", admin.site.urls),
     path("accounts/", include("opscenter.account_urls")),
     path("api/v1/", include((api_patterns, "api"))),

@@ -13,8 +13,8 @@ from django.core.management.base import BaseCommand
 from redis.exceptions import RedisError
 
 from opscenter.core.heartbeats import worker_names
+from opscenter.monitoring.readiness import heartbeat_ages
 from opscenter.processes.definitions import is_web_ready
-from opscenter.readiness import heartbeat_ages
 
 
 class Command(BaseCommand):

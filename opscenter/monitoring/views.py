@@ -13,8 +13,8 @@ from rest_framework.views import APIView
 
 from clusters.access import sees_all
 from opscenter.core.env import is_loopback
-from opscenter.exposition import CONTENT_TYPE, exposition
-from opscenter.readiness import missing_parts, warnings
+from opscenter.monitoring.exposition import CONTENT_TYPE, exposition
+from opscenter.monitoring.readiness import missing_parts, warnings
 
 # A request that carries one of these came through a proxy: its address proves nothing.
 _FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")

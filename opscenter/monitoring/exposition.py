@@ -23,7 +23,7 @@ from clusters.selectors import ClusterOverview, cluster_overviews, fleet_totals
 from clusters.tunnel.counters import read_hub_metrics
 from metrics.models import PullSchedule
 from opscenter.core.heartbeats import redis_client
-from opscenter.readiness import heartbeat_ages
+from opscenter.monitoring.readiness import heartbeat_ages
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 QUEUES = ("heartbeat", "pull", "backfill", "slow")

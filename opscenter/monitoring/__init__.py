@@ -1,0 +1,1 @@
+"""The centre's own health: readiness, figures for Prometheus, their end points."""
