@@ -10,11 +10,11 @@ from clusters.api.urls import urlpatterns as clusters_api
 from metrics.api.urls import urlpatterns as metrics_api
 from metrics.prometheus_api.urls import urlpatterns as prometheus_api
 from opscenter.monitoring import views
-from opscenter.views import (
-    add,
+from opscenter.pages import (
+    add_cluster,
     charts,
     cluster,
-    customer,
+    customer_retention,
     exports,
     fleet,
     node,
@@ -39,33 +39,37 @@ urlpatterns = [
     path("fleet/updates/", fleet.updates, name="fleet_updates"),
     path("pods/", pods.pods, name="pods"),
     path("pods.csv", pods.pods_file, name="pods_file"),
-    path("clusters/add/", add.add, name="cluster_add"),
+    path("clusters/add/", add_cluster.add, name="cluster_add"),
     path("clusters/<uuid:cluster_id>/", cluster.cluster_page, name="cluster"),
     path("clusters/<uuid:cluster_id>/pods.csv", pods.cluster_pods_file, name="cluster_pods_file"),
     path("clusters/<uuid:cluster_id>/nodes/<anything:name>/", node.node_page, name="node"),
     path("clusters/<uuid:cluster_id>/pods/<segment:ns>/<anything:name>/", pod.pod_page, name="pod"),
     path("clusters/<uuid:cluster_id>/chart/<slug:panel>.<slug:form>", charts.chart, name="chart"),
-    path("clusters/<uuid:cluster_id>/join/", add.join, name="cluster_join"),
-    path("clusters/<uuid:cluster_id>/key/", add.register_key, name="cluster_key"),
+    path("clusters/<uuid:cluster_id>/join/", add_cluster.join, name="cluster_join"),
+    path("clusters/<uuid:cluster_id>/key/", add_cluster.register_key, name="cluster_key"),
     path("clusters/<uuid:cluster_id>/labels/", cluster.change_labels, name="cluster_labels"),
     path("clusters/<uuid:cluster_id>/source/", source.source, name="cluster_source"),
     path("clusters/<uuid:cluster_id>/source/remove/", source.remove, name="cluster_source_remove"),
     path("clusters/<uuid:cluster_id>/revoke/", cluster.revoke, name="cluster_revoke"),
     path("clusters/<uuid:cluster_id>/delete/", cluster.delete, name="cluster_delete"),
-    path("clusters/<uuid:cluster_id>/hold/", customer.cluster_hold, name="cluster_hold"),
-    path("clusters/<uuid:cluster_id>/lift/", customer.cluster_lift, name="cluster_lift"),
+    path("clusters/<uuid:cluster_id>/hold/", customer_retention.cluster_hold, name="cluster_hold"),
+    path("clusters/<uuid:cluster_id>/lift/", customer_retention.cluster_lift, name="cluster_lift"),
     path("retention/", retention.overview, name="retention"),
     path("retention/add/", retention.add_class, name="retention_add"),
     path("retention/<int:class_id>/", retention.change_class, name="retention_class"),
     path("retention/<int:class_id>/delete/", retention.delete_class, name="retention_delete"),
-    path("customers/<uuid:customer_id>/", customer.customer_page, name="customer"),
-    path("customers/<uuid:customer_id>/class/", customer.choose_class, name="customer_class"),
-    path("customers/<uuid:customer_id>/hold/", customer.place_hold, name="customer_hold"),
-    path("customers/<uuid:customer_id>/erase/", customer.erase, name="customer_erase"),
+    path("customers/<uuid:customer_id>/", customer_retention.customer_page, name="customer"),
+    path(
+        "customers/<uuid:customer_id>/class/",
+        customer_retention.choose_class,
+        name="customer_class",
+    ),
+    path("customers/<uuid:customer_id>/hold/", customer_retention.place_hold, name="customer_hold"),
+    path("customers/<uuid:customer_id>/erase/", customer_retention.erase, name="customer_erase"),
     path("exports/<slug:which>/<uuid:target_id>/", exports.exports, name="exports"),
     path("exports/<uuid:export_id>/file/", exports.export_file, name="export_file"),
     path("exports/<uuid:export_id>/delete/", exports.delete_export, name="export_delete"),
-    path("customers/<uuid:customer_id>/lift/", customer.lift_hold, name="customer_lift"),
+    path("customers/<uuid:customer_id>/lift/", customer_retention.lift_hold, name="customer_lift"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("metrics", views.MetricsView.as_view(), name="metrics"),
@@ -75,7 +79,7 @@ urlpatterns = [
     path("prometheus/api/v1/", include((prometheus_api, "prometheus"))),
 ]
 
-handler400 = "opscenter.views.errors.bad_request"
-handler403 = "opscenter.views.errors.permission_denied"
-handler404 = "opscenter.views.errors.not_found"
-handler500 = "opscenter.views.errors.server_error"
+handler400 = "opscenter.pages.errors.bad_request"
+handler403 = "opscenter.pages.errors.permission_denied"
+handler404 = "opscenter.pages.errors.not_found"
+handler500 = "opscenter.pages.errors.server_error"

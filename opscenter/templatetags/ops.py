@@ -13,7 +13,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from opscenter import format as fmt
+from opscenter.pages import format as fmt
 
 register = template.Library()
 

@@ -13,7 +13,7 @@ export function setServerTime(seconds) {
   offset = seconds * 1000 - Date.now();
 }
 
-/** "12 s", "5 min", "3 h 20 min": as opscenter/format.py writes it. */
+/** "12 s", "5 min", "3 h 20 min": as opscenter/pages/format.py writes it. */
 export function duration(seconds) {
   const left = Math.max(0, Math.floor(seconds));
   if (left < 120) return `${left} s`;

@@ -15,8 +15,8 @@ from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
 from metrics.csv_downloads import pods_csv
-from opscenter.views.base import page
-from opscenter.views.tops import choices_context, top_context
+from opscenter.pages.base import page
+from opscenter.pages.top_lists import choices_context, top_context
 
 PAGE_SIZE = 50
 LAST_PAGE = 20

@@ -17,7 +17,7 @@ from metrics.series.windows import Window
 from metrics.stores import get_store
 from metrics.stores.base import Batch
 from tests.factories import ClusterFactory, healthy
-from tests.opscenter.test_cluster_pages import cells, measure, page
+from tests.opscenter.pages.test_cluster import cells, measure, page
 
 pytestmark = pytest.mark.django_db
 

@@ -29,9 +29,9 @@ from metrics.csv_downloads import PanelPart, panel_csv
 from metrics.query import former_bucket
 from metrics.series.catalog import Kind
 from opscenter.core.errors import ClusterError, InvalidInputError
-from opscenter.format import UNKNOWN, by_unit
-from opscenter.views.base import page
-from opscenter.views.ranges import LENGTHS, Range, read_range
+from opscenter.pages.base import page
+from opscenter.pages.format import UNKNOWN, by_unit
+from opscenter.pages.time_range import LENGTHS, Range, read_range
 
 _POINTS = {"json": POINTS, "csv": 1440, "html": 240, "raw": 2}
 _Line = tuple[float, float | None, float | None, float]

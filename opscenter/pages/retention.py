@@ -19,8 +19,8 @@ from metrics.retention.rules import GRACE_SECONDS, complete
 from metrics.retention.selectors import customers_kept
 from metrics.series.catalog import KINDS, TIERS, default_limits
 from opscenter.core.errors import InvalidInputError
-from opscenter.views.base import page
-from opscenter.views.retention_forms import ClassForm, initial_of
+from opscenter.pages.base import page
+from opscenter.pages.retention_forms import ClassForm, initial_of
 
 ERASURES = 10
 

@@ -18,8 +18,8 @@ from clusters.enrolment.steps import joining
 from clusters.models import Cluster
 from clusters.tunnel import host_key
 from opscenter.core.errors import InvalidInputError
-from opscenter.views.base import page
-from opscenter.views.forms import AddClusterForm, KeyForm
+from opscenter.pages.base import page
+from opscenter.pages.forms import AddClusterForm, KeyForm
 
 
 @page

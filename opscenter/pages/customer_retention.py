@@ -21,10 +21,10 @@ from metrics.retention import in_force, services
 from metrics.retention.rules import GRACE_SECONDS, complete
 from metrics.series.catalog import TIERS
 from opscenter.core.errors import InvalidInputError
-from opscenter.views.base import page
-from opscenter.views.exports import exports_context
-from opscenter.views.forms import ConfirmForm
-from opscenter.views.retention_forms import ChooseClassForm, HoldForm
+from opscenter.pages.base import page
+from opscenter.pages.exports import exports_context
+from opscenter.pages.forms import ConfirmForm
+from opscenter.pages.retention_forms import ChooseClassForm, HoldForm
 
 
 @page

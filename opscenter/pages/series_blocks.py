@@ -16,7 +16,7 @@ from metrics import query
 from metrics.charts.figure import reason_text
 from metrics.charts.panels import PANELS, Panel
 from metrics.series.catalog import Kind
-from opscenter.views.ranges import Range
+from opscenter.pages.time_range import Range
 
 HEAT_CELLS = 72
 _SELDOM = {"pod": ("filesystem", "restarts"), "node": ("etcd",), "cluster": ("etcd",)}

@@ -18,7 +18,7 @@ from metrics.api.exports import download
 from metrics.exports import jobs
 from metrics.models import Export
 from opscenter.core.errors import ConflictError, InvalidInputError
-from opscenter.views.base import page
+from opscenter.pages.base import page
 
 
 def exports_context(target: Customer | Cluster) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from django.shortcuts import render
 
 from clusters import access
 from metrics import query
-from opscenter.views.base import page
-from opscenter.views.cluster import shared_context
-from opscenter.views.series import capacities, chart_links, coverage_context
+from opscenter.pages.base import page
+from opscenter.pages.cluster import shared_context
+from opscenter.pages.series_blocks import capacities, chart_links, coverage_context
 
 SHOWN_SIBLINGS = 50
 

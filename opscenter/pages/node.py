@@ -10,10 +10,10 @@ from django.shortcuts import render
 
 from clusters import access
 from metrics import query
-from opscenter.views.base import page
-from opscenter.views.cluster import shared_context
-from opscenter.views.pods import POD_ORDERS, read_order
-from opscenter.views.series import chart_links, coverage_context, pods_told
+from opscenter.pages.base import page
+from opscenter.pages.cluster import shared_context
+from opscenter.pages.pods import POD_ORDERS, read_order
+from opscenter.pages.series_blocks import chart_links, coverage_context, pods_told
 
 
 @page

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.series.windows import Window
-from opscenter.views.ledger import runs
+from opscenter.pages.ledger import runs
 
 _GAP = Window(600, 1200, "gap", 3, 10, 1, "tunnel_down", "cut", None)
 

@@ -27,7 +27,7 @@ from clusters.selectors import (
     filter_overviews,
     fleet_totals,
 )
-from opscenter.views.base import is_fragment, page
+from opscenter.pages.base import is_fragment, page
 
 NEEDS_SOMEBODY = ("critical", "degraded", "unknown")
 ATTENTION_ROWS = 40

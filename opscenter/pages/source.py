@@ -26,9 +26,9 @@ from metrics.connections.probe import Report, agent_setting, openssh_option, try
 from metrics.connections.status import SourceView, sourcing_of
 from metrics.sources.kinds import KINDS
 from opscenter.core.errors import InvalidInputError, NotFoundError
-from opscenter.views.base import page
-from opscenter.views.cluster import shared_context, tab_links
-from opscenter.views.source_forms import SourceForm
+from opscenter.pages.base import page
+from opscenter.pages.cluster import shared_context, tab_links
+from opscenter.pages.source_forms import SourceForm
 
 
 @page

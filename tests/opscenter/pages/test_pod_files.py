@@ -9,7 +9,7 @@ import re
 import pytest
 
 from clusters.models import AuditEvent
-from tests.opscenter.test_cluster_pages import EVIL, FORMULA, alpha, measure
+from tests.opscenter.pages.test_cluster import EVIL, FORMULA, alpha, measure
 
 pytestmark = pytest.mark.django_db
 __all__ = ["alpha"]

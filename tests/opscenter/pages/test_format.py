@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opscenter import format as fmt
+from opscenter.pages import format as fmt
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,14 @@ from metrics import query
 from metrics.connections.status import sourcing_of
 from metrics.pulling.status import progress_of
 from opscenter.core.errors import InvalidInputError
-from opscenter.views.base import page
-from opscenter.views.customer import retention_context
-from opscenter.views.forms import ConfirmForm, LabelsForm
-from opscenter.views.ledger import runs
-from opscenter.views.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page, read_search
-from opscenter.views.ranges import Range, choices, comparisons, read_range
-from opscenter.views.series import capacities, chart_links, coverage_context, node_rows
-from opscenter.views.tops import choices_context, top_context
+from opscenter.pages.base import page
+from opscenter.pages.customer_retention import retention_context
+from opscenter.pages.forms import ConfirmForm, LabelsForm
+from opscenter.pages.ledger import runs
+from opscenter.pages.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page, read_search
+from opscenter.pages.series_blocks import capacities, chart_links, coverage_context, node_rows
+from opscenter.pages.time_range import Range, choices, comparisons, read_range
+from opscenter.pages.top_lists import choices_context, top_context
 
 SESSIONS_PAGE = 50
 WINDOWS_PAGE = 100
