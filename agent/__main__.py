@@ -15,8 +15,8 @@ import threading
 from collections.abc import Sequence
 
 from agent import __version__
-from agent.check import check
 from agent.config import Config, ConfigError, load_config, unknown_variables
+from agent.diagnosis import check
 from agent.enrol import EnrolmentError, enrol
 from agent.service import ListenError, cluster_kind, run, serve, until_signalled
 from agent.spool import SpoolError
