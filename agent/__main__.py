@@ -28,7 +28,7 @@ from agent.state import (
     public_line,
     set_ready,
 )
-from agent.tunnel import NoHubError
+from agent.tunnel.client import NoHubError
 
 logger = logging.getLogger("agent")
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from agent.proxy import AllowList, TargetError, parse_services
+from agent.tunnel.targets import AllowList, TargetError, parse_services
 
 PREFIX = "OPSCENTER_AGENT_"
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")

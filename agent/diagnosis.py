@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from agent.backoff import TCP, WEBSOCKET, Endpoint
 from agent.collectors.base import CollectorError
 from agent.config import Config
-from agent.egress import EgressError, open_socket, split_address
 from agent.enrol import fingerprint
-from agent.proxy import Target, UnixTarget
 from agent.service import collector_kind, make_collector
 from agent.state import Enrolment, StateError, prepare_data_dir, read_enrolment
-from agent.websocket import carried_by_websocket
+from agent.tunnel.backoff import TCP, WEBSOCKET, Endpoint
+from agent.tunnel.egress import EgressError, open_socket, split_address
+from agent.tunnel.targets import Target, UnixTarget
+from agent.tunnel.websocket import carried_by_websocket
 
 DEADLINE_SECONDS = 15.0
 

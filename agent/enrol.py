@@ -22,10 +22,16 @@ import asyncssh
 import orjson
 
 from agent import __version__
-from agent.backoff import retry_delay_seconds
 from agent.config import Config
-from agent.egress import EgressError, Proxy, proxy_for, split_address, tls_context
 from agent.state import Enrolment, ensure_key, public_line, save_enrolment
+from agent.tunnel.backoff import retry_delay_seconds
+from agent.tunnel.egress import (
+    EgressError,
+    proxy_arguments,
+    proxy_for,
+    split_address,
+    tls_context,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +117,6 @@ async def _post(url: str, body: bytes) -> Any:
     except (aiohttp.ClientError, EgressError, OSError, ValueError) as exc:
         raise EnrolmentError(f"{where} cannot be reached: {exc}", permanent=False) from exc
     return _decode(where, status, content)
-
-
-def proxy_arguments(proxy: Proxy | None) -> dict[str, Any]:
-    """Return aiohttp's request arguments for a proxy; none for a direct connection."""
-    if proxy is None:
-        return {}
-    headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
-    return {"proxy": proxy.url, "proxy_headers": headers}
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes:

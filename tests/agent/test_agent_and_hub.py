@@ -21,7 +21,7 @@ from clusters.models import AuditEvent, Cluster, ClusterStatus, TunnelSession
 from clusters.tunnel.client.http_client import ClusterClient
 from clusters.tunnel.host_key import host_key_fingerprint
 from tests.agent.processes import agent, running
-from tests.agent.test_openssh import SCRIPT
+from tests.agent.tunnel.test_openssh import SCRIPT
 from tests.clusters.tunnel.conftest import LIMITS, running_hub
 
 pytestmark = pytest.mark.django_db(transaction=True)

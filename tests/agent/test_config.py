@@ -9,7 +9,7 @@ import pytest
 
 from agent import config as config_module
 from agent.config import ConfigError, ListenAddress, load_config, unknown_variables
-from agent.proxy import TcpTarget
+from agent.tunnel.targets import TcpTarget
 
 FINGERPRINT = "SHA256:" + "a" * 43
 

@@ -10,9 +10,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from agent.proxy import AllowList, TcpTarget
 from agent.state import Enrolment, ensure_key
-from agent.tunnel import Tunnel, TunnelOptions
+from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.targets import AllowList, TcpTarget
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    logging.getLogger("agent.tunnel").setLevel(logging.WARNING)
+    logging.getLogger("agent.tunnel.client").setLevel(logging.WARNING)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
     import django
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import asyncssh
 from aiohttp import web
 
-from agent.proxy import AllowList, TcpTarget
 from agent.state import Enrolment
-from agent.tunnel import Tunnel, TunnelOptions
+from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.targets import AllowList, TcpTarget
 from tests.fleet.answers import SimulatedAgent
 
 _WATCH_SECONDS = 0.2

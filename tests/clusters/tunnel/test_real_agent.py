@@ -8,10 +8,10 @@ import contextlib
 import asyncssh
 import pytest
 
-from agent import proxy
-from agent.proxy import AllowList, TcpTarget
 from agent.state import Enrolment, public_line
-from agent.tunnel import Tunnel, TunnelOptions
+from agent.tunnel import targets
+from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.targets import AllowList, TcpTarget
 from clusters.tunnel import protocol
 from tests.clusters.tunnel.conftest import get_json, serving, until
 
@@ -78,4 +78,4 @@ async def test_the_agent_refuses_another_host_key_and_the_hub_notes_it(
 
 
 def test_both_ends_name_the_same_services():
-    assert dict(proxy.SERVICE_PORTS) == protocol.SERVICE_PORTS
+    assert dict(targets.SERVICE_PORTS) == protocol.SERVICE_PORTS

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from metrics.series import rollups
 from metrics.stores.sqlite.store import SqliteStore
-from tests.agent.test_openssh import SCRIPT
+from tests.agent.tunnel.test_openssh import SCRIPT
 from tests.centre import wait_until
 from tests.e2e.agents import Agent, Process
 from tests.e2e.centreapi import Pages, moment

@@ -1,9 +1,9 @@
 """The tunnel: one SSH connection to a hub, over which the hub may use the allowed services.
 
 ``Tunnel.run`` dials, offers one remote forward per service, waits until the connection is gone and
-dials again (:mod:`agent.backoff` says when and where). Only the pinned host key is spoken to. The
-hub cannot open anything but the forwards that it accepted: asyncssh refuses every other channel
-of a client, and each forward has one target, fixed here.
+dials again (:mod:`agent.tunnel.backoff` says when and where). Only the pinned host key is spoken
+to. The hub cannot open anything but the forwards that it accepted: asyncssh refuses every other
+channel of a client, and each forward has one target, fixed here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Any, cast
 import asyncssh
 
 from agent import __version__
-from agent.backoff import (
+from agent.state import Enrolment, set_ready
+from agent.tunnel.backoff import (
     TCP,
     DialState,
     Endpoint,
@@ -35,10 +36,9 @@ from agent.backoff import (
     first_state,
     retry_delay_seconds,
 )
-from agent.egress import EgressError, open_socket, speaks_ssh, split_address
-from agent.proxy import AllowList, Target, UnixTarget
-from agent.state import Enrolment, set_ready
-from agent.websocket import carried_by_websocket
+from agent.tunnel.egress import EgressError, open_socket, speaks_ssh, split_address
+from agent.tunnel.targets import AllowList, Target, UnixTarget
+from agent.tunnel.websocket import carried_by_websocket
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ import socket
 import ssl
 import urllib.request
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 CONNECT_SECONDS = 10.0
@@ -195,3 +196,11 @@ def _reason(exc: OSError) -> str:
     if isinstance(exc, socket.gaierror) or exc.errno is None:
         return exc.strerror or str(exc)
     return os.strerror(exc.errno)
+
+
+def proxy_arguments(proxy: Proxy | None) -> dict[str, Any]:
+    """Return aiohttp's request arguments for a proxy; none for a direct connection."""
+    if proxy is None:
+        return {}
+    headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
+    return {"proxy": proxy.url, "proxy_headers": headers}

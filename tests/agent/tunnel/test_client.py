@@ -9,9 +9,9 @@ import asyncssh
 import pytest
 from aiohttp import web
 
-from agent.backoff import TCP, WEBSOCKET, Endpoint
-from agent.proxy import AllowList, TcpTarget, UnixTarget
-from agent.tunnel import DialError, NoHubError, Tunnel, TunnelOptions, dial
+from agent.tunnel.backoff import TCP, WEBSOCKET, Endpoint
+from agent.tunnel.client import DialError, NoHubError, Tunnel, TunnelOptions, dial
+from agent.tunnel.targets import AllowList, TcpTarget, UnixTarget
 from tests.agent.hub import CLUSTER_ID, FakeHub, running_hub
 from tests.faultproxy import FaultProxy
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.proxy import SERVICE_PORTS, AllowList, TargetError, TcpTarget, UnixTarget, parse_services
+from agent.tunnel.targets import (
+    SERVICE_PORTS,
+    AllowList,
+    TargetError,
+    TcpTarget,
+    UnixTarget,
+    parse_services,
+)
 from clusters.tunnel import protocol
 
 

@@ -15,8 +15,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agent.egress import CONNECT_SECONDS, EgressError, proxy_for, tls_context
-from agent.enrol import proxy_arguments
+from agent.tunnel.egress import (
+    CONNECT_SECONDS,
+    EgressError,
+    proxy_arguments,
+    proxy_for,
+    tls_context,
+)
 
 PROTOCOL = "opscenter-ssh-v1"
 _CHUNK_BYTES = 64 * 1024

@@ -8,10 +8,10 @@ import base64
 import asyncssh
 import pytest
 
-from agent.backoff import Endpoint
-from agent.egress import EgressError, open_socket, proxy_for, split_address
-from agent.proxy import AllowList, TcpTarget
-from agent.tunnel import DialError, TunnelOptions, dial
+from agent.tunnel.backoff import Endpoint
+from agent.tunnel.client import DialError, TunnelOptions, dial
+from agent.tunnel.egress import EgressError, open_socket, proxy_for, split_address
+from agent.tunnel.targets import AllowList, TcpTarget
 from tests.agent.hub import running_hub
 from tests.agent.tls import make_tls
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backoff import (
+from agent.tunnel.backoff import (
     CAP_SECONDS,
     STABLE_SECONDS,
     TCP,

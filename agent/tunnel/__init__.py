@@ -1,0 +1,1 @@
+"""How the agent gets out and stays connected."""
