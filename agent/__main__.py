@@ -19,7 +19,7 @@ from agent.config import Config, ConfigError, load_config, unknown_variables
 from agent.diagnosis import check
 from agent.enrol import EnrolmentError, enrol
 from agent.service import ListenError, cluster_kind, run, serve, until_signalled
-from agent.spool import SpoolError
+from agent.spool.spool import SpoolError
 from agent.state import (
     StateError,
     ensure_key,

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from agent.catalog import FIELDS, Kind
-from agent.minutes import MinuteFormatError, unpack_columns
-from agent.spoolfile import SpoolFile, closed_end
+from agent.spool.file import SpoolFile, closed_end
+from agent.spool.minutes import MinuteFormatError, unpack_columns
 
 MAX_BYTES = 4 * 2**20
 """JSON in an answer, exceeded by less than a minute's."""

@@ -20,7 +20,7 @@ from agent import __version__
 from agent.answers import range_answer
 from agent.catalog import KINDS, Kind
 from agent.sampler import CollectorStatus
-from agent.spool import Spool
+from agent.spool.spool import Spool
 
 MAX_CONCURRENT = 4
 """Requests answered at a time; more are told to come again."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from agent.clock import Clock, SystemClock
 from agent.collectors.base import Collected, Collector, CollectorError
 from agent.samples import Sample, make_sample
-from agent.spool import Spool
+from agent.spool.spool import Spool
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from agent.collectors.kubelet import KubeletCollector
 from agent.config import Config, ListenAddress
 from agent.enrol import enrol_with_retries, token_digest
 from agent.sampler import Sampler
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.state import SPOOL_FILE, Enrolment, StateError, ensure_key, read_enrolment
 from agent.tunnel.client import Tunnel, TunnelOptions
 from agent.tunnel.targets import AGENT, Target, TcpTarget, UnixTarget

@@ -6,7 +6,7 @@ agent.key         its private key; made here, never leaves the machine
 enrolment.json    which cluster it is and where the hub is, as the centre answered
 agent.lock        held while an agent runs; holds its process id
 ready             exists while a tunnel is up
-spool.sqlite3     the samples (agent.spool)
+spool.sqlite3     the samples (agent.spool.spool)
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from agent.api import AgentFacts, make_app
 from agent.catalog import FIELDS
 from agent.sampler import CollectorStatus
 from agent.samples import make_sample
-from agent.spool import Spool, SpoolFile
+from agent.spool.spool import Spool, SpoolFile
 from metrics.series.rows import Cell
 from metrics.sources.agent.responses import parse_answer
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from agent.collectors.base import Collected, CollectorError
-from agent.minutes import Minute
 from agent.sampler import Sampler
 from agent.samples import make_sample
-from agent.spool import Spool
+from agent.spool.minutes import Minute
+from agent.spool.spool import Spool
 
 T0 = 1_800_000_000 // 60 * 60
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from agent.api import AgentFacts, make_app
 from agent.samples import make_sample
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from clusters.models import Cluster, ClusterStatus
 from metrics.models import PullSchedule
 from metrics.pulling.backfill import backfill_cluster

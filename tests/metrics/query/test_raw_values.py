@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from agent.api import AgentFacts, make_app
 from agent.samples import make_sample
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from clusters.models import ClusterStatus
 from metrics import query
 from metrics.query import raw_values

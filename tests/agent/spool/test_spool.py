@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.catalog import FIELDS
-from agent.minutes import Minute
 from agent.samples import make_sample
-from agent.spool import Spool, SpoolError, SpoolFile
+from agent.spool.minutes import Minute
+from agent.spool.spool import Spool, SpoolError, SpoolFile
 
 T0 = 1_800_000_000 // 60 * 60
 MB = 2**20
@@ -108,7 +108,7 @@ WRITER = textwrap.dedent(
     import sys
     from pathlib import Path
     from agent.samples import make_sample
-    from agent.spool import SpoolFile
+    from agent.spool.spool import SpoolFile
 
     spool = SpoolFile(Path(sys.argv[1]), max_bytes=2**26, max_seconds=7 * 86400)
     start, first = int(sys.argv[2]), int(sys.argv[3])
@@ -292,7 +292,7 @@ FULL_DISK = textwrap.dedent(
     import resource, sys
     from pathlib import Path
     from agent.samples import make_sample
-    from agent.spool import SpoolFile
+    from agent.spool.spool import SpoolFile
 
     start = int(sys.argv[2])
     def add(minute):

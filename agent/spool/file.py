@@ -5,10 +5,11 @@ is committed, so a ``kill -9`` loses at most the sample being written; after a r
 minute goes on where it was. ``synchronous=NORMAL`` means that a power cut may take the last few
 commits too: acceptable here, where a sync per sample would wear small disks.
 
-A minute of one kind is one row, a packed blob (:mod:`agent.minutes`); folding into an existing
-minute is the only way to write, so a minute is never there twice, even when the clock goes back.
+A minute of one kind is one row, a packed blob (:mod:`agent.spool.minutes`); folding into an
+existing minute is the only way to write, so a minute is never there twice, even when the clock goes
+back.
 
-All of it blocks and belongs to one thread; :class:`agent.spool.Spool` is what coroutines use.
+All of it blocks and belongs to one thread; :class:`agent.spool.spool.Spool` is what coroutines use.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from agent.catalog import KINDS, Kind
-from agent.minutes import Minute, MinuteFormatError
 from agent.samples import Sample
-from agent.series import KEPT_SECONDS, Series, SeriesTable
+from agent.spool.minutes import Minute, MinuteFormatError
+from agent.spool.series import KEPT_SECONDS, Series, SeriesTable
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.catalog import FIELDS, KINDS
-from agent.minutes import Minute, MinuteFormatError, unpack_columns
 from agent.samples import MAX_VALUE
+from agent.spool.minutes import Minute, MinuteFormatError, unpack_columns
 
 VALUES = st.none() | st.integers(0, 5000) | st.integers(0, MAX_VALUE)
 

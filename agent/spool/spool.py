@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.samples import Sample
-from agent.spoolfile import SpoolError, SpoolFile, SpoolState
+from agent.spool.file import SpoolError, SpoolFile, SpoolState
 
 __all__ = ["Spool", "SpoolError", "SpoolFile", "SpoolState"]
 

@@ -1,0 +1,1 @@
+"""Minutes kept on disk until they were fetched."""
