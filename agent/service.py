@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import AgentFacts, make_app
+from agent.api.app import AgentFacts, make_app
 from agent.collectors.base import Collector
 from agent.collectors.host import HostCollector
 from agent.collectors.kubelet import KubeletCollector

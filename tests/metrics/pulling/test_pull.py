@@ -13,7 +13,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from agent.api import AgentFacts, make_app
+from agent.api.app import AgentFacts, make_app
 from agent.samples import make_sample
 from agent.spool.spool import Spool
 from clusters.models import Cluster, ClusterStatus

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from agent.api import AgentFacts, make_app
+from agent.api.app import AgentFacts, make_app
 from agent.samples import make_sample
 from agent.spool.spool import Spool
 from clusters.models import ClusterStatus

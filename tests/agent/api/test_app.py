@@ -9,8 +9,8 @@ from aiohttp import ClientSession, web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.answers import range_answer
-from agent.api import AgentFacts, make_app
+from agent.api.app import AgentFacts, make_app
+from agent.api.range_answer import range_answer
 from agent.catalog import FIELDS
 from agent.sampler import CollectorStatus
 from agent.samples import make_sample

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from agent import __version__
-from agent.answers import range_answer
+from agent.api.range_answer import range_answer
 from agent.catalog import KINDS, Kind
 from agent.sampler import CollectorStatus
 from agent.spool.spool import Spool

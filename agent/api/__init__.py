@@ -1,0 +1,1 @@
+"""What the hub's pulls read: the local HTTP API and its answers."""
