@@ -1,21 +1,21 @@
 """Leases in Redis: at most one worker at a time does a thing, and none keeps it for ever.
 
-``SET NX PX`` with a random token; only the holder's token releases it. A lease that ran out while
-its holder was still at work is logged: what leases guard here is idempotent, so it costs work, not
-data.
+A lease is redis-py's ``Lock`` with a time-out: only the holder's token releases it. A lease that
+ran out while its holder was still at work is logged: what leases guard here is idempotent, so it
+costs work, not data.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
 import redis
 from django.conf import settings
+from redis.exceptions import LockNotOwnedError
+from redis.lock import Lock
 
 from opscenter.core.errors import OpsCenterError
 
@@ -23,10 +23,6 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "opscenter:lease:"
 _POLL_SECONDS = 0.05
-_RELEASE = """
-if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end
-return 0
-"""
 
 
 class LeaseTimeoutError(OpsCenterError):
@@ -58,13 +54,13 @@ def hold_any(names: Sequence[str], ttl_seconds: float) -> Iterator[str | None]:
     Raises:
         redis.RedisError: if Redis cannot be asked.
     """
-    client, token = _client(settings.REDIS_URL), secrets.token_hex(16)
-    held = next((name for name in names if _take(client, name, token, ttl_seconds)), None)
+    locks = {name: _lock(name, ttl_seconds) for name in names}
+    held = next((name for name, lock in locks.items() if lock.acquire()), None)
     try:
         yield held
     finally:
         if held is not None:
-            _give_back(client, held, token, ttl_seconds)
+            _give_back(locks[held], held, ttl_seconds)
 
 
 @contextmanager
@@ -75,35 +71,42 @@ def wait_for(name: str, ttl_seconds: float, *, timeout_seconds: float) -> Iterat
         LeaseTimeoutError: if it did not come free in time.
         redis.RedisError: if Redis cannot be asked.
     """
-    client, token = _client(settings.REDIS_URL), secrets.token_hex(16)
-    give_up_at = time.monotonic() + timeout_seconds
-    while not _take(client, name, token, ttl_seconds):
-        if time.monotonic() >= give_up_at:
-            msg = f"the lease {name} was not free within {timeout_seconds:g} s"
-            raise LeaseTimeoutError(msg)
-        time.sleep(_POLL_SECONDS)
+    lock = _lock(name, ttl_seconds)
+    if not lock.acquire(blocking=True, blocking_timeout=timeout_seconds):
+        msg = f"the lease {name} was not free within {timeout_seconds:g} s"
+        raise LeaseTimeoutError(msg)
     try:
         yield
     finally:
-        _give_back(client, name, token, ttl_seconds)
+        _give_back(lock, name, ttl_seconds)
 
 
-def _take(client: redis.Redis, name: str, token: str, ttl_seconds: float) -> bool:
-    return bool(client.set(_PREFIX + name, token, nx=True, px=max(1, round(ttl_seconds * 1000))))
+def _lock(name: str, ttl_seconds: float) -> Lock:
+    """Return one caller's lock, which waits only if it is told to.
+
+    Nobody else has it, so its token is its own in whatever thread the caller ends.
+    """
+    return Lock(
+        _client(settings.REDIS_URL),
+        _PREFIX + name,
+        timeout=max(0.001, ttl_seconds),  # redis-py takes 0 for "never runs out"
+        sleep=_POLL_SECONDS,
+        blocking=False,
+        thread_local=False,
+    )
 
 
-def _give_back(client: redis.Redis, name: str, token: str, ttl_seconds: float) -> None:
+def _give_back(lock: Lock, name: str, ttl_seconds: float) -> None:
     """Delete the lease if it is still ours; otherwise say that it was lost.
 
     A Redis that is away is logged only: the lease runs out by itself.
     """
     try:
-        ours = client.eval(_RELEASE, 1, _PREFIX + name, token)
+        lock.release()
+    except LockNotOwnedError:
+        logger.warning("the lease %s was lost: the work took more than %g s", name, ttl_seconds)
     except redis.RedisError as exc:
         logger.warning("the lease %s was not given back: %s", name, exc)
-        return
-    if not ours:
-        logger.warning("the lease %s was lost: the work took more than %g s", name, ttl_seconds)
 
 
 @lru_cache(maxsize=4)
