@@ -7,16 +7,17 @@ without the ``opscenter_`` prefix, and label values follow in braces.
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis import Redis
 
 HEARTBEAT_KEY = "opscenter:heartbeat:hub"
 _METRICS_PREFIX = "opscenter:hub:metrics:"
 METRICS_TTL_SECONDS = 60
+_PROC = Path("/proc/self")
 
 
 def metrics_key(hub: str) -> str:
@@ -42,29 +43,45 @@ def read_hub_metrics(redis: Redis) -> dict[str, dict[str, float]]:
 
 
 class Counters:
-    """Counters and gauges of one hub process; touched only on its event loop."""
+    """What one hub process counts, in a registry of its own.
+
+    A label's value is a word of ours, never a peer's text: each value makes a series that stays.
+    """
 
     def __init__(self) -> None:
-        self._totals: Counter[str] = Counter()
-        self.started_s = time.time()
-        self.loop_lag_seconds = 0.0
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        self.handshakes = counter("tunnel_handshakes_total", "Handshakes, by outcome", ["result"])
+        self.sign_ins = counter("tunnel_sign_ins_total", "Sessions that began")
+        self.disconnects = counter("tunnel_disconnects_total", "Sessions that ended")
+        self.replacements = counter("tunnel_replacements_total", "Sessions that were replaced")
+        self.suspicions = counter("tunnel_suspicions_total", "Sessions probed after a slow open")
+        self.revocations = counter("tunnel_revocations_total", "Sessions cut for a lost right")
+        self.forward_denied = counter("tunnel_forward_denied_total", "Forwards refused")
+        self.opens = counter("tunnel_opens_total", "Channels opened")
+        # A gauge, because the library ends the name of every counter with _total.
+        self.open_seconds = gauge("tunnel_open_seconds_sum", "Seconds that those opens took")
+        self.open_failures = counter("tunnel_open_failures_total", "Failed opens", ["reason"])
+        self.late_opens = counter("tunnel_late_opens_total", "Opens whose caller had left")
+        self.bytes = counter("tunnel_bytes_total", "Bytes that were piped", ["direction"])
+        self.gateway_requests = counter("gateway_requests_total", "Requests, by answer", ["code"])
+        self.gateway_overdue = counter(
+            "gateway_overdue_total", "Pipes ended as overdue", ["reason"]
+        )
+        self.loop_lag = gauge("hub_loop_lag_seconds", "Worst delay of about the last minute")
+        gauge("hub_start_time_seconds", "When the hub started").set_to_current_time()
+        if _PROC.exists():
+            gauge("hub_fds", "Open files").set_function(_open_files)
+            gauge("hub_rss_bytes", "Resident memory").set_function(_resident_bytes)
 
-    def add(self, name: str, amount: float = 1, **labels: str) -> None:
-        """Add to a counter; ``labels`` become part of its name."""
-        self._totals[_series(name, labels)] += amount  # type: ignore[assignment] # floats add up
-
-    def get(self, name: str, **labels: str) -> float:
-        """Return a counter's value; 0 when it never counted."""
-        return self._totals[_series(name, labels)]
-
-    def snapshot(self, gauges: dict[str, float]) -> dict[str, float]:
-        """Return every counter together with the gauges given and those of the process."""
+    def snapshot(self) -> dict[str, float]:
+        """Return the value of every series now, by its name with its labels in braces."""
         return {
-            **self._totals,
-            **gauges,
-            "hub_start_time_seconds": self.started_s,
-            "hub_loop_lag_seconds": self.loop_lag_seconds,
-            **_process_gauges(),
+            _series(sample.name, sample.labels): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")  # which the library adds to each counter
         }
 
 
@@ -74,13 +91,10 @@ def _series(name: str, labels: dict[str, str]) -> str:
     return name + "{" + ",".join(f'{key}="{labels[key]}"' for key in sorted(labels)) + "}"
 
 
-def _process_gauges() -> dict[str, float]:
-    """Return open files and resident memory where /proc exists."""
-    proc = Path("/proc/self")
-    if not proc.exists():
-        return {}
-    pages = int((proc / "statm").read_text(encoding="ascii").split()[1])
-    return {
-        "hub_fds": float(sum(1 for _ in (proc / "fd").iterdir())),
-        "hub_rss_bytes": float(pages * os.sysconf("SC_PAGE_SIZE")),
-    }
+def _open_files() -> float:
+    return float(sum(1 for _ in (_PROC / "fd").iterdir()))
+
+
+def _resident_bytes() -> float:
+    pages = int((_PROC / "statm").read_text(encoding="ascii").split()[1])
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))

@@ -115,23 +115,23 @@ class Opener:
             channel = await self._open(session, service, factory)
         except asyncio.CancelledError:
             self.breaker.gave_up(cluster_id, service)
-            self._counters.add("tunnel_open_failures_total", reason="caller_gone")
+            self._counters.open_failures.labels(reason="caller_gone").inc()
             raise
         except TimeoutError:
             self.breaker.failed(cluster_id, service)
             self._registry.suspect(session)
-            self._counters.add("tunnel_open_failures_total", reason="timeout")
+            self._counters.open_failures.labels(reason="timeout").inc()
             reason = f"{service} did not accept within {self._limits.open_seconds:g} s"
             raise OpenError(504, "open_timeout", reason) from None
         except asyncssh.ChannelOpenError as exc:
             raise self._open_failed(session, service, exc) from exc
         except (asyncssh.Error, OSError) as exc:
             self.breaker.gave_up(cluster_id, service)
-            self._counters.add("tunnel_open_failures_total", reason="no_tunnel")
+            self._counters.open_failures.labels(reason="no_tunnel").inc()
             raise OpenError(503, "tunnel_lost", f"the tunnel ended: {exc}") from exc
         self.breaker.succeeded(cluster_id, service)
-        self._counters.add("tunnel_opens_total")
-        self._counters.add("tunnel_open_seconds_sum", time.monotonic() - started)
+        self._counters.opens.inc()
+        self._counters.open_seconds.inc(time.monotonic() - started)
         session.streams += 1
         self.channels += 1
         return session, channel
@@ -148,10 +148,10 @@ class Opener:
         """Tell a target that refuses from a tunnel that ended under the open."""
         if session.state == "gone":
             self.breaker.gave_up(session.cluster_id, service)
-            self._counters.add("tunnel_open_failures_total", reason="no_tunnel")
+            self._counters.open_failures.labels(reason="no_tunnel").inc()
             return OpenError(503, "tunnel_lost", f"the tunnel ended: {exc.reason}")
         self.breaker.failed(session.cluster_id, service)
-        self._counters.add("tunnel_open_failures_total", reason="refused")
+        self._counters.open_failures.labels(reason="refused").inc()
         return OpenError(502, "refused", f"{service} refused: {exc.reason or 'no reason given'}")
 
     async def _admit(self, cluster_id: UUID, service: str) -> Session:
@@ -166,19 +166,19 @@ class Opener:
                 async with asyncio.timeout(give_up_at - time.monotonic()):
                     await session.wait_released()
             except TimeoutError:
-                self._counters.add("tunnel_open_failures_total", reason="limit")
+                self._counters.open_failures.labels(reason="limit").inc()
                 raise OpenError(429, "limit", full) from None
 
     def _find(self, cluster_id: UUID, service: str) -> Session:
         session = self._registry.serving(cluster_id)
         if session is None:
-            self._counters.add("tunnel_open_failures_total", reason="no_tunnel")
+            self._counters.open_failures.labels(reason="no_tunnel").inc()
             raise OpenError(503, "no_tunnel", "no tunnel is up")
         if service not in session.allowed:
-            self._counters.add("tunnel_open_failures_total", reason="denied")
+            self._counters.open_failures.labels(reason="denied").inc()
             raise OpenError(403, "not_allowed", f"{service} is not allowed for this cluster")
         if service not in session.services:
-            self._counters.add("tunnel_open_failures_total", reason="no_service")
+            self._counters.open_failures.labels(reason="no_service").inc()
             raise OpenError(503, "no_service", f"the agent does not offer {service}")
         return session
 
@@ -217,7 +217,7 @@ class Opener:
             self.pending -= 1
             session.notify_released()
             if abandoned and landed_well():
-                self._counters.add("tunnel_late_opens_total")
+                self._counters.late_opens.inc()
                 task.result()[0].abort()
 
         task.add_done_callback(landed)

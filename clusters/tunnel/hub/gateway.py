@@ -170,7 +170,7 @@ class Caller(SSHForwarder):
     def count(self, direction: str, size: int) -> None:
         """Note that bytes moved."""
         self._moved = time.monotonic()
-        self._gateway.counters.add("tunnel_bytes_total", size, direction=direction)
+        self._gateway.counters.bytes.labels(direction=direction).inc(size)
 
     def end_if_overdue(self, now: float) -> None:
         """Abort a pipe that is idle or older than its life."""
@@ -178,10 +178,10 @@ class Caller(SSHForwarder):
         if self.channel is None:
             return
         if now - self._moved > limits.idle_seconds:
-            self._gateway.counters.add("gateway_overdue_total", reason="idle")
+            self._gateway.counters.gateway_overdue.labels(reason="idle").inc()
             self.abort()
         elif now - self._started > limits.life_seconds:
-            self._gateway.counters.add("gateway_overdue_total", reason="life")
+            self._gateway.counters.gateway_overdue.labels(reason="life").inc()
             self.abort()
 
     def _release(self) -> None:
@@ -221,7 +221,7 @@ class Caller(SSHForwarder):
             self._gateway.opener.closed(session)
             return
         self._session, self.channel = session, channel
-        self._gateway.counters.add("gateway_requests_total", code="200")
+        self._gateway.counters.gateway_requests.labels(code="200").inc()
         self.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         early, self._inpbuf = self._inpbuf, b""
         self.set_peer(side[0])
@@ -247,7 +247,7 @@ class Caller(SSHForwarder):
     def _answer(self, status: int, code: str, reason: str) -> None:
         """Refuse with one short answer and close."""
         self._cancel_head_timer()
-        self._gateway.counters.add("gateway_requests_total", code=str(status))
+        self._gateway.counters.gateway_requests.labels(code=str(status)).inc()
         headers = [
             f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
             f"X-Tunnel-Error: {code}",

@@ -11,7 +11,8 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import orjson
 from aiohttp import web
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -88,6 +90,7 @@ class Hub:
             admit=self._admit,
             refused=self._refused,
         )
+        self.counters.registry.register(self)
         self._redis = Redis.from_url(
             config.redis_url, socket_timeout=5, socket_connect_timeout=5, health_check_interval=10
         )
@@ -244,6 +247,25 @@ class Hub:
     def _refused(self, user: str, address: str, reason: str) -> None:
         self.recorder.refused(user, address, reason)
 
+    # --- figures ------------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is under way now, for the registry that holds the counters."""
+        states = Counter(session.state for session in self.registry.sessions())
+        sessions = GaugeMetricFamily("tunnel_sessions", "Sessions, by state", labels=["state"])
+        for state in ("connecting", "ready", "suspect", "draining"):
+            sessions.add_metric([state], states[state])
+        yield sessions
+        channels = GaugeMetricFamily("tunnel_channels", "Channels, by state", labels=["state"])
+        channels.add_metric(["pending"], self.opener.pending)
+        channels.add_metric(["open"], self.opener.channels)
+        yield channels
+        yield GaugeMetricFamily("tunnel_handshakes_pending", "Handshakes now", self.door.pending)
+        callers = len(self.gateway.callers)
+        yield GaugeMetricFamily("gateway_callers", "Connections to the gateway", callers)
+        failures = self.recorder.failures
+        yield CounterMetricFamily("tunnel_database_failures", "Writes that failed", failures)
+
     # --- loops --------------------------------------------------------------------------------
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
@@ -270,7 +292,7 @@ class Hub:
         pipe.set(HEARTBEAT_KEY, repr(time.time()))
         pipe.set(
             metrics_key(self.config.hub_id),
-            orjson.dumps(self.counters.snapshot(self._gauges())),
+            orjson.dumps(self.counters.snapshot()),
             ex=METRICS_TTL_SECONDS,
         )
         await pipe.execute()
@@ -295,7 +317,7 @@ class Hub:
             cluster_id, services = admitted.get(session.fingerprint, (None, frozenset()))
             if cluster_id != session.cluster_id:
                 self.registry.abort(session, "revoked")
-                self.counters.add("tunnel_revocations_total")
+                self.counters.revocations.inc()
                 continue
             session.allowed = services
             if session.denied & services and session.state in ("connecting", "ready", "suspect"):
@@ -336,31 +358,16 @@ class Hub:
             return
         for session in self.registry.of_cluster(cluster_id):
             self.registry.abort(session, "revoked")
-            self.counters.add("tunnel_revocations_total")
+            self.counters.revocations.inc()
 
     async def _measure_lag(self) -> None:
         """Keep the worst delay of the loop over about the last minute."""
+        worst = 0.0
         while True:
             before = time.monotonic()
             await asyncio.sleep(_LAG_SECONDS)
-            lag = time.monotonic() - before - _LAG_SECONDS
-            self.counters.loop_lag_seconds = max(lag, self.counters.loop_lag_seconds * 0.98)
-
-    def _gauges(self) -> dict[str, float]:
-        states = {
-            f'tunnel_sessions{{state="{state}"}}': 0.0
-            for state in ("connecting", "ready", "suspect", "draining")
-        }
-        for session in self.registry.sessions():
-            states[f'tunnel_sessions{{state="{session.state}"}}'] += 1
-        return {
-            **states,
-            "tunnel_handshakes_pending": self.door.pending,
-            'tunnel_channels{state="pending"}': self.opener.pending,
-            'tunnel_channels{state="open"}': self.opener.channels,
-            "gateway_callers": len(self.gateway.callers),
-            "tunnel_database_failures_total": self.recorder.failures,
-        }
+            worst = max(time.monotonic() - before - _LAG_SECONDS, worst * 0.98)
+            self.counters.loop_lag.set(worst)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

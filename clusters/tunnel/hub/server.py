@@ -74,7 +74,7 @@ class Door:
             or self.pending >= limits.pending_handshakes
             or mine >= limits.pending_handshakes_per_address
         ):
-            self.counters.add("tunnel_handshakes_total", result="shed")
+            self.counters.handshakes.labels(result="shed").inc()
             return False
         self.pending += 1
         self.pending_by_address[address] = mine + 1
@@ -91,7 +91,7 @@ class Door:
 
     def refuse(self, user: str, address: str, fingerprint: str, reason: str) -> None:
         """Log a refused sign-in, at most once a minute for each address and reason."""
-        self.counters.add("tunnel_handshakes_total", result="auth")
+        self.counters.handshakes.labels(result="auth").inc()
         held = self.log.admit(address, reason)
         if held is None:
             return
@@ -176,14 +176,14 @@ class HubServer(asyncssh.SSHServer):
         conn = self._connection
         counters = self._door.counters
         if exc is not None and "Login timeout" in str(exc):
-            counters.add("tunnel_handshakes_total", result="timeout")
+            counters.handshakes.labels(result="timeout").inc()
         elif isinstance(exc, asyncssh.HostKeyNotVerifiable) or (
             # It has our key exchange answer, which carries the host key, and left without a word.
             conn is not None and not self._user and conn.get_extra_info("send_cipher") is not None
         ):
             self._door.refuse(self._user, self._address, "", "the client refused our host key")
         else:
-            counters.add("tunnel_handshakes_total", result="gone")
+            counters.handshakes.labels(result="gone").inc()
 
     # --- who it is ----------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class HubServer(asyncssh.SSHServer):
             raise asyncssh.PermissionDenied(msg)
         if self._entered:
             self._leave()
-        self._door.counters.add("tunnel_handshakes_total", result="ok")
+        self._door.counters.handshakes.labels(result="ok").inc()
         version, instance = _parse_version(str(conn.get_extra_info("client_version", "")))
         self.session = Session(
             cluster_id=UUID(str(conn.get_extra_info("username"))),
@@ -253,7 +253,7 @@ class HubServer(asyncssh.SSHServer):
             or SERVICE_PORTS.get(listen_host) != listen_port
             or len(session.services) >= limits.forwards
         ):
-            self._door.counters.add("tunnel_forward_denied_total")
+            self._door.counters.forward_denied.inc()
             if session is not None and SERVICE_PORTS.get(listen_host) == listen_port:
                 session.denied.add(listen_host)
             asked = one_line(f"{listen_host}:{listen_port}", 80)

@@ -115,7 +115,7 @@ class Registry:
         """Take a session in after its sign-in; a third one aborts the cluster's oldest."""
         sessions = self._sessions.setdefault(session.cluster_id, [])
         sessions.append(session)
-        self._counters.add("tunnel_sign_ins_total")
+        self._counters.sign_ins.inc()
         self._recorder.opened(session)
         while len(live := [one for one in sessions if one.state != "gone"]) > 2:
             self.abort(live[0], "two newer sessions of the same cluster")
@@ -195,7 +195,7 @@ class Registry:
         session.suspicion = asyncio.get_running_loop().call_later(
             limits.suspect_seconds, self._trust_again, session
         )
-        self._counters.add("tunnel_suspicions_total")
+        self._counters.suspicions.inc()
         if session.state == "ready":
             session.state = "suspect"
             self._recorder.changed(session)
@@ -213,7 +213,7 @@ class Registry:
 
     def _replace(self, older: Session, newer: Session) -> None:
         """Let an older session finish what it carries; it gets no new channels."""
-        self._counters.add("tunnel_replacements_total")
+        self._counters.replacements.inc()
         if older.is_elsewhere(newer):
             self._count_move(older, newer)
         if older.state == "draining":
@@ -256,7 +256,7 @@ class Registry:
         if session.suspicion is not None:
             session.suspicion.cancel()
         session.notify_released()
-        self._counters.add("tunnel_disconnects_total")
+        self._counters.disconnects.inc()
         self._recorder.closed(session)
 
 

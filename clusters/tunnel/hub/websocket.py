@@ -72,7 +72,7 @@ class WebSocketEntry:
         if not ws.can_prepare(request).ok:
             return web.Response(status=426, text="This address speaks SSH inside a WebSocket.\n")
         if not self._door.accepting or self._door.pending >= self._door.limits.pending_handshakes:
-            self._door.counters.add("tunnel_handshakes_total", result="shed")
+            self._door.counters.handshakes.labels(result="shed").inc()
             return web.Response(status=503, headers={"Retry-After": "5"})
         await ws.prepare(request)
         if ws.ws_protocol != WEBSOCKET_PROTOCOL:

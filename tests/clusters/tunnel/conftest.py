@@ -318,6 +318,11 @@ async def until(condition, *, seconds=15, what=""):
         raise AssertionError(message) from None
 
 
+def counted(hub, name, **labels):
+    """Return what the hub has counted; None for a series that has not begun."""
+    return hub.counters.registry.get_sample_value(name, labels)
+
+
 async def serving(hub, identity):
     """Wait until the hub has a session that serves the cluster."""
     return await until(lambda: hub.registry.serving(identity.cluster.id), what="a serving session")

@@ -29,6 +29,7 @@ from tests.clusters.tunnel.conftest import (
     Target,
     asyncssh_agent,
     client,
+    counted,
     free_port,
     get_json,
     make_identity,
@@ -69,7 +70,7 @@ async def test_requests_of_one_client_share_a_stream(hub, tunnel, identity, targ
     async with client(identity) as one:
         for _ in range(5):
             assert await one.get_json("/hello") == {"hello": "world"}
-    assert hub.counters.get("tunnel_opens_total") == 1
+    assert counted(hub, "tunnel_opens_total") == 1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from clusters.models import AuditEvent, Cluster, ClusterKey
 from tests.clusters.tunnel.conftest import (
     asyncssh_agent,
     connect,
+    counted,
     free_port,
     known_hosts,
     listening_ports,
@@ -158,7 +159,7 @@ async def test_refusals_are_logged_once_a_minute_for_an_address(hub, identity, c
     for _ in range(5):
         await _sign_in_refused(hub, identity, client_keys=[stranger])
     assert caplog.text.count("the key is not registered") == 1
-    assert hub.counters.get("tunnel_handshakes_total", result="auth") >= 5
+    assert counted(hub, "tunnel_handshakes_total", result="auth") >= 5
 
 
 REFUSED_BY_STOCK_SSH = {
@@ -262,7 +263,7 @@ async def test_our_client_may_not_forward(hub, identity, target, service, port):
         with pytest.raises(asyncssh.ChannelListenError):
             await connection.forward_remote_path("/tmp/x.sock", "/tmp/y.sock")
         assert hub.registry.serving(identity.cluster.id) is None
-        assert hub.counters.get("tunnel_forward_denied_total") == 1
+        assert counted(hub, "tunnel_forward_denied_total") == 1
     finally:
         connection.abort()
         await connection.wait_closed()

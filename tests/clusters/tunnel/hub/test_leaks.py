@@ -16,6 +16,7 @@ from tests.clusters.tunnel.conftest import (
     Target,
     asyncssh_agent,
     client,
+    counted,
     get_json,
     make_identity,
     open_files,
@@ -128,7 +129,7 @@ async def test_a_target_that_accepts_late_is_hung_up_on(hub, identity, clog, age
                 sock.setblocking(False)
                 with contextlib.suppress(ConnectionResetError):
                     assert await asyncio.wait_for(loop.sock_recv(sock, 1), 10) == b""
-        assert hub.counters.get("tunnel_late_opens_total") == 1
+        assert counted(hub, "tunnel_late_opens_total") == 1
 
 
 async def test_a_caller_that_leaves_during_the_open_is_cleaned_up_after(hub, identity, clog, agent):
@@ -257,7 +258,7 @@ async def test_an_idle_stream_is_ended(impatient, target):
             await one.get_json("/hello")
             assert hub.opener.channels == 1  # kept alive
             await until(lambda: hub.opener.channels == 0)
-            assert hub.counters.get("gateway_overdue_total", reason="idle") == 1
+            assert counted(hub, "gateway_overdue_total", reason="idle") == 1
             assert await one.get_json("/hello") == {"hello": "world"}  # on a new one
 
 
