@@ -1,7 +1,7 @@
 """What the hub counts, and how the web process reads it for ``/metrics``.
 
-The hub writes one JSON object to Redis with its heartbeat; its keys are Prometheus metric names
-without the ``opscenter_`` prefix, and label values follow in braces.
+The hub writes its registry to Redis with its heartbeat, in Prometheus's text format; names lack
+the ``opscenter_`` prefix there.
 """
 
 from __future__ import annotations
@@ -10,36 +10,46 @@ import os
 from functools import partial
 from pathlib import Path
 
-import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from redis import Redis
 
 HEARTBEAT_KEY = "opscenter:heartbeat:hub"
-_METRICS_PREFIX = "opscenter:hub:metrics:"
+_METRICS_PREFIX = "opscenter:hub:figures:"  # under "metrics" hubs of before wrote JSON
 METRICS_TTL_SECONDS = 60
 _PROC = Path("/proc/self")
 
 
 def metrics_key(hub: str) -> str:
-    """Return the Redis key of one hub's counters."""
+    """Return the Redis key of one hub's figures."""
     return f"{_METRICS_PREFIX}{hub}"
 
 
-def read_hub_metrics(redis: Redis) -> dict[str, dict[str, float]]:
-    """Return the counters of every hub that is alive: hub id -> metric -> value.
+def read_hub_metrics(redis: Redis) -> dict[str, list[Sample]]:
+    """Return what every hub that is alive counts, by hub.
 
-    Names look like ``tunnel_sessions{state="ready"}``. Empty when no hub has written for a
-    minute.
+    Empty when no hub has written for a minute.
 
     Raises:
         redis.exceptions.RedisError: if Redis is away.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, list[Sample]] = {}
     for key in redis.scan_iter(match=f"{_METRICS_PREFIX}*", count=100):
         value = redis.get(key)
         if isinstance(value, bytes):  # else it has just expired
-            found[key.decode().removeprefix(_METRICS_PREFIX)] = orjson.loads(value)
+            found[key.decode().removeprefix(_METRICS_PREFIX)] = _samples(value.decode())
     return found
+
+
+def _samples(text: str) -> list[Sample]:
+    """Return the samples of a text, without when each counter began, which the library adds."""
+    return [
+        sample
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    ]
 
 
 class Counters:
@@ -74,21 +84,6 @@ class Counters:
         if _PROC.exists():
             gauge("hub_fds", "Open files").set_function(_open_files)
             gauge("hub_rss_bytes", "Resident memory").set_function(_resident_bytes)
-
-    def snapshot(self) -> dict[str, float]:
-        """Return the value of every series now, by its name with its labels in braces."""
-        return {
-            _series(sample.name, sample.labels): sample.value
-            for family in self.registry.collect()
-            for sample in family.samples
-            if not sample.name.endswith("_created")  # which the library adds to each counter
-        }
-
-
-def _series(name: str, labels: dict[str, str]) -> str:
-    if not labels:
-        return name
-    return name + "{" + ",".join(f'{key}="{labels[key]}"' for key in sorted(labels)) + "}"
 
 
 def _open_files() -> float:

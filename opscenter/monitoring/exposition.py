@@ -6,7 +6,6 @@ that it is the same whichever web process answers, and right after a restart.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from django.conf import settings
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.samples import Sample
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -29,8 +29,6 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 QUEUES = ("heartbeat", "pull", "backfill", "slow")
 # Where kombu keeps the tasks of a queue with a priority other than 0.
 _PRIORITY_SEPARATOR = "\x06\x16"
-_SERIES = re.compile(r"^([a-z_][a-z0-9_]*)(?:\{(.*)\})?$")
-_LABEL = re.compile(r'([a-z_][a-z0-9_]*)="([^"]*)"')
 
 
 def exposition(now: float | None = None) -> bytes:
@@ -141,17 +139,17 @@ def _cluster_figures(overviews: list[ClusterOverview]) -> Iterator[Metric]:
     )
 
 
-def _hub_figures(hubs: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
-    """Yield what the hubs count, each figure labelled with its hub."""
+def _hub_figures(hubs: Mapping[str, Iterable[Sample]]) -> Iterator[Metric]:
+    """Yield what the hubs count, each figure labelled with its hub.
+
+    Untyped, whatever the hubs say: those of two versions may differ, and a family has one type.
+    """
     families: dict[str, Metric] = {}
-    for hub, figures in sorted(hubs.items()):
-        for series, value in sorted(figures.items()):
-            match = _SERIES.match(series)
-            if match is None:
-                continue
-            name = f"opscenter_{match[1]}"
+    for hub, samples in sorted(hubs.items()):
+        for sample in sorted(samples, key=lambda one: (one.name, sorted(one.labels.items()))):
+            name = f"opscenter_{sample.name}"
             family = families.setdefault(name, UntypedMetricFamily(name, "Counted by the hub"))
-            family.add_sample(name, {"hub": hub, **dict(_LABEL.findall(match[2] or ""))}, value)
+            family.add_sample(name, {"hub": hub, **sample.labels}, sample.value)
     yield from families.values()
 
 

@@ -24,6 +24,7 @@ import orjson
 from aiohttp import web
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -292,7 +293,7 @@ class Hub:
         pipe.set(HEARTBEAT_KEY, repr(time.time()))
         pipe.set(
             metrics_key(self.config.hub_id),
-            orjson.dumps(self.counters.snapshot()),
+            generate_latest(self.counters.registry),
             ex=METRICS_TTL_SECONDS,
         )
         await pipe.execute()

@@ -14,6 +14,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from clusters.models import ApiToken
+from clusters.tunnel.counters import metrics_key
 from metrics.models import PullSchedule
 from metrics.stores import close_stores, get_store
 from opscenter.core.heartbeats import redis_client, write_heartbeat
@@ -142,9 +143,7 @@ def test_figures_tell_of_every_cluster(client, all_well, cluster):
 
 
 def test_figures_pass_on_what_the_hub_counts(client, all_well):
-    redis_client().set(
-        "opscenter:hub:metrics:hub-1", b'{"tunnel_sessions{state=\\"ready\\"}": 3, "hub_fds": 15}'
-    )
+    redis_client().set(metrics_key("hub-1"), b'tunnel_sessions{state="ready"} 3\nhub_fds 15\n')
     found = figures(client)
     assert found["opscenter_tunnel_sessions", (("hub", "hub-1"), ("state", "ready"))] == 3
     assert found["opscenter_hub_fds", (("hub", "hub-1"),)] == 15
