@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.http import HttpRequest
-from django.utils.crypto import salted_hmac
+
+from opscenter.core.encryption import SealBrokenError, key_ring, seal, unseal
+
+_FERNET = "gAAAA"  # how every bare Fernet token begins; a sealed text begins with its version
+_UNNAMED_SALT = "opscenter.second-factor"
 
 
 class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -22,22 +24,30 @@ class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 class EncryptingMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Keep TOTP secrets and recovery codes unreadable in the database and its backups.
 
-    The key is derived from ``SECRET_KEY``: with another one the factors must be set up again.
+    They are sealed as every secret at rest is, and outlive a change of ``SECRET_KEY`` as long as
+    the former one is kept in ``SECRET_KEY_FALLBACKS``.
     """
 
     def encrypt(self, text: str) -> str:
         """Return the text encrypted and signed."""
-        return _fernet().encrypt(text.encode()).decode()
+        return seal(text)
 
     def decrypt(self, encrypted_text: str) -> str:
         """Return the text.
 
         Raises:
-            cryptography.fernet.InvalidToken: if it was made under another key, or changed.
+            SealBrokenError: if it was made under a key that is not known any more, or changed.
         """
-        return _fernet().decrypt(encrypted_text.encode()).decode()
+        if encrypted_text.startswith(_FERNET):
+            return _open_unnamed(encrypted_text)
+        return unseal(encrypted_text)
 
 
-def _fernet() -> Fernet:
-    key = salted_hmac("opscenter.second-factor", b"key", algorithm="sha256").digest()
-    return Fernet(base64.urlsafe_b64encode(key))
+def _open_unnamed(token: str) -> str:
+    """Return what was encrypted before second factors were sealed; it does not name its key."""
+    ring = MultiFernet([Fernet(key) for key in key_ring(_UNNAMED_SALT)])
+    try:
+        return ring.decrypt(token.encode()).decode()
+    except InvalidToken as exc:
+        msg = "a second factor was encrypted under another SECRET_KEY; set it up again"
+        raise SealBrokenError(msg) from exc

@@ -31,7 +31,7 @@ def seal(text: str) -> str:
     """Return the text encrypted and signed; "" for ""."""
     if not text:
         return ""
-    key = _key(settings.SECRET_KEY)
+    key = key_ring(_SALT)[0]
     return f"{_VERSION}:{_name(key)}:{Fernet(key).encrypt(text.encode()).decode()}"
 
 
@@ -45,8 +45,7 @@ def unseal(sealed: str) -> str:
         return ""
     _, _, rest = sealed.partition(":")
     name, _, token = rest.partition(":")
-    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
-        key = _key(secret)
+    for key in key_ring(_SALT):
         if _name(key) != name:
             continue
         try:
@@ -57,8 +56,17 @@ def unseal(sealed: str) -> str:
     raise SealBrokenError(msg)
 
 
-def _key(secret: str | bytes) -> bytes:
-    derived = salted_hmac(_SALT, b"key", secret=secret, algorithm="sha256").digest()
+def key_ring(salt: str) -> list[bytes]:
+    """Return Fernet keys for one purpose: that of ``SECRET_KEY``, then those of its fallbacks.
+
+    Args:
+        salt: names the purpose; the keys of two purposes have nothing in common.
+    """
+    return [_key(salt, secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
+def _key(salt: str, secret: str | bytes) -> bytes:
+    derived = salted_hmac(salt, b"key", secret=secret, algorithm="sha256").digest()
     return base64.urlsafe_b64encode(derived)
 
 

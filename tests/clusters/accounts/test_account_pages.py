@@ -7,6 +7,7 @@ import time
 import pytest
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.contrib.auth.models import Group
 from django.core.cache import cache
@@ -14,11 +15,18 @@ from django.urls import reverse
 
 from clusters.access import OPERATORS
 from clusters.models import AuditEvent
+from opscenter.core.encryption import SealBrokenError, unseal
 from tests.factories import PASSWORD, UserFactory
 
 pytestmark = pytest.mark.django_db
 LOGIN = "/accounts/login/"
 SECRET = "JBSWY3DPEHPK3PXP"
+OLD_KEY = "fixed test key of an earlier version"
+# What was stored for SECRET under OLD_KEY when second factors had an encryption of their own.
+ENCRYPTED_BEFORE_SEALING = (
+    "gAAAAABrDFK3587STWGGe2FnXYnX_AOVasfEZEPjVcWBCtp5PyVu3zpViOn8uUW7cPvHl0vj0bpO51VLQnLsRb6QvHpZ5"
+    "uYWOqnp4TyI4vtCIKac-x5EMjo="
+)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,51 @@ def test_second_factors_are_unreadable_in_the_database_and_work(client, operator
     line = AuditEvent.objects.get(action="second_factor.use")
     assert (line.actor, line.ok) == ("operator", False)
     client.post("/accounts/2fa/authenticate/", {"code": code_of(SECRET)})
+    assert client.get("/").status_code == 200
+
+
+def test_a_second_factor_outlives_a_change_of_the_key_while_the_old_one_is_kept(
+    client, operator, settings
+):
+    settings.SECRET_KEY = "old" * 20
+    TOTP.activate(operator, SECRET)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new" * 20, ["old" * 20]
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(SECRET)})
+    assert client.get("/").status_code == 200
+    settings.SECRET_KEY_FALLBACKS = []
+    with pytest.raises(SealBrokenError, match="another SECRET_KEY"):
+        get_adapter().decrypt(Authenticator.objects.get().data["secret"])
+
+
+@pytest.mark.parametrize(("key", "fallbacks"), [(OLD_KEY, []), ("new" * 20, ["x" * 20, OLD_KEY])])
+def test_a_second_factor_of_before_they_were_sealed_is_still_read(
+    client, operator, settings, key, fallbacks
+):
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = key, fallbacks
+    data = {"secret": ENCRYPTED_BEFORE_SEALING}
+    Authenticator.objects.create(user=operator, type=Authenticator.Type.TOTP, data=data)
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(SECRET)})
+    assert client.get("/").status_code == 200
+
+
+def test_a_second_factor_of_before_they_were_sealed_is_lost_with_its_key(settings):
+    settings.SECRET_KEY = "new" * 20
+    with pytest.raises(SealBrokenError, match="another SECRET_KEY; set it up again"):
+        get_adapter().decrypt(ENCRYPTED_BEFORE_SEALING)
+    settings.SECRET_KEY = OLD_KEY
+    with pytest.raises(SealBrokenError):
+        get_adapter().decrypt(ENCRYPTED_BEFORE_SEALING[:-8] + "AAAAAAA=")
+
+
+def test_recovery_codes_are_sealed_and_work(client, operator):
+    TOTP.activate(operator, SECRET)
+    code = RecoveryCodes.activate(operator).get_unused_codes()[0]
+    row = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES)
+    assert unseal(row.data["seed"])
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    client.post("/accounts/2fa/authenticate/", {"code": code})
     assert client.get("/").status_code == 200
 
 
