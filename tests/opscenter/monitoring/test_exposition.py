@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from kombu import Connection, Queue
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from clusters.tunnel.counters import metrics_key
 from metrics.models import PullSchedule
 from opscenter.core.heartbeats import redis_client, write_heartbeat
-from opscenter.monitoring.exposition import exposition
+from opscenter.monitoring.exposition import _PRIORITY_SEPARATOR, exposition
 from tests.factories import NOW, ClusterFactory, healthy
 
 pytestmark = pytest.mark.django_db
@@ -96,3 +97,21 @@ def test_what_a_hub_of_an_earlier_version_left_in_redis_fails_no_scrape(redis_se
     redis_client().set("opscenter:hub:metrics:hub-1", b'{"hub_fds": 15}')
     assert samples("redis_up")[0].value == 1
     assert samples("hub_fds") == []
+
+
+def test_kombu_still_keeps_tasks_with_a_priority_where_we_count_them(redis_server, settings):
+    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    address = f"redis+socket://{redis_server.removeprefix('unix://')}"
+    with Connection(address, transport_options=options) as connection:
+        queue = Queue("backfill", routing_key="backfill")
+        for priority in options["priority_steps"]:
+            connection.Producer().publish(
+                {}, routing_key="backfill", priority=priority, declare=[queue]
+            )
+    kept = {key.decode() for key in redis_client().scan_iter("backfill*")}
+    assert kept == {"backfill", *(f"backfill{_PRIORITY_SEPARATOR}{step}" for step in (3, 6, 9))}, (
+        f"kombu keeps tasks with a priority under {sorted(kept)}, no longer where "
+        f"{exposition.__module__} counts them: read kombu's changes and adapt it"
+    )
+    [waiting] = [one.value for one in samples("queue_length") if one.labels["queue"] == "backfill"]
+    assert waiting == 4

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from opscenter.processes.definitions import _forwarding
 from opscenter.web.http_protocol import BoundedProtocol, _open, is_trusted_proxy
@@ -34,9 +35,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def server() -> AsyncIterator[int]:
+async def server(http: type[H11Protocol] = Impatient) -> AsyncIterator[int]:
     config = uvicorn.Config(
-        app, port=0, http=Impatient, lifespan="off", log_level="critical",
+        app, port=0, http=http, lifespan="off", log_level="critical",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     running = uvicorn.Server(config)
@@ -134,3 +135,59 @@ def test_uvicorn_is_always_told_whose_forwarding_headers_to_believe(settings):
     assert _forwarding() == ("--no-proxy-headers",)
     settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]
     assert _forwarding()[-1] == "127.0.0.1,10.0.0.0/8"
+
+
+class Watched(H11Protocol):
+    """uvicorn's own protocol; the newest connection of a test, and what happened to it."""
+
+    last: Watched
+    completed = False
+    handed_on = False
+
+    def data_received(self, data: bytes) -> None:
+        Watched.last = self
+        super().data_received(data)
+        self.handed_on = self.transport.get_protocol() is not self
+
+    def on_response_complete(self) -> None:
+        self.completed = True
+        super().on_response_complete()
+
+
+async def watched(request: bytes) -> Watched:
+    """Return uvicorn's protocol after a request and the end of its connection."""
+    async with server(Watched) as port:
+        reader, writer = await say(port, request)
+        await until_closed(reader)
+        writer.close()
+    return Watched.last
+
+
+OURS, ADVICE = BoundedProtocol.__module__, "read uvicorn's changes and adapt it"
+
+
+async def test_uvicorn_still_has_the_parts_of_h11protocol_that_we_build_on():
+    protocol = await watched(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    for name in ("client", "conn", "loop", "transport"):
+        assert getattr(protocol, name, None) is not None, (
+            f"uvicorn's H11Protocol no longer keeps {name!r}, which {OURS} reads: {ADVICE}"
+        )
+    assert hasattr(protocol.conn, "their_state"), (
+        f"uvicorn's H11Protocol no longer has an h11.Connection as 'conn', whose state {OURS} "
+        f"reads: {ADVICE}"
+    )
+    assert protocol.completed, (
+        f"uvicorn's H11Protocol no longer calls on_response_complete(), which {OURS} overrides to "
+        f"know that an answer is whole: {ADVICE}"
+    )
+
+
+async def test_uvicorn_still_hands_a_websocket_to_another_protocol_at_once():
+    protocol = await watched(
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert protocol.handed_on, (
+        "uvicorn's H11Protocol no longer gives a WebSocket's transport to another protocol within "
+        f"data_received(), by which {OURS} knows that its clock must stop: {ADVICE}"
+    )
