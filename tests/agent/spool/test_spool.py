@@ -127,7 +127,7 @@ def test_kill_9_while_writing_loses_at_most_the_sample_being_written(path):
             [sys.executable, "-c", WRITER, str(path), str(T0), str(following)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         assert process.stdout is not None
         reported = -1
@@ -325,7 +325,7 @@ FULL_DISK = textwrap.dedent(
 def test_a_disk_that_takes_nothing_costs_nothing_of_the_last_hour(path):
     script = [sys.executable, "-c", FULL_DISK, str(path), str(T0)]
     done = subprocess.run(
-        script, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+        script, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     spool = open_spool(path)

@@ -15,7 +15,7 @@ from agent.state import public_line
 from tests.agent.hub import CLUSTER_ID, running_hub
 from tests.agent.processes import agent, running
 
-SCRIPT = Path(__file__).parents[2] / "agent" / "deploy" / "openssh" / "opscenter-ssh-agent.sh"
+SCRIPT = Path(__file__).parents[3] / "agent" / "deploy" / "openssh" / "opscenter-ssh-agent.sh"
 
 
 @pytest.fixture

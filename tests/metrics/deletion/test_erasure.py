@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -28,12 +27,11 @@ from metrics.stores.base import StoreError
 from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core import leases
 from opscenter.core.errors import ConflictError, InvalidInputError
-from tests.centre import clean_environment
+from tests.centre import ROOT, clean_environment
 from tests.factories import ClusterFactory
 from tests.metrics.deletion.expiring import NOW, days, store_hours
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_server")]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 from metrics.retention.rules import DAY
 from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
+from tests.centre import ROOT
 from tests.metrics.deletion.expiring import NODE, NOW, T0
 from tests.metrics.stores.contract import row
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLED_AT = (1, 2, 3, 6, 9)
 
 

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 from uuid import UUID
 
 import redis
@@ -17,15 +16,13 @@ from metrics.series.rollups import rounded_mean
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
 from metrics.stores.sqlite.store import SqliteStore
+from tests.centre import ROOT
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
 
-ROOT = Path(__file__).resolve().parents[2]
 T0 = 1_800_000_000
 MINUTES = 150
 KILLS = 4
-
-
 _FREE = """
 from metrics.models.influxdb_store import MetricCluster
 MetricCluster.objects.update(writer_until=0)

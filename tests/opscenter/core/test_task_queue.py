@@ -8,10 +8,9 @@ from pathlib import Path
 
 import redis
 
-from tests.centre import clean_environment
+from tests.centre import ROOT, clean_environment
 
-ROOT = Path(__file__).resolve().parents[2]
-CODE = "from metrics import jobs; jobs.send_on_commit('metrics.export')"
+CODE = "from opscenter.core import task_queue; task_queue.send_on_commit('metrics.export')"
 
 
 def run(directory: Path, address: str) -> str:

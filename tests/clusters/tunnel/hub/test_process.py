@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.centre import ROOT
 from tests.clusters.tunnel.conftest import free_port
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -19,6 +18,7 @@ from clusters.models import Cluster
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.windows import STREAM, Window
 from metrics.stores.sqlite.store import SqliteStore
+from tests.centre import ROOT
 from tests.servers.prometheus import Series, prometheus
 
 pytestmark = [
@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.sqlite_only(reason="InfluxDB compacts by itself, and nothing is sealed"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
 HOURS = 5
 KILLS = {"pull": 3, "seal": 3}
 _MAKE = """

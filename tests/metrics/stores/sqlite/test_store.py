@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -19,6 +18,7 @@ from metrics.series.rows import SeriesKey
 from metrics.stores.base import Batch, StoreError
 from metrics.stores.sqlite import schema, series
 from metrics.stores.sqlite.store import SqliteStore
+from tests.centre import ROOT
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import (
     CLUSTER,
@@ -31,8 +31,6 @@ from tests.metrics.stores.contract import (
     row,
     window,
 )
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
