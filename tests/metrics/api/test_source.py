@@ -197,6 +197,6 @@ def test_progress_is_in_the_api_and_on_the_pages(client, viewer, cluster, store)
     assert (got["gaps"], got["minutes_left"], got["minutes_done"]) == (6, 36, 36)
     assert (got["minutes_per_second"], got["seconds_left"]) == (2.0, 18.0)
     for tab in ("overview", "data"):
-        page = client.get(f"/clusters/{cluster.pk}/?tab={tab}").content.decode()
+        page = " ".join(client.get(f"/clusters/{cluster.pk}/?tab={tab}").content.decode().split())
         assert "36 minutes left in 6 windows" in page
         assert "about <b>18 s</b> left at 2 minutes of data a second" in page
