@@ -2,11 +2,19 @@
 // readers; roles give it back.
 const narrow = matchMedia("(max-width: 700px)");
 
+const ROLES = [
+  ["thead, tbody", "rowgroup"],
+  ["tr", "row"],
+  ["td", "cell"],
+  ["thead th", "columnheader"],
+  ["tbody th", "rowheader"],
+];
+
 function label() {
   if (!narrow.matches) return;
   for (const table of document.querySelectorAll("table.cards:not([role])")) {
     table.setAttribute("role", "table");
-    for (const [selector, role] of [["thead, tbody", "rowgroup"], ["tr", "row"], ["td", "cell"], ["thead th", "columnheader"], ["tbody th", "rowheader"]]) {
+    for (const [selector, role] of ROLES) {
       for (const element of table.querySelectorAll(selector)) element.setAttribute("role", role);
     }
   }

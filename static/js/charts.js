@@ -51,22 +51,37 @@ function band(series, x, colour) {
       from = -1;
     }
   }
-  return { type: "scatter", mode: "lines", x: xs, y: ys, fill: "toself", fillcolor: colour, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+  return {
+    type: "scatter", mode: "lines", x: xs, y: ys, fill: "toself", fillcolor: colour, line: { width: 0 },
+    hoverinfo: "skip", showlegend: false,
+  };
 }
 
 function lineOf(series, x, content, first) {
   const few = series.mean.filter((value) => value !== null).length < FEW;
-  const alone = series.mean.map((value, i) =>
-    value !== null && few ? 6 : value !== null && (series.mean[i - 1] ?? null) === null && (series.mean[i + 1] ?? null) === null ? 5 : 0);
+  const isKnown = (i) => (series.mean[i] ?? null) !== null;
+  const alone = series.mean.map((value, i) => {
+    if (value === null) return 0;
+    if (few) return 6;
+    return isKnown(i - 1) || isKnown(i + 1) ? 0 : 5;
+  });
   const away = first && new Date().getTimezoneOffset() !== 0;
   const unit = content.suffix;
   return {
     type: "scatter", mode: "lines+markers", name: series.name, x, y: series.mean, connectgaps: false,
     line: { color: css(PAINT[series.role][0]), width: 1.6, dash: series.role === "net2" ? "dot" : "solid" },
     marker: { size: alone, color: css(PAINT[series.role][0]), line: { width: 0 }, opacity: 1 },
-    customdata: x.map((_, i) => [series.min[i], series.max[i], new Date((content.t0 + i * content.step) * 1000).toISOString().slice(11, 16)]),
-    // The extremes of a sum, or of a coarse source, are not known: that is not 0.
-    hovertemplate: x.map((_, i) => `%{y:,.4~g}${unit}${series.min[i] === null || series.max[i] === null ? "" : " (%{customdata[0]:,.4~g} to %{customdata[1]:,.4~g})"}${away ? "<br>UTC %{customdata[2]}" : ""}`),
+    customdata: x.map((_, i) => [
+      series.min[i],
+      series.max[i],
+      new Date((content.t0 + i * content.step) * 1000).toISOString().slice(11, 16),
+    ]),
+    hovertemplate: x.map((_, i) => {
+      // The extremes of a sum, or of a coarse source, are not known: that is not 0.
+      const hasExtremes = series.min[i] !== null && series.max[i] !== null;
+      const extremes = hasExtremes ? " (%{customdata[0]:,.4~g} to %{customdata[1]:,.4~g})" : "";
+      return `%{y:,.4~g}${unit}${extremes}${away ? "<br>UTC %{customdata[2]}" : ""}`;
+    }),
   };
 }
 
@@ -76,7 +91,8 @@ function beforeOf(series, content) {
   return {
     type: "scatter", mode: "lines", name: before.name, connectgaps: false, y: before.values,
     x: before.values.map((_, i) => shown(before.t0 + i * before.step)),
-    line: { color: css(PAINT[series.role][0]), width: 1.3, dash: series.role === "net2" ? "longdashdot" : "6px,4px" }, opacity: .75,
+    line: { color: css(PAINT[series.role][0]), width: 1.3, dash: series.role === "net2" ? "longdashdot" : "6px,4px" },
+    opacity: .75,
     hovertemplate: `%{y:,.4~g}${content.suffix}`,
   };
 }
@@ -86,9 +102,15 @@ function rawOf(line, content) {
   return {
     type: "scatter", mode: "lines+markers", name: `${line.name}, raw`, connectgaps: true,
     x: line.t.map(shown), y: line.v.map((value) => value / content.divisor),
-    line: { color: css("--text"), width: .8 }, marker: { color: css("--text"), size: 3, symbol: line.role === "net2" ? "square" : "circle" },
+    line: { color: css("--text"), width: .8 },
+    marker: { color: css("--text"), size: 3, symbol: line.role === "net2" ? "square" : "circle" },
     hovertemplate: `%{y:,.4~g}${content.suffix}`,
   };
+}
+
+function ask(url) {
+  const headers = { Accept: "application/json", "HX-Request": "true", "HX-Current-URL": location.href };
+  return fetch(url, { headers });
 }
 
 /** Ask the cluster, and draw again with what it says. */
@@ -96,7 +118,7 @@ async function loadRaw(plot, content) {
   const figure = plot.closest("[data-chart]"), note = figure.querySelector("[data-raw-note]");
   if (!figure.dataset.raw || content.raw || content.empty) return;
   content.raw = [];
-  const answer = await fetch(figure.dataset.raw, { headers: { Accept: "application/json", "HX-Request": "true", "HX-Current-URL": location.href } }).catch(() => null);
+  const answer = await ask(figure.dataset.raw).catch(() => null);
   const said = answer?.ok ? await answer.json() : { error: "Ops Center did not answer." };
   if (!plot.isConnected || drawn.get(plot) !== content) return;
   note.textContent = said.error ?? said.note;
@@ -113,7 +135,10 @@ function gapPoints(content) {
   for (const gap of content.gaps) {
     for (let at = gap.start; at < gap.end; at += step) x.push(shown(at)), text.push(gap.text);
   }
-  return { type: "scatter", mode: "markers", x, y: x.map(() => 0), marker: { opacity: 0, size: 8 }, customdata: text, hovertemplate: "%{customdata}<extra></extra>", showlegend: false };
+  return {
+    type: "scatter", mode: "markers", x, y: x.map(() => 0), marker: { opacity: 0, size: 8 },
+    customdata: text, hovertemplate: "%{customdata}<extra></extra>", showlegend: false,
+  };
 }
 
 function traces(content) {
@@ -126,7 +151,8 @@ function traces(content) {
     const few = content.capacity.values.filter((value) => value !== null).length < FEW;
     all.push({
       type: "scatter", mode: few ? "lines+markers" : "lines", name: content.capacity.name,
-      marker: { symbol: "line-ew-open", size: 12, color: css("--muted"), line: { width: 1.4 } }, x, y: content.capacity.values, connectgaps: true,
+      x, y: content.capacity.values, connectgaps: true,
+      marker: { symbol: "line-ew-open", size: 12, color: css("--muted"), line: { width: 1.4 } },
       line: { color: css("--muted"), width: 1.2, dash: "dash", shape: "hv" }, // a capacity jumps, it never slopes
       hovertemplate: `%{y:,.4~g}${content.suffix}`,
     });
@@ -139,16 +165,22 @@ function traces(content) {
 function layoutOf(content, width) {
   const layout = structuredClone(content.layout);
   if (width < 480) layout.xaxis.nticks = 4;
-  const grid = { gridcolor: css("--line-soft"), linecolor: css("--line"), tickfont: { color: css("--muted"), size: 11 } };
+  const grid = {
+    gridcolor: css("--line-soft"), linecolor: css("--line"), tickfont: { color: css("--muted"), size: 11 },
+  };
   layout.font = { family: css("--font"), color: css("--text"), size: 12 };
   Object.assign(layout.xaxis, grid, { range: [shown(content.start), shown(content.end)], spikecolor: css("--faint") });
   Object.assign(layout.yaxis, grid, { ticksuffix: content.suffix });
   // Only what is there: beside a gap no word of the gap, and within it no value from beside it.
   const step = Math.max(content.step, ...content.series.map((series) => series.before?.step ?? 0));
   layout.hoverdistance = Math.max(2, Math.ceil((0.6 * step * width) / (content.end - content.start)));
-  layout.hoverlabel = { bgcolor: css("--raised"), bordercolor: css("--line"), font: { color: css("--text"), family: css("--font"), size: 12 } };
+  layout.hoverlabel = {
+    bgcolor: css("--raised"), bordercolor: css("--line"),
+    font: { color: css("--text"), family: css("--font"), size: 12 },
+  };
   layout.shapes = content.gaps.map((gap) => ({
-    type: "rect", xref: "x", yref: "paper", x0: shown(gap.start), x1: shown(gap.end), y0: 0, y1: 1, layer: "below", line: { width: 0 },
+    type: "rect", xref: "x", yref: "paper", x0: shown(gap.start), x1: shown(gap.end), y0: 0, y1: 1,
+    layer: "below", line: { width: 0 },
     fillcolor: css(gap.state === "lost" ? "--critical-bg" : "--unknown-bg"),
   }));
   return layout;
@@ -189,16 +221,20 @@ function say(plot, state, message) {
 async function load(plot) {
   const source = plot.closest("[data-chart]").dataset.src;
   try {
-    const answer = await fetch(source, { headers: { Accept: "application/json", "HX-Request": "true", "HX-Current-URL": location.href } });
+    const answer = await ask(source);
     if (answer.status === 401) {
       location.assign(answer.headers.get("HX-Redirect") ?? "/");
       return;
     }
-    if (answer.status === 503 && answer.headers.get("Content-Type")?.startsWith("text/plain")) throw new Error((await answer.text()).replace(/\.$/, ""));
+    if (answer.status === 503 && answer.headers.get("Content-Type")?.startsWith("text/plain")) {
+      throw new Error((await answer.text()).replace(/\.$/, ""));
+    }
     if (!answer.ok) throw new Error(`Ops Center answered ${answer.status}`);
     await draw(plot, await answer.json());
   } catch (error) {
-    if (!drawn.has(plot)) say(plot, "failed", `This chart could not be drawn: ${error.message}. Reload the page to try again.`);
+    if (!drawn.has(plot)) {
+      say(plot, "failed", `This chart could not be drawn: ${error.message}. Reload the page to try again.`);
+    }
   }
 }
 
@@ -207,7 +243,9 @@ function listen(plot, Plotly) {
     if (hovering) return;
     hovering = true;
     for (const other of drawn.keys()) {
-      if (other !== plot && other.isConnected && !drawn.get(other).empty) Plotly.Fx.hover(other, { xval: event.xvals[0] }, ["xy"]);
+      if (other !== plot && other.isConnected && !drawn.get(other).empty) {
+        Plotly.Fx.hover(other, { xval: event.xvals[0] }, ["xy"]);
+      }
     }
     hovering = false;
   });

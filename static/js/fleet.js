@@ -62,7 +62,8 @@ async function flush() {
   url.searchParams.set("list", shown("tile") || shown("line"));
   busy = true;
   const asked = generation;
-  const answer = await fetch(url, { headers: { "HX-Request": "true", "HX-Current-URL": location.href } }).catch(() => null);
+  const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+  const answer = await fetch(url, { headers }).catch(() => null);
   const text = answer?.ok ? await answer.text().catch(() => null) : null;
   busy = false;
   if (answer?.status === 401) location.assign(answer.headers.get("HX-Redirect") ?? "/");
@@ -111,7 +112,12 @@ export function refreshFleet() {
   const focused = document.activeElement?.id;
   const scroll = window.scrollY;
   htmx
-    .ajax("GET", location.pathname + location.search, { source: page(), target: page(), select: "#fleet", swap: "outerHTML show:none" })
+    .ajax("GET", location.pathname + location.search, {
+      source: page(),
+      target: page(),
+      select: "#fleet",
+      swap: "outerHTML show:none",
+    })
     .then(() => {
       window.scrollTo(0, scroll);
       if (focused) document.getElementById(focused)?.focus({ preventScroll: true });

@@ -8,6 +8,8 @@ const BEAT_SECONDS = 20; // the server's; silence for more than twice that is a 
 const FIRST_WAIT = 1000, LONGEST_WAIT = 30000;
 const POLL_SECONDS = 30; // to twice that: pages whose proxy lets no socket through
 const GRACE = 2500; // a reload of the server is not worth a banner
+const POLL_TITLE =
+  "Something on the way lets no live connection (WebSocket) through. The page asks every 30 to 60 s instead.";
 
 let socket = null, attempts = 0, timer = 0, lostAt = 0, heardAt = 0, retryAt = 0, asOf = now();
 let leaving = false, wasOpen = false, polls = 0, polling = false;
@@ -19,7 +21,7 @@ function show(state) {
   const element = sign();
   if (element && element.dataset.state !== state) {
     element.dataset.state = state;
-    element.title = state === "poll" ? "Something on the way lets no live connection (WebSocket) through. The page asks every 30 to 60 s instead." : "";
+    element.title = state === "poll" ? POLL_TITLE : "";
     element.textContent = { on: "live", wait: "connecting", off: "not live", poll: "every 45 s" }[state];
   }
 }

@@ -7,7 +7,8 @@ const told = new WeakMap(); // part -> the HTML that the server last sent for it
 let timer = 0, due = Infinity, held = false;
 
 const parts = () => [...document.querySelectorAll("[data-part]")];
-const inUse = (part) => part.dataset.part === "calm" && (part.matches(":hover") || part.contains(document.activeElement));
+const inUse = (part) =>
+  part.dataset.part === "calm" && (part.matches(":hover") || part.contains(document.activeElement));
 
 export function partsChanged(message) {
   if (!parts().length) return;
