@@ -25,12 +25,13 @@ run: $(VENV)/server.stamp ## Start Ops Center and make this machine its first cl
 demo: $(VENV)/dev.stamp ## Start Ops Center with 100 simulated clusters, labelled so
 	@exec $(BIN)/python -m tests.fleet.demo $(DEMO_FLAGS)
 
-lint: $(VENV)/dev.stamp ## Check style, types, import contracts, templates and migrations
+lint: $(VENV)/dev.stamp ## Check style, types, import contracts, templates, line length and migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy opscenter clusters metrics agent
 	$(BIN)/lint-imports
 	$(BIN)/djlint --lint templates
+	$(BIN)/python -m tests.line_length
 	OPSCENTER_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py makemigrations --check --dry-run
 
 test: test-sqlite test-postgresql ## Run all tests: on SQLite, then those that use the database on PostgreSQL
