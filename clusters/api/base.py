@@ -55,7 +55,7 @@ class ClusterScopedView(StrictQueryView):
         if method not in self.rights:
             raise MethodNotAllowed(method)
         self.cluster = access.get_cluster(
-            caller(request), kwargs["cluster_id"], self.rights[method]
+            request_user(request), kwargs["cluster_id"], self.rights[method]
         )
 
     @property
@@ -73,7 +73,7 @@ def paged(
     return view.get_paginated_response(serializer(page, many=True).data)
 
 
-def caller(request: Request) -> User:
+def request_user(request: Request) -> User:
     """Return the signed-in user of a request that passed ``IsAuthenticated``."""
     user = request.user
     if not isinstance(user, User):

@@ -19,7 +19,7 @@ from rest_framework.throttling import ScopedRateThrottle
 
 from clusters import access, selectors, services
 from clusters.access import ClusterPermission
-from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
+from clusters.api.base import CLUSTER_ID, ClusterScopedView, paged, request_user
 from clusters.api.filters import FLEET_PARAMETERS, SessionFilterSet, fleet_filter
 from clusters.api.serializers import (
     ClusterCreateSerializer,
@@ -76,7 +76,7 @@ class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
     def get(self, request: Request) -> Response:
         """Return a page of the visible clusters, judged now."""
         wanted = fleet_filter(request.query_params)
-        visible = access.visible_clusters(caller(request))
+        visible = access.visible_clusters(request_user(request))
         overviews = selectors.cluster_overviews(visible, datetime.now(UTC))
         fitting = selectors.filter_overviews(overviews, wanted)
         return paged(self, fitting, ClusterSerializer)
@@ -89,7 +89,7 @@ class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
     )
     def post(self, request: Request) -> Response:
         """Create a cluster that waits for its agent; operators only."""
-        user = caller(request)
+        user = request_user(request)
         access.require_create(user)
         wanted = _valid(ClusterCreateSerializer(data=request.data))
         customer = _customer(wanted["customer_id"])
@@ -128,7 +128,7 @@ class ClusterDetailView(ClusterScopedView):
     def patch(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Change what is given and return the cluster."""
         wanted = _valid(ClusterUpdateSerializer(data=request.data))
-        cluster = services.update_cluster(self.cluster, actor=caller(request), **wanted)
+        cluster = services.update_cluster(self.cluster, actor=request_user(request), **wanted)
         return Response(_detail(cluster, self.now))
 
     @extend_schema(
@@ -139,7 +139,7 @@ class ClusterDetailView(ClusterScopedView):
     )
     def delete(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Delete the cluster; its audit lines stay."""
-        services.delete_cluster(self.cluster, actor=caller(request))
+        services.delete_cluster(self.cluster, actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -158,7 +158,7 @@ class JoinTokenView(ClusterScopedView):
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return a new single-use token and the command that uses it."""
-        token = enrolment.issue_join_token(self.cluster, actor=caller(request), now=self.now)
+        token = enrolment.issue_join_token(self.cluster, actor=request_user(request), now=self.now)
         body = {
             "token": token,
             "expires_at": self.now + timedelta(hours=settings.JOIN_TOKEN_HOURS),
@@ -183,7 +183,7 @@ class RevokeView(ClusterScopedView):
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Revoke the cluster and return it."""
-        services.revoke_cluster(self.cluster, actor=caller(request), now=self.now)
+        services.revoke_cluster(self.cluster, actor=request_user(request), now=self.now)
         return Response(_detail(self.cluster, self.now))
 
 

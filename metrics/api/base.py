@@ -12,7 +12,7 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.request import Request
 
 from clusters import access
-from clusters.api.base import caller
+from clusters.api.base import request_user
 from clusters.models import Customer
 from opscenter.core.errors import NotFoundError
 from opscenter.core.query_parameters import StrictQueryView
@@ -45,9 +45,9 @@ class CustomerScopedView(StrictQueryView):
         method = "GET" if request.method == "HEAD" else str(request.method)
         if method not in (*self.methods, *self.keeper_methods):
             raise MethodNotAllowed(method)
-        self.customer = access.get_customer(caller(request), kwargs["customer_id"])
+        self.customer = access.get_customer(request_user(request), kwargs["customer_id"])
         if method in self.keeper_methods:
-            access.require_keeper(caller(request))
+            access.require_keeper(request_user(request))
 
 
 def as_uuid(text: str) -> UUID:

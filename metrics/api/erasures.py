@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clusters import access
-from clusters.api.base import caller, paged
+from clusters.api.base import paged, request_user
 from metrics.api import retention_serializers as shapes
 from metrics.api.base import CUSTOMER_ID, CustomerScopedView, as_uuid, valid
 from metrics.deletion import erasure
@@ -41,7 +41,7 @@ class CustomerEraseView(CustomerScopedView):
     def post(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
         """Begin the erasure."""
         sent = valid(shapes.ErasureWriteSerializer(data=request.data))
-        begun = erasure.begin(self.customer, confirm=sent["confirm"], actor=caller(request))
+        begun = erasure.begin(self.customer, confirm=sent["confirm"], actor=request_user(request))
         return Response(_erasure(begun), status=status.HTTP_202_ACCEPTED)
 
 
@@ -58,7 +58,7 @@ class ErasureListView(StrictQueryView, GenericAPIView[Any]):
     )
     def get(self, request: Request) -> Response:
         """Return a page of erasures; for those who see all clusters."""
-        access.require_sees_all(caller(request))
+        access.require_sees_all(request_user(request))
         return paged(self, list(Erasure.objects.all()), shapes.ErasureSerializer)
 
 
@@ -73,7 +73,7 @@ class ErasureDetailView(StrictQueryView):
     )
     def get(self, request: Request, erasure_id: str) -> Response:
         """Return the erasure; for those who see all clusters."""
-        access.require_sees_all(caller(request))
+        access.require_sees_all(request_user(request))
         found = Erasure.objects.filter(pk=as_uuid(erasure_id)).first()
         if found is None:
             raise NotFoundError("There is no such erasure.")

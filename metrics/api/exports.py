@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clusters import access
-from clusters.api.base import caller, paged
+from clusters.api.base import paged, request_user
 from clusters.api.serializers import OptionalIdField
 from clusters.models import Cluster, Customer
 from metrics.api.base import as_uuid
@@ -92,7 +92,7 @@ class ExportListView(StrictQueryView, GenericAPIView[Any]):
     )
     def get(self, request: Request) -> Response:
         """Return a page of exports."""
-        return paged(self, list(jobs.visible(caller(request))), ExportSerializer)
+        return paged(self, list(jobs.visible(request_user(request))), ExportSerializer)
 
     @extend_schema(
         operation_id="exports_create",
@@ -108,15 +108,15 @@ class ExportListView(StrictQueryView, GenericAPIView[Any]):
         sent = serializer.validated_data
         target: Customer | Cluster
         if sent["cluster_id"] is not None:
-            target = access.get_cluster(caller(request), sent["cluster_id"])
+            target = access.get_cluster(request_user(request), sent["cluster_id"])
         else:
-            target = access.get_customer(caller(request), sent["customer_id"])
+            target = access.get_customer(request_user(request), sent["customer_id"])
         export = jobs.request(
             target,
             form=sent["format"],
             start=sent["start"],
             end=sent["end"],
-            actor=caller(request),
+            actor=request_user(request),
         )
         return Response(ExportSerializer(export).data, status=status.HTTP_201_CREATED)
 
@@ -142,7 +142,7 @@ class ExportDetailView(StrictQueryView):
     )
     def delete(self, request: Request, export_id: str) -> Response:
         """Delete it; one that is being made stops."""
-        jobs.remove(visible_export(request, export_id), actor=caller(request))
+        jobs.remove(visible_export(request, export_id), actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -179,7 +179,7 @@ class ExportFileView(StrictQueryView):
     def get(self, request: Request, export_id: str) -> HttpResponseBase:
         """Return the file; each download is written down."""
         export = visible_export(request, export_id)
-        return download(export, request.headers.get("Range", ""), caller(request))
+        return download(export, request.headers.get("Range", ""), request_user(request))
 
 
 def visible_export(request: Request, export_id: str) -> Export:
@@ -188,7 +188,7 @@ def visible_export(request: Request, export_id: str) -> Export:
     Raises:
         NotFoundError: if there is none.
     """
-    found = jobs.visible(caller(request)).filter(pk=as_uuid(export_id)).first()
+    found = jobs.visible(request_user(request)).filter(pk=as_uuid(export_id)).first()
     if found is None:
         raise NotFoundError("Not found.")
     return found

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from clusters import access, legal_holds
 from clusters.access import ClusterPermission
-from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
+from clusters.api.base import CLUSTER_ID, ClusterScopedView, paged, request_user
 from clusters.models import Cluster, Customer, LegalHold
 from metrics.api import retention_serializers as shapes
 from metrics.api.base import CUSTOMER_ID, CustomerScopedView, valid
@@ -26,7 +26,7 @@ from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.retention import in_force, services
 from metrics.retention.rules import complete
-from metrics.retention.selectors import customers_kept
+from metrics.retention.selectors import customer_retentions
 from opscenter.core.errors import NotFoundError
 from opscenter.core.query_parameters import StrictQueryView
 
@@ -46,7 +46,7 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
     )
     def get(self, request: Request) -> Response:
         """Return a page of the classes; for those who see all clusters."""
-        access.require_sees_all(caller(request))
+        access.require_sees_all(request_user(request))
         rows = [_with_customers(row) for row in RetentionClass.objects.all()]
         return paged(self, rows, shapes.ClassSerializer)
 
@@ -59,9 +59,9 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
     )
     def post(self, request: Request) -> Response:
         """Make the class."""
-        access.require_keeper(caller(request))
+        access.require_keeper(request_user(request))
         sent = valid(shapes.ClassWriteSerializer(data=request.data))
-        row = services.create_class(**sent, actor=caller(request))
+        row = services.create_class(**sent, actor=request_user(request))
         body = shapes.ClassSerializer(_with_customers(row)).data
         return Response(body, status=status.HTTP_201_CREATED)
 
@@ -77,7 +77,7 @@ class ClassDetailView(StrictQueryView):
     )
     def get(self, request: Request, class_id: str) -> Response:
         """Return the class; for those who see all clusters."""
-        access.require_sees_all(caller(request))
+        access.require_sees_all(request_user(request))
         return Response(shapes.ClassSerializer(_with_customers(_class(class_id))).data)
 
     @extend_schema(
@@ -91,13 +91,13 @@ class ClassDetailView(StrictQueryView):
     )
     def patch(self, request: Request, class_id: str) -> Response:
         """Change what is given."""
-        access.require_keeper(caller(request))
+        access.require_keeper(request_user(request))
         row = _class(class_id)
         sent = valid(shapes.ClassChangeSerializer(data=request.data))
         dry_run = sent.pop("dry_run")
         effect = effect_of_change(row, sent.get("limits"), is_default=sent.get("is_default", False))
         if not dry_run:
-            services.change_class(row, **sent, actor=caller(request))
+            services.change_class(row, **sent, actor=request_user(request))
         body = {"retention_class": _with_customers(row), "effect": effect, "saved": not dry_run}
         return Response(shapes.ClassChangedSerializer(body).data)
 
@@ -109,8 +109,8 @@ class ClassDetailView(StrictQueryView):
     )
     def delete(self, request: Request, class_id: str) -> Response:
         """Delete the class; 409 if it is the default or a customer has it."""
-        access.require_keeper(caller(request))
-        services.delete_class(_class(class_id), actor=caller(request))
+        access.require_keeper(request_user(request))
+        services.delete_class(_class(class_id), actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -127,7 +127,7 @@ class CustomerListView(StrictQueryView, GenericAPIView[Any]):
     )
     def get(self, request: Request) -> Response:
         """Return a page of the visible customers."""
-        rows = customers_kept(access.visible_customers(caller(request)))
+        rows = customer_retentions(access.visible_customers(request_user(request)))
         return paged(self, rows, shapes.CustomerSerializer)
 
 
@@ -144,7 +144,7 @@ class CustomerRetentionView(CustomerScopedView):
     )
     def get(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
         """Return the class, its limits, and the holds that stand."""
-        body = _retention_of(self.customer, caller(request))
+        body = _retention_of(self.customer, request_user(request))
         return Response(shapes.CustomerRetentionSerializer(body).data)
 
     @extend_schema(
@@ -163,9 +163,9 @@ class CustomerRetentionView(CustomerScopedView):
         chosen = None if wanted is None else _class(str(wanted))
         effect = effect_of_assigning(self.customer, chosen)
         if not sent["dry_run"]:
-            services.assign(self.customer, chosen, actor=caller(request))
+            services.assign(self.customer, chosen, actor=request_user(request))
         body = {
-            "retention": _retention_of(self.customer, caller(request)),
+            "retention": _retention_of(self.customer, request_user(request)),
             "effect": effect,
             "saved": not sent["dry_run"],
         }
@@ -189,7 +189,7 @@ class ClusterRetentionView(ClusterScopedView):
             "limits": found.force.limits,
             "wanted": found.force.wanted,
             "due_at": found.force.due_at,
-            "legal_holds": _holds(legal_holds.standing(self.cluster), caller(request)),
+            "legal_holds": _holds(legal_holds.standing(self.cluster), request_user(request)),
         }
         return Response(shapes.ClusterRetentionSerializer(body).data)
 
@@ -242,7 +242,7 @@ class ClusterHoldView(ClusterScopedView):
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Place the hold."""
-        access.require_keeper(caller(request))
+        access.require_keeper(request_user(request))
         return _place(request, self.cluster)
 
     @extend_schema(
@@ -253,21 +253,21 @@ class ClusterHoldView(ClusterScopedView):
     )
     def delete(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Lift the hold; 404 if none stands on the cluster itself."""
-        access.require_keeper(caller(request))
+        access.require_keeper(request_user(request))
         return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
 
 
 def _place(request: Request, target: Customer | Cluster) -> Response:
     sent = valid(shapes.HoldWriteSerializer(data=request.data))
-    hold = legal_holds.place(target, reason=sent["reason"], actor=caller(request))
-    body = shapes.HoldSerializer(_holds([hold], caller(request))[0]).data
+    hold = legal_holds.place(target, reason=sent["reason"], actor=request_user(request))
+    body = shapes.HoldSerializer(_holds([hold], request_user(request))[0]).data
     return Response(body, status=status.HTTP_201_CREATED)
 
 
 def _lift(request: Request, hold: LegalHold | None) -> Response:
     if hold is None:
         raise NotFoundError("No legal hold stands there.")
-    legal_holds.lift(hold, actor=caller(request))
+    legal_holds.lift(hold, actor=request_user(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clusters.access import ClusterPermission
-from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller
+from clusters.api.base import CLUSTER_ID, ClusterScopedView, request_user
 from metrics.api import source_serializers as shapes
 from metrics.connections.config import (
     SourceConfig,
@@ -64,7 +64,7 @@ class _SourceBase(ClusterScopedView):
     def put_source(self, request: Request, shape: type[serializers.Serializer[Any]]) -> Response:
         """Test the source if that is asked for, and set it if it goes well."""
         sent = self.sent(request, shape)
-        actor = caller(request)
+        actor = request_user(request)
         report = try_source(self.cluster, sent.config, actor=actor) if sent.test else None
         saved = report is None or report.ok
         if saved:
@@ -82,11 +82,11 @@ class _SourceBase(ClusterScopedView):
             if row is None:
                 raise NotFoundError("The cluster has no such source; send one to be tested.")
             config = config_of(row)
-        return _report(try_source(self.cluster, config, actor=caller(request)))
+        return _report(try_source(self.cluster, config, actor=request_user(request)))
 
     def remove(self, request: Request) -> Response:
         """Remove the source; what is stored stays."""
-        remove_source(self.cluster, self.role, actor=caller(request))
+        remove_source(self.cluster, self.role, actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

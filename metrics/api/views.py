@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clusters import access, audit
-from clusters.api.base import CLUSTER_ID, ClusterScopedView, caller, paged
+from clusters.api.base import CLUSTER_ID, ClusterScopedView, paged, request_user
 from clusters.models import Cluster
 from metrics import query as numbers
 from metrics.api import parameters
@@ -215,7 +215,7 @@ class FleetTopView(StrictQueryView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Return the list, the largest first."""
-        visible = access.visible_clusters(caller(request)).select_related("customer")
+        visible = access.visible_clusters(request_user(request)).select_related("customer")
         customer = parameters.text(request, "customer")
         if customer:
             visible = visible.filter(customer__name=customer)
@@ -244,7 +244,7 @@ def _said(asked: parameters.RangeQuery | parameters.RawQuery) -> dict[str, Any]:
 
 def _record_export(request: Request, cluster_id: UUID | None, asked: dict[str, Any]) -> None:
     """Note in the audit log who took numbers away."""
-    audit.record("data.export", actor=caller(request), cluster_id=cluster_id, detail=asked)
+    audit.record("data.export", actor=request_user(request), cluster_id=cluster_id, detail=asked)
 
 
 class WindowListView(ClusterScopedView, GenericAPIView[Any]):

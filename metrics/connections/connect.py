@@ -14,14 +14,14 @@ from django.conf import settings
 from clusters.models import Cluster
 from clusters.tunnel.client.http_client import ClusterClient
 from metrics.connections.config import SourceConfig, config_of, source_name, source_row
-from metrics.connections.source_limits import Terms, behind_seconds
+from metrics.connections.source_limits import SourceLimits, behind_seconds
 from metrics.models import MetricSource, PullSchedule
 from metrics.retention.in_force import retention_of
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.influxdb2.source import Influx2Source
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
@@ -61,17 +61,17 @@ _MAKERS: dict[str, Callable[[Mapping[str, str]], HttpSource]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SourceConnection:
     """A cluster's source, how to get to it and on which terms."""
 
     cluster: Cluster
     source: AnySource
     connect: Connect
-    terms: Terms
+    limits: SourceLimits
     etcd: MetricSource | None = None  # to be read besides
 
     def fetch(
-        self, start: int, end: int, now: float, turn: Turn, *, seconds: float
+        self, start: int, end: int, now: float, slot: ParseSlot, *, seconds: float
     ) -> SourceAnswer:
         """Ask for ``[start, end)``, from any thread.
 
@@ -81,21 +81,21 @@ class Way:
             start: minute aligned, Unix seconds.
             end: exclusive.
             now: our clock.
-            turn: of this thread.
+            slot: of this thread.
             seconds: the deadline of it all.
 
         Raises:
             ClusterError: nothing can be said of the window.
         """
-        return asyncio.run(self.ask(start, end, now, turn, seconds=seconds))
+        return asyncio.run(self.ask(start, end, now, slot, seconds=seconds))
 
     async def ask(
-        self, start: int, end: int, now: float, turn: Turn, *, seconds: float
+        self, start: int, end: int, now: float, slot: ParseSlot, *, seconds: float
     ) -> SourceAnswer:
         """Ask for ``[start, end)``; as :meth:`fetch`, for a running event loop."""
         try:
             async with asyncio.timeout(seconds) as limit, self.connect(self.cluster) as client:
-                answer = await self.source.fetch(client, start, end, now=now, turn=turn)
+                answer = await self.source.fetch(client, start, end, now=now, slot=slot)
                 limit.reschedule(None)  # what took long after the answer is not the cluster's
                 return answer
         except TimeoutError as exc:
@@ -103,7 +103,9 @@ class Way:
             raise ServiceUnavailableError(msg) from exc
 
 
-def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | None = None) -> Way:
+def connection_to(
+    cluster: Cluster, schedule: PullSchedule | None, connect: Connect | None = None
+) -> SourceConnection:
     """Return the way to a cluster's source. 1 query; some more before its first data.
 
     Args:
@@ -124,7 +126,7 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
     known = (row.probe or {}).get("resolutions") if row is not None else None
     behind = behind_seconds(cluster.current.clock_skew_ms)
     reaches = [(one.step, one.reach) for one in source.resolutions]
-    terms = Terms(
+    limits = SourceLimits(
         settle_seconds=source.settle_seconds + behind,
         behind_seconds=behind,
         overlap_seconds=source.overlap_seconds,
@@ -135,7 +137,7 @@ def way_to(cluster: Cluster, schedule: PullSchedule | None, connect: Connect | N
         late=row is not None,
         wanted=max(retention_of(cluster).seconds.values()) if _is_new(cluster) else None,
     )
-    return Way(cluster, source, connect or by_default, terms, rows.get("etcd"))
+    return SourceConnection(cluster, source, connect or by_default, limits, rows.get("etcd"))
 
 
 def source_of(cluster: Cluster) -> tuple[AnySource, Connect]:

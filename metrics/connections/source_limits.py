@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from metrics.series.windows import SLOT
+from metrics.series.windows import BUCKET
 
 FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched from its agent
 OLDEST_SECONDS = 24 * 3600
@@ -14,7 +14,7 @@ _NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SourceLimits:
     """What a source keeps and stands, as far as asking it goes.
 
     Attributes:
@@ -33,7 +33,7 @@ class Terms:
     settle_seconds: int = 0
     behind_seconds: int = 0
     overlap_seconds: int = 0
-    longest_request: int = 3 * SLOT
+    longest_request: int = 3 * BUCKET
     reaches: tuple[tuple[int, int | None], ...] = ((60, FIRST_REACH),)
     source: str = ""
     since: int = 0

@@ -20,7 +20,7 @@ from django.db import transaction
 from clusters import audit, legal_holds
 from clusters.models import AuditEvent, Cluster
 from metrics.models import ClusterRetention
-from metrics.retention.in_force import look
+from metrics.retention.in_force import refresh_in_force
 from metrics.retention.rules import DAY, bound, bounds, cells, complete, horizons
 from metrics.stores import get_store
 from metrics.stores.base import MetricStore
@@ -63,7 +63,7 @@ def expire_due(now: int) -> Expiry:
     """
     store = get_store()
     stored = list(store.clusters())
-    rows = look(now, stored)
+    rows = refresh_in_force(now, stored)
     held = legal_holds.held_of(stored)
     due = [row for pk, row in rows.items() if pk not in held and _is_due(row, now)]
     names = dict(Cluster.objects.values_list("pk", "name"))

@@ -14,22 +14,22 @@ AT_ONCE = 4
 """So many queries of one process are under way at a time; others wait for their turn, so that
 pages get through beside them."""
 
-_turns = threading.BoundedSemaphore(AT_ONCE)
+_query_slots = threading.BoundedSemaphore(AT_ONCE)
 
 
 @contextmanager
-def turn(wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
+def query_slot(wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
     """Wait until few enough other queries are under way.
 
     Raises:
         DeadlineError: that takes longer than ``wait_seconds``.
     """
-    if not _turns.acquire(timeout=wait_seconds):
+    if not _query_slots.acquire(timeout=wait_seconds):
         raise DeadlineError("too many queries are under way; try again in a moment")
     try:
         yield
     finally:
-        _turns.release()
+        _query_slots.release()
 
 
 class Deadline:

@@ -19,11 +19,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from clusters import access
-from clusters.api.base import caller
+from clusters.api.base import request_user
 from clusters.models import Cluster
 from metrics.prometheus_api import parameters, responses
 from metrics.prometheus_api.authentication import AnyHeaderAuthentication
-from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline, turn
+from metrics.prometheus_api.deadline import LONGEST_SECONDS, Deadline, query_slot
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.evaluation import Evaluation
 from metrics.prometheus_api.inventory import Found, check_number, cluster_labels, find
@@ -83,12 +83,12 @@ class PrometheusView(APIView):
     @property
     def clusters(self) -> list[Cluster]:
         """Return the clusters that the caller sees, by name."""
-        visible = access.visible_clusters(caller(self.request))
+        visible = access.visible_clusters(request_user(self.request))
         return list(visible.select_related("customer").order_by("name"))
 
     def _answered(self, given: parameters.Given, path: dict[str, str]) -> HttpResponse:
         try:
-            with turn():
+            with query_slot():
                 data = self.data(given, **path)
         except QueryError as exc:
             return responses.prometheus_error(exc.status, exc.error_type, str(exc))

@@ -17,17 +17,17 @@ from uuid import UUID
 from django.conf import settings
 
 from clusters.models import Cluster
-from metrics.connections.connect import Connect, Way, way_to
+from metrics.connections.connect import Connect, SourceConnection, connection_to
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules, requests
 from metrics.pulling.late_data import store_late
 from metrics.pulling.late_data_rules import LATE_DELAYS, late_until, late_windows
-from metrics.pulling.progress import noted
+from metrics.pulling.progress import after_run
 from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
 from metrics.pulling.requests import Request
-from metrics.series.windows import SLOT, STREAM, Window, floor_slot
+from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket
 from metrics.sources.base import SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from opscenter.core import leases, realtime
@@ -79,23 +79,23 @@ def backfill_cluster(
     now = time.time() if now is None else now
     deadline = settings.PULL_DEADLINE_SECONDS
     ttl = (1 + DEADLINES) * deadline + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
-    slots = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
+    buckets = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
     with leases.hold(f"backfill:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
             return BackfillResult()
-        with leases.hold_any(slots, ttl) as slot:
+        with leases.hold_any(buckets, ttl) as bucket:
             cluster = to_pull(cluster_id)
-            if slot is None or cluster is None or not cluster.current.tunnel_up:
+            if bucket is None or cluster is None or not cluster.current.tunnel_up:
                 _schedule(cluster_id, due_in=BUSY_RETRY_SECONDS, now=now)
                 return BackfillResult()
             schedule = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).first()
             try:
-                way = way_to(cluster, schedule, connect)
+                connection = connection_to(cluster, schedule, connect)
             except SourceConfigError as exc:
                 logger.warning("cluster %s: gaps are not filled: %s", cluster, exc)
-                _schedule(cluster_id, due_in=SLOT, now=now)
+                _schedule(cluster_id, due_in=BUCKET, now=now)
                 return BackfillResult(error=exc.code)
-            return _Run(cluster, schedule, way, now).run()
+            return _Run(cluster, schedule, connection, now).run()
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class _Run:
 
     cluster: Cluster
     schedule: PullSchedule | None
-    way: Way
+    connection: SourceConnection
     now: float
     result: BackfillResult = field(default_factory=lambda: BackfillResult(ran=True))
     minutes: int = 0  # filled or found to be lost
@@ -117,15 +117,17 @@ class _Run:
         stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
         stop_at = self.began + settings.PULL_DEADLINE_SECONDS
         self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
-        queue = deque(requests.plan(stream.open_gaps(), self.now, self.way.terms, self.longest))
+        queue = deque(
+            requests.plan(stream.open_gaps(), self.now, self.connection.limits, self.longest)
+        )
         while queue and time.monotonic() < stop_at and not self.result.error:
             request = queue.popleft()
             too_long = self.longest is not None and request.end - request.start > self.longest
-            parts = request.halves() if too_long and len(request.lines) > 1 else None
+            parts = request.halves() if too_long and len(request.windows) > 1 else None
             queue.extendleft(reversed(parts or self._try(stream, request)))
-        if self.way.terms.late and not self.result.error:
-            self._look_for_late(stream, stop_at)
-        elif self.schedule is not None and not self.way.terms.late:
+        if self.connection.limits.late and not self.result.error:
+            self._recheck_late_data(stream, stop_at)
+        elif self.schedule is not None and not self.connection.limits.late:
             # The source before it was looked at again; this one never is.
             PullSchedule.objects.filter(pk=self.schedule.pk).update(recheck_due_at=None)
         self._finish(stream)
@@ -142,31 +144,31 @@ class _Run:
         except ledger.SourceReplacedError as exc:
             self.result.error = exc.code
         except ClusterError as exc:
-            if len(request.lines) > 1 and not isinstance(exc, _FINAL):
+            if len(request.windows) > 1 and not isinstance(exc, _FINAL):
                 # Too much at once, or one of them is the culprit: find it.
-                self.longest = max(SLOT, (request.end - request.start) // 2)
+                self.longest = max(BUCKET, (request.end - request.start) // 2)
                 return request.halves()
-            self._refused(stream, request.lines, exc)
+            self._refused(stream, request.windows, exc)
         return []
 
     def _ask(self, stream: ledger.Stream, request: Request) -> list[Request]:
         self.result.asked.append((request.start, request.end))
-        with Turn("filling") as turn:
-            answer = self._fetch(request, turn)
+        with ParseSlot("filling") as slot:
+            answer = self._fetch(request, slot)
             if answer.end <= answer.start:
-                self._refused(stream, request.lines, None)
+                self._refused(stream, request.windows, None)
                 return []
-            put = ledger.store_filled(stream, request, answer, self.now, self.way.terms)
-        self._count(request.lines, put)
+            put = ledger.store_filled(stream, request, answer, self.now, self.connection.limits)
+        self._count(request.windows, put)
         rest = request.rest(answer.end)
         return [rest] if rest is not None else []
 
-    def _fetch(self, request: Request, turn: Turn) -> SourceAnswer:
+    def _fetch(self, request: Request, slot: ParseSlot) -> SourceAnswer:
         seconds = DEADLINES * settings.PULL_DEADLINE_SECONDS
-        return self.way.fetch(request.start, request.end, self.now, turn, seconds=seconds)
+        return self.connection.fetch(request.start, request.end, self.now, slot, seconds=seconds)
 
     def _refused(
-        self, stream: ledger.Stream, lines: Sequence[Window], error: ClusterError | None
+        self, stream: ledger.Stream, windows: Sequence[Window], error: ClusterError | None
     ) -> None:
         """Count the attempt; end the run unless it was only this answer that was bad."""
         if error is not None:
@@ -176,20 +178,22 @@ class _Run:
         if isinstance(error, ClusterUnreachableError):
             return
         try:
-            put = ledger.store_refused(stream, lines, self.now, error=error, terms=self.way.terms)
+            put = ledger.store_refused(
+                stream, windows, self.now, error=error, limits=self.connection.limits
+            )
         except (StoreError, leases.LeaseTimeoutError):
             logger.exception("cluster %s: an attempt was not noted", self.cluster)
             self.result.error = ledger_rules.STORE_ERROR
         else:
-            self._count(lines, put)
+            self._count(windows, put)
 
     def _count(self, asked: Sequence[Window], put: Sequence[Window]) -> None:
-        had = {line.start: line for line in asked}
-        for line in put:
-            self.result.filled += line.state == "done"
-            self.result.lost += line.state == "lost"
-            old = had.get(line.start)
-            if old is not None and line.state != "gap":
+        had = {window.start: window for window in asked}
+        for window in put:
+            self.result.filled += window.state == "done"
+            self.result.lost += window.state == "lost"
+            old = had.get(window.start)
+            if old is not None and window.state != "gap":
                 self.minutes += old.expected - old.got
         if put and time.monotonic() - self.shown_at >= SHOW_SECONDS:
             self.shown_at = time.monotonic()
@@ -200,36 +204,38 @@ class _Run:
         """Write down how far this run is, for open pages."""
         before = self.schedule.progress if self.schedule else {}
         ended = self.now + time.monotonic() - self.began
-        kept = noted(before, self.now, ended, self.minutes, longest=self._next_longest())
+        kept = after_run(before, self.now, ended, self.minutes, longest=self._next_longest())
         PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=kept)
 
-    def _look_for_late(self, stream: ledger.Stream, stop_at: float) -> None:
+    def _recheck_late_data(self, stream: ledger.Stream, stop_at: float) -> None:
         """Ask again for windows whose data may have come late, those due longest first."""
         kept = dict(self.schedule.rechecked) if self.schedule else {}
-        terms = self.way.terms
+        limits = self.connection.limits
         for delay in LATE_DELAYS:
-            until = late_until(delay, self.now, terms)
-            since = max(int(kept.get(str(delay), until - SLOT)), until - 24 * 3600)
-            lines = stream.lines(since, until)
-            late = late_windows(lines, delay, since, self.now, terms)
-            for request in requests.joined(late, terms.longest_request):
-                if time.monotonic() >= stop_at or not self._look_again(stream, request):
+            until = late_until(delay, self.now, limits)
+            since = max(int(kept.get(str(delay), until - BUCKET)), until - 24 * 3600)
+            windows = stream.windows(since, until)
+            late = late_windows(windows, delay, since, self.now, limits)
+            for request in requests.joined(late, limits.longest_request):
+                if time.monotonic() >= stop_at or not self._recheck(stream, request):
                     break
                 since = request.end
             else:
                 since = max(since, until)
             kept[str(delay)] = since
         PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(
-            rechecked=kept, recheck_due_at=_utc(floor_slot(self.now) + SLOT)
+            rechecked=kept, recheck_due_at=_utc(floor_bucket(self.now) + BUCKET)
         )
 
-    def _look_again(self, stream: ledger.Stream, request: Request) -> bool:
+    def _recheck(self, stream: ledger.Stream, request: Request) -> bool:
         """Ask again for windows and store what came; return whether that worked."""
         self.result.asked.append((request.start, request.end))
         try:
-            with Turn("filling") as turn:
-                answer = self._fetch(request, turn)
-                self.result.late += store_late(stream, request, answer, self.now, self.way.terms)
+            with ParseSlot("filling") as slot:
+                answer = self._fetch(request, slot)
+                self.result.late += store_late(
+                    stream, request, answer, self.now, self.connection.limits
+                )
         except BadResponseError as exc:
             logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
             return True  # what was had stays; the next delay asks again
@@ -270,7 +276,7 @@ class _Run:
 
     def _next_longest(self) -> int | None:
         """Return how long the next run's questions may be: they grow again after good ones."""
-        limit = self.way.terms.longest_request
+        limit = self.connection.limits.longest_request
         if self.longest is None or self.result.error:
             return self.longest
         return None if self.longest * 2 >= limit else self.longest * 2

@@ -9,7 +9,7 @@ that costs the source one question for many windows and us a checksum; nothing i
 
 from __future__ import annotations
 
-from metrics.connections.source_limits import Terms
+from metrics.connections.source_limits import SourceLimits
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import with_stored
 from metrics.pulling.requests import Request
@@ -24,7 +24,7 @@ _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 
 
 def store_late(
-    stream: ledger.Stream, request: Request, answer: SourceAnswer, now: float, terms: Terms
+    stream: ledger.Stream, request: Request, answer: SourceAnswer, now: float, limits: SourceLimits
 ) -> int:
     """Write what a second look at windows brought; return how many rows that were, 0 for none.
 
@@ -36,7 +36,7 @@ def store_late(
         request: which windows were asked for.
         answer: of the source; wider values say nothing new.
         now: our clock.
-        terms: of the source.
+        limits: of the source.
 
     Raises:
         StoreError: nothing was written.
@@ -47,19 +47,19 @@ def store_late(
         return 0
     answer = with_stored(stream.store, stream.cluster, answer)
     with ledger.locked(stream):
-        ledger.check_source(stream, terms)
+        ledger.check_source(stream, limits)
         before = stream.stored(request.start, request.end)
-        answer = ledger.kept(answer, before, terms)
+        answer = ledger.kept(answer, before, limits)
         if _all_stored(stream, answer, request.start, request.end):
             return 0
-        known = stream.lines(request.start, request.end)
+        known = stream.windows(request.start, request.end)
         position = stream.position()
         put = ledger_rules.answered(
             known, ledger.coverage_of(answer), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
-        got = {line.start: line.got for line in known if line.state != "gap"}
-        put = [line for line in put if line.got > got.get(line.start, line.expected)]
+        got = {window.start: window.got for window in known if window.state != "gap"}
+        put = [window for window in put if window.got > got.get(window.start, window.expected)]
         ledger.write(stream, answer, put, position.watermark, None)
         return len(answer.rows)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from metrics.connections.source_limits import Terms
-from metrics.series.windows import Window, floor_slot
+from metrics.connections.source_limits import SourceLimits
+from metrics.series.windows import Window, floor_bucket
 
 LATE_DELAYS = (600, 3600, 6 * 3600)  # after so long a window is looked at again for late data
 
 
 def late_windows(
-    lines: Iterable[Window], delay: int, since: int, now: float, terms: Terms
+    windows: Iterable[Window], delay: int, since: int, now: float, limits: SourceLimits
 ) -> list[Window]:
     """Return the windows to look at again because data may have come ``delay`` seconds late.
 
@@ -19,23 +19,23 @@ def late_windows(
     not looked at.
 
     Args:
-        lines: of the ledger, done and lost ones.
+        windows: of the ledger, done and lost ones.
         delay: one of :data:`LATE_DELAYS`.
         since: the end of what was looked at before for this delay.
         now: the time.
-        terms: of the source.
+        limits: of the source.
     """
-    until = late_until(delay, now, terms)
+    until = late_until(delay, now, limits)
     return [
-        line
-        for line in lines
-        if line.state != "gap"
-        and line.resolution == 60
-        and since < line.end <= until
-        and (line.filled_at is None or line.filled_at < line.end + delay)
+        window
+        for window in windows
+        if window.state != "gap"
+        and window.resolution == 60
+        and since < window.end <= until
+        and (window.filled_at is None or window.filled_at < window.end + delay)
     ]
 
 
-def late_until(delay: int, now: float, terms: Terms) -> int:
+def late_until(delay: int, now: float, limits: SourceLimits) -> int:
     """Return up to where windows are old enough to be looked at again after ``delay``."""
-    return floor_slot(now - delay - terms.settle_seconds)
+    return floor_bucket(now - delay - limits.settle_seconds)

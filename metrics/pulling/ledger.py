@@ -1,8 +1,8 @@
-"""Put answers and failures of a stream into the store: rows, ledger lines and watermark at once.
+"""Put answers and failures of a stream into the store: rows, ledger windows and watermark at once.
 
 The rules are :mod:`metrics.pulling.ledger_rules`; this module reads what they need and writes what
 they say. Live pulls and the filling of gaps both change a stream's ledger, so each change is read
-and written under one short lease. Even without it nothing would be lost: a line that was put from
+and written under one short lease. Even without it nothing would be lost: a window that was put from
 old knowledge is a gap too many, which is asked for again.
 """
 
@@ -19,13 +19,21 @@ from django.db.models import Q
 
 from clusters.models import Cluster, TunnelSession
 from metrics.connections.config import source_name
-from metrics.connections.source_limits import Terms
+from metrics.connections.source_limits import SourceLimits
 from metrics.models import MetricSource, PullSchedule
 from metrics.pulling import ledger_rules
 from metrics.pulling.requests import Request
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
-from metrics.series.windows import MINUTE, SLOT, Position, Reason, Window, floor_minute, floor_slot
+from metrics.series.windows import (
+    BUCKET,
+    MINUTE,
+    Position,
+    Reason,
+    Window,
+    floor_bucket,
+    floor_minute,
+)
 from metrics.sources.base import SourceAnswer
 from metrics.stores.base import Batch, MetricStore
 from opscenter.core import leases
@@ -67,18 +75,18 @@ class Stream:
         """Return how far it is."""
         return self.store.position(self.cluster, self.name)
 
-    def lines(self, start: int, end: int, *states: str) -> list[Window]:
-        """Return the ledger's lines that overlap ``[start, end)``; only of ``states`` if given."""
+    def windows(self, start: int, end: int, *states: str) -> list[Window]:
+        """Return the windows that overlap ``[start, end)``; only of ``states`` if given."""
         if end <= start:
             return []
         return self.store.windows(self.cluster, self.name, start, end, states=states)
 
     def open_gaps(self) -> list[Window]:
-        """Return every line in state gap between the watermark and the head, ascending."""
+        """Return every window in state gap between the watermark and the head, ascending."""
         position = self.position()
         if position.watermark is None or position.head is None:
             return []
-        return self.lines(position.watermark, position.head, "gap")
+        return self.windows(position.watermark, position.head, "gap")
 
     def stored(self, start: int, end: int) -> set[int]:
         """Return the starts of the minutes of ``[start, end)`` that are stored."""
@@ -95,7 +103,7 @@ def store_live(
     answer: SourceAnswer,
     now: float,
     outage: Callable[[int, int], ledger_rules.Outage],
-    terms: Terms,
+    limits: SourceLimits,
 ) -> bool:
     """Write the answer to a live pull; return whether gaps are open behind the head.
 
@@ -104,7 +112,7 @@ def store_live(
         answer: of the source.
         now: our clock.
         outage: gives the facts about a range that nobody asked for.
-        terms: of the source.
+        limits: of the source.
 
     Raises:
         StoreError: nothing was written.
@@ -112,21 +120,23 @@ def store_live(
         SourceReplacedError: nothing was written.
     """
     with locked(stream):
-        check_source(stream, terms)
+        check_source(stream, limits)
         position = stream.position()
-        first = _first_minute(position, answer, now, terms)
+        first = _first_minute(position, answer, now, limits)
         begin = position.head if first is None else first
         if begin is None or answer.end <= max(answer.start, first or 0):
             return _behind(position.watermark, position.head)
-        low, high = floor_slot(min(begin, answer.start)), answer.end + SLOT
+        low, high = floor_bucket(min(begin, answer.start)), answer.end + BUCKET
         before = stream.stored(low, high)
         stored = before | answer.minutes_alive
-        answer = kept(answer, before, terms)
-        known = stream.lines(low, high)
+        answer = kept(answer, before, limits)
+        known = stream.windows(low, high)
         put: list[Window] = []
         if begin < answer.start:
             facts = outage(begin, answer.start)
-            put += ledger_rules.holes(known, begin, answer.start, stored=stored, outage=facts)
+            put += ledger_rules.unrecorded_gaps(
+                known, begin, answer.start, stored=stored, outage=facts
+            )
         coverage = coverage_of(answer)
         put += ledger_rules.answered(
             known, coverage, first=first, head=position.head, stored=stored, now=now, live=True
@@ -137,16 +147,16 @@ def store_live(
 
 
 def store_filled(
-    stream: Stream, request: Request, answer: SourceAnswer, now: float, terms: Terms
+    stream: Stream, request: Request, answer: SourceAnswer, now: float, limits: SourceLimits
 ) -> list[Window]:
-    """Write the answer for gaps; return the lines that were put.
+    """Write the answer for gaps; return the windows that were put.
 
     Args:
         stream: of the cluster.
         request: which gaps were asked for.
         answer: of the source.
         now: our clock.
-        terms: of the source.
+        limits: of the source.
 
     Raises:
         StoreError: nothing was written.
@@ -154,25 +164,29 @@ def store_filled(
         SourceReplacedError: nothing was written.
     """
     with locked(stream):
-        check_source(stream, terms)
-        start, end = floor_slot(answer.start), max(request.end, request.lines[-1].end)
-        before = stream.stored(start, end + SLOT)
-        answer = kept(answer, before, terms)
-        known = stream.lines(start, end)
+        check_source(stream, limits)
+        start, end = floor_bucket(answer.start), max(request.end, request.windows[-1].end)
+        before = stream.stored(start, end + BUCKET)
+        answer = kept(answer, before, limits)
+        known = stream.windows(start, end)
         position = stream.position()
         put = ledger_rules.answered(
             known, coverage_of(answer), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
         # An hour of wider values may reach over windows that are done.
-        was_gap = {line.start for line in known if line.state == "gap"}
-        put = [line for line in put if line.start in was_gap]
+        was_gap = {window.start for window in known if window.state == "gap"}
+        put = [window for window in put if window.start in was_gap]
         write(stream, answer, put, position.watermark, None)
         return put
 
 
 def store_missed(
-    stream: Stream, error: ClusterError, now: float, outage: ledger_rules.Outage, terms: Terms
+    stream: Stream,
+    error: ClusterError,
+    now: float,
+    outage: ledger_rules.Outage,
+    limits: SourceLimits,
 ) -> None:
     """Put the minutes since the head as a gap, because a live pull failed.
 
@@ -184,17 +198,17 @@ def store_missed(
     """
     with locked(stream):
         head = stream.position().head
-        end = floor_minute(now - terms.settle_seconds)
+        end = floor_minute(now - limits.settle_seconds)
         if head is None or end <= head:
             return
-        known = stream.lines(floor_slot(head), end + SLOT)
+        known = stream.windows(floor_bucket(head), end + BUCKET)
         begin = ledger_rules.unaccounted(known, head, end)
         if begin >= end:
             return
-        # Slots that are over had their lines put by earlier attempts; if not, nobody asked.
-        recent = max(begin, floor_slot(end - SLOT))
-        stored = stream.stored(floor_slot(begin), end + SLOT)
-        put = ledger_rules.holes(known, begin, recent, stored=stored, outage=outage)
+        # Buckets that are over had their windows put by earlier attempts; if not, nobody asked.
+        recent = max(begin, floor_bucket(end - BUCKET))
+        stored = stream.stored(floor_bucket(begin), end + BUCKET)
+        put = ledger_rules.unrecorded_gaps(known, begin, recent, stored=stored, outage=outage)
         put += ledger_rules.missed(
             known, recent, end, stored=stored,
             reason=reason_of(error), detail=one_line(str(error), MAX_DETAIL),
@@ -209,16 +223,16 @@ def store_refused(
     now: float,
     *,
     error: ClusterError | None,
-    terms: Terms,
+    limits: SourceLimits,
 ) -> list[Window]:
-    """Count an attempt to fill gaps that brought nothing; return the lines that were put.
+    """Count an attempt to fill gaps that brought nothing; return the windows that were put.
 
     Args:
         stream: of the cluster.
         batch: the gaps that were asked for.
         now: our clock.
         error: what it failed with; None if the source answered, but not for this range.
-        terms: of the source.
+        limits: of the source.
 
     Raises:
         StoreError: nothing was written.
@@ -226,26 +240,26 @@ def store_refused(
     """
     reason = None if error is None else reason_of(error)
     detail = "the source did not answer for this range" if error is None else str(error)
-    starts = {line.start for line in batch}
+    starts = {window.start for window in batch}
     with locked(stream):
-        lines = stream.lines(batch[0].start, batch[-1].end, "gap")
+        windows = stream.windows(batch[0].start, batch[-1].end, "gap")
         put = [
             ledger_rules.refused(
-                line, now, reason=reason, detail=one_line(detail, MAX_DETAIL),
-                reach=terms.longest_reach,
+                window, now, reason=reason, detail=one_line(detail, MAX_DETAIL),
+                reach=limits.longest_reach,
             )
-            for line in lines
-            if line.start in starts
+            for window in windows
+            if window.start in starts
         ]  # fmt: skip
         watermark = stream.position().watermark
-        if watermark is not None and any(line.state != "gap" for line in put):
+        if watermark is not None and any(window.state != "gap" for window in put):
             watermark = _advanced(stream, put, watermark, batch[-1].end)
         windows = _bounded(put)
         stream.store.write(stream.cluster, stream.name, Batch(windows=windows, watermark=watermark))
         return put
 
 
-def check_source(stream: Stream, terms: Terms) -> None:
+def check_source(stream: Stream, limits: SourceLimits) -> None:
     """Check that an answer comes from the source that the cluster has now; one query.
 
     The one before may still be asked while another is set. Both may know the same nodes by
@@ -255,8 +269,8 @@ def check_source(stream: Stream, terms: Terms) -> None:
         SourceReplacedError: it comes from another.
     """
     row = MetricSource.objects.filter(cluster_id=stream.cluster, role="main").first()
-    if source_name(row) != terms.source:
-        msg = f"{source_name(row) or 'the agent'} answers now instead of {terms.source or 'it'}"
+    if source_name(row) != limits.source:
+        msg = f"{source_name(row) or 'the agent'} answers now instead of {limits.source or 'it'}"
         raise SourceReplacedError(msg)
 
 
@@ -286,7 +300,9 @@ def reason_of(error: ClusterError) -> Reason:
     return _REASONS.get(error.code, "service_down")
 
 
-def _first_minute(position: Position, answer: SourceAnswer, now: float, terms: Terms) -> int | None:
+def _first_minute(
+    position: Position, answer: SourceAnswer, now: float, limits: SourceLimits
+) -> int | None:
     """Return the stream's first minute if this answer begins it; else None."""
     if position.head is not None:
         return None
@@ -296,7 +312,7 @@ def _first_minute(position: Position, answer: SourceAnswer, now: float, terms: T
     oldest = min(candidates, default=answer.end)
     if oldest >= answer.end:
         return None
-    reach = terms.first_reach
+    reach = limits.first_reach
     return oldest if reach is None else max(oldest, floor_minute(now - reach))
 
 
@@ -305,15 +321,15 @@ def coverage_of(answer: SourceAnswer) -> ledger_rules.Coverage:
     return ledger_rules.Coverage(answer.start, answer.end, answer.oldest, answer.resolution)
 
 
-def kept(answer: SourceAnswer, before: set[int], terms: Terms) -> SourceAnswer:
+def kept(answer: SourceAnswer, before: set[int], limits: SourceLimits) -> SourceAnswer:
     """Return the answer without what another source has stored already.
 
     Two sources may call one node by two names: with both in one minute, or in one wider bucket,
     the cluster's sums would count it twice.
     """
-    if answer.start >= terms.since:
+    if answer.start >= limits.since:
         return answer
-    theirs = {minute for minute in before if minute < terms.since}
+    theirs = {minute for minute in before if minute < limits.since}
     rows = [row for row in answer.rows if row.ts not in theirs]
     full = {(tier, minute - minute % width) for tier, width in TIERS.items() for minute in theirs}
     coarse = [row for row in answer.coarse if (row.tier, row.ts) not in full]
@@ -344,10 +360,10 @@ def write(
     watermark: int | None,
     head: int | None,
 ) -> int | None:
-    """Write an answer and its lines at once; return the new watermark."""
+    """Write an answer and its windows at once; return the new watermark."""
     if watermark is not None:
         known = stream.position().head or 0 if head is None else head
-        newest = max(answer.end, watermark, known, *(line.end for line in put))
+        newest = max(answer.end, watermark, known, *(window.end for window in put))
         watermark = _advanced(stream, put, watermark, newest)
     batch = Batch(
         rows=answer.rows, infos=answer.infos, windows=_bounded(put), watermark=watermark,
@@ -360,22 +376,22 @@ def write(
 
 
 def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -> int:
-    """Return the watermark behind the lines of the ledger and those about to be put."""
-    known = {line.start: line for line in put}
-    while watermark < end + SLOT:
-        # A day at a time: a year's lines need not be read to see where the next gap begins.
+    """Return the watermark behind the windows of the ledger and those about to be put."""
+    known = {window.start: window for window in put}
+    while watermark < end + BUCKET:
+        # A day at a time: a year's windows need not be read to see where the next gap begins.
         until = watermark + _DAY
-        lines = {line.start: line for line in stream.lines(watermark, until)}
-        lines.update((start, line) for start, line in known.items() if start < until)
-        reached = ledger_rules.advance(lines.values(), watermark)
+        windows = {window.start: window for window in stream.windows(watermark, until)}
+        windows.update((start, window) for start, window in known.items() if start < until)
+        reached = ledger_rules.advance(windows.values(), watermark)
         if reached == watermark or reached < until:
             return reached
         watermark = reached
     return watermark
 
 
-def _bounded(lines: Sequence[Window]) -> list[Window]:
-    return [replace(line, detail=line.detail[:MAX_DETAIL]) for line in lines]
+def _bounded(windows: Sequence[Window]) -> list[Window]:
+    return [replace(window, detail=window.detail[:MAX_DETAIL]) for window in windows]
 
 
 def _utc(moment: float) -> datetime:

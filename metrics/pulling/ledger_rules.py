@@ -1,16 +1,16 @@
 """The gap ledger: what became of every window, and why something is missing. Pure.
 
-The time of a stream is cut into slots of ten minutes, aligned to the clock. From the stream's
-first minute to its head every minute lies in exactly one line of the ledger; the first and the
-last line may be shorter than a slot. A line is
+The time of a stream is cut into buckets of ten minutes, aligned to the clock. From the stream's
+first minute to its head every minute lies in exactly one window of the ledger; the first and the
+last window may be shorter than a bucket. A window is
 
 ``done``  every minute is stored;
-``lost``  the source has answered for every minute, and some it does not have: the reason says why;
-``gap``   some minutes have not been had yet; they are asked for until they are one of the above.
+``lost``  the source has answered for every minute, but lacks some: the reason says why;
+``gap``   some minutes are still missing; they are asked for until the window is done or lost.
 
-The watermark is the end of the lines that are done or lost without a hole. While pulls fail, the
-minutes that are missed are put as a gap with the failure's reason. Minutes of a gap that nobody
-asked for, because the centre itself was down, have no line until the next good pull puts them.
+The watermark is the end of the unbroken run of windows that are done or lost. While pulls fail,
+the missed minutes are recorded as a gap with the failure's reason. Minutes that nobody asked for,
+because the centre itself was down, have no window until the next good pull records them.
 
 Times are Unix seconds, minute aligned; ranges exclude their end.
 """
@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from metrics.connections.source_limits import FIRST_REACH
-from metrics.series.windows import MINUTE, SLOT, Reason, Window, floor_minute, floor_slot
+from metrics.series.windows import BUCKET, MINUTE, Reason, Window, floor_bucket, floor_minute
 
-LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a slot's start
+LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a bucket's start
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
 GIVE_UP_ATTEMPTS = 10  # in which a source did not answer acceptably for what it no longer keeps
 
@@ -71,8 +71,8 @@ class Outage:
 def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[int, int]:
     """Return what a live pull asks for: from the head to the last closed minute.
 
-    Behind an outage it starts at a slot's start 10 to 20 minutes ago, so that the hole consists
-    of whole slots and the live view is back with the first answer. Within the minute of the pull
+    Behind an outage it starts at a bucket's start 10 to 20 minutes ago, so that the hole consists
+    of whole buckets and the live view is back with the first answer. Within the minute of the pull
     before, that minute is asked for again; while the head is ahead, because a clock went back,
     so are the last 10 to 20, of which a late pull would leave one out.
 
@@ -86,33 +86,33 @@ def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[
         ``(start, end)``; start < end.
     """
     end = floor_minute(now)
-    start = floor_slot(end - LIVE_REACH)
+    start = floor_bucket(end - LIVE_REACH)
     if head is not None and head <= end:
         start = max(start, head - overlap_seconds)
     return min(start, end - MINUTE), end
 
 
-def slots(start: int, end: int) -> list[tuple[int, int]]:
-    """Cut ``[start, end)`` at the borders of slots; [] if it is empty."""
-    edges = [start, *range(floor_slot(start) + SLOT, end, SLOT), end]
+def buckets(start: int, end: int) -> list[tuple[int, int]]:
+    """Cut ``[start, end)`` at the borders of buckets; [] if it is empty."""
+    edges = [start, *range(floor_bucket(start) + BUCKET, end, BUCKET), end]
     return [(a, b) for a, b in pairwise(edges) if a < b]
 
 
-def unaccounted(lines: Iterable[Window], start: int, end: int) -> int:
-    """Return where the first slot's part of ``[start, end)`` begins that no line covers whole.
+def unaccounted(windows: Iterable[Window], start: int, end: int) -> int:
+    """Return where the first bucket's part of ``[start, end)`` begins that no window covers whole.
 
-    Returns ``end`` if lines cover all of it.
+    Returns ``end`` if windows cover all of it.
     """
-    known = _by_slot(lines)
-    for slot_start, slot_end in slots(start, end):
-        line = known.get(floor_slot(slot_start))
-        if line is None or line.end < slot_end:
-            return slot_start
+    known = _by_bucket(windows)
+    for bucket_start, bucket_end in buckets(start, end):
+        window = known.get(floor_bucket(bucket_start))
+        if window is None or window.end < bucket_end:
+            return bucket_start
     return end
 
 
 def missed(
-    lines: Iterable[Window],
+    windows: Iterable[Window],
     start: int,
     end: int,
     *,
@@ -120,62 +120,62 @@ def missed(
     reason: Reason,
     detail: str,
 ) -> list[Window]:
-    """Return the lines to put because an attempt to have ``[start, end)`` failed.
+    """Return the windows to put because an attempt to have ``[start, end)`` failed.
 
-    A slot that had lines already is put as one gap, since a part of it is missing now. A gap
+    A bucket that had windows already is put as one gap, since a part of it is missing now. A gap
     keeps the reason of its first failure, save that a tunnel which is found dead explains a
     service that did not answer in the minute before: the pull that ran into the silence could
     not tell the two apart.
 
     Args:
-        lines: ledger lines that overlap the slots of the range.
+        windows: ledger windows that overlap the buckets of the range.
         start: first missed minute.
         end: exclusive; the end of the last closed minute.
-        stored: starts of the minutes that are stored, of the same slots at least.
+        stored: starts of the minutes that are stored, of the same buckets at least.
         reason: why.
         detail: the same for people.
     """
-    known = _by_slot(lines)
+    known = _by_bucket(windows)
     put = []
-    for slot_start, slot_end in slots(start, end):
-        old = known.get(floor_slot(slot_start))
+    for bucket_start, bucket_end in buckets(start, end):
+        old = known.get(floor_bucket(bucket_start))
         if old is None:
-            put.append(_gap(slot_start, slot_end, stored, 1, reason, detail))
-        elif old.end < slot_end:
+            put.append(_gap(bucket_start, bucket_end, stored, 1, reason, detail))
+        elif old.end < bucket_end:
             why = (reason, detail)
             if old.state == "gap" and old.reason != "pending" and not _explains(reason, old):
                 why = (old.reason, old.detail)
-            put.append(_gap(old.start, slot_end, stored, old.attempts + 1, *why))
+            put.append(_gap(old.start, bucket_end, stored, old.attempts + 1, *why))
     return put
 
 
-def holes(
-    lines: Iterable[Window], start: int, end: int, *, stored: Set[int], outage: Outage
+def unrecorded_gaps(
+    windows: Iterable[Window], start: int, end: int, *, stored: Set[int], outage: Outage
 ) -> list[Window]:
-    """Return gap lines for the part of ``[start, end)`` that no line accounts for.
+    """Return gap windows for the part of ``[start, end)`` that no window accounts for.
 
-    Pulls that failed have put their lines already, so what is left is what nobody asked for;
+    Pulls that failed have put their windows already, so what is left is what nobody asked for;
     and, at the very first pull, the past.
 
     Args:
-        lines: ledger lines that overlap the slots of the range.
+        windows: ledger windows that overlap the buckets of the range.
         start: the head, or the stream's first minute.
-        end: exclusive; the start of a slot.
-        stored: starts of the minutes that are stored, of the same slots at least.
+        end: exclusive; the start of a bucket.
+        stored: starts of the minutes that are stored, of the same buckets at least.
         outage: the facts that the reasons come from.
     """
-    known = _by_slot(lines)
+    known = _by_bucket(windows)
     put = []
-    for slot_start, slot_end in slots(start, end):
-        old = known.get(floor_slot(slot_start))
+    for bucket_start, bucket_end in buckets(start, end):
+        old = known.get(floor_bucket(bucket_start))
         if old is None:
-            why = why_missing(slot_start, slot_end, outage)
-            put.append(_gap(slot_start, slot_end, stored, 0, *why))
-        elif old.end < slot_end:
-            why = why_missing(max(old.end, slot_start), slot_end, outage)
+            why = why_missing(bucket_start, bucket_end, outage)
+            put.append(_gap(bucket_start, bucket_end, stored, 0, *why))
+        elif old.end < bucket_end:
+            why = why_missing(max(old.end, bucket_start), bucket_end, outage)
             if old.state == "gap" and old.reason != "pending":
                 why = (old.reason, old.detail)
-            put.append(_gap(old.start, slot_end, stored, old.attempts, *why))
+            put.append(_gap(old.start, bucket_end, stored, old.attempts, *why))
     return put
 
 
@@ -200,7 +200,7 @@ def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
 
 
 def answered(
-    lines: Iterable[Window],
+    windows: Iterable[Window],
     coverage: Coverage,
     *,
     first: int | None,
@@ -209,79 +209,79 @@ def answered(
     now: float,
     live: bool,
 ) -> list[Window]:
-    """Return the lines to put because the source answered for a range.
+    """Return the windows to put because the source answered for a range.
 
     Args:
-        lines: ledger lines that overlap the slots of the range.
+        windows: ledger windows that overlap the buckets of the range.
         coverage: what the source answered for.
         first: the stream's first minute if this is its first answer, else None.
-        head: the stream's head before the answer; a slot before it without a line lies before
+        head: the stream's head before the answer; a bucket before it without a window lies before
             the stream's first minute, which a live pull's overlap may reach, and stays without.
-        stored: starts of all minutes of the range's slots that are stored, this answer included.
+        stored: starts of all minutes of the range's buckets that are stored, this answer included.
         now: the time.
-        live: whether the range ends at the head; then the last line ends with the answer, and
+        live: whether the range ends at the head; then the last window ends with the answer, and
             a gap beyond it is left to the next live pull. False for filling gaps.
     """
-    known = _by_slot(lines)
+    known = _by_bucket(windows)
     begin = coverage.start if first is None else max(first, coverage.start)
     put = []
-    for slot_start, slot_end in slots(begin, coverage.end):
-        old = known.get(floor_slot(slot_start))
+    for bucket_start, bucket_end in buckets(begin, coverage.end):
+        old = known.get(floor_bucket(bucket_start))
         if old is not None:
-            end = slot_end if live and old.state == "gap" else max(slot_end, old.end)
+            end = bucket_end if live and old.state == "gap" else max(bucket_end, old.end)
             put.append(_settle(old, end, coverage, stored, now))
             continue
-        if head is not None and slot_start < head:
+        if head is not None and bucket_start < head:
             continue
-        start = slot_start if first is not None else floor_slot(slot_start)
+        start = bucket_start if first is not None else floor_bucket(bucket_start)
         blank = Window(start, start, "done", 0, 0, 0, "", "", None)
-        put.append(_settle(blank, slot_end, coverage, stored, now))
+        put.append(_settle(blank, bucket_end, coverage, stored, now))
     return put
 
 
 def refused(
-    line: Window,
+    window: Window,
     now: float,
     *,
     reason: Reason | None,
     detail: str,
     reach: int | None = FIRST_REACH,
 ) -> Window:
-    """Return a gap's line after an attempt to fill it that brought nothing.
+    """Return a gap's window after an attempt to fill it that brought nothing.
 
     The reason why it is a gap stays. A gap that the source cannot have any more and that failed
     :data:`GIVE_UP_ATTEMPTS` times is lost, so that nothing is asked for for ever.
 
     Args:
-        line: the gap.
+        window: the gap.
         now: the time.
         reach: for how long the source keeps anything, in seconds; None if that is not known.
         reason: what the attempt failed with; None if the source answered, but not for this range.
         detail: the same for people.
     """
-    attempts = line.attempts + 1
-    if reach is not None and line.end < now - reach and attempts >= GIVE_UP_ATTEMPTS:
-        text = f"given up after {attempts} attempts: {detail}; before: {line.detail}"
+    attempts = window.attempts + 1
+    if reach is not None and window.end < now - reach and attempts >= GIVE_UP_ATTEMPTS:
+        text = f"given up after {attempts} attempts: {detail}; before: {window.detail}"
         why: Reason = reason or "spool_expired"
-        return replace(line, state="lost", attempts=attempts, reason=why, detail=text)
-    if line.reason == "pending" and reason is not None:
-        return replace(line, attempts=attempts, reason=reason, detail=detail)
-    return replace(line, attempts=attempts)
+        return replace(window, state="lost", attempts=attempts, reason=why, detail=text)
+    if window.reason == "pending" and reason is not None:
+        return replace(window, attempts=attempts, reason=reason, detail=detail)
+    return replace(window, attempts=attempts)
 
 
-def advance(lines: Iterable[Window], watermark: int) -> int:
-    """Return the end of the done and lost lines that follow on ``watermark`` without a hole.
+def advance(windows: Iterable[Window], watermark: int) -> int:
+    """Return the end of the done and lost windows that follow on ``watermark`` without a hole.
 
     Args:
-        lines: ledger lines from the watermark on, in any order.
+        windows: ledger windows from the watermark on, in any order.
         watermark: where it is, or the stream's first minute; the answer is never less.
     """
-    for line in sorted(lines, key=_start_of):
-        if line.end <= watermark:
+    for window in sorted(windows, key=_start_of):
+        if window.end <= watermark:
             continue
-        if line.start > watermark or line.state == "gap":
+        if window.start > watermark or window.state == "gap":
             break
-        watermark = line.end
+        watermark = window.end
     return watermark
 
 
@@ -292,7 +292,7 @@ def _explains(reason: Reason, old: Window) -> bool:
 
 
 def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: float) -> Window:
-    """Return what a line reads after an answer; an empty ``old`` line is a new one."""
+    """Return what a window reads after an answer; an empty ``old`` line is a new one."""
     settled = old.start if old.state == "gap" else old.end
     # What is done stays done: of wider values the store cannot tell single minutes.
     had = old.end if old.state == "done" else old.start
@@ -332,12 +332,12 @@ def _gap(
     return Window(start, end, "gap", got, expected, attempts, reason, detail, None)
 
 
-def _by_slot(lines: Iterable[Window]) -> dict[int, Window]:
-    return {floor_slot(line.start): line for line in lines}
+def _by_bucket(windows: Iterable[Window]) -> dict[int, Window]:
+    return {floor_bucket(window.start): window for window in windows}
 
 
-def _start_of(line: Window) -> int:
-    return line.start
+def _start_of(window: Window) -> int:
+    return window.start
 
 
 def _clock_text(moment: int) -> str:

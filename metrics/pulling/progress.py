@@ -20,7 +20,7 @@ class Progress:
     """The filling of one cluster's gaps.
 
     Attributes:
-        gaps: ledger lines that are open.
+        gaps: ledger windows that are open.
         minutes_left: minutes in them that were not had yet.
         oldest: start of the oldest; None if none is open.
         newest: end of the newest; None if none is open.
@@ -55,17 +55,17 @@ def measured(open_gaps: Iterable[Window], kept: Mapping[str, Any]) -> Progress:
     """Return how far it is.
 
     Args:
-        open_gaps: ledger lines in state gap.
-        kept: of :func:`noted`; {} before the first run.
+        open_gaps: ledger windows in state gap.
+        kept: of :func:`after_run`; {} before the first run.
     """
-    lines = list(open_gaps)
-    left = sum(line.expected - line.got for line in lines)
+    windows = list(open_gaps)
+    left = sum(window.expected - window.got for window in windows)
     rate = _rate(kept.get("runs", ()))
     return Progress(
-        gaps=len(lines),
+        gaps=len(windows),
         minutes_left=left,
-        oldest=min((line.start for line in lines), default=None),
-        newest=max((line.end for line in lines), default=None),
+        oldest=min((window.start for window in windows), default=None),
+        newest=max((window.end for window in windows), default=None),
         since=kept.get("since"),
         minutes_done=int(kept.get("done", 0)),
         minutes_per_second=rate,
@@ -73,7 +73,7 @@ def measured(open_gaps: Iterable[Window], kept: Mapping[str, Any]) -> Progress:
     )
 
 
-def noted(
+def after_run(
     kept: Mapping[str, Any], began: float, ended: float, minutes: int, *, longest: int | None
 ) -> dict[str, Any]:
     """Return what is kept after a run that left gaps open.

@@ -22,8 +22,8 @@ from django.db.models import F
 
 from clusters.models import Cluster, ClusterStatus
 from clusters.status_summary import record_pull, record_pull_failure
-from metrics.connections.connect import Connect, Way, way_to
-from metrics.connections.source_limits import Terms
+from metrics.connections.connect import Connect, SourceConnection, connection_to
+from metrics.connections.source_limits import SourceLimits
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
@@ -31,7 +31,7 @@ from metrics.pulling.summary import HISTORY_MINUTES, cpu_history, newest_minute,
 from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
 from metrics.series.windows import MINUTE, STREAM, floor_minute
 from metrics.sources.base import SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import get_store
 from metrics.stores.base import StoreError
 from opscenter.core import leases, realtime
@@ -86,9 +86,9 @@ def pull_cluster(
         schedule = _schedule_of(cluster_id, time.time() if now is None else now)
         if schedule is None:
             return PullResult("skipped", "not_active", "the cluster is not enrolled, or gone")
-        with Turn("live") as turn:
+        with ParseSlot("live") as slot:
             now = time.time() if now is None else now
-            return _Pull(schedule.cluster, schedule, now, connect, turn).run()
+            return _Pull(schedule.cluster, schedule, now, connect, slot).run()
 
 
 def to_pull(cluster_id: UUID) -> Cluster | None:
@@ -136,8 +136,8 @@ class _Pull:
     schedule: PullSchedule
     now: float
     connect: Connect | None
-    turn: Turn
-    terms: Terms = field(default_factory=Terms)
+    slot: ParseSlot
+    limits: SourceLimits = field(default_factory=SourceLimits)
 
     def run(self) -> PullResult:
         """Fetch, store and record; a failure of the cluster or the store becomes a result."""
@@ -147,23 +147,23 @@ class _Pull:
             self._check_tunnel()
             if self.schedule.error_code == ledger_rules.STORE_ERROR:
                 stream.store.ping()  # so that clusters need not answer while it is away
-            way = way_to(self.cluster, self.schedule, self.connect)
-            self.terms = way.terms
+            connection = connection_to(self.cluster, self.schedule, self.connect)
+            self.limits = connection.limits
             start, end = ledger_rules.live_range(
                 stream.position().head,
-                self.now - way.terms.settle_seconds,
-                way.terms.overlap_seconds,
+                self.now - connection.limits.settle_seconds,
+                connection.limits.overlap_seconds,
             )
-            answer = self._ask(way, start, end)
-            asked_for = self.turn.answered_at - started
+            answer = self._ask(connection, start, end)
+            asked_for = self.slot.answered_at - started
             skew_ms = round(1000 * (answer.now - self.now - asked_for))
             answer, rejected = within_bounds(answer, self.now)
-            if way.terms.overlap_seconds:
+            if connection.limits.overlap_seconds:
                 answer = with_stored(stream.store, self.cluster.pk, answer)
             gaps_open = ledger.store_live(
                 stream, answer, self.now,
                 lambda since, until: ledger.outage_of(self.cluster, self.schedule, since, until),
-                way.terms,
+                connection.limits,
             )  # fmt: skip
         except ClusterError as exc:
             return self._failed(stream, exc)
@@ -180,12 +180,12 @@ class _Pull:
             "ok", rows=len(answer.rows), start=answer.start, end=answer.end, gaps_open=gaps_open
         )
 
-    def _ask(self, way: Way, start: int, end: int) -> SourceAnswer:
+    def _ask(self, connection: SourceConnection, start: int, end: int) -> SourceAnswer:
         """Ask the source, and etcd first where that is set; the turn is held afterwards."""
-        etcd = Supplement(way.etcd, self.cluster) if way.etcd is not None else None
+        etcd = Supplement(connection.etcd, self.cluster) if connection.etcd is not None else None
         reading = asyncio.run(etcd.read(self.now)) if etcd is not None else None
         seconds = settings.PULL_DEADLINE_SECONDS
-        answer = way.fetch(start, end, self.now, self.turn, seconds=seconds)
+        answer = connection.fetch(start, end, self.now, self.slot, seconds=seconds)
         return answer if etcd is None else etcd.merged(answer, reading)
 
     def _check_tunnel(self) -> None:
@@ -218,7 +218,7 @@ class _Pull:
             "duration_ms": 1000 * (time.monotonic() - started),
             "notes": self._notes(answer),
         }
-        if self.terms.late and self.schedule.recheck_due_at is None:
+        if self.limits.late and self.schedule.recheck_due_at is None:
             changes["recheck_due_at"] = now
         if newest is None and stream.position().head is None:
             # A new agent's first minute is on its way: do not wait for the interval.
@@ -239,8 +239,8 @@ class _Pull:
         """
         shown = self.cluster.current.data_as_of
         if shown is not None and newest is not None and newest + MINUTE < shown.timestamp():
-            return self.terms.settle_seconds - self.terms.behind_seconds
-        return self.terms.settle_seconds
+            return self.limits.settle_seconds - self.limits.behind_seconds
+        return self.limits.settle_seconds
 
     def _notes(self, answer: SourceAnswer) -> list[str]:
         ahead = ahead_note(answer, self.now)
@@ -263,7 +263,7 @@ class _Pull:
         if head is not None:
             outage = ledger.outage_of(self.cluster, self.schedule, head, int(self.now))
             try:
-                ledger.store_missed(stream, error, self.now, outage, self.terms)
+                ledger.store_missed(stream, error, self.now, outage, self.limits)
             except (StoreError, leases.LeaseTimeoutError):
                 # The next pull puts the same lines; the error itself is recorded below.
                 logger.exception("cluster %s: the outage was not recorded", self.cluster)

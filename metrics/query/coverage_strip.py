@@ -1,4 +1,4 @@
-"""From ledger lines to what people see: gaps on a chart, segments of the coverage strip. Pure."""
+"""From ledger windows to what people see: gaps on a chart, segments of the coverage strip. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from metrics.series.windows import Window
 
 
 def gaps(
-    lines: Iterable[Window], start: int, end: int, *, head: int | None, until: int
+    windows: Iterable[Window], start: int, end: int, *, head: int | None, until: int
 ) -> list[Gap]:
     """Return the gaps within ``[start, end)``, neighbours of one reason joined.
 
     Args:
-        lines: ledger lines of state gap or lost, ascending.
+        windows: ledger windows of state gap or lost, ascending.
         start: Unix time.
         end: Unix time; not after now.
         head: end of the newest data; None if there is none.
         until: end of what can be there. Between ``head`` and it nobody has asked yet.
     """
     found: list[Gap] = []
-    for line in lines:
-        gap = Gap(max(line.start, start), min(line.end, end), line.state, line.reason, line.detail)
+    for window in windows:
+        gap = Gap(
+            max(window.start, start),
+            min(window.end, end),
+            window.state,
+            window.reason,
+            window.detail,
+        )
         before = found[-1] if found else None
         if gap.start >= gap.end:
             continue
@@ -64,12 +70,12 @@ def with_damage(
 
 
 def segments(
-    lines: Sequence[Window], start: int, end: int, *, head: int | None, until: int
+    windows: Sequence[Window], start: int, end: int, *, head: int | None, until: int
 ) -> tuple[Segment, ...]:
     """Return segments that cover ``[start, end)`` without holes or overlaps.
 
     Args:
-        lines: all ledger lines that overlap the range, ascending.
+        windows: all ledger windows that overlap the range, ascending.
         start: Unix time.
         end: Unix time; not after now.
         head: end of the newest data; None if there is none.
@@ -77,13 +83,13 @@ def segments(
     """
     found: list[Segment] = []
     at = start
-    for line in lines:
-        stop = min(line.end, end)
-        if line.start > at:
-            _append(found, _unknown(at, min(line.start, end), head, until))
-            at = max(at, min(line.start, end))
+    for window in windows:
+        stop = min(window.end, end)
+        if window.start > at:
+            _append(found, _unknown(at, min(window.start, end), head, until))
+            at = max(at, min(window.start, end))
         if stop > at:
-            _append(found, _of_line(line, at, stop))
+            _append(found, _of_window(window, at, stop))
             at = stop
     if at < end:
         _append(found, _unknown(at, end, head, until))
@@ -91,7 +97,7 @@ def segments(
 
 
 def _unknown(start: int, end: int, head: int | None, until: int) -> Segment:
-    """Return a stretch that no line tells of: not asked for yet, or before the first window."""
+    """Return a stretch that no window tells of: not asked for yet, or before the first window."""
     asked = head is not None and start >= head
     return Segment(
         start, end, "pending" if asked else "none", "pending" if asked else "", "", 0,
@@ -99,12 +105,12 @@ def _unknown(start: int, end: int, head: int | None, until: int) -> Segment:
     )  # fmt: skip
 
 
-def _of_line(line: Window, start: int, end: int) -> Segment:
-    """Return a line's part within the range; its minutes are shared out evenly."""
-    share = (end - start) / (line.end - line.start)
+def _of_window(window: Window, start: int, end: int) -> Segment:
+    """Return a window's part within the range; its minutes are shared out evenly."""
+    share = (end - start) / (window.end - window.start)
     return Segment(
-        start, end, line.state, line.reason, line.detail, round(line.got * share),
-        round(line.expected * share), filled=line.filled_at is not None,
+        start, end, window.state, window.reason, window.detail, round(window.got * share),
+        round(window.expected * share), filled=window.filled_at is not None,
     )  # fmt: skip
 
 

@@ -148,15 +148,15 @@ def heat(
 
 @reads_store
 def windows(cluster: Cluster, start: int, end: int, states: Sequence[str] = ()) -> list[Window]:
-    """Return the ledger's lines that overlap the range, ascending; of ``states`` if given."""
+    """Return the ledger's windows that overlap the range, ascending; of ``states`` if given."""
     return get_store().windows(cluster.id, STREAM, start, end, states=states)
 
 
 @reads_store
 def odd_windows(cluster: Cluster, start: int, end: int) -> list[Window]:
-    """Return the ledger's lines that overlap the range, ascending, save what came in time."""
+    """Return the ledger's windows that overlap the range, ascending, save what came in time."""
     found = get_store().window_runs(cluster.id, STREAM, start, end)
-    return [line for line in found if not is_plain(line)]
+    return [window for window in found if not is_plain(window)]
 
 
 @reads_store
@@ -172,9 +172,9 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
     The segments follow one another without holes from ``start`` to ``end`` or to now.
     """
     store = get_store()
-    lines = store.window_runs(cluster.id, STREAM, start, end)
+    windows = store.window_runs(cluster.id, STREAM, start, end)
     head = store.position(cluster.id, STREAM).head
-    return strip.segments(lines, start, min(end, now), head=head, until=elapsed(head, now))
+    return strip.segments(windows, start, min(end, now), head=head, until=elapsed(head, now))
 
 
 def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now: int) -> Selection:
@@ -238,8 +238,8 @@ def _range_answer(
 
 
 def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:
-    lines = get_store().windows(cluster.id, STREAM, start, end, states=("gap", "lost"))
-    return strip.gaps(lines, start, min(end, now), head=head, until=elapsed(head, now))
+    windows = get_store().windows(cluster.id, STREAM, start, end, states=("gap", "lost"))
+    return strip.gaps(windows, start, min(end, now), head=head, until=elapsed(head, now))
 
 
 def _heat_row(key: SeriesKey, columns: Columns, grid: tuple[int, ...]) -> HeatRow:

@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 10.0
 AT_ONCE = 4
 """So many questions of one process are under way at a time; others wait for their turn."""
 
-_turns = threading.BoundedSemaphore(AT_ONCE)
+_slots = threading.BoundedSemaphore(AT_ONCE)
 
 
 def raw(
@@ -63,13 +63,13 @@ def raw(
     _check_tunnel(cluster)
     source, by_default = _source(cluster)
     opened = (connect or by_default)(cluster)
-    if not _turns.acquire(timeout=DEADLINE_SECONDS):
+    if not _slots.acquire(timeout=DEADLINE_SECONDS):
         msg = "too many questions to clusters are under way; try again in a moment"
         raise ServiceUnavailableError(msg)
     try:
         return asyncio.run(_ask(cluster, source, opened, key, field, (start, end), now))
     finally:
-        _turns.release()
+        _slots.release()
 
 
 async def _ask(

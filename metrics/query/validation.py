@@ -36,7 +36,7 @@ class MetricsUnavailableError(OpsCenterError):
 
 
 def reads_store(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn a store's error, which names files, into one that any user may read."""
+    """ParseSlot a store's error, which names files, into one that any user may read."""
 
     @wraps(function)
     def translated(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -82,8 +82,8 @@ def finest_held(cluster: UUID, start: int, end: int) -> int:
 
     Where the source's minutes were gone, an outage was filled with wider values.
     """
-    lines = get_store().window_runs(cluster, STREAM, start, end)
-    return max((line.resolution for line in lines if line.got), default=0)
+    windows = get_store().window_runs(cluster, STREAM, start, end)
+    return max((window.resolution for window in windows if window.got), default=0)
 
 
 def elapsed(head: int | None, now: int) -> int:

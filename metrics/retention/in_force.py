@@ -53,7 +53,8 @@ def retention_of(cluster: Cluster, now: int | None = None) -> Retention:
     now = int(time.time()) if now is None else now
     row = ClusterRetention.objects.filter(pk=cluster.pk).first()
     wanted = complete(chosen.limits)
-    # Shown is what deletion would go by now; only :func:`look` starts a grace for all to see.
+    # Shown is what deletion would go by now; only :func:`refresh_in_force` starts a grace for all
+    # to see.
     return Retention(chosen.name, advance(stored_force(row), wanted, now), now)
 
 
@@ -111,7 +112,7 @@ def wanted_limits() -> dict[UUID, Limits]:
     }
 
 
-def look(now: int, only: Iterable[UUID] | None = None) -> dict[UUID, ClusterRetention]:
+def refresh_in_force(now: int, only: Iterable[UUID] | None = None) -> dict[UUID, ClusterRetention]:
     """Bring what is in force up to date for all clusters, or ``only`` some; return their rows.
 
     Runs before every deletion and after every change of a class, so that a grace begins when the

@@ -14,7 +14,7 @@ from metrics.retention.in_force import default_class
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerKept:
+class CustomerRetentionRow:
     """One customer in a list."""
 
     id: UUID
@@ -27,7 +27,7 @@ class CustomerKept:
     """On the customer or one of its clusters."""
 
 
-def customers_kept(customers: Iterable[Customer]) -> list[CustomerKept]:
+def customer_retentions(customers: Iterable[Customer]) -> list[CustomerRetentionRow]:
     """Return customers by name with what is kept of them. Five queries."""
     rows = sorted(customers, key=lambda customer: customer.name.casefold())
     chosen = {
@@ -41,7 +41,7 @@ def customers_kept(customers: Iterable[Customer]) -> list[CustomerKept]:
     held = set(LegalHold.objects.values_list("customer_id", flat=True))
     held |= set(LegalHold.objects.values_list("cluster__customer_id", flat=True))
     return [
-        CustomerKept(
+        CustomerRetentionRow(
             row.pk,
             row.name,
             counts.get(row.pk, 0),

@@ -17,7 +17,7 @@ from clusters import audit
 from clusters.audit import Actor
 from clusters.models import Customer
 from metrics.models import CustomerRetention, RetentionClass
-from metrics.retention.in_force import look
+from metrics.retention.in_force import refresh_in_force
 from metrics.retention.rules import (
     Limits,
     complete,
@@ -81,7 +81,7 @@ def change_class(
     if after == before:
         return
     with transaction.atomic():
-        look(_clock(now))  # so that clusters never looked at have the grace as well
+        refresh_in_force(_clock(now))  # so that clusters never looked at have the grace as well
         if row.is_default:
             RetentionClass.objects.exclude(pk=row.pk).filter(is_default=True).update(
                 is_default=False
@@ -89,7 +89,7 @@ def change_class(
         _save(row)
         detail = {"before": before, "after": after}
         audit.record("retention_class.change", actor=actor, detail=detail)
-        look(_clock(now))
+        refresh_in_force(_clock(now))
 
 
 def delete_class(row: RetentionClass, *, actor: Actor) -> None:
@@ -119,7 +119,7 @@ def assign(
     if was == chosen:
         return
     with transaction.atomic():
-        look(_clock(now))  # so that clusters never looked at have the grace as well
+        refresh_in_force(_clock(now))  # so that clusters never looked at have the grace as well
         if chosen is None:
             CustomerRetention.objects.filter(customer=customer).delete()
         else:
@@ -133,7 +133,7 @@ def assign(
             "after": None if chosen is None else chosen.name,
         }
         audit.record("retention.assign", actor=actor, detail=detail)
-        look(_clock(now))
+        refresh_in_force(_clock(now))
 
 
 def _name(text: str) -> str:

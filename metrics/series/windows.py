@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MINUTE = 60
-SLOT = 600
+BUCKET = 600
 STREAM = "agent"
 
 WindowState = Literal["done", "gap", "lost"]
@@ -56,6 +56,6 @@ def floor_minute(moment: float) -> int:
     return int(moment // MINUTE) * MINUTE
 
 
-def floor_slot(moment: float) -> int:
-    """Return the start of the slot that holds ``moment``."""
-    return int(moment // SLOT) * SLOT
+def floor_bucket(moment: float) -> int:
+    """Return the start of the bucket that holds ``moment``."""
+    return int(moment // BUCKET) * BUCKET

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import CoarseRow, MinuteRow, SeriesInfo, SeriesKey
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 
 
 class JsonClient(Protocol):
@@ -184,7 +184,7 @@ class Source(Protocol):
     overlap_seconds: ClassVar[int]
 
     async def fetch(
-        self, client: JsonClient, start: int, end: int, *, now: float, turn: Turn
+        self, client: JsonClient, start: int, end: int, *, now: float, slot: ParseSlot
     ) -> SourceAnswer:
         """Return what the cluster has of ``[start, end)``.
 
@@ -193,7 +193,7 @@ class Source(Protocol):
             start: minute aligned, Unix seconds.
             end: exclusive, minute aligned.
             now: our clock, to judge the cluster's by.
-            turn: taken before an answer is parsed, given back while the cluster is asked; held
+            slot: taken before an answer is parsed, given back while the cluster is asked; held
                 at the end, for the caller to store the rows.
 
         Raises:
@@ -221,7 +221,7 @@ class HttpSource(Protocol):
         """Return what the source keeps for how long, finest first; never empty."""
 
     async def fetch(
-        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+        self, client: HttpClient, start: int, end: int, *, now: float, slot: ParseSlot
     ) -> SourceAnswer:
         """Return what the cluster has of ``[start, end)``; as :meth:`Source.fetch`.
 

@@ -15,13 +15,13 @@ from typing import Literal, Self
 LIVE_AT_ONCE = 3
 FILLING_AT_ONCE = 1  # so that filling gaps takes no more than its share from live pulls
 
-_TURNS = {
+_SLOTS = {
     "live": threading.BoundedSemaphore(LIVE_AT_ONCE),
     "filling": threading.BoundedSemaphore(FILLING_AT_ONCE),
 }
 
 
-class Turn:
+class ParseSlot:
     """One thread's turn. A context manager that gives it back; taken when there is work.
 
     Attributes:
@@ -30,7 +30,7 @@ class Turn:
     """
 
     def __init__(self, kind: Literal["live", "filling"]) -> None:
-        self._turns = _TURNS[kind]
+        self._semaphore = _SLOTS[kind]
         self.held = False
         self.answered_at = 0.0
 
@@ -38,14 +38,14 @@ class Turn:
         """Wait for the turn, unless it is held already. Never hold it while a cluster is asked."""
         self.answered_at = time.monotonic()
         if not self.held:
-            self._turns.acquire()
+            self._semaphore.acquire()
             self.held = True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let the next one work; nothing if the turn is not held."""
         if self.held:
             self.held = False
-            self._turns.release()
+            self._semaphore.release()
 
     def __enter__(self) -> Self:
         return self
@@ -56,4 +56,4 @@ class Turn:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.give_back()
+        self.release()

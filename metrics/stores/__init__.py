@@ -66,11 +66,11 @@ def _make(name: str, *where: str) -> MetricStore:
         return SqliteStore(path) if shards == 1 else ShardedStore(shard_paths(path, shards))
     # Only where it is used: the client library takes half a second to import.
     from metrics.stores.influxdb.client import Server
-    from metrics.stores.influxdb.retention import kept
+    from metrics.stores.influxdb.retention import retention_seconds
     from metrics.stores.influxdb.store import InfluxStore
 
     url, org, token, prefix = where
-    return InfluxStore(Server(url, org, token), kept, prefix=prefix)
+    return InfluxStore(Server(url, org, token), retention_seconds, prefix=prefix)
 
 
 def _influxdb_settings() -> tuple[str, str, str, str]:

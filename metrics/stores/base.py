@@ -31,7 +31,7 @@ class Batch:
     Attributes:
         rows: minutes of nodes, filesystems and pods; cluster rows are made by the store's writer.
         infos: series seen in this batch.
-        windows: ledger lines to put; (start) is their key.
+        windows: ledger windows to put; (start) is their key.
         watermark: new end of the contiguous data, or None to leave it; never moves back, so that
             a late duplicate of an older pull does no harm.
         head: new end of the newest data, or None to leave it; never moves back.
@@ -143,7 +143,7 @@ class MetricStore(Protocol):
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
     ) -> list[Window]:
-        """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
+        """Return windows that overlap ``[start, end)``, ascending; only of ``states`` if given."""
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
         """Return the ledger as :meth:`windows` does, but quickly for years.
@@ -222,7 +222,7 @@ class MetricStore(Protocol):
         """
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
-        """Delete series, their last values and ledger lines that ended before ``before``.
+        """Delete series, their last values and ledger windows that ended before ``before``.
 
         To be called after :meth:`expire`, with the bound of the longest tier. ``by_kind`` has
         other bounds for the series of some kinds, where those are kept for less.

@@ -109,16 +109,16 @@ class Copier:
             want, have = getattr(ours, name), getattr(theirs, name)
             if want is not None and (have is None or have < want):
                 found.append(f"the {name} is behind")
-        lacking = len(self._better_lines(cluster, stream))
+        lacking = len(self._better_windows(cluster, stream))
         if lacking:
             found.append(f"{lacking} lines of the ledger are missing or behind")
         return found
 
-    def _better_lines(self, cluster: UUID, stream: str) -> list[Window]:
-        """Return the source's lines of the ledger that say more than the target's."""
-        known = {line.start: line for line in self._target.windows(cluster, stream, 0, FAR)}
-        lines = self._source.windows(cluster, stream, 0, FAR)
-        return [line for line in lines if _says_more(line, known.get(line.start))]
+    def _better_windows(self, cluster: UUID, stream: str) -> list[Window]:
+        """Return the source's windows of the ledger that say more than the target's."""
+        known = {window.start: window for window in self._target.windows(cluster, stream, 0, FAR)}
+        windows = self._source.windows(cluster, stream, 0, FAR)
+        return [window for window in windows if _says_more(window, known.get(window.start))]
 
     def _rows(self, cluster: UUID, kind: Kind, tier: str) -> Tally:
         tally = Tally(cluster, kind, tier)
@@ -154,20 +154,20 @@ class Copier:
 
     def _stream(self, cluster: UUID, stream: str) -> None:
         """Copy a stream's ledger, then its position."""
-        lines = self._better_lines(cluster, stream)
-        for first in range(0, len(lines), WINDOWS_IN_A_WRITE):
-            part = lines[first : first + WINDOWS_IN_A_WRITE]
+        windows = self._better_windows(cluster, stream)
+        for first in range(0, len(windows), WINDOWS_IN_A_WRITE):
+            part = windows[first : first + WINDOWS_IN_A_WRITE]
             self._target.write(cluster, stream, Batch(windows=part))
         at = self._source.position(cluster, stream)
         self._target.write(cluster, stream, Batch(watermark=at.watermark, head=at.head))
 
 
-def _says_more(line: Window, other: Window | None) -> bool:
-    """Return whether a line tells of more than the target's of the same start, None for none.
+def _says_more(window: Window, other: Window | None) -> bool:
+    """Return whether a window tells of more than the target's of the same start, None for none.
 
     What was filled in the target since, or looked at again, stays as it is there.
     """
     if other is None:
         return True
-    ours, theirs = ((one.end, one.got, one.state == "done") for one in (line, other))
-    return ours > theirs or (ours == theirs and line.attempts > other.attempts)
+    ours, theirs = ((one.end, one.got, one.state == "done") for one in (window, other))
+    return ours > theirs or (ours == theirs and window.attempts > other.attempts)

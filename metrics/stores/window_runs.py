@@ -1,7 +1,7 @@
-"""The ledger in a few lines: what plainly came in time is told as runs, all else line by line.
+"""The ledger in short: windows that came in time are joined into runs, the rest stay single.
 
-A ledger has 52,000 lines a year, nearly all of which say that all is well. They are added up where
-they are; only the others are read. Pure.
+A ledger has 52,000 windows a year, nearly all of which say that all is well. They are added up
+where they are; only the others are read. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from metrics.series.windows import Window
 
 
 class Sums(NamedTuple):
-    """Plain lines that begin within a stretch, added up; all 0 if there are none."""
+    """Plain windows that begin within a stretch, added up; all 0 if there are none."""
 
     first: int  # the earliest start
     last: int  # the latest end
@@ -23,9 +23,9 @@ class Sums(NamedTuple):
     attempts: int  # the most of any
 
 
-def is_plain(line: Window) -> bool:
-    """Return whether a line says only that its minutes came in time."""
-    return line.state == "done" and line.filled_at is None and not line.reason
+def is_plain(window: Window) -> bool:
+    """Return whether a window says only that its minutes came in time."""
+    return window.state == "done" and window.filled_at is None and not window.reason
 
 
 def runs(
@@ -34,33 +34,33 @@ def runs(
     end: int,
     *,
     sums: Callable[[int, int], Sums],
-    lines: Callable[[int, int], Iterable[Window]],
+    windows: Callable[[int, int], Iterable[Window]],
 ) -> list[Window]:
-    """Return the ledger of ``[start, end)``, plain lines that follow one another as one.
+    """Return the ledger of ``[start, end)``, plain windows that follow one another as one.
 
     Args:
-        odd: the lines that are not plain, ascending.
-        start: Unix time; of the first line that is wanted, plain or not.
+        odd: the windows that are not plain, ascending.
+        start: Unix time; of the first window that is wanted, plain or not.
         end: Unix time.
-        sums: adds up the plain lines that begin within a stretch.
-        lines: returns them one by one, ascending.
+        sums: adds up the plain windows that begin within a stretch.
+        windows: returns them one by one, ascending.
     """
     found: list[Window] = []
     at = start
-    for line in odd:
-        found += _plain(at, line.start, sums, lines)
-        found.append(line)
-        at = max(at, line.end)
-    return found + _plain(at, end, sums, lines)
+    for window in odd:
+        found += _plain(at, window.start, sums, windows)
+        found.append(window)
+        at = max(at, window.end)
+    return found + _plain(at, end, sums, windows)
 
 
 def _plain(
     start: int,
     end: int,
     sums: Callable[[int, int], Sums],
-    lines: Callable[[int, int], Iterable[Window]],
+    windows: Callable[[int, int], Iterable[Window]],
 ) -> list[Window]:
-    """Return the plain lines of a stretch as one, or as they are where time is missing between."""
+    """Return the plain windows of a range as one, or as they are where time is missing."""
     if start >= end:
         return []
     total = sums(start, end)
@@ -73,4 +73,4 @@ def _plain(
                 None,
             )
         ]  # fmt: skip
-    return list(lines(start, end))
+    return list(windows(start, end))

@@ -44,7 +44,7 @@ def error_body(code: str, message: str, fields: dict[str, Any] | None = None) ->
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Turn an exception of a REST view into the one error shape; None lets a bug be a 500."""
+    """ParseSlot an exception of a REST view into the one error shape; None lets a bug be a 500."""
     if isinstance(exc, OpsCenterError):
         return Response(error_body(exc.code, str(exc)), status=exc.http_status)
     response = drf_exception_handler(exc, context)

@@ -33,9 +33,9 @@ class Liveness:
 
     limit_seconds: float
     first_sign_seconds: float  # how long a start may take before its first sign of life
-    look_seconds: float
+    check_seconds: float
     through: Mapping[str, str] = field(default_factory=dict)  # name -> name that carries its sign
-    _last_look: float | None = None
+    _last_check: float | None = None
     _well_since: dict[str, float] = field(default_factory=dict)
     _fresh_start: float = 0.0
 
@@ -44,12 +44,12 @@ class Liveness:
 
         Every carrier should be in ``signs``, also one that somebody else runs.
         """
-        if self._last_look is None or not (
-            0 <= now - self._last_look <= self.look_seconds + LATE_SECONDS
+        if self._last_check is None or not (
+            0 <= now - self._last_check <= self.check_seconds + LATE_SECONDS
         ):
             self._fresh_start = now
             self._well_since.clear()
-        self._last_look = now
+        self._last_check = now
         return [name for name in sorted(signs, key=self._depth) if self._is_hung(name, signs, now)]
 
     def _is_hung(self, name: str, signs: Mapping[str, Sign], now: float) -> bool:

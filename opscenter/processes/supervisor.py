@@ -55,7 +55,7 @@ class Timing:
     limit_seconds: float
 
     @property
-    def look_seconds(self) -> float:
+    def check_seconds(self) -> float:
         """Return the pause between two looks at the signs."""
         return min(5.0, self.heartbeat_seconds / 2)
 
@@ -198,7 +198,7 @@ class Supervisor:
         liveness = Liveness(
             limit_seconds=self._timing.limit_seconds,
             first_sign_seconds=_FIRST_SIGN_SECONDS,
-            look_seconds=self._timing.look_seconds,
+            check_seconds=self._timing.check_seconds,
             through=signs_through(),
         )
         while True:
@@ -207,12 +207,12 @@ class Supervisor:
                 if name not in self._slots:
                     continue
                 await self._end_hung(name, signs[name])
-            await asyncio.sleep(self._timing.look_seconds)
+            await asyncio.sleep(self._timing.check_seconds)
 
     async def _signs(self) -> dict[str, Sign]:
         """Return the signs of life of all processes that give one."""
         slots = [slot for slot in self._slots.values() if slot.process.last_sign is not None]
-        await asyncio.gather(*(self._look_at(slot) for slot in slots))
+        await asyncio.gather(*(self._check(slot) for slot in slots))
         now = time.time()
         # One that waits to be started again gives no sign, and excuses those whose sign it carries.
         ours = {
@@ -223,7 +223,7 @@ class Supervisor:
         seen = await asyncio.gather(*(carrier_sign(name) for name in others))
         return ours | {name: Sign(0.0, at) for name, at in zip(others, seen, strict=True)}
 
-    async def _look_at(self, slot: _Slot) -> None:
+    async def _check(self, slot: _Slot) -> None:
         if slot.process.last_sign is not None and slot.child.pid is not None:
             slot.last_sign = await slot.process.last_sign() or slot.last_sign
 

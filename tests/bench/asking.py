@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from metrics.sources.base import SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
 from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
@@ -82,5 +82,5 @@ def _measure(
 
 async def _fetch(port: int, start: int, end: int) -> SourceAnswer:
     async with DirectClient(port) as client:
-        with Turn("live") as turn:
-            return await PrometheusSource().fetch(client, start, end, now=time.time(), turn=turn)
+        with ParseSlot("live") as slot:
+            return await PrometheusSource().fetch(client, start, end, now=time.time(), slot=slot)

@@ -41,7 +41,7 @@ from clusters.models import Cluster, ClusterStatus
 from metrics.connections.connect import Connect, by_tunnel
 from metrics.pulling import ledger_rules
 from metrics.pulling.pull import pull_cluster
-from metrics.series.windows import MINUTE, SLOT, STREAM, floor_minute, floor_slot
+from metrics.series.windows import BUCKET, MINUTE, STREAM, floor_bucket, floor_minute
 from metrics.sources.base import JsonClient
 from metrics.stores import close_stores, get_store
 from opscenter.celery import collect_rarely
@@ -88,7 +88,7 @@ class Figures:
 
 def run(report: Report) -> None:
     """Measure all ways, their rounds interleaved."""
-    born = floor_slot(time.time()) - 3 * SLOT
+    born = floor_bucket(time.time()) - 3 * BUCKET
     path = Path(settings.DATA_DIR) / "pull" / "metrics.sqlite3"
     collect_rarely()
     with (

@@ -123,7 +123,9 @@ def _store_of_the_run(request, settings, monkeypatch) -> Iterator[None]:
     if marker := request.node.get_closest_marker("sqlite_only"):
         pytest.skip(marker.kwargs["reason"])
     server = influxdb2.server()
-    monkeypatch.setattr("metrics.stores.influxdb.retention.kept", influxdb2.keep_for_ever)
+    monkeypatch.setattr(
+        "metrics.stores.influxdb.retention.retention_seconds", influxdb2.keep_for_ever
+    )
     settings.METRICS_STORE = "influxdb"
     settings.INFLUXDB_URL, settings.INFLUXDB_ORG = server.url, server.org
     settings.INFLUXDB_TOKEN = server.token

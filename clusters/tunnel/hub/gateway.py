@@ -49,51 +49,51 @@ class Gateway:
         self.counters = counters
         self.cluster_exists = cluster_exists
         self.draining = False
-        self.callers: set[Caller] = set()
+        self.connections: set[GatewayConnection] = set()
 
-    def protocol(self) -> Caller:
+    def protocol(self) -> GatewayConnection:
         """Return the protocol of a new connection, for asyncio's servers."""
-        return Caller(self)
+        return GatewayConnection(self)
 
     def sweep(self) -> None:
         """End streams that moved nothing for too long, or that are too old."""
         now = time.monotonic()
-        for caller in list(self.callers):
-            caller.end_if_overdue(now)
+        for connection in list(self.connections):
+            connection.end_if_overdue(now)
 
     def piping(self) -> int:
         """Return how many callers are connected to a service now."""
-        return sum(1 for caller in self.callers if caller.channel is not None)
+        return sum(1 for connection in self.connections if connection.channel is not None)
 
     def abort_all(self) -> None:
         """End every caller at once."""
-        for caller in list(self.callers):
-            caller.abort()
+        for connection in list(self.connections):
+            connection.abort()
 
 
 class ChannelSide(SSHForwarder):
     """The tunnel's side of a pipe; holds what arrives until the caller has its 200."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, connection: GatewayConnection) -> None:
         super().__init__()
-        self._caller = caller
+        self._connection = connection
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Pass bytes to the caller."""
-        self._caller.count("down", len(data))
+        self._connection.count("down", len(data))
         super().data_received(data, datatype)
 
-    def attach(self, caller: Caller) -> None:
+    def attach(self, connection: GatewayConnection) -> None:
         """Join the two sides and pass on what came early."""
-        self.set_peer(caller)
+        self.set_peer(connection)
         early, self._inpbuf = self._inpbuf, b""
         if early:
-            caller.write(early)
+            connection.write(early)
         if self.was_eof_received():
-            caller.write_eof()
+            connection.write_eof()
 
 
-class Caller(SSHForwarder):
+class GatewayConnection(SSHForwarder):
     """One connection to the gateway: a head, then a pipe."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -112,7 +112,7 @@ class Caller(SSHForwarder):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the head, not for ever."""
         super().connection_made(transport)
-        self._gateway.callers.add(self)
+        self._gateway.connections.add(self)
         self._head_timer = asyncio.get_running_loop().call_later(
             self._gateway.limits.head_seconds, self._answer, 400, "bad_request", "no request came"
         )
@@ -143,7 +143,7 @@ class Caller(SSHForwarder):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Abandon an open that is under way and give the channel back."""
-        self._gateway.callers.discard(self)
+        self._gateway.connections.discard(self)
         self._cancel_head_timer()
         if self._task is not None:
             self._task.cancel()

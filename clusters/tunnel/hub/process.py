@@ -41,7 +41,7 @@ from clusters.tunnel.hub.channels import Opener
 from clusters.tunnel.hub.gateway import Gateway
 from clusters.tunnel.hub.limits import Limits
 from clusters.tunnel.hub.recorder import DatabaseRecorder, DatabaseThread
-from clusters.tunnel.hub.server import Door, server_options
+from clusters.tunnel.hub.server import HubContext, server_options
 from clusters.tunnel.hub.sessions import Registry
 from clusters.tunnel.hub.websocket import WebSocketEntry
 
@@ -84,7 +84,7 @@ class Hub:
         self.registry = Registry(config.limits, self.recorder, self.counters)
         self.opener = Opener(self.registry, config.limits, self.counters)
         self.gateway = Gateway(self.opener, config.limits, self.counters, self._cluster_exists)
-        self.door = Door(
+        self.context = HubContext(
             limits=config.limits,
             registry=self.registry,
             counters=self.counters,
@@ -117,7 +117,7 @@ class Hub:
         if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
             msg = "the hub does not run on uvloop: small requests would wait behind bulk data"
             raise ImproperlyConfigured(msg)
-        options = server_options(self.door, self.config.host_key, limits=self.config.limits)
+        options = server_options(self.context, self.config.host_key, limits=self.config.limits)
         try:
             await self._listen_ssh(options)
             await self._listen_websocket(options)
@@ -157,7 +157,7 @@ class Hub:
             return
         self._stopped = True
         seconds = self.config.limits.shutdown_seconds if drain_seconds is None else drain_seconds
-        self.door.accepting = False
+        self.context.accepting = False
         self.gateway.draining = True
         if self._acceptor is not None:
             self._acceptor.close()
@@ -195,7 +195,7 @@ class Hub:
     async def _listen_websocket(self, options: asyncssh.SSHServerConnectionOptions) -> None:
         sock = _bind(self.config.host, self.config.ws_port, "OPSCENTER_HUB_WS_PORT")
         self._entry = WebSocketEntry(
-            self.door, options, trusted_proxies=self.config.trusted_proxies
+            self.context, options, trusted_proxies=self.config.trusted_proxies
         )
         app = self._entry.application()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -261,9 +261,9 @@ class Hub:
         channels.add_metric(["pending"], self.opener.pending)
         channels.add_metric(["open"], self.opener.channels)
         yield channels
-        yield GaugeMetricFamily("tunnel_handshakes_pending", "Handshakes now", self.door.pending)
-        callers = len(self.gateway.callers)
-        yield GaugeMetricFamily("gateway_callers", "Connections to the gateway", callers)
+        yield GaugeMetricFamily("tunnel_handshakes_pending", "Handshakes now", self.context.pending)
+        connections = len(self.gateway.connections)
+        yield GaugeMetricFamily("gateway_callers", "Connections to the gateway", connections)
         failures = self.recorder.failures
         yield CounterMetricFamily("tunnel_database_failures", "Writes that failed", failures)
 

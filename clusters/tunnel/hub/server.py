@@ -52,7 +52,7 @@ class RateLimitedLog:
 
 
 @dataclass(eq=False)
-class Door:
+class HubContext:
     """What every connection of the hub shares: limits, look-ups, and the count of handshakes."""
 
     limits: Limits
@@ -65,7 +65,7 @@ class Door:
     pending_by_address: dict[str, int] = field(default_factory=dict)
     log: RateLimitedLog = field(default_factory=RateLimitedLog)
 
-    def enter(self, address: str) -> bool:
+    def begin_handshake(self, address: str) -> bool:
         """Count a handshake in; False when the hub or the address has too many unfinished ones."""
         limits = self.limits
         mine = self.pending_by_address.get(address, 0)
@@ -80,7 +80,7 @@ class Door:
         self.pending_by_address[address] = mine + 1
         return True
 
-    def leave(self, address: str) -> None:
+    def end_handshake(self, address: str) -> None:
         """Count a handshake out, signed in or not."""
         self.pending -= 1
         left = self.pending_by_address[address] - 1
@@ -130,8 +130,8 @@ class ServiceListener(asyncssh.SSHListener):
 class HubServer(asyncssh.SSHServer):
     """The server side of one connection."""
 
-    def __init__(self, door: Door, *, transport: str = "tcp", address: str = "") -> None:
-        self._door = door
+    def __init__(self, context: HubContext, *, transport: str = "tcp", address: str = "") -> None:
+        self._context = context
         self._transport = transport
         self._address = address  # given for a WebSocket, whose socket pair has none
         self._connection: asyncssh.SSHServerConnection | None = None
@@ -154,8 +154,8 @@ class HubServer(asyncssh.SSHServer):
             self._address = str(conn.get_extra_info("peername", ("",))[0])
             sock = conn.get_extra_info("socket")
             self._link = TcpLink(sock)
-            bound_unacknowledged(sock, self._door.limits.keepalive_seconds * 3)
-        if not self._door.enter(self._address):
+            bound_unacknowledged(sock, self._context.limits.keepalive_seconds * 3)
+        if not self._context.begin_handshake(self._address):
             conn.abort()
             return
         self._entered = True
@@ -166,22 +166,22 @@ class HubServer(asyncssh.SSHServer):
             self._leave()
             self._explain_unfinished(exc)
         if self.session is not None:
-            self._door.registry.remove(self.session, _describe_end(exc))
+            self._context.registry.remove(self.session, _describe_end(exc))
 
     def _leave(self) -> None:
         self._entered = False
-        self._door.leave(self._address)
+        self._context.end_handshake(self._address)
 
     def _explain_unfinished(self, exc: Exception | None) -> None:
         conn = self._connection
-        counters = self._door.counters
+        counters = self._context.counters
         if exc is not None and "Login timeout" in str(exc):
             counters.handshakes.labels(result="timeout").inc()
         elif isinstance(exc, asyncssh.HostKeyNotVerifiable) or (
             # It has our key exchange answer, which carries the host key, and left without a word.
             conn is not None and not self._user and conn.get_extra_info("send_cipher") is not None
         ):
-            self._door.refuse(self._user, self._address, "", "the client refused our host key")
+            self._context.refuse(self._user, self._address, "", "the client refused our host key")
         else:
             counters.handshakes.labels(result="gone").inc()
 
@@ -200,22 +200,22 @@ class HubServer(asyncssh.SSHServer):
         """Look the key up; called with and again without a signature, so it changes nothing."""
         fingerprint = key.get_fingerprint()
         if self._offered is None or self._offered[0] != fingerprint:
-            self._offered = (fingerprint, await self._look_up(username, fingerprint))
+            self._offered = (fingerprint, await self._fetch_admission(username, fingerprint))
         admission = self._offered[1]
         if not admission.allowed:
-            self._door.refuse(self._user, self._address, fingerprint, admission.reason)
+            self._context.refuse(self._user, self._address, fingerprint, admission.reason)
             if self._connection is not None:
                 self._connection.send_auth_banner(
                     f"Ops Center refuses the sign-in: {admission.reason}.\n"
                 )
         return admission.allowed
 
-    async def _look_up(self, username: str, fingerprint: str) -> Admission:
+    async def _fetch_admission(self, username: str, fingerprint: str) -> Admission:
         try:
             cluster_id = UUID(username)
         except ValueError:
             return Admission(allowed=False, reason="the user name is not a cluster's id")
-        return await self._door.admit(cluster_id, fingerprint)
+        return await self._context.admit(cluster_id, fingerprint)
 
     def auth_completed(self) -> None:
         """Open the session: only now has the peer proved that it holds the key."""
@@ -225,7 +225,7 @@ class HubServer(asyncssh.SSHServer):
             raise asyncssh.PermissionDenied(msg)
         if self._entered:
             self._leave()
-        self._door.counters.handshakes.labels(result="ok").inc()
+        self._context.counters.handshakes.labels(result="ok").inc()
         version, instance = _parse_version(str(conn.get_extra_info("client_version", "")))
         self.session = Session(
             cluster_id=UUID(str(conn.get_extra_info("username"))),
@@ -238,14 +238,14 @@ class HubServer(asyncssh.SSHServer):
             instance=instance,
             allowed=offered[1].services,
         )
-        self._door.registry.add(self.session)
+        self._context.registry.add(self.session)
 
     # --- what it may ask for ------------------------------------------------------------------
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool | ServiceListener:
         """Accept a forward of an allowed service on its well-known port, refuse all else."""
         session = self.session
-        limits = self._door.limits
+        limits = self._context.limits
         if (
             session is None
             or session.state == "gone"
@@ -253,17 +253,17 @@ class HubServer(asyncssh.SSHServer):
             or SERVICE_PORTS.get(listen_host) != listen_port
             or len(session.services) >= limits.forwards
         ):
-            self._door.counters.forward_denied.inc()
+            self._context.counters.forward_denied.inc()
             if session is not None and SERVICE_PORTS.get(listen_host) == listen_port:
                 session.denied.add(listen_host)
             asked = one_line(f"{listen_host}:{listen_port}", 80)
-            if self._door.log.admit(self._address, f"forward {asked}") is not None:
+            if self._context.log.admit(self._address, f"forward {asked}") is not None:
                 logger.warning(
                     "cluster %s asked to forward %r, which is not allowed", self._user, asked
                 )
             return False
-        self._door.registry.service_added(session, listen_host)
-        return ServiceListener(self._door.registry, session, listen_host)
+        self._context.registry.service_added(session, listen_host)
+        return ServiceListener(self._context.registry, session, listen_host)
 
     def session_requested(self) -> bool:
         """Refuse shells, commands and subsystems."""
@@ -291,7 +291,7 @@ class HubServer(asyncssh.SSHServer):
 
 
 def server_options(
-    door: Door, host_key: asyncssh.SSHKey, *, limits: Limits
+    context: HubContext, host_key: asyncssh.SSHKey, *, limits: Limits
 ) -> asyncssh.SSHServerConnectionOptions:
     """Return the options of every connection, over TCP and inside WebSockets alike."""
     refused: dict[str, Any] = {
@@ -308,7 +308,7 @@ def server_options(
         "line_editor": False,
     }
     return asyncssh.SSHServerConnectionOptions(
-        server_factory=lambda: HubServer(door),
+        server_factory=lambda: HubServer(context),
         server_host_keys=[host_key],
         server_version="OpsCenter",
         kex_algs=KEX_ALGORITHMS,

@@ -21,7 +21,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from clusters.tunnel.hub.connection_stats import WebSocketLink, bound_unacknowledged
-from clusters.tunnel.hub.server import Door, HubServer
+from clusters.tunnel.hub.server import HubContext, HubServer
 from clusters.tunnel.protocol import WEBSOCKET_PATH, WEBSOCKET_PROTOCOL
 
 logger = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ class WebSocketEntry:
 
     def __init__(
         self,
-        door: Door,
+        context: HubContext,
         options: asyncssh.SSHServerConnectionOptions,
         *,
         trusted_proxies: Sequence[str] = (),
     ) -> None:
-        self._door = door
+        self._context = context
         self._options = options
         self._trusted = [ipaddress.ip_network(one, strict=False) for one in trusted_proxies]
         # Connections that sent a request; the others are counted from when they were first met.
@@ -60,7 +60,7 @@ class WebSocketEntry:
             transport = handler.transport
             if transport is None or transport in self._asked:
                 continue
-            if now - self._silent.setdefault(transport, now) > self._door.limits.login_seconds:
+            if now - self._silent.setdefault(transport, now) > self._context.limits.login_seconds:
                 transport.abort()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -71,8 +71,11 @@ class WebSocketEntry:
         )
         if not ws.can_prepare(request).ok:
             return web.Response(status=426, text="This address speaks SSH inside a WebSocket.\n")
-        if not self._door.accepting or self._door.pending >= self._door.limits.pending_handshakes:
-            self._door.counters.handshakes.labels(result="shed").inc()
+        if (
+            not self._context.accepting
+            or self._context.pending >= self._context.limits.pending_handshakes
+        ):
+            self._context.counters.handshakes.labels(result="shed").inc()
             return web.Response(status=503, headers={"Retry-After": "5"})
         await ws.prepare(request)
         if ws.ws_protocol != WEBSOCKET_PROTOCOL:
@@ -81,7 +84,7 @@ class WebSocketEntry:
         transport = request.transport
         sock = None if transport is None else transport.get_extra_info("socket")
         if sock is not None:
-            bound_unacknowledged(sock, self._door.limits.keepalive_seconds * 3)
+            bound_unacknowledged(sock, self._context.limits.keepalive_seconds * 3)
         await self._serve(ws, WebSocketLink(sock), self._address(request))
         return ws
 
@@ -101,7 +104,7 @@ class WebSocketEntry:
         """Run one SSH server connection over the WebSocket until either ends."""
         inner, outer = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=outer)
-        server = HubServer(self._door, transport="wss", address=address)
+        server = HubServer(self._context, transport="wss", address=address)
         server.use_link(link)
         up = asyncio.create_task(_to_ssh(ws, link, writer))
         down = asyncio.create_task(_to_websocket(reader, ws))

@@ -12,7 +12,7 @@ from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.sources.agent.responses import MAX_ROWS, MAX_SERIES, MINUTE, parse_answer
 from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import ClusterUnreachableError, ServiceUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class AgentSource:
         end: int,
         *,
         now: float,
-        turn: Turn,
+        slot: ParseSlot,
         kind: Kind | None = None,
     ) -> SourceAnswer:
         """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
@@ -67,10 +67,10 @@ class AgentSource:
         alive: set[int] = set()
         rows, ignored, reached = 0, 0, start
         for _ in range(MAX_PIECES):
-            turn.give_back()
+            slot.release()
             asked = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
             try:
-                raw = await client.get_json("/v1/range", asked, before_parsing=turn.take)
+                raw = await client.get_json("/v1/range", asked, before_parsing=slot.take)
             except (ClusterUnreachableError, ServiceUnavailableError) as exc:
                 if reached == start:
                     raise
@@ -107,8 +107,8 @@ class AgentSource:
         """Return minutes of one series: the agent's finest; see :class:`.base.RawSource`."""
         at = FIELD_NAMES[key.kind].index(field)
         first, last = start - start % MINUTE, end + -end % MINUTE
-        with Turn("live") as turn:
-            answer = await self.fetch(client, first, last, now=now, turn=turn, kind=key.kind)
+        with ParseSlot("live") as slot:
+            answer = await self.fetch(client, first, last, now=now, slot=slot, kind=key.kind)
         cells = [(row.ts, row.cells[at]) for row in answer.rows if row.key == key]
         known = [(ts, cell.total / cell.n) for ts, cell in cells if cell is not None]
         note = "the agent keeps the mean of its samples of each minute"

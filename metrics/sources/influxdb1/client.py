@@ -15,7 +15,7 @@ from metrics.sources.influxdb1.responses import (
     read_policies,
     results_of,
 )
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError
 
@@ -28,13 +28,13 @@ class Held:
     begins: int
 
 
-class Asking:
+class InfluxApi:
     """Sends statements and takes the answers apart."""
 
     def __init__(
-        self, client: HttpClient, database: str, turn: Turn, budget_seconds: float
+        self, client: HttpClient, database: str, slot: ParseSlot, budget_seconds: float
     ) -> None:
-        self._client, self._turn = client, turn
+        self._client, self._slot = client, slot
         self.database = database
         self.policies: list[RetentionPolicy] = []
         self._clock = asyncio.get_running_loop().time
@@ -56,9 +56,9 @@ class Asking:
         Raises:
             ClusterError: the server did not answer acceptably.
         """
-        self._turn.give_back()
+        self._slot.release()
         form = {"db": self.database, "epoch": "s", "q": ";".join(statements)}
-        raw = await self._client.post_form_json("/query", form, before_parsing=self._turn.take)
+        raw = await self._client.post_form_json("/query", form, before_parsing=self._slot.take)
         try:
             return results_of(raw, len(statements))
         except BadResponseError as exc:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.sources.base import SourceAnswer
-from metrics.sources.influxdb1.client import Asking, Held
+from metrics.sources.influxdb1.client import Held, InfluxApi
 from metrics.sources.influxdb1.queries import (
     COARSE,
     MINUTES,
@@ -54,7 +54,7 @@ _SERIES_BYTES, _POINT_BYTES, _NAMED_POINT_BYTES = 220, 24, 110
 class Fetch:
     """One window on its way in."""
 
-    asking: Asking
+    api: InfluxApi
     start: int
     end: int
     now: float
@@ -72,7 +72,7 @@ class Fetch:
         reached = await self._pieces(RAW, self.start, self.end, edges=held is None)
         if held:
             self.oldest = min(one.begins for one in held)
-        clock = self.asking.clock(self.now)
+        clock = self.api.clock(self.now)
         covered = min(reached, self._closed(clock))
         _join_samples(self.tables["node"], self.samples)
         sum_filesystems(self.tables["filesystem"], self.tables["node"])
@@ -86,7 +86,7 @@ class Fetch:
         width = TIERS[policy.tier]
         begin, stop = self.start - self.start % width, until + -until % width
         reached = min(until, await self._pieces(policy, begin, stop, edges=False))
-        closed = int(self.asking.clock(self.now) - LATE_SECONDS - policy.step)
+        closed = int(self.api.clock(self.now) - LATE_SECONDS - policy.step)
         reached = min(reached, closed - closed % width)
         self.oldest = min(one.begins for one in held)
         self.notes.append(
@@ -115,7 +115,7 @@ class Fetch:
             end=end,
             oldest=self.oldest,
             newest_end=self.newest_end,
-            now=self.asking.clock(self.now),
+            now=self.api.clock(self.now),
             agent_version="",
             kind="kubernetes",
             ignored=sum(table.ignored for table in self.tables.values()),
@@ -150,7 +150,7 @@ class Fetch:
                 step = max(width, (stop - reached) // 2 // width * width)
                 continue
             reached = stop
-            if reached >= end or self.points >= MAX_POINTS or self.asking.late:
+            if reached >= end or self.points >= MAX_POINTS or self.api.late:
                 break
         return reached
 
@@ -178,12 +178,12 @@ class Fetch:
         self, wanted: Sequence[Series], policy: Policy, span: Span, extras: Sequence[str] = ()
     ) -> tuple[list[Points], list[object]]:
         """Ask for fields, in halves if one bucket of all of them does not fit in an answer."""
-        database, (start, end) = self.asking.database, (span.start, span.end)
+        database, (start, end) = self.api.database, (span.start, span.end)
         selects = [
             select(database, series, policy, start, end, grouped=span.grouped) for series in wanted
         ]
         try:
-            results = await self.asking.ask([*extras, *selects])
+            results = await self.api.ask([*extras, *selects])
         except BadResponseError as exc:
             if exc.problem != "too_large" or span.end - span.start > TIERS[policy.tier]:
                 raise
@@ -202,7 +202,7 @@ class Fetch:
 
     def _extras(self, *, edges: bool) -> list[str]:
         """Return what is asked along with the first minutes; all of it if nothing was before."""
-        database = self.asking.database
+        database = self.api.database
         newest = edge(database, RAW, newest=True)
         if not edges:
             return [newest]
@@ -215,7 +215,7 @@ class Fetch:
         if len(results) > 1:
             oldest = read_edge(results[1])
             self.oldest = None if oldest is None else (oldest - 1) // MINUTE * MINUTE
-            self.asking.policies = read_policies(results[2])
+            self.api.policies = read_policies(results[2])
 
 
 def _next_step(span: Span, points: int, names: int, width: int) -> int:

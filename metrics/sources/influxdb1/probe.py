@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from metrics.series.catalog import CATALOG, Kind
 from metrics.series.rows import MinuteRow
 from metrics.sources.base import FieldProbe, Probe
-from metrics.sources.influxdb1.client import Asking, Held
+from metrics.sources.influxdb1.client import Held, InfluxApi
 from metrics.sources.influxdb1.fetch import Fetch
 from metrics.sources.influxdb1.queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
 from metrics.sources.influxdb1.responses import RetentionPolicy, read_edge, read_names, read_version
@@ -30,22 +30,22 @@ _FROM_OTHERS = {
 }
 
 
-async def probe(asking: Asking, now: float) -> Probe:
+async def probe(api: InfluxApi, now: float) -> Probe:
     """Return what the server has: its policies, and the newest minutes that it holds.
 
     Raises:
         ClusterError: it does not answer, refuses, or lacks the database.
     """
-    held = await asking.held()
-    version = await _version(asking)
+    held = await api.held()
+    version = await _version(api)
     # Of the request's own database: InfluxDB 1.2 (Gravity 5.0) has no ON here.
-    names = read_names((await asking.ask(["SHOW MEASUREMENTS"]))[0])
-    newest = read_edge((await asking.ask([edge(asking.database, RAW, newest=True)]))[0])
+    names = read_names((await api.ask(["SHOW MEASUREMENTS"]))[0])
+    newest = read_edge((await api.ask([edge(api.database, RAW, newest=True)]))[0])
     rows: Sequence[MinuteRow] = ()
     if newest is not None:
         # The newest minute may be half written, so that the ones before it are looked at.
         end = newest // MINUTE * MINUTE - MINUTE
-        answer = await Fetch(asking, end - PROBED_MINUTES * MINUTE, end, now).minutes(held)
+        answer = await Fetch(api, end - PROBED_MINUTES * MINUTE, end, now).minutes(held)
         rows = answer.rows
     keys = {row.key for row in rows}
     return Probe(
@@ -55,14 +55,14 @@ async def probe(asking: Asking, now: float) -> Probe:
         newest=newest,
         series={kind: sum(1 for key in keys if key.kind == kind) for kind in _KINDS},
         fields=_fields(rows, names),
-        notes=_notes(asking.policies, held, newest, asking.clock(now)),
+        notes=_notes(api.policies, held, newest, api.clock(now)),
     )
 
 
-async def _version(asking: Asking) -> str:
+async def _version(api: InfluxApi) -> str:
     """Return the server's version; "" to a user who is no administrator."""
     try:
-        return read_version((await asking.ask(["SHOW DIAGNOSTICS"]))[0])
+        return read_version((await api.ask(["SHOW DIAGNOSTICS"]))[0])
     except BadResponseError as exc:
         if exc.problem != "forbidden":
             raise

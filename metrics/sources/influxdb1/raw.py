@@ -8,7 +8,7 @@ from itertools import pairwise
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from metrics.sources.influxdb1.client import Asking
+from metrics.sources.influxdb1.client import InfluxApi
 from metrics.sources.influxdb1.queries import (
     MINUTES,
     RAW,
@@ -24,14 +24,14 @@ from opscenter.core.errors import BadResponseError, InvalidInputError
 
 
 async def influxdb_raw(
-    asking: Asking, key: SeriesKey, field: str, start: int, end: int
+    api: InfluxApi, key: SeriesKey, field: str, start: int, end: int
 ) -> RawAnswer:
     """Return the points of one field of one series; see :class:`.base.RawSource`.
 
     Points of several containers at one time add up, as in stored minutes.
     """
     series = _series(key, field)
-    (result,) = await asking.ask([_statement(asking.database, series, key, start, end)])
+    (result,) = await api.ask([_statement(api.database, series, key, start, end)])
     points = read_points(
         result, series, [series.column], Span(start, end, grouped=True), series.measurement
     )

@@ -14,12 +14,12 @@ from typing import ClassVar
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.influxdb1.client import Asking, Held, resolutions_of
+from metrics.sources.influxdb1.client import Held, InfluxApi, resolutions_of
 from metrics.sources.influxdb1.fetch import SETTLE_SECONDS, SHORT, Fetch
 from metrics.sources.influxdb1.probe import probe
 from metrics.sources.influxdb1.queries import RAW, Policy, identifier
 from metrics.sources.influxdb1.raw import influxdb_raw
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.row_builder import MINUTE
 
 RECENT = 3600  # InfluxDB keeps no policy shorter than this
@@ -61,7 +61,7 @@ class InfluxSource:
         return self._resolutions
 
     async def fetch(
-        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+        self, client: HttpClient, start: int, end: int, *, now: float, slot: ParseSlot
     ) -> SourceAnswer:
         """Return what the database has of ``[start, end)``; see :class:`.base.HttpSource`.
 
@@ -71,12 +71,12 @@ class InfluxSource:
         Raises:
             ClusterError: nothing can be said of the window.
         """
-        asking = Asking(client, self._database, turn, self._budget_seconds)
+        api = InfluxApi(client, self._database, slot, self._budget_seconds)
         if end - start <= SHORT and start >= now - RECENT:
             held = None
         else:
-            held = await asking.held()
-        fetch = Fetch(asking, start, end, now)
+            held = await api.held()
+        fetch = Fetch(api, start, end, now)
         policy, until = RAW, end
         if held:
             policy, until = _choose(held, start, end)
@@ -84,15 +84,15 @@ class InfluxSource:
             answer = await fetch.minutes(held)
         else:
             answer = await fetch.rollups(policy, until, held or [])
-        self._resolutions = resolutions_of(asking.policies) or self._resolutions
+        self._resolutions = resolutions_of(api.policies) or self._resolutions
         return answer
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
         """Return what the server has; see :class:`.base.HttpSource`."""
-        with Turn("live") as turn:
-            asking = Asking(client, self._database, turn, self._budget_seconds)
-            found = await probe(asking, now)
-        self._resolutions = resolutions_of(asking.policies) or self._resolutions
+        with ParseSlot("live") as slot:
+            api = InfluxApi(client, self._database, slot, self._budget_seconds)
+            found = await probe(api, now)
+        self._resolutions = resolutions_of(api.policies) or self._resolutions
         return replace(found, resolutions=self._resolutions)
 
     async def raw(
@@ -100,9 +100,9 @@ class InfluxSource:
     ) -> RawAnswer:
         """Return the points of one series; see :class:`.base.RawSource`."""
         del now
-        with Turn("live") as turn:
-            asking = Asking(client, self._database, turn, self._budget_seconds)
-            return await influxdb_raw(asking, key, field, start, end)
+        with ParseSlot("live") as slot:
+            api = InfluxApi(client, self._database, slot, self._budget_seconds)
+            return await influxdb_raw(api, key, field, start, end)
 
 
 def _choose(held: Sequence[Held], start: int, end: int) -> tuple[Policy, int]:

@@ -35,7 +35,7 @@ from metrics.sources.influxdb2.responses import (
     read_tables,
 )
 from metrics.sources.influxdb2.rows import Tables, merged
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.row_builder import MINUTE
 from metrics.sources.validation import clean_text
 from opscenter.core.errors import (
@@ -81,18 +81,18 @@ class Influx2Source:
         return (Resolution(MINUTE, self._reach, "1m"),)
 
     async def fetch(
-        self, client: HttpClient, start: int, end: int, *, now: float, turn: Turn
+        self, client: HttpClient, start: int, end: int, *, now: float, slot: ParseSlot
     ) -> SourceAnswer:
         """Return what the bucket has of ``[start, end)``; see :class:`.base.HttpSource`.
 
         Raises:
             ClusterError: nothing can be said of the window.
         """
-        asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
-        tables, reached, edges = await _pieces(asking, start, end, int(now) + LATE_SECONDS)
+        api = _FluxApi(client, self._org, self._bucket, slot, self._budget_seconds)
+        tables, reached, edges = await _pieces(api, start, end, int(now) + LATE_SECONDS)
         self._reach = edges.reach
         strangers = tables.fill()
-        clock = asking.clock(now)
+        clock = api.clock(now)
         minutes = tables.times()
         newest_end = max(minutes) + MINUTE if minutes else None
         if edges.newest is not None:
@@ -116,14 +116,14 @@ class Influx2Source:
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
         """Return what the server has; see :class:`.base.HttpSource`."""
-        with Turn("live") as turn:
-            asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
+        with ParseSlot("live") as slot:
+            api = _FluxApi(client, self._org, self._bucket, slot, self._budget_seconds)
             health = await client.get_json("/health")
-            edges = await asking.edges(int(now) + LATE_SECONDS)
+            edges = await api.edges(int(now) + LATE_SECONDS)
             self._reach = edges.reach
-            names = await asking.measurements()
+            names = await api.measurements()
             end = (edges.newest or int(now)) // MINUTE * MINUTE
-            tables, _, _ = await _pieces(asking, end - 5 * MINUTE, end, end)
+            tables, _, _ = await _pieces(api, end - 5 * MINUTE, end, end)
             strangers = tables.fill()
         version = health.get("version", "") if isinstance(health, dict) else ""
         kept = "for ever" if edges.reach is None else f"{edges.reach // 3600} h"
@@ -153,10 +153,10 @@ class Influx2Source:
         name = (key.name,) if key.kind == "node" else (key.ns, key.name)
         named = dict(zip(samples.names, name, strict=True))
         earlier = start - BEFORE if samples.counter else start
-        with Turn("live") as turn:
-            asking = _Asking(client, self._org, self._bucket, turn, self._budget_seconds)
+        with ParseSlot("live") as slot:
+            api = _FluxApi(client, self._org, self._bucket, slot, self._budget_seconds)
             body = samples_query(self._bucket, samples.stream, named, earlier, end)
-            tables, _ = await asking.ask(body)
+            tables, _ = await api.ask(body)
             found = read_stream(tables.get(samples.stream.name, ()), samples.stream)
             return raw_answer(found, samples, start)
 
@@ -171,13 +171,13 @@ class _Edges:
 
 
 @dataclass(slots=True)
-class _Asking:
+class _FluxApi:
     """Sends queries and takes the answers apart."""
 
     client: HttpClient
     org: str
     bucket: str
-    turn: Turn
+    slot: ParseSlot
     budget_seconds: float
     stop_at: float = field(init=False)
 
@@ -200,7 +200,7 @@ class _Asking:
         Raises:
             ClusterError: the server did not answer acceptably.
         """
-        self.turn.give_back()
+        self.slot.release()
         try:
             text = await self.client.post_text(
                 "/api/v2/query", body, {"org": self.org}, accept="application/csv"
@@ -211,7 +211,7 @@ class _Asking:
                     str(exc), problem="database_missing", status=exc.status
                 ) from exc
             raise
-        self.turn.take()
+        self.slot.take()
         return read_tables(text), len(text)
 
     async def edges(self, now: int) -> _Edges:
@@ -240,7 +240,7 @@ def _read_edges(tables: Mapping[str, Any]) -> _Edges:
     return _Edges(aligned, newest, reach or None)
 
 
-async def _pieces(asking: _Asking, start: int, end: int, now: int) -> tuple[Tables, int, _Edges]:
+async def _pieces(api: _FluxApi, start: int, end: int, now: int) -> tuple[Tables, int, _Edges]:
     """Fetch piece after piece; return all of it, where the last one ended, and the edges."""
     edges = _Edges(None, None, None)
     found = {stream.name: Columns(fields={f: [] for f in stream.fields}) for stream in STREAMS}
@@ -249,11 +249,9 @@ async def _pieces(asking: _Asking, start: int, end: int, now: int) -> tuple[Tabl
         stop = min(end, reached + step)
         first = reached == start
         before = BEFORE if first else 0
-        body = minutes_query(
-            asking.bucket, reached, stop, before=before, now=now if first else None
-        )
+        body = minutes_query(api.bucket, reached, stop, before=before, now=now if first else None)
         try:
-            parts, length = await asking.ask(body)
+            parts, length = await api.ask(body)
         except (ClusterUnreachableError, ServiceUnavailableError) as exc:
             if first:
                 raise
@@ -278,7 +276,7 @@ async def _pieces(asking: _Asking, start: int, end: int, now: int) -> tuple[Tabl
         fitting = TARGET_BYTES * (stop - reached) // max(1, length)
         step = max(MINUTE, min(fitting, 8 * (stop - reached), LONGEST_PIECE) // MINUTE * MINUTE)
         reached = stop
-        if reached >= end or points >= MAX_POINTS or asking.late:
+        if reached >= end or points >= MAX_POINTS or api.late:
             break
     return Tables(found, start), reached, edges
 

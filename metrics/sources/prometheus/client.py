@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metrics.sources.base import HttpClient
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES
 from metrics.sources.prometheus.node_names import Facts
 from metrics.sources.prometheus.queries import TAG, facts_expr, joined, newest_expr, oldest_expr
@@ -24,12 +24,12 @@ MAX_FACTS = 3 * MAX_SERIES
 _REACHES = ((8 * DAY, HOUR), (400 * DAY, DAY))
 
 
-class Asker:
+class PrometheusApi:
     """Puts single questions to a server; takes the turn for each answer."""
 
-    def __init__(self, client: HttpClient, turn: Turn) -> None:
+    def __init__(self, client: HttpClient, slot: ParseSlot) -> None:
         self._client = client
-        self._turn = turn
+        self._slot = slot
 
     async def clock(self) -> float:
         """Return the server's own time, Unix seconds.
@@ -124,11 +124,11 @@ class Asker:
         return None
 
     async def _ask(self, what: str, **form: str) -> Any:
-        self._turn.give_back()
+        self._slot.release()
         # VictoriaMetrics otherwise hides the newest 30 s and keeps answers that were not complete.
         form["nocache"] = "1"
         return await self._client.post_form_json(
-            f"/api/v1/{what}", form, before_parsing=self._turn.take
+            f"/api/v1/{what}", form, before_parsing=self._slot.take
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution, SourceAnswer
-from metrics.sources.prometheus.client import MINUTE, Asker
+from metrics.sources.prometheus.client import MINUTE, PrometheusApi
 from metrics.sources.prometheus.queries import QUERIES, TAG, Query, layout_expr, names_expr
 from metrics.sources.validation import clean_text
 from opscenter.core.errors import BadResponseError
@@ -36,13 +36,13 @@ _MONTH = 31 * 86_400  # which VictoriaMetrics counts where there is no unit
 
 
 async def probe_server(
-    client: HttpClient, asker: Asker, answer: SourceAnswer, *, clock: float
+    client: HttpClient, api: PrometheusApi, answer: SourceAnswer, *, clock: float
 ) -> Probe:
     """Return what a server has, by the newest complete minute.
 
     Args:
         client: asks the server.
-        asker: asks it questions of its query language.
+        api: asks it questions of its query language.
         answer: that minute, read exactly as pulls do.
         clock: the server's, in Unix seconds.
 
@@ -50,10 +50,10 @@ async def probe_server(
         ClusterError: it does not answer, refuses, or is no Prometheus.
     """
     end = answer.start + MINUTE
-    oldest = await asker.oldest(clock)
-    newest = answer.newest_end or await asker.newest()
-    fields = await _fields(asker, answer, end)
-    layout = await asker.vector(layout_expr(), end)
+    oldest = await api.oldest(clock)
+    newest = answer.newest_end or await api.newest()
+    fields = await _fields(api, answer, end)
+    layout = await api.vector(layout_expr(), end)
     about = await _optional(client, "/metrics")
     product, version = await _product(client, about)
     reach = await _reach(client, about, product)
@@ -69,7 +69,7 @@ async def probe_server(
     )
 
 
-async def _fields(asker: Asker, answer: SourceAnswer, end: int) -> list[FieldProbe]:
+async def _fields(api: PrometheusApi, answer: SourceAnswer, end: int) -> list[FieldProbe]:
     """Return every field of the catalogue, and for what is missing which metric is."""
     counts: dict[tuple[Kind, str], int] = {}
     for row in answer.rows:
@@ -81,7 +81,7 @@ async def _fields(asker: Asker, answer: SourceAnswer, end: int) -> list[FieldPro
     names = {metric for queries in ways.values() for query in queries for metric in query.metrics}
     there: set[str] = set()
     if names:
-        found = await asker.vector(names_expr(names), end)
+        found = await api.vector(names_expr(names), end)
         there = {labels.get("__name__", "") for labels, _ in found}
     return [
         FieldProbe(

@@ -6,9 +6,9 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import HttpClient, RawAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES
-from metrics.sources.prometheus.client import MINUTE, Asker
+from metrics.sources.prometheus.client import MINUTE, PrometheusApi
 from metrics.sources.prometheus.queries import QUERIES, TAG
 from metrics.sources.prometheus.responses import read_matrix
 from metrics.sources.prometheus.rows import Slice
@@ -38,14 +38,14 @@ async def prometheus_raw(
     if not numbers:
         msg = f"field: Prometheus is not asked for {field} of a {key.kind}"
         raise InvalidInputError(msg)
-    with Turn("live") as turn:
-        asker = Asker(client, turn)
-        facts = await asker.facts(start, end)
-        step = await _interval(asker)
+    with ParseSlot("live") as slot:
+        api = PrometheusApi(client, slot)
+        facts = await api.facts(start, end)
+        step = await _interval(api)
         times = range(bucket_start(start, step), end, step)
         moments = range(times[0] + MINUTE, times[-1] + MINUTE + 1, step)
         expr = " or ".join(_tagged(number, key) for number in numbers)
-        raw = await asker.ranged(expr, moments[0], moments[-1], step)
+        raw = await api.ranged(expr, moments[0], moments[-1], step)
         piece = Slice(times, facts)
         most = MAX_SERIES * len(numbers) + 1
         piece.add(read_matrix(raw, moments, most=most), frozenset(numbers))
@@ -67,9 +67,9 @@ def _numbers(key: SeriesKey, field: str) -> list[int]:
     return [number for number, query in enumerate(QUERIES) if (query.kind, query.field) in wanted]
 
 
-async def _interval(asker: Asker) -> int:
+async def _interval(api: PrometheusApi) -> int:
     """Return the shortest scrape interval of any target."""
-    found = await asker.vector(_SCRAPES_EXPR)
+    found = await api.vector(_SCRAPES_EXPR)
     count = max((value for _, value in found if value > 0), default=_LOOK_SECONDS / MINUTE)
     return min(INTERVALS, key=lambda step: abs(step - _LOOK_SECONDS / count))
 

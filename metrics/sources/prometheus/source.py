@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES, Plan
-from metrics.sources.prometheus.client import HOUR, MINUTE, Asker
+from metrics.sources.prometheus.client import HOUR, MINUTE, PrometheusApi
 from metrics.sources.prometheus.node_names import Facts
 from metrics.sources.prometheus.probe import probe_server
 from metrics.sources.prometheus.raw import prometheus_raw
@@ -78,7 +78,7 @@ class PrometheusSource:
         end: int,
         *,
         now: float,  # noqa: ARG002 - the protocol's: the server is judged by its own clock
-        turn: Turn,
+        slot: ParseSlot,
     ) -> SourceAnswer:
         """Return what the server has of ``[start, end)``.
 
@@ -89,19 +89,19 @@ class PrometheusSource:
             ClusterError: nothing can be said of the window.
             BadResponseError: an answer is refused as a whole; ``problem`` says why.
         """
-        asker = Asker(client, turn)
-        clock = await asker.clock()
+        api = PrometheusApi(client, slot)
+        clock = await api.clock()
         ours = asyncio.get_running_loop().time
         told_at = ours()
-        facts = await asker.facts(start, end)
+        facts = await api.facts(start, end)
         limit = int(clock - OPEN_SECONDS) // MINUTE * MINUTE
         # First, because the way may break later and what is in is then the answer.
         long = end - start > OLDEST_FOR_SECONDS
-        oldest = await asker.oldest(clock) if long else None
-        window = _Window(asker, facts, Plan(self._max_bytes, pods=len(facts.pods)))
+        oldest = await api.oldest(clock) if long else None
+        window = _Window(api, facts, Plan(self._max_bytes, pods=len(facts.pods)))
         await window.read(start, max(start, min(end, limit)), seconds=self._budget_seconds)
         answered_at = ours()
-        turn.take()
+        slot.take()
         rows = window.rows
         return SourceAnswer(
             rows=rows,
@@ -123,12 +123,12 @@ class PrometheusSource:
         Raises:
             ClusterError: it does not answer, refuses, or is no Prometheus.
         """
-        with Turn("live") as turn:
-            asker = Asker(client, turn)
-            clock = await asker.clock()
+        with ParseSlot("live") as slot:
+            api = PrometheusApi(client, slot)
+            clock = await api.clock()
             end = int(clock - self.settle_seconds) // MINUTE * MINUTE
-            answer = await self.fetch(client, end - MINUTE, end, now=now, turn=turn)
-            return await probe_server(client, asker, answer, clock=clock)
+            answer = await self.fetch(client, end - MINUTE, end, now=now, slot=slot)
+            return await probe_server(client, api, answer, clock=clock)
 
     async def raw(
         self,
@@ -147,8 +147,8 @@ class PrometheusSource:
 class _Window:
     """Reads a window in slices, as large as their answers may be."""
 
-    def __init__(self, asker: Asker, facts: Facts, plan: Plan) -> None:
-        self._asker = asker
+    def __init__(self, api: PrometheusApi, facts: Facts, plan: Plan) -> None:
+        self._api = api
         self._facts = facts
         self._plan = plan
         self.rows: list[MinuteRow] = []
@@ -189,7 +189,7 @@ class _Window:
         moments = range(times[0] + MINUTE, times[-1] + 2 * MINUTE, MINUTE)
         piece = Slice(times, self._facts)
         for numbers in self._plan.requests(points):
-            raw = await self._asker.matrix(numbers, moments[0], moments[-1])
+            raw = await self._api.matrix(numbers, moments[0], moments[-1])
             most = MAX_SERIES * len(numbers) + 1
             piece.add(read_matrix(raw, moments, most=most), frozenset(numbers))
             del raw  # as large as the rows

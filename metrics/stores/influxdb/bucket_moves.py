@@ -14,7 +14,7 @@ from uuid import UUID
 from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import bucket_start
-from metrics.stores.influxdb.buckets import Buckets, Kept, Places
+from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, RetentionLookup
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.flux import of_cluster, points, records, unix
 from metrics.stores.influxdb.ledger import outdate, translated, writing
@@ -28,10 +28,10 @@ _DAY = 86_400
 class Mover:
     """The moves of one store."""
 
-    def __init__(self, influx: Influx, buckets: Buckets, kept: Kept) -> None:
+    def __init__(self, influx: Influx, buckets: Buckets, kept: RetentionLookup) -> None:
         self._influx = influx
         self._buckets = buckets
-        self._kept = kept
+        self._retention = kept
 
     def run(self, now: int, *, budget_seconds: float) -> tuple[int, int]:
         """Begin and go on with moves; return how many are finished and how many are open.
@@ -48,8 +48,8 @@ class Mover:
         return done, MetricPlace.objects.filter(moving=True).count()
 
     def _begin(self, cluster: MetricCluster) -> None:
-        """Turn a cluster's writes to other buckets where its retention has changed."""
-        wanted = self._kept(cluster.cluster)
+        """ParseSlot a cluster's writes to other buckets where its retention has changed."""
+        wanted = self._retention(cluster.cluster)
         for place in cluster.places.filter(moving=False):
             kept = wanted[place.kind][place.tier]  # type: ignore[index]
             if kept == place.kept_seconds:
@@ -135,4 +135,4 @@ def _horizon(place: MetricPlace, now: int) -> int:
     return max(place.expired, bucket_start(now - place.kept_seconds, _DAY))
 
 
-__all__ = ["Mover", "Places"]
+__all__ = ["ClusterBuckets", "Mover"]

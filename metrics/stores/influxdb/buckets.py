@@ -22,7 +22,7 @@ MANY_BUCKETS = 20
 _DAY = 86_400
 SLACK_SECONDS = _DAY + 7200
 
-Kept = Callable[[UUID], Mapping[Kind, Mapping[str, int]]]
+RetentionLookup = Callable[[UUID], Mapping[Kind, Mapping[str, int]]]
 """Says how many seconds each kind's tiers of a cluster are kept; 0: for ever."""
 
 
@@ -94,14 +94,14 @@ class Buckets:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ReadRange:
     """From which bucket, and from which time on, a cluster's rows of a kind and tier are read."""
 
     bucket: str
     start: int
 
 
-class Places:
+class ClusterBuckets:
     """In which buckets one cluster's rows are, for as long as one call takes."""
 
     def __init__(self, buckets: Buckets, rows: Mapping[tuple[str, str], MetricPlace]) -> None:
@@ -109,17 +109,19 @@ class Places:
         self._rows = rows
 
     @classmethod
-    def known(cls, buckets: Buckets, cluster: UUID) -> Places:
+    def known(cls, buckets: Buckets, cluster: UUID) -> ClusterBuckets:
         """Return where the rows of a cluster are; empty if it is unknown or being erased."""
         rows = MetricPlace.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
         return cls(buckets, {(row.kind, row.tier): row for row in rows})
 
     @classmethod
-    def made(cls, buckets: Buckets, cluster: MetricCluster, kept: Kept) -> Places:
+    def made(
+        cls, buckets: Buckets, cluster: MetricCluster, retention: RetentionLookup
+    ) -> ClusterBuckets:
         """Return where the rows of a cluster are and will be; choose it where it is new."""
         rows = {(row.kind, row.tier): row for row in MetricPlace.objects.filter(cluster=cluster)}
         if len(rows) < len(KINDS) * len(TIERS):
-            wanted = kept(cluster.cluster)
+            wanted = retention(cluster.cluster)
             new = [
                 MetricPlace(cluster=cluster, kind=kind, tier=tier, kept_seconds=wanted[kind][tier])
                 for kind in KINDS
@@ -148,15 +150,15 @@ class Places:
             return row.expired
         return max(row.expired, bucket_start(int(now) - row.kept_seconds, _DAY))
 
-    def sights(self, kind: Kind, tier: str, start: int) -> list[Sight]:
+    def read_ranges(self, kind: Kind, tier: str, start: int) -> list[ReadRange]:
         """Return where to read rows from ``start`` on: the bucket that is written to first."""
         row = self._rows.get((kind, tier))
         if row is None:
             return []
         first = max(start, row.expired)
-        found = [Sight(self.buckets.ready(tier, row.kept_seconds), first)]
+        found = [ReadRange(self.buckets.ready(tier, row.kept_seconds), first)]
         if row.moving:
-            found.append(Sight(self.buckets.name(tier, row.previous_seconds), first))
+            found.append(ReadRange(self.buckets.name(tier, row.previous_seconds), first))
         return found
 
 

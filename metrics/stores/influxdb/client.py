@@ -171,7 +171,7 @@ class Influx:
 
     @contextmanager
     def translated(self, bucket: str = "") -> Iterator[None]:
-        """Turn what the client and its connections raise into a :class:`StoreError`."""
+        """ParseSlot what the client and its connections raise into a :class:`StoreError`."""
         try:
             yield
         except ApiException as exc:

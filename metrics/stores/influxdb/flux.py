@@ -17,7 +17,7 @@ from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores.base import StoreError
 from metrics.stores.influxdb.client import Influx, Param
-from metrics.stores.influxdb.names import columns, places, tag, untag
+from metrics.stores.influxdb.names import cluster_buckets, columns, tag, untag
 from metrics.stores.influxdb.rows import Values
 
 LAST_SECOND = 9_000_000_000
@@ -151,7 +151,7 @@ def points(influx: Influx, bucket: str, tier: str, query: Query) -> Points:
             kind = _kind(name[0])
             rows = found.setdefault(SeriesKey(kind, untag(name[1]), untag(name[2])), {})
             width = len(columns(kind, tier))
-            place = places(kind, tier).get(name[3], -1)
+            place = cluster_buckets(kind, tier).get(name[3], -1)
         if place < 0:
             continue  # a later version's field
         text = record[header["_time"]]

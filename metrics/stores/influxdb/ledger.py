@@ -29,7 +29,7 @@ _WINDOW = tuple(Window.__dataclass_fields__)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn an error of Django's database into a :class:`StoreError`."""
+    """ParseSlot an error of Django's database into a :class:`StoreError`."""
     try:
         yield
     except DatabaseError as exc:
@@ -127,26 +127,26 @@ def window_runs(cluster: UUID, stream: str, start: int, end: int) -> list[Window
         )  # fmt: skip
         return Sums(**{name: value or 0 for name, value in found.items()})
 
-    def lines(first: int, last: int, condition: Q = plain) -> list[Window]:
+    def windows(first: int, last: int, condition: Q = plain) -> list[Window]:
         wanted = rows.filter(condition, start__gte=first, start__lt=last).order_by("start")
         return [Window(*row) for row in wanted.values_list(*_WINDOW)]
 
     reaching = rows.filter(end__gt=start).order_by("end").values_list("start", flat=True)[:1]
-    begin = min([start, *reaching])  # the first line may begin before the range
-    return runs(lines(begin, end, ~plain), begin, end, sums=sums, lines=lines)
+    begin = min([start, *reaching])  # the first window may begin before the range
+    return runs(windows(begin, end, ~plain), begin, end, sums=sums, windows=windows)
 
 
 def put_windows(cluster: MetricCluster, stream: str, windows: Iterable[Window]) -> None:
-    """Insert or replace ledger lines; (stream, start) is their key."""
+    """Insert or replace ledger windows; (stream, start) is their key."""
     rows = [(cluster.pk, stream, *(getattr(w, name) for name in _WINDOW)) for w in windows]
     if not rows:
         return
     names = ", ".join(f'"{name}"' for name in _WINDOW)
     changes = ", ".join(f'"{name}" = excluded."{name}"' for name in _WINDOW if name != "start")
-    places = ", ".join(["%s"] * (2 + len(_WINDOW)))
+    placeholders = ", ".join(["%s"] * (2 + len(_WINDOW)))
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO metrics_metricwindow(cluster_id, stream, {names}) VALUES({places})"
+            f"INSERT INTO metrics_metricwindow(cluster_id, stream, {names}) VALUES({placeholders})"
             f" ON CONFLICT(cluster_id, stream, start) DO UPDATE SET {changes}",
             rows,
         )
@@ -177,7 +177,7 @@ def clusters() -> list[UUID]:
 
 
 def forget(cluster: MetricCluster, before: int, by_kind: Mapping[Kind, int]) -> int:
-    """Delete series whose newest minute is older, and ledger lines that ended before."""
+    """Delete series whose newest minute is older, and ledger windows that ended before."""
     with transaction.atomic():
         gone = 0
         for kind in FIELD_NAMES:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import SeriesKey
-from metrics.stores.influxdb.buckets import Places
+from metrics.stores.influxdb.buckets import ClusterBuckets
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.flux import LAST_SECOND, Points, merged, of_cluster, points
 from metrics.stores.influxdb.names import NOTHING
@@ -26,22 +26,27 @@ REMEMBERED_SECONDS = 2 * 3600
 """Rows that are older are read when they are needed and not remembered: backfills."""
 
 
-class Board:
+class MergeBuffer:
     """Rows of one cluster, as far as they were loaded.
 
     Args:
         influx: where they are.
-        places: in which buckets.
+        cluster_buckets: in which buckets.
         cluster: whose.
         recent: what is remembered of them already.
         now: Unix time.
     """
 
     def __init__(
-        self, influx: Influx, places: Places, cluster: UUID, recent: Recent, now: float
+        self,
+        influx: Influx,
+        cluster_buckets: ClusterBuckets,
+        cluster: UUID,
+        recent: Recent,
+        now: float,
     ) -> None:
         self._influx = influx
-        self._places = places
+        self._cluster_buckets = cluster_buckets
         self._cluster = cluster
         self._recent = recent
         self._now = int(now)
@@ -89,12 +94,12 @@ class Board:
 
     def _query(self, tier: str, kinds: Sequence[Kind], start: int, end: int) -> Points:
         """Return the rows of kinds in ``[start, end)`` from all buckets that have some."""
-        sights: dict[tuple[str, int], list[Kind]] = defaultdict(list)
+        read_ranges: dict[tuple[str, int], list[Kind]] = defaultdict(list)
         for kind in kinds:
-            for sight in self._places.sights(kind, tier, start):
-                sights[sight.bucket, sight.start].append(kind)
+            for read_range in self._cluster_buckets.read_ranges(kind, tier, start):
+                read_ranges[read_range.bucket, read_range.start].append(kind)
         found: Points = {}
-        for (bucket, begin), some in sights.items():
+        for (bucket, begin), some in read_ranges.items():
             if begin < end:
                 query = of_cluster(self._cluster, some, begin, end)
                 found = merged([found, points(self._influx, bucket, tier, query)])
@@ -136,8 +141,8 @@ class Board:
         for tier in TIERS:
             lines: dict[str, list[bytes]] = defaultdict(list)
             for key, rows in self._new[tier].items():
-                horizon = self._places.horizon(key.kind, tier, self._now)
-                whole = self._places.is_moving(key.kind, tier)
+                horizon = self._cluster_buckets.horizon(key.kind, tier, self._now)
+                whole = self._cluster_buckets.is_moving(key.kind, tier)
                 head = line_head(str(self._cluster), key)
                 for ts, (n, cells) in rows.items():
                     if ts < horizon:
@@ -146,7 +151,7 @@ class Board:
                     new, old = values_of(tier, n, cells), self._stored(tier, key, ts)
                     made = line(head, key, tier, ts, new, old, whole=whole)
                     if made:
-                        lines[self._places.bucket(key.kind, tier)].append(made)
+                        lines[self._cluster_buckets.bucket(key.kind, tier)].append(made)
                         self._recent.put(tier, key, ts, _laid_over(new, old))
             for bucket, some in lines.items():
                 self._influx.write(bucket, some)

@@ -84,7 +84,7 @@ def columns(kind: Kind, tier: str) -> tuple[str, ...]:
 
 
 @cache
-def places(kind: Kind, tier: str) -> dict[str, int]:
+def cluster_buckets(kind: Kind, tier: str) -> dict[str, int]:
     """Return where in a row's values each field stands."""
     return {name: at for at, name in enumerate(columns(kind, tier))}
 

@@ -12,7 +12,7 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import Columns, SeriesKey
 from metrics.stores.base import StoredRow, StoreError, TopRow
-from metrics.stores.influxdb.buckets import Buckets, Places, Sight
+from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, ReadRange
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.flux import (
     Points,
@@ -25,12 +25,12 @@ from metrics.stores.influxdb.flux import (
     unix,
     whole,
 )
-from metrics.stores.influxdb.names import NOTHING, field_columns, places, untag
+from metrics.stores.influxdb.names import NOTHING, cluster_buckets, field_columns, untag
 from metrics.stores.influxdb.rows import Values, cells_of
 
 SCAN_BUCKETS = 60
 """Bucket starts that one read of whole rows covers: an hour of minutes, ten hours, 2.5 days."""
-BLOCKS_BETWEEN_LOOKS = 10
+BLOCKS_BETWEEN_CHECKS = 10
 CLUSTERS_IN_A_QUERY = 50
 
 
@@ -59,9 +59,9 @@ class Reader:
         for field in fields:
             check_field(key.kind, field, tier)
         found: Points = {}
-        for sight in self._sights(cluster, key.kind, tier, start, end):
-            query = of_series(cluster, key, sight.start, end)
-            found = merged([found, self._points(sight, tier, query, fields)])
+        for read_range in self._read_ranges(cluster, key.kind, tier, start, end):
+            query = of_series(cluster, key, read_range.start, end)
+            found = merged([found, self._points(read_range, tier, query, fields)])
         rows = found.get(key, {})
         return {field: _columns(rows, key.kind, field, tier) for field in fields}
 
@@ -71,9 +71,9 @@ class Reader:
         """See :meth:`metrics.stores.base.MetricStore.read_many`."""
         check_field(kind, field, tier)
         found: Points = {}
-        for sight in self._sights(cluster, kind, tier, start, end):
-            query = of_cluster(cluster, [kind], sight.start, end)
-            found = merged([found, self._points(sight, tier, query, [field])])
+        for read_range in self._read_ranges(cluster, kind, tier, start, end):
+            query = of_cluster(cluster, [kind], read_range.start, end)
+            found = merged([found, self._points(read_range, tier, query, [field])])
         columns = {key: _columns(rows, kind, field, tier) for key, rows in found.items()}
         return {key: column for key, column in columns.items() if column.t}
 
@@ -83,9 +83,9 @@ class Reader:
         """See :meth:`metrics.stores.base.MetricStore.scan`; series by series within a block."""
         for begin, until in self._blocks(cluster, kind, tier, start, end):
             found: Points = {}
-            for sight in self._sights(cluster, kind, tier, begin, until):
-                query = of_cluster(cluster, [kind], sight.start, until)
-                found = merged([found, points(self._influx, sight.bucket, tier, query)])
+            for read_range in self._read_ranges(cluster, kind, tier, begin, until):
+                query = of_cluster(cluster, [kind], read_range.start, until)
+                found = merged([found, points(self._influx, read_range.bucket, tier, query)])
             flat = [(ts, key, values) for key, rows in found.items() for ts, values in rows.items()]
             for ts, key, values in sorted(flat, key=lambda row: row[:2]):
                 yield StoredRow(ts, key, *cells_of(tier, values))
@@ -96,10 +96,10 @@ class Reader:
         """Yield the times of rows, ascending, each with how many there are."""
         for begin, until in self._blocks(cluster, kind, tier, start, end):
             found: dict[int, set[tuple[str, str]]] = defaultdict(set)
-            for sight in self._sights(cluster, kind, tier, begin, until):
-                query = of_cluster(cluster, [kind], sight.start, until).where("_field", "n")
+            for read_range in self._read_ranges(cluster, kind, tier, begin, until):
+                query = of_cluster(cluster, [kind], read_range.start, until).where("_field", "n")
                 query.keep("_time", "ns", "name")
-                for at, record in records(self._influx, sight.bucket, query):
+                for at, record in records(self._influx, read_range.bucket, query):
                     name = record[at["ns"]], record[at["name"]]
                     found[unix(record[at["_time"]])].add(name)
             for ts in sorted(found):
@@ -117,7 +117,7 @@ class Reader:
                 if span is None:
                     return
                 # One look ahead for so many blocks: a year without rows costs one query.
-                at, known_until = max(at, span[0]), max(at, span[0]) + BLOCKS_BETWEEN_LOOKS * width
+                at, known_until = max(at, span[0]), max(at, span[0]) + BLOCKS_BETWEEN_CHECKS * width
                 end = min(end, span[1])
             until = min(bucket_start(at, width) + width, end)
             yield at, until
@@ -128,11 +128,11 @@ class Reader:
     ) -> tuple[int, int] | None:
         """Return the times of the oldest row and behind the newest one; None without any."""
         ends: list[int] = []
-        for sight in self._sights(cluster, kind, tier, start, end):
+        for read_range in self._read_ranges(cluster, kind, tier, start, end):
             for step in ("first()", "last()"):
-                query = of_cluster(cluster, [kind], sight.start, end).where("_field", "n")
+                query = of_cluster(cluster, [kind], read_range.start, end).where("_field", "n")
                 query.then(step).keep("_time")
-                for at, record in records(self._influx, sight.bucket, query):
+                for at, record in records(self._influx, read_range.bucket, query):
                     ends.append(unix(record[at["_time"]]))
         return (min(ends), max(ends) + 1) if ends else None
 
@@ -150,17 +150,17 @@ class Reader:
         """See :meth:`metrics.stores.base.MetricStore.top`; the sums are InfluxDB's."""
         check_field(kind, field, tier)
         rows: list[TopRow] = []
-        alike: dict[Sight, list[UUID]] = defaultdict(list)
+        alike: dict[ReadRange, list[UUID]] = defaultdict(list)
         for cluster in set(clusters):
-            sights = self._sights(cluster, kind, tier, start, end)
-            if len(sights) == 1:
-                alike[sights[0]].append(cluster)
-            elif sights:
+            read_ranges = self._read_ranges(cluster, kind, tier, start, end)
+            if len(read_ranges) == 1:
+                alike[read_ranges[0]].append(cluster)
+            elif read_ranges:
                 rows += self._summed(cluster, kind, field, tier, start, end)
-        for sight, some in alike.items():
+        for read_range, some in alike.items():
             for at in range(0, len(some), CLUSTERS_IN_A_QUERY):
                 part = some[at : at + CLUSTERS_IN_A_QUERY]
-                rows += self._top_of(sight, part, kind, field, tier, end)
+                rows += self._top_of(read_range, part, kind, field, tier, end)
         if by == "max":
             rows = [row for row in rows if row.high is not None]
         rows.sort(key=lambda row: (row.key, row.cluster))
@@ -168,13 +168,19 @@ class Reader:
         return rows[: max(0, limit)]
 
     def _top_of(
-        self, sight: Sight, clusters: Sequence[UUID], kind: Kind, field: str, tier: str, end: int
+        self,
+        read_range: ReadRange,
+        clusters: Sequence[UUID],
+        kind: Kind,
+        field: str,
+        tier: str,
+        end: int,
     ) -> list[TopRow]:
         """Ask for sums, counts and highest values of every series in one request.
 
         Each from its own beginning: what two steps share is not carried out in the storage.
         """
-        query = Query(sight.start, end).where("_measurement", kind).above(NOTHING)
+        query = Query(read_range.start, end).where("_measurement", kind).above(NOTHING)
         query.where("cluster", *(str(cluster) for cluster in clusters))
         *added, _, high = field_columns(field, tier)
         wanted = {"sum": added, "max": [*added, high] if tier == "1m" else [high]}
@@ -188,10 +194,10 @@ class Reader:
             query.params.update(part.params)
         text = "\n".join(texts)
         found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
-        for at, record in records(self._influx, sight.bucket, query, text):
+        for at, record in records(self._influx, read_range.bucket, query, text):
             series = record[at["cluster"]], record[at["ns"]], record[at["name"]]
             what = f"{record[at['result']]} {record[at['_field']]}"
-            found[series][what] = whole(self._influx, sight.bucket, record[at["_value"]])
+            found[series][what] = whole(self._influx, read_range.bucket, record[at["_value"]])
         rows = []
         for (cluster, ns, name), sums in found.items():
             made = _top_row(field, tier, sums)
@@ -210,23 +216,27 @@ class Reader:
             found.append(TopRow(cluster, key, sum(columns.n), sum(columns.total), high))
         return found
 
-    def _sights(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> list[Sight]:
+    def _read_ranges(
+        self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
+    ) -> list[ReadRange]:
         if start >= end:
             return []
-        found = Places.known(self._buckets, cluster).sights(kind, tier, start)
-        return [sight for sight in found if sight.start < end]
+        found = ClusterBuckets.known(self._buckets, cluster).read_ranges(kind, tier, start)
+        return [read_range for read_range in found if read_range.start < end]
 
-    def _points(self, sight: Sight, tier: str, query: Query, fields: Sequence[str]) -> Points:
+    def _points(
+        self, read_range: ReadRange, tier: str, query: Query, fields: Sequence[str]
+    ) -> Points:
         if not fields:
             return {}
         names = [name for field in fields for name in field_columns(field, tier)]
         # n says which of two buckets' rows is over more, while rows are moved.
-        return points(self._influx, sight.bucket, tier, query.where("_field", "n", *names))
+        return points(self._influx, read_range.bucket, tier, query.where("_field", "n", *names))
 
 
 def _columns(rows: dict[int, Values], kind: Kind, field: str, tier: str) -> Columns:
     """Return one field of a series' rows; a bucket without the field is left out."""
-    at = [places(kind, tier)[name] for name in field_columns(field, tier)]
+    at = [cluster_buckets(kind, tier)[name] for name in field_columns(field, tier)]
     found = Columns([], [], [], [], [])
     for ts in sorted(rows):
         values = [None if rows[ts][place] == NOTHING else rows[ts][place] for place in at]

@@ -13,7 +13,7 @@ from metrics.stores.influxdb.names import FOREVER, KINDS
 _DAY = 86_400
 
 
-def kept(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
+def retention_seconds(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
     """Return the seconds that each kind's tiers of a cluster are kept. 4-8 queries.
 
     For ever under a legal hold. A cluster that the database does not know any more is kept as

@@ -31,9 +31,9 @@ from metrics.stores.base import (
 from metrics.stores.influxdb import ledger as index
 from metrics.stores.influxdb import series as influxdb_series
 from metrics.stores.influxdb.bucket_moves import Mover
-from metrics.stores.influxdb.buckets import Buckets, Kept, Places
+from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, RetentionLookup
 from metrics.stores.influxdb.client import Influx, Server
-from metrics.stores.influxdb.merge import Board
+from metrics.stores.influxdb.merge import MergeBuffer
 from metrics.stores.influxdb.read import Reader
 from metrics.stores.influxdb.series import Memory, Session
 from metrics.stores.influxdb.write import Writer, check
@@ -51,7 +51,7 @@ class InfluxStore:
 
     Args:
         server: where it is.
-        kept: how long each kind's tiers of a cluster are kept.
+        retention_seconds: how long each kind's tiers of a cluster are kept.
         prefix: of the buckets' names.
         clock: Unix time.
     """
@@ -59,13 +59,13 @@ class InfluxStore:
     def __init__(
         self,
         server: Server,
-        kept: Kept,
+        retention_seconds: RetentionLookup,
         *,
         prefix: str = "opscenter",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._influx = Influx(server)
-        self._kept = kept
+        self._retention = retention_seconds
         self._clock = clock
         self._buckets = Buckets(self._influx, prefix)
         self._reader = Reader(self._influx, self._buckets)
@@ -79,12 +79,12 @@ class InfluxStore:
         newest = check(batch)
         with index.writing(cluster) as row, index.translated():
             session = self._memory.begin(row)
-            board = self._board(session)
-            writer = Writer(board, session)
+            buffer = self._merge_buffer(session)
+            writer = Writer(buffer, session)
             writer.catch_up()
             writer.minutes(batch.rows, batch, newest)
             writer.coarse(batch.coarse)
-            too_old = board.flush()
+            too_old = buffer.flush()
             with transaction.atomic():
                 session.save(None if batch.coarse else [row.ts for row in batch.rows])
                 index.put_windows(row, stream, batch.windows)
@@ -101,7 +101,7 @@ class InfluxStore:
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
     ) -> list[Window]:
-        """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
+        """Return windows that overlap ``[start, end)``, ascending; only of ``states`` if given."""
         with index.translated():
             return index.windows(cluster, stream, start, end, states)
 
@@ -198,7 +198,7 @@ class InfluxStore:
             return gone
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
-        """Delete series, last values and ledger lines that ended before ``before``."""
+        """Delete series, last values and ledger windows that ended before ``before``."""
         with index.writing(cluster) as row, index.translated():
             return index.forget(row, before, by_kind)
 
@@ -270,13 +270,13 @@ class InfluxStore:
         """
         given = list(rows)
         with self._copying(cluster) as session:
-            board = self._board(session)
+            buffer = self._merge_buffer(session)
             usable = [row for row in given if session.seen(row.key, row.ts)]
             width = 60 * TIERS[tier]
-            board.load(tier, [kind], {row.ts - row.ts % width for row in usable}, width)
+            buffer.load(tier, [kind], {row.ts - row.ts % width for row in usable}, width)
             for row in usable:
-                board.put(tier, row.key, row.ts, row.n, row.cells)
-            too_old = board.flush()
+                buffer.put(tier, row.key, row.ts, row.n, row.cells)
+            too_old = buffer.flush()
             if too_old:
                 msg = (
                     f"{too_old} {kind} rows of {tier} are older than cluster {cluster} keeps them:"
@@ -294,7 +294,7 @@ class InfluxStore:
             for cluster in MetricCluster.objects.filter(erasing=True):
                 self.erase(cluster.cluster)
                 done.append(f"erased cluster {cluster}")
-            mover = Mover(self._influx, self._buckets, self._kept)
+            mover = Mover(self._influx, self._buckets, self._retention)
             moved, left = mover.run(now, budget_seconds=MOVE_SECONDS)
         if moved:
             done.append(f"moved {moved} kinds and tiers to other buckets")
@@ -324,15 +324,18 @@ class InfluxStore:
         """Close this process's connections; a later call opens new ones."""
         self._influx.close()
 
-    def _board(self, session: Session) -> Board:
-        places = Places.made(self._buckets, session.cluster, self._kept)
+    def _merge_buffer(self, session: Session) -> MergeBuffer:
+        cluster_buckets = ClusterBuckets.made(self._buckets, session.cluster, self._retention)
         cluster = session.cluster.cluster
-        return Board(self._influx, places, cluster, session.recent, self._clock())
+        return MergeBuffer(self._influx, cluster_buckets, cluster, session.recent, self._clock())
 
     def _wanted(self) -> dict[str, int]:
         """Return the buckets that hold rows, and how long each keeps them."""
         rows = MetricPlace.objects.values_list("tier", "kept_seconds").distinct()
-        return {self._buckets.name(tier, kept): kept for tier, kept in rows}
+        return {
+            self._buckets.name(tier, retention_seconds): retention_seconds
+            for tier, retention_seconds in rows
+        }
 
     @contextmanager
     def _copying(self, cluster: UUID) -> Iterator[Session]:

@@ -19,7 +19,7 @@ from metrics.series.rollups import (
 )
 from metrics.series.rows import CoarseRow, MinuteRow, SeriesKey
 from metrics.stores.base import Batch, StoreError
-from metrics.stores.influxdb.merge import Board
+from metrics.stores.influxdb.merge import MergeBuffer
 from metrics.stores.influxdb.rows import Cells, coarse_cells, minute_cells
 from metrics.stores.influxdb.series import Session, json_text
 
@@ -64,18 +64,18 @@ def _check_row(row: MinuteRow | CoarseRow, tier: str) -> None:
 class Writer:
     """The steps of one batch; the caller holds the cluster and saves the session afterwards."""
 
-    def __init__(self, board: Board, session: Session) -> None:
-        self._board = board
+    def __init__(self, buffer: MergeBuffer, session: Session) -> None:
+        self._merge_buffer = buffer
         self._session = session
         self.refused = 0
         self.skipped = 0
 
     def catch_up(self) -> None:
         """Make again what other processes made of the minutes that they wrote meanwhile."""
-        for key, starts in self._board.catch_up().items():
+        for key, starts in self._merge_buffer.catch_up().items():
             self._roll_up(key, "10m", starts)
             self._roll_up(key, "1h", starts)
-        self._board.remember()
+        self._merge_buffer.remember()
 
     def infos(self, batch: Batch, newest: dict[SeriesKey, int]) -> None:
         """Keep node and attributes of series that have rows in the batch."""
@@ -100,7 +100,7 @@ class Writer:
         for row in kept:
             n, cells, refused = minute_cells(row)
             self.refused += refused
-            self._board.put("1m", row.key, row.ts, n, cells)
+            self._merge_buffer.put("1m", row.key, row.ts, n, cells)
             self._session.last(row.key, row.ts, n, [c.total if c else None for c in cells])
             touched[row.key.kind].setdefault(row.key, set()).add(row.ts)
             if row.key.kind == "node":
@@ -134,9 +134,9 @@ class Writer:
         touched: dict[SeriesKey, set[int]] = defaultdict(set)
         nodes_at: set[int] = set()
         for row, n, cells in rows:
-            known = self._board.get(tier, row.key, row.ts)
+            known = self._merge_buffer.get(tier, row.key, row.ts)
             whole = cells if known is None else laid_over(cells, known[1])
-            self._board.put(tier, row.key, row.ts, n, whole)
+            self._merge_buffer.put(tier, row.key, row.ts, n, whole)
             self._session.last(row.key, row.ts, -1, [])
             touched[row.key].add(row.ts)
             if row.key.kind == "node":
@@ -158,7 +158,7 @@ class Writer:
         if "node" in slots:
             slots["cluster"] = slots["node"]
         for kinds, starts in _alike(slots):
-            self._board.load("1m", kinds, starts, TIERS["10m"])
+            self._merge_buffer.load("1m", kinds, starts, TIERS["10m"])
             self._load_hours(kinds, starts)
 
     def _load_coarse(self, rows: list[CoarseRow]) -> None:
@@ -173,29 +173,33 @@ class Writer:
     def _load_hours(self, kinds: list[Kind], starts: Iterable[int]) -> None:
         hours = {bucket_start(ts, TIERS["1h"]) for ts in starts}
         for tier in ("10m", "1h"):
-            self._board.load(tier, kinds, hours, TIERS["1h"])
+            self._merge_buffer.load(tier, kinds, hours, TIERS["1h"])
 
     def _cluster_minute(self, ts: int) -> None:
-        nodes = [cells for _, cells in self._board.rows_at("1m", "node", ts)]
+        nodes = [cells for _, cells in self._merge_buffer.rows_at("1m", "node", ts)]
         cells = cluster_minute(nodes)
-        self._board.put("1m", CLUSTER_KEY, ts, len(nodes), cells)
+        self._merge_buffer.put("1m", CLUSTER_KEY, ts, len(nodes), cells)
         self._session.last(CLUSTER_KEY, ts, len(nodes), [c.total if c else None for c in cells])
 
     def _cluster_bucket(self, tier: str, ts: int) -> None:
-        rows = self._board.rows_at(tier, "node", ts)
+        rows = self._merge_buffer.rows_at(tier, "node", ts)
         cells = cluster_bucket([cells for _, cells in rows])
-        self._board.put(tier, CLUSTER_KEY, ts, max(n for n, _ in rows), cells)
+        self._merge_buffer.put(tier, CLUSTER_KEY, ts, max(n for n, _ in rows), cells)
 
     def _roll_up(self, key: SeriesKey, tier: str, starts: Iterable[int]) -> None:
         """Make the buckets that hold these times from all rows of the finer tier."""
         finer = "1m" if tier == "10m" else "10m"
         step, width = TIERS[finer], TIERS[tier]
         for start in {bucket_start(ts, width) for ts in starts}:
-            found = (self._board.get(finer, key, ts) for ts in range(start, start + width, step))
+            found = (
+                self._merge_buffer.get(finer, key, ts) for ts in range(start, start + width, step)
+            )
             rows = [row for row in found if row is not None]
             n = len(rows) if tier == "10m" else sum(n for n, _ in rows)
             if rows:
-                self._board.put(tier, key, start, n, merge_rows([cells for _, cells in rows]))
+                self._merge_buffer.put(
+                    tier, key, start, n, merge_rows([cells for _, cells in rows])
+                )
 
 
 def _alike(slots: dict[Kind, set[int]]) -> list[tuple[list[Kind], set[int]]]:

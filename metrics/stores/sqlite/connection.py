@@ -120,7 +120,7 @@ class Connections:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn SQLite's errors within the block into StoreError."""
+        """ParseSlot SQLite's errors within the block into StoreError."""
         try:
             yield
         except (sqlite3.Error, OSError) as exc:

@@ -49,7 +49,7 @@ class Sealed:
         return [ts if start <= ts < end else None for ts in every]
 
 
-class Place(NamedTuple):
+class ChunkHeader(NamedTuple):
     """Where a chunk is, and what is known of it while it is closed.
 
     Attributes:
@@ -139,19 +139,19 @@ def known_damage(
     return rows.fetchall()
 
 
-def places(
+def chunk_headers(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int, end: int
-) -> list[Place]:
+) -> list[ChunkHeader]:
     """Return where the chunks of a cluster are that overlap ``[start, end)``."""
     rows = connection.execute(
         f"SELECT first_sid, last_sid, id, since, highs FROM chunk WHERE {_WHERE}"  # noqa: S608
         " AND NOT damaged",
         (number, schema.KIND_NUMBERS[kind], TIERS[tier], start - SPANS[tier], end),
     )
-    return [Place(*row) for row in rows]
+    return [ChunkHeader(*row) for row in rows]
 
 
-def opened(connection: sqlite3.Connection, chunks: Iterable[Place]) -> Iterator[Sealed]:
+def opened(connection: sqlite3.Connection, chunks: Iterable[ChunkHeader]) -> Iterator[Sealed]:
     """Yield chunks of known places; damaged ones are left out and logged once."""
     for place in chunks:
         (data,) = connection.execute(

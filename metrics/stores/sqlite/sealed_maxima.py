@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from metrics.series.catalog import Kind
 from metrics.stores.sqlite.chunks import Columns
-from metrics.stores.sqlite.sealed import Place, field_numbers, opened, places
+from metrics.stores.sqlite.sealed import ChunkHeader, chunk_headers, field_numbers, opened
 
 Sum = tuple[int, int, int | None]
 """n, total, highest of a series."""
@@ -75,7 +75,7 @@ class _Group(NamedTuple):
     bound: float
     first: int
     last: int
-    chunks: list[Place]
+    chunks: list[ChunkHeader]
     rows: dict[int, Sum]
 
 
@@ -123,7 +123,7 @@ class Groups:
 
     def _groups(self, number: int, rows: dict[int, Sum]) -> Iterator[_Group]:
         """Yield a cluster's groups: no series is in two. Takes their series out of ``rows``."""
-        found = places(self._connection, number, self._kind, self._tier, *self._span)
+        found = chunk_headers(self._connection, number, self._kind, self._tier, *self._span)
         found.sort(key=lambda place: place[:3])
         while found:
             first, last = found[0].first, found[0].last

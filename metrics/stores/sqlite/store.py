@@ -64,7 +64,7 @@ class SqliteStore:
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
     ) -> list[Window]:
-        """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
+        """Return windows that overlap ``[start, end)``, ascending; only of ``states`` if given."""
         connection = self._connections.get()
         with self._connections.translated():
             return read.windows(connection, cluster, stream, start, end, states)
@@ -158,7 +158,7 @@ class SqliteStore:
         return expire.expire(self._connections, cluster, kind, tier, before, limit)
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
-        """Delete series, last values and ledger lines that ended before ``before``."""
+        """Delete series, last values and ledger windows that ended before ``before``."""
         expire.resume_erasures(self._connections)
         return expire.forget(self._connections, cluster, before, by_kind)
 

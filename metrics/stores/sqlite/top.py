@@ -153,8 +153,8 @@ def _named(connection: sqlite3.Connection, kind: Kind, sums: Sequence[_Sum]) -> 
     names: dict[int, SeriesKey] = {}
     for first in range(0, len(sums), _NAMES_AT_ONCE):
         sids = [one.sid for one in sums[first : first + _NAMES_AT_ONCE]]
-        places = ", ".join("?" * len(sids))
-        query = f"SELECT sid, ns, name FROM series WHERE sid IN ({places})"  # noqa: S608
+        chunk_headers = ", ".join("?" * len(sids))
+        query = f"SELECT sid, ns, name FROM series WHERE sid IN ({chunk_headers})"  # noqa: S608
         names |= {
             sid: SeriesKey(kind, ns, name) for sid, ns, name in connection.execute(query, sids)
         }

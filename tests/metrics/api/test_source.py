@@ -46,7 +46,7 @@ def probed(monkeypatch):
     class Client:
         server_date = None
 
-    class Way:
+    class SourceConnection:
         async def __aenter__(self):
             return Client()
 
@@ -55,7 +55,9 @@ def probed(monkeypatch):
 
     monkeypatch.setattr(ScriptedSource, "probe", probe, raising=False)
     monkeypatch.setitem(connect._MAKERS, "influxdb", lambda _settings: ScriptedSource())
-    monkeypatch.setattr(source_probe, "connector", lambda _config: lambda _cluster: Way())
+    monkeypatch.setattr(
+        source_probe, "connector", lambda _config: lambda _cluster: SourceConnection()
+    )
     monkeypatch.setattr(source_probe, "WAIT_SECONDS", 0)
     return outcomes
 

@@ -11,7 +11,7 @@ from clusters.models import AuditEvent
 from clusters.services import delete_cluster
 from metrics.deletion.expiry import expire_due
 from metrics.models import ClusterRetention, RetentionClass
-from metrics.retention.in_force import look, retention_of
+from metrics.retention.in_force import refresh_in_force, retention_of
 from metrics.retention.rules import DAY
 from metrics.retention.services import change_class
 from metrics.series.catalog import default_limits
@@ -119,7 +119,7 @@ def test_pods_that_are_kept_for_less_are_forgotten_before_nodes(cluster, admin):
     old = T0 - 5 * DAY
     rows = [row(POD, old, cpu_mc=1), row(NODE, old, cpu_mc=1)]
     get_store().write(cluster.id, "agent", Batch(rows=rows))
-    look(NOW - 1)
+    refresh_in_force(NOW - 1)
     assert expire_due(NOW).series == 1
     assert get_store().first_seen(cluster.id, POD) is None
     assert get_store().first_seen(cluster.id, NODE) == old

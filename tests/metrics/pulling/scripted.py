@@ -48,11 +48,11 @@ class ScriptedSource:
     skew_seconds: float = 0.0
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    async def fetch(self, client: Any, start: int, end: int, *, now: float, turn: Any):
+    async def fetch(self, client: Any, start: int, end: int, *, now: float, slot: Any):
         """Return minutes, or wider values up to where minutes begin."""
         del client
         self.asked.append((start, end))
-        turn.take()
+        slot.take()
         if self.error is not None:
             raise self.error
         if end - start > self.most:

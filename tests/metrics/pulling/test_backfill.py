@@ -85,9 +85,11 @@ def assert_neither_hole_nor_double(cluster: Cluster, start: int, end: int) -> No
         ]
         for t, total in zip(columns.t, columns.total, strict=True):
             assert total == 60 * sum(value(name, t) for name in names)
-    lines = [line for line in ledger_of(cluster) if line.start >= start and line.end <= end]
-    assert {line.state for line in lines} == {"done"}
-    assert sum(line.expected for line in lines) == (end - start) // 60
+    windows = [
+        window for window in ledger_of(cluster) if window.start >= start and window.end <= end
+    ]
+    assert {window.state for window in windows} == {"done"}
+    assert sum(window.expected for window in windows) == (end - start) // 60
 
 
 OUTAGES = {"7 minutes": 7 * 60, "6 hours": 6 * HOUR, "30 hours": 30 * HOUR, "30 days": 30 * DAY}
@@ -110,7 +112,7 @@ def test_an_outage_leaves_neither_hole_nor_double(site, source, length):
     asked = fill(site, back + 5)
     assert_neither_hole_nor_double(site, T0, back - back % HOUR - HOUR)
     assert len(asked) < 200
-    held = {line.resolution for line in ledger_of(site)}
+    held = {window.resolution for window in ledger_of(site)}
     assert held == ({60} if length < DAY else {60, 300} if length < 28 * DAY else {60, 300, 3600})
 
 
@@ -151,15 +153,15 @@ def test_a_bad_window_does_not_keep_the_others_from_being_filled(site, source, m
     pull(site, T0 + 5 * HOUR)
     good = ScriptedSource.fetch
 
-    async def fetch(self, client, start, end, *, now, turn):
+    async def fetch(self, client, start, end, *, now, slot):
         if start <= T0 + HOUR < end:
             raise BadResponseError("influxdb of north-1: NaN", problem="bad_value")
-        return await good(self, client, start, end, now=now, turn=turn)
+        return await good(self, client, start, end, now=now, slot=slot)
 
     monkeypatch.setattr(ScriptedSource, "fetch", fetch)
     backfill_cluster(site.pk, T0 + 5 * HOUR + 1, connect=nowhere)
-    left = [line for line in ledger_of(site) if line.state == "gap"]
-    assert [(line.start, line.end) for line in left] == [(T0 + HOUR, T0 + HOUR + 600)]
+    left = [window for window in ledger_of(site) if window.state == "gap"]
+    assert [(window.start, window.end) for window in left] == [(T0 + HOUR, T0 + HOUR + 600)]
     monkeypatch.setattr(ScriptedSource, "fetch", good)
     fill(site, T0 + 5 * HOUR + 700)
     assert_neither_hole_nor_double(site, T0, T0 + 4 * HOUR)
@@ -171,12 +173,12 @@ def test_a_loss_is_said_only_when_the_source_says_that_it_has_nothing(site, sour
     source.error = ServiceUnavailableError("influxdb of north-1: answered with status 500")
     for attempt in range(30):
         backfill_cluster(site.pk, T0 + 4 * HOUR + attempt, connect=nowhere)
-    assert not [line for line in ledger_of(site) if line.state == "lost"]
+    assert not [window for window in ledger_of(site) if window.state == "lost"]
     source.error = None
     fill(site, T0 + 5 * HOUR)
-    lost = [line for line in ledger_of(site) if line.state == "lost"]
+    lost = [window for window in ledger_of(site) if window.state == "lost"]
     assert (lost[0].start, lost[-1].end) == (T0 + HOUR, T0 + 2 * HOUR)
-    assert {line.reason for line in lost} == {"agent_stopped"}
+    assert {window.reason for window in lost} == {"agent_stopped"}
 
 
 def test_consent_that_is_off_is_the_reason_of_the_gap(site, source):
@@ -185,8 +187,10 @@ def test_consent_that_is_off_is_the_reason_of_the_gap(site, source):
     source.error = ConsentOffError("influxdb of north-1: the agent does not offer influxdb")
     for minute in range(10, 60):
         assert pull(site, T0 + HOUR + 60 * minute + 100).code == "consent_off"
-    gaps = [line for line in ledger_of(site) if line.state == "gap" and line.start > T0 + HOUR]
-    assert {line.reason for line in gaps} == {"consent_off"}
+    gaps = [
+        window for window in ledger_of(site) if window.state == "gap" and window.start > T0 + HOUR
+    ]
+    assert {window.reason for window in gaps} == {"consent_off"}
     assert "does not offer influxdb" in gaps[-1].detail
     assert status_of(site).pull_error_code == "consent_off"
 
@@ -414,7 +418,7 @@ def test_progress_tells_what_is_left_and_how_long_it_takes(site, source, monkeyp
     backfill_cluster(site.pk, now + 1, connect=nowhere)
     backfill_cluster(site.pk, now + 31, connect=nowhere)
     kept = schedule_of(site).progress
-    found = measured([line for line in ledger_of(site) if line.state == "gap"], kept)
+    found = measured([window for window in ledger_of(site) if window.state == "gap"], kept)
     assert found.since == now + 1
     assert found.minutes_done == 20
     assert found.minutes_left > 20_000
@@ -429,7 +433,7 @@ def test_progress_tells_what_is_left_and_how_long_it_takes(site, source, monkeyp
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["tunnel", "service", "centre", "bad"]),
-        st.integers(1, 40 * 24 * 6).map(lambda slots: slots * 600),  # how long, up to 40 days
+        st.integers(1, 40 * 24 * 6).map(lambda buckets: buckets * 600),  # how long, up to 40 days
         st.integers(1, 6),  # good pulls after it
         st.booleans(),  # whether gaps are filled before the next one
     ),
@@ -475,8 +479,8 @@ def test_of_a_source_that_is_empty_at_first_no_more_is_asked_for_later_than_is_k
     source.born = T0 + 10 * HOUR
     assert pull(site, T0 + 3 * HOUR).outcome == "ok"
     site.refresh_from_db()
-    terms = connect.way_to(site, schedule_of(site), nowhere).terms
-    assert terms.first_reach == min(364 * DAY, max(retention_of(site).seconds.values()))
+    limits = connect.connection_to(site, schedule_of(site), nowhere).limits
+    assert limits.first_reach == min(364 * DAY, max(retention_of(site).seconds.values()))
     pull(site, T0 + 11 * HOUR)
     site.refresh_from_db()
-    assert connect.way_to(site, schedule_of(site), nowhere).terms.wanted is None
+    assert connect.connection_to(site, schedule_of(site), nowhere).limits.wanted is None

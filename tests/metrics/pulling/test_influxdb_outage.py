@@ -27,7 +27,7 @@ def between(settings, monkeypatch, prefix):
     settings.INFLUXDB_URL = one.server.url
     settings.INFLUXDB_ORG, settings.INFLUXDB_TOKEN = one.server.org, one.server.token
     settings.INFLUXDB_BUCKET_PREFIX = prefix
-    monkeypatch.setattr("metrics.stores.influxdb.retention.kept", keep_for_ever)
+    monkeypatch.setattr("metrics.stores.influxdb.retention.retention_seconds", keep_for_ever)
     yield one
     one.stop()
     close_stores()

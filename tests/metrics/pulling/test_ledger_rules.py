@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.connections.source_limits import FIRST_REACH, Terms
+from metrics.connections.source_limits import FIRST_REACH, SourceLimits
 from metrics.pulling import ledger_rules
 from metrics.pulling.ledger_rules import Coverage, Outage
 from metrics.pulling.requests import plan
-from metrics.series.windows import MINUTE, SLOT, Window, floor_minute, floor_slot
+from metrics.series.windows import BUCKET, MINUTE, Window, floor_bucket, floor_minute
 
-T0 = 1_800_000_000 - 1_800_000_000 % SLOT  # 12:00 in the stories below
+T0 = 1_800_000_000 - 1_800_000_000 % BUCKET  # 12:00 in the stories below
 
 
 def at(minute: int) -> int:
     return T0 + minute * MINUTE
 
 
-def line(start: int, end: int, state: str, got: int | None = None, **more) -> Window:
+def window(start: int, end: int, state: str, got: int | None = None, **more) -> Window:
     expected = end - start
     return Window(
         at(start), at(end), state, expected if got is None else got, expected,
@@ -33,8 +33,8 @@ def minutes(start: int, end: int) -> set[int]:
     return set(range(at(start), at(end), MINUTE))
 
 
-def answered(lines: list[Window], coverage: Coverage, **more) -> list[Window]:
-    return ledger_rules.answered(lines, coverage, first=None, head=None, **more)
+def answered(windows: list[Window], coverage: Coverage, **more) -> list[Window]:
+    return ledger_rules.answered(windows, coverage, first=None, head=None, **more)
 
 
 def test_a_live_pull_overlaps_the_head():
@@ -55,12 +55,12 @@ def test_a_clock_that_went_back_still_asks_for_the_last_minutes():
 
 
 def test_slots_are_aligned_and_clipped_at_both_ends():
-    assert ledger_rules.slots(at(7), at(23)) == [
+    assert ledger_rules.buckets(at(7), at(23)) == [
         (at(7), at(10)),
         (at(10), at(20)),
         (at(20), at(23)),
     ]
-    assert ledger_rules.slots(at(7), at(7)) == []
+    assert ledger_rules.buckets(at(7), at(7)) == []
 
 
 def test_a_window_that_came_whole_is_done():
@@ -74,7 +74,7 @@ def test_a_window_that_came_whole_is_done():
 
 
 def test_the_running_slot_grows_with_every_pull():
-    before = line(0, 4, "done")
+    before = window(0, 4, "done")
     [got] = answered(
         [before], Coverage(at(2), at(5), at(-9)), stored=minutes(0, 5), now=at(5),
         live=True,
@@ -92,7 +92,7 @@ def test_minutes_that_the_source_covered_without_having_them_are_lost_to_a_stopp
 
 
 def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
-    gap = line(0, 10, "gap", 0, reason="tunnel_down", detail="the tunnel was down")
+    gap = window(0, 10, "gap", 0, reason="tunnel_down", detail="the tunnel was down")
     [got] = answered(
         [gap],
         Coverage(at(0), at(10), at(500)),
@@ -105,7 +105,7 @@ def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
 
 
 def test_a_filled_gap_keeps_its_reason_and_says_when_it_was_filled():
-    gap = line(0, 10, "gap", 4, reason="tunnel_down", detail="the tunnel was down")
+    gap = window(0, 10, "gap", 4, reason="tunnel_down", detail="the tunnel was down")
     [got] = answered(
         [gap], Coverage(at(0), at(10), at(-9)), stored=minutes(0, 10), now=at(40),
         live=False,
@@ -114,7 +114,7 @@ def test_a_filled_gap_keeps_its_reason_and_says_when_it_was_filled():
 
 
 def test_a_short_failure_is_mended_by_the_next_live_pull_alone():
-    done = line(0, 4, "done")
+    done = window(0, 4, "done")
     [gap] = ledger_rules.missed(
         [done], at(4), at(6), stored=minutes(0, 4), reason="service_down", detail="refused"
     )
@@ -127,7 +127,7 @@ def test_a_short_failure_is_mended_by_the_next_live_pull_alone():
 
 
 def test_an_answer_for_a_part_of_a_gap_leaves_it_open():
-    gap = line(0, 10, "gap", 0, reason="tunnel_down")
+    gap = window(0, 10, "gap", 0, reason="tunnel_down")
     [got] = answered(
         [gap], Coverage(at(0), at(4), at(-9)), stored=minutes(0, 4), now=at(40),
         live=False,
@@ -136,7 +136,7 @@ def test_an_answer_for_a_part_of_a_gap_leaves_it_open():
 
 
 def test_a_dead_tunnel_explains_the_service_that_was_silent_just_before():
-    known = [line(0, 4, "done")]
+    known = [window(0, 4, "done")]
     stored = minutes(0, 4)
     silent = ledger_rules.missed(
         known, at(4), at(5), stored=stored, reason="service_down", detail="a"
@@ -166,8 +166,8 @@ def test_the_first_failure_names_the_gap():
 
 def test_a_hole_that_nobody_asked_for_was_the_centre_being_down():
     outage = Outage(last_attempt_at=at(3) + 5, error_code="", tunnel_up=[(at(-100), None)])
-    put = ledger_rules.holes(
-        [line(0, 3, "done")], at(3), at(30), stored=minutes(0, 3), outage=outage
+    put = ledger_rules.unrecorded_gaps(
+        [window(0, 3, "done")], at(3), at(30), stored=minutes(0, 3), outage=outage
     )
     assert [(w.start, w.end, w.state, w.reason, w.got) for w in put] == [
         (at(0), at(10), "gap", "centre_down", 3),
@@ -178,34 +178,41 @@ def test_a_hole_that_nobody_asked_for_was_the_centre_being_down():
 
 def test_a_hole_before_the_last_attempt_with_no_session_was_the_tunnel():
     outage = Outage(last_attempt_at=at(50), error_code="tunnel_down", tunnel_up=[(at(-9), at(12))])
-    put = ledger_rules.holes([], at(10), at(30), stored=set(), outage=outage)
+    put = ledger_rules.unrecorded_gaps([], at(10), at(30), stored=set(), outage=outage)
     assert {w.reason for w in put} == {"tunnel_down"}
 
 
 def test_what_no_line_covers_begins_at_the_first_slot_that_is_not_whole():
-    lines = [line(0, 10, "done"), line(10, 20, "gap"), line(20, 24, "gap")]
-    assert ledger_rules.unaccounted(lines, at(4), at(24)) == at(24)
-    assert ledger_rules.unaccounted(lines, at(4), at(25)) == at(20)
+    windows = [window(0, 10, "done"), window(10, 20, "gap"), window(20, 24, "gap")]
+    assert ledger_rules.unaccounted(windows, at(4), at(24)) == at(24)
+    assert ledger_rules.unaccounted(windows, at(4), at(25)) == at(20)
     assert ledger_rules.unaccounted([], at(4), at(25)) == at(4)
 
 
 def test_the_past_of_a_new_cluster_is_from_before_it_was_enrolled():
     outage = Outage(last_attempt_at=None, error_code="", enrolled_at=at(20))
-    put = ledger_rules.holes([], at(7), at(30), stored=set(), outage=outage)
+    put = ledger_rules.unrecorded_gaps([], at(7), at(30), stored=set(), outage=outage)
     assert [(w.start, w.reason) for w in put] == [
         (at(7), "not_enrolled"), (at(10), "not_enrolled"), (at(20), "pending"),
     ]  # fmt: skip
 
 
 def test_the_watermark_stops_at_the_first_gap():
-    lines = [line(0, 10, "done"), line(10, 20, "lost"), line(20, 30, "gap"), line(30, 40, "done")]
-    assert ledger_rules.advance(lines, at(0)) == at(20)
-    assert ledger_rules.advance([*lines[:2], line(20, 30, "done"), lines[3]], at(20)) == at(40)
+    windows = [
+        window(0, 10, "done"),
+        window(10, 20, "lost"),
+        window(20, 30, "gap"),
+        window(30, 40, "done"),
+    ]
+    assert ledger_rules.advance(windows, at(0)) == at(20)
+    assert ledger_rules.advance([*windows[:2], window(20, 30, "done"), windows[3]], at(20)) == at(
+        40
+    )
 
 
 def test_a_gap_that_fails_for_a_week_is_given_up_with_its_reason():
-    gap = line(0, 10, "gap", 0, attempts=8, reason="tunnel_down", detail="the tunnel was down")
-    later = at(0) + FIRST_REACH + 2 * SLOT
+    gap = window(0, 10, "gap", 0, attempts=8, reason="tunnel_down", detail="the tunnel was down")
+    later = at(0) + FIRST_REACH + 2 * BUCKET
     once = ledger_rules.refused(gap, later, reason="bad_response", detail="not JSON")
     assert (once.state, once.reason) == ("gap", "tunnel_down")
     twice = ledger_rules.refused(once, later, reason="bad_response", detail="not JSON")
@@ -220,7 +227,7 @@ class Stream:
     now: int = at(0)
     alive: set[int] = field(default_factory=set)  # minutes that the source recorded
     stored: set[int] = field(default_factory=set)
-    lines: dict[int, Window] = field(default_factory=dict)
+    windows: dict[int, Window] = field(default_factory=dict)
     first: int | None = None
     head: int | None = None
     watermark: int | None = None
@@ -236,17 +243,17 @@ class Stream:
         self.stored |= {m for m in self.alive if start <= m < end and m >= self.forgets_before}
         return Coverage(start, end, self.oldest)
 
-    def put(self, lines: list[Window]) -> None:
-        self.lines.update((w.start, w) for w in lines)
+    def put(self, windows: list[Window]) -> None:
+        self.windows.update((w.start, w) for w in windows)
 
     def some(self, start: int, end: int) -> list[Window]:
-        start = floor_slot(start)
-        return [w for w in self.lines.values() if w.end > start and w.start < end]
+        start = floor_bucket(start)
+        return [w for w in self.windows.values() if w.end > start and w.start < end]
 
     def settle(self) -> None:
         before = self.watermark
         self.watermark = ledger_rules.advance(
-            self.lines.values(), self.watermark or self.first or 0
+            self.windows.values(), self.watermark or self.first or 0
         )
         assert before is None or self.watermark >= before
 
@@ -256,9 +263,9 @@ class Stream:
         self.last_attempt = self.now
         if not ok:
             if self.head is not None:
-                recent = max(self.head, floor_slot(self.now - SLOT))
+                recent = max(self.head, floor_bucket(self.now - BUCKET))
                 self.put(
-                    ledger_rules.holes(self.some(self.head, end), self.head, recent,
+                    ledger_rules.unrecorded_gaps(self.some(self.head, end), self.head, recent,
                     stored=self.stored,
                                outage=outage)
                 )  # fmt: skip
@@ -277,7 +284,7 @@ class Stream:
             )
         begin = self.head if self.head is not None else self.first
         self.put(
-            ledger_rules.holes(
+            ledger_rules.unrecorded_gaps(
                 self.some(begin, start), begin, start, stored=self.stored, outage=outage
             )
         )
@@ -290,13 +297,13 @@ class Stream:
         self.settle()
 
     def backfill(self, *, requests: int, good: bool) -> None:
-        open_gaps = [w for w in self.lines.values() if w.state == "gap"]
-        for request in plan(open_gaps, self.now, Terms())[:requests]:
+        open_gaps = [w for w in self.windows.values() if w.state == "gap"]
+        for request in plan(open_gaps, self.now, SourceLimits())[:requests]:
             if not good:
                 self.put(
                     [
                         ledger_rules.refused(w, self.now, reason="bad_response", detail="")
-                        for w in request.lines
+                        for w in request.windows
                     ]
                 )
                 continue
@@ -310,12 +317,12 @@ class Stream:
 
     def check(self) -> None:
         if self.head is None:
-            assert not self.lines
+            assert not self.windows
             return
         seen: dict[int, Window] = {}
-        for window in self.lines.values():
+        for window in self.windows.values():
             assert window.start < window.end
-            assert floor_slot(window.end - 1) == floor_slot(window.start)
+            assert floor_bucket(window.end - 1) == floor_bucket(window.start)
             assert window.expected == (window.end - window.start) // MINUTE
             for minute in range(window.start, window.end, MINUTE):
                 assert minute not in seen, "a minute in two lines"
@@ -334,7 +341,7 @@ class Stream:
                 had = minute in self.stored
                 assert had or seen[minute].state == "lost"
         assert self.first <= self.watermark
-        assert self.first <= min(self.lines)
+        assert self.first <= min(self.windows)
 
 
 EVENTS = st.lists(
@@ -368,9 +375,9 @@ def test_every_minute_is_accounted_for_once_and_none_is_asked_for_for_ever(event
     stream.pull(ok=True)
     stream.backfill(requests=10_000, good=True)
     stream.check()
-    assert not [w for w in stream.lines.values() if w.state == "gap"]
+    assert not [w for w in stream.windows.values() if w.state == "gap"]
     assert stream.watermark == stream.head
     if stream.first is not None:
         had = {m for m in stream.alive if stream.first <= m < stream.head}
-        lost = [w for w in stream.lines.values() if w.state == "lost"]
+        lost = [w for w in stream.windows.values() if w.state == "lost"]
         assert len(had - stream.stored) <= sum(w.expected - w.got for w in lost)

@@ -44,7 +44,7 @@ def at(minute: float) -> float:
 
 
 @dataclass
-class Way:
+class SourceConnection:
     """Agent -> fault proxy -> tunnel -> hub -> gateway -> pull."""
 
     identity: Identity
@@ -84,7 +84,9 @@ async def in_thread(function, *arguments):
 
 
 @pytest.fixture
-async def way(transactional_db, settings, store, redis_server, tmp_path) -> AsyncIterator[Way]:
+async def way(
+    transactional_db, settings, store, redis_server, tmp_path
+) -> AsyncIterator[SourceConnection]:
     settings.PULL_DEADLINE_SECONDS = 30  # a busy machine must not make a pull fail
     directory = Path(tempfile.mkdtemp(prefix="oc"))
     clock = [at(0)]
@@ -97,18 +99,18 @@ async def way(transactional_db, settings, store, redis_server, tmp_path) -> Asyn
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         proxy = await stack.enter_async_context(FaultProxy("127.0.0.1", hub.port))
         identity = await make_identity(tmp_path, "north-1")
-        yield Way(identity, hub, proxy, simulated, clock, runner.addresses[0][1])
+        yield SourceConnection(identity, hub, proxy, simulated, clock, runner.addresses[0][1])
     shutil.rmtree(directory)
 
 
-def assert_store_equals_world(way: Way, first: int, last: int) -> None:
+def assert_store_equals_world(way: SourceConnection, first: int, last: int) -> None:
     """Compare every node and pod number of the minutes [first, last) with the invented world."""
     world, found, expected = way.simulated.world, {}, {}
     for minute in range(T0 // 60 + first, T0 // 60 + last):
         for node, cells in world.node_rows(minute):
             expected[minute * 60, SeriesKey("node", "", node.name)] = cells
-        for slot, name, cells in world.pod_rows(minute):
-            expected[minute * 60, SeriesKey("pod", slot.ns, name)] = cells
+        for bucket, name, cells in world.pod_rows(minute):
+            expected[minute * 60, SeriesKey("pod", bucket.ns, name)] = cells
     for kind in ("node", "pod"):
         for row in get_store().scan(way.cluster.pk, kind, "1m", 0, 1 << 33):
             for field, cell in zip(FIELD_NAMES[kind], row.cells, strict=True):

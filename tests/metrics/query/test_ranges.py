@@ -116,9 +116,9 @@ def test_wider_values_count_where_only_a_part_was_left_and_not_where_nothing_was
     """Of the second ten minutes the source had one 5-minute mean, of the third nothing."""
     tens = [coarse(NODE, "10m", T0 + 600, cpu_mc=Cell(5, 25, None, None))]
     lost = {"state": "lost", "reason": "agent_stopped", "resolution": 300}
-    lines = [window(T0, T0 + 600), window(T0 + 600, T0 + 1200, got=5, **lost),
+    windows = [window(T0, T0 + 600), window(T0 + 600, T0 + 1200, got=5, **lost),
              window(T0 + 1200, T0 + 1800, **lost)]  # fmt: skip
-    write(cluster, minutes(NODE, T0, 10, cpu_mc=1), coarse=tens, windows=lines, head=T0 + 1800)
+    write(cluster, minutes(NODE, T0, 10, cpu_mc=1), coarse=tens, windows=windows, head=T0 + 1800)
 
     def asked(start, end):
         answer = query.range_query(cluster, NODE, "cpu_mc", start, end, now=T0 + 2 * DAY)

@@ -83,13 +83,13 @@ def test_a_service_that_is_silent_ends_with_the_deadline(stand, pullable, monkey
     with pytest.raises(ServiceUnavailableError, match=r"within 0\.2 s"):
         query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
     for _ in range(raw_values.AT_ONCE):
-        assert raw_values._turns.acquire(timeout=1)
+        assert raw_values._slots.acquire(timeout=1)
     try:
         with pytest.raises(ServiceUnavailableError, match="too many questions"):
             query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
     finally:
         for _ in range(raw_values.AT_ONCE):
-            raw_values._turns.release()
+            raw_values._slots.release()
 
 
 def test_the_api_and_the_page_give_the_values_or_the_reason(far):

@@ -11,7 +11,7 @@ from metrics import query
 from metrics.deletion.expiry import expire_due
 from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention.in_force import look, retention_of
+from metrics.retention.in_force import refresh_in_force, retention_of
 from metrics.retention.rules import DAY
 from metrics.retention.services import assign, change_class, create_class, delete_class
 from metrics.series.catalog import KINDS, default_limits
@@ -43,7 +43,7 @@ def test_without_any_class_the_usual_limits_hold(cluster):
 def test_a_customers_class_holds_for_its_clusters_only(cluster, foreign_cluster, admin):
     bank = create_class(name="Bank", limits=days(1, 2, 3650), actor=admin)
     assign(cluster.customer, bank, actor=admin, now=NOW - 2 * DAY)
-    look(NOW - 1)
+    refresh_in_force(NOW - 1)
     assert retention_of(cluster, NOW).kept("pod")["1h"] == 3650 * DAY
     assert retention_of(foreign_cluster, NOW).kept("pod")["1h"] == 730 * DAY
     assert retention_of(ClusterFactory(customer=None), NOW).name == "Standard"
@@ -58,7 +58,7 @@ def test_each_kind_has_limits_of_its_own(cluster, admin):
     limits = default_limits()
     limits["pod"] = {"1m": 1, "10m": 2, "1h": 3}
     change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
-    look(NOW - 1)
+    refresh_in_force(NOW - 1)
     retention = retention_of(cluster, NOW)
     assert retention.kept("pod") == {"1m": DAY, "10m": 2 * DAY, "1h": 3 * DAY}
     assert retention.kept("node")["1m"] == retention.seconds["1m"] == 7 * DAY
@@ -68,7 +68,7 @@ def test_a_range_comes_from_the_tier_that_holds_it_for_its_kind(cluster, admin):
     limits = default_limits()
     limits["pod"]["1m"] = 1
     change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
-    look(NOW - 1)
+    refresh_in_force(NOW - 1)
     store_hours(cluster.id, 3 * DAY)
     start = T0 - 3 * DAY
     tiers = {
@@ -144,7 +144,7 @@ def test_a_preview_says_about_how_much_goes_from_when_and_until_when(
 ):
     for each in (cluster, foreign_cluster):
         store_hours(each.id, 0, 6 * DAY)
-    look(NOW)
+    refresh_in_force(NOW)
     effect = effect_of_change(standard(), days(2, 90, 700), now=NOW)
     assert [(loss.kind, loss.tier) for loss in effect.losses] == [
         (kind, tier) for kind in KINDS for tier in ("1m", "1h")
@@ -230,9 +230,9 @@ def test_two_classes_of_one_name_and_limits_that_make_no_sense_are_refused(admin
 
 
 def test_looking_again_changes_nothing(cluster, django_assert_num_queries):
-    look(NOW)
+    refresh_in_force(NOW)
     row = ClusterRetention.objects.get()
-    look(NOW + 60)
+    refresh_in_force(NOW + 60)
     assert ClusterRetention.objects.get().wanted == row.wanted
     assert CustomerRetention.objects.count() == 0
     assert get_store().series(cluster.id) == []

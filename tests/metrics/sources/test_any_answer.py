@@ -16,7 +16,7 @@ from metrics.sources.base import Probe, SourceAnswer
 from metrics.sources.etcd import scrape_etcd
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.influxdb2.source import Influx2Source
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
 from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import ClusterError
@@ -42,8 +42,8 @@ seeds = given(seed=st.integers(0, 2**32))
 
 async def fetch(name: str, start: int, end: int, client: SpoiledClient) -> SourceAnswer:
     source = MAKERS[name][0]()
-    with Turn("live") as turn:
-        return await source.fetch(client, start, end, now=float(NOW), turn=turn)
+    with ParseSlot("live") as slot:
+        return await source.fetch(client, start, end, now=float(NOW), slot=slot)
 
 
 def client_of(name: str, seed: int, parts: int = 3) -> SpoiledClient:

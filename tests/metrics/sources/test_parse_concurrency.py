@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from metrics.sources.parse_concurrency import FILLING_AT_ONCE, LIVE_AT_ONCE, Turn
+from metrics.sources.parse_concurrency import FILLING_AT_ONCE, LIVE_AT_ONCE, ParseSlot
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("live", LIVE_AT_ONCE), ("filling", FILLING_AT_ONCE)])
@@ -16,18 +16,18 @@ def test_no_more_than_the_limit_work_at_a_time(kind, limit):
 
     def work() -> None:
         nonlocal working, most
-        with Turn(kind) as turn:
+        with ParseSlot(kind) as slot:
             for _ in range(3):
-                turn.take()
-                turn.take()  # held already
+                slot.take()
+                slot.take()  # held already
                 with lock:
                     working += 1
                     most = max(most, working)
                 time.sleep(0.005)
                 with lock:
                     working -= 1
-                turn.give_back()
-            turn.give_back()  # not held
+                slot.release()
+            slot.release()  # not held
 
     threads = [threading.Thread(target=work) for _ in range(12)]
     for thread in threads:
@@ -38,20 +38,20 @@ def test_no_more_than_the_limit_work_at_a_time(kind, limit):
 
 
 def test_filling_gaps_holds_no_live_pull_up():
-    turns = [Turn("filling") for _ in range(FILLING_AT_ONCE)]
-    for turn in turns:
-        turn.take()
-    with Turn("live") as live:
+    turns = [ParseSlot("filling") for _ in range(FILLING_AT_ONCE)]
+    for slot in turns:
+        slot.take()
+    with ParseSlot("live") as live:
         live.take()
         assert live.held
-    for turn in turns:
-        turn.give_back()
+    for slot in turns:
+        slot.release()
 
 
 def test_an_error_gives_the_turn_back():
     def fail() -> None:
-        with Turn("live") as turn:
-            turn.take()
+        with ParseSlot("live") as slot:
+            slot.take()
             raise ValueError("broken")
 
     for _ in range(LIVE_AT_ONCE + 1):

@@ -10,7 +10,7 @@ import pytest
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
 from metrics.sources.influxdb1.source import InfluxSource
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.sources.influxdb1.test_source import NOW, RECENT, gravity, server  # noqa: F401 - fixtures
@@ -34,8 +34,8 @@ async def test_prometheus_says_at_whole_minutes_what_is_stored(known, seeded_pro
     start, end = world.start + 10 * MINUTE, world.start + 25 * MINUTE
     source = PrometheusSource()
     async with DirectClient(seeded_prometheus) as client:
-        with Turn("live") as turn:
-            stored = by_series(await source.fetch(client, start, end, now=time.time(), turn=turn))
+        with ParseSlot("live") as slot:
+            stored = by_series(await source.fetch(client, start, end, now=time.time(), slot=slot))
         some = {}
         for key, field in stored:
             some.setdefault((key.kind, field), key)
@@ -66,8 +66,8 @@ async def test_influxdb_gives_the_points_that_minutes_are_made_of(server, gravit
     start, end = RECENT[0], RECENT[0] + 900
     source = InfluxSource()
     async with server.client() as client:
-        with Turn("live") as turn:
-            stored = by_series(await source.fetch(client, start, end, now=NOW, turn=turn))
+        with ParseSlot("live") as slot:
+            stored = by_series(await source.fetch(client, start, end, now=NOW, slot=slot))
         asked = 0
         for (key, field), minutes in stored.items():
             if key.kind == "node" and field not in ("cpu_mc", "mem_ws", "uptime_s", "net_rx_bps"):

@@ -65,7 +65,12 @@ class Model:
         for entry in batch.rows:
             cells = tuple(rollups.minute(c) for c in entry.cells)
             samples = max(
-                (c.n for c, kept in zip(entry.cells, cells, strict=True) if c and kept), default=0
+                (
+                    c.n
+                    for c, retention_seconds in zip(entry.cells, cells, strict=True)
+                    if c and retention_seconds
+                ),
+                default=0,
             )
             if samples >= self.samples.get((entry.key, entry.ts), 0):
                 self.samples[entry.key, entry.ts] = samples

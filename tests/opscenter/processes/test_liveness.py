@@ -18,14 +18,14 @@ class Scene:
 
     def __init__(self) -> None:
         self.liveness = Liveness(
-            limit_seconds=60, first_sign_seconds=60, look_seconds=5, through=SIGN_THROUGH
+            limit_seconds=60, first_sign_seconds=60, check_seconds=5, through=SIGN_THROUGH
         )
         self.now = START
         self.started = dict.fromkeys(ALL, START)
         self.seen: dict[str, float | None] = dict.fromkeys(ALL)
         self.silent: set[str] = set()
 
-    def look(self) -> list[str]:
+    def refresh_in_force(self) -> list[str]:
         for name in ALL:
             carriers = {name, SIGN_THROUGH.get(name), SIGN_THROUGH.get(SIGN_THROUGH.get(name, ""))}
             if not carriers & self.silent:
@@ -40,7 +40,7 @@ class Scene:
         until = self.now + seconds
         while self.now < until:
             self.now += 5
-            for name in self.look():
+            for name in self.refresh_in_force():
                 found.append(name)
                 self.silent.discard(name)
                 self.started[name] = self.now
@@ -67,14 +67,14 @@ def test_two_that_hang_are_found_one_after_the_other():
 
 
 def test_a_start_has_time_for_its_first_sign():
-    liveness = Liveness(limit_seconds=10, first_sign_seconds=60, look_seconds=5)
+    liveness = Liveness(limit_seconds=10, first_sign_seconds=60, check_seconds=5)
     for age in range(0, 61, 5):
         assert liveness.hung({"worker": Sign(START, None)}, START + age) == []
     assert liveness.hung({"worker": Sign(START, None)}, START + 65) == ["worker"]
 
 
 def test_the_sign_of_the_one_before_is_not_a_sign_of_this_one():
-    liveness = Liveness(limit_seconds=10, first_sign_seconds=60, look_seconds=5)
+    liveness = Liveness(limit_seconds=10, first_sign_seconds=60, check_seconds=5)
     assert liveness.hung({"hub": Sign(START, START - 300)}, START + 5) == []
 
 
@@ -84,6 +84,6 @@ def test_a_machine_that_slept_or_a_clock_that_jumped_blames_nobody(jump):
     scene.run(120)
     scene.now += jump
     scene.silent = set(ALL)  # the first look comes before any sign
-    assert scene.look() == []
+    assert scene.refresh_in_force() == []
     scene.silent = set()
     assert scene.run(300) == []

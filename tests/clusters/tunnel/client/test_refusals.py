@@ -304,7 +304,7 @@ async def test_garbage_before_the_sign_in_ends_only_its_own_connection(hub, iden
         except ConnectionResetError as exc:
             logging.getLogger(__name__).debug("reset: %s", exc)
         writer.close()
-    await until(lambda: hub.door.pending == 0)
+    await until(lambda: hub.context.pending == 0)
     async with asyncssh_agent(hub, identity, target):
         await serving(hub, identity)
 

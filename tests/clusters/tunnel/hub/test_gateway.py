@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from asyncssh.forward import SSHForwarder
 
-from clusters.tunnel.hub.gateway import Caller
+from clusters.tunnel.hub.gateway import GatewayConnection
 
 
 def test_asyncssh_still_keeps_a_forwarders_early_bytes_where_the_gateway_looks():
-    ours, advice = Caller.__module__, "read asyncssh's changes and adapt it"
+    ours, advice = GatewayConnection.__module__, "read asyncssh's changes and adapt it"
     side = SSHForwarder()
     for name, value in (("_inpbuf", b""), ("_peer", None), ("_transport", None)):
         assert getattr(side, name, "nothing") == value, (

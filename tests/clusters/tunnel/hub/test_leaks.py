@@ -104,7 +104,7 @@ async def nothing_left(hub):
     await until(lambda: open_sockets() <= before, what="as few open sockets as before")
     assert (hub.opener.channels, hub.opener.pending, session.streams) == (0, 0, 0)
     assert not any(session.pending.values())
-    await until(lambda: not hub.gateway.callers)
+    await until(lambda: not hub.gateway.connections)
 
 
 async def test_an_answered_pull_leaves_nothing(hub, identity, target, agent):
@@ -141,7 +141,7 @@ async def test_a_caller_that_leaves_during_the_open_is_cleaned_up_after(hub, ide
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await until(lambda: not hub.gateway.callers)
+            await until(lambda: not hub.gateway.connections)
             for sock in await clog.accept_late(4):
                 sock.close()
 
@@ -246,7 +246,7 @@ async def test_a_target_that_never_reads_is_let_go(impatient, target):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.3):
                         await one._session.post("/deaf", data=b"x" * 10_000_000)
-            await until(lambda: not hub.gateway.callers)
+            await until(lambda: not hub.gateway.connections)
             leave.set()
 
 
@@ -281,4 +281,4 @@ async def test_a_tunnel_cut_in_mid_answer_is_reported_and_leaves_nothing(hub, id
                 await task
             assert caught.value.code == "bad_response"
         await until(lambda: hub.opener.channels == 0)
-        await until(lambda: not hub.gateway.callers)
+        await until(lambda: not hub.gateway.connections)

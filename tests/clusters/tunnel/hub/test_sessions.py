@@ -430,13 +430,13 @@ async def test_too_many_unfinished_handshakes_are_shed_before_any_cryptography(
     async with running_hub(settings, short_directory, limits) as hub:
         identity = await make_identity(tmp_path, "north-1")
         silent = [await asyncio.open_connection("127.0.0.1", hub.port) for _ in range(3)]
-        await until(lambda: hub.door.pending == 3)
+        await until(lambda: hub.context.pending == 3)
         with pytest.raises((asyncssh.Error, OSError)):
             await connect(hub, identity)
         assert counted(hub, "tunnel_handshakes_total", result="shed") >= 1
-        await until(lambda: hub.door.pending == 0)  # the login time-out frees them
+        await until(lambda: hub.context.pending == 0)  # the login time-out frees them
         assert counted(hub, "tunnel_handshakes_total", result="timeout") == 3
-        assert hub.door.pending_by_address == {}
+        assert hub.context.pending_by_address == {}
         async with asyncssh_agent(hub, identity, target):
             await serving(hub, identity)
         for _, writer in silent:
@@ -469,7 +469,7 @@ async def test_a_websocket_needs_the_sub_protocol_and_a_key(hub, identity, targe
     with pytest.raises(asyncssh.PermissionDenied):
         async with websocket_agent(hub, stranger, target):
             pass
-    await until(lambda: hub.door.pending == 0)
+    await until(lambda: hub.context.pending == 0)
 
 
 async def test_the_hub_refuses_uvloop(settings, short_directory, transactional_db, monkeypatch):

@@ -17,7 +17,7 @@ from metrics.sources.agent import source
 from metrics.sources.agent.responses import parse_answer
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import BadResponseError
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
@@ -300,13 +300,13 @@ class FakeClient:
     def __init__(self, simulated: SimulatedAgent) -> None:
         self.simulated = simulated
         self.asked: list[tuple[int, int]] = []
-        self.turn = Turn("live")
+        self.slot = ParseSlot("live")
 
     async def window(self, start: int, end: int) -> SourceAnswer:
-        with self.turn:
-            answer = await AgentSource().fetch(self, start, end, now=NOW, turn=self.turn)
-            assert self.turn.held
-        assert not self.turn.held
+        with self.slot:
+            answer = await AgentSource().fetch(self, start, end, now=NOW, slot=self.slot)
+            assert self.slot.held
+        assert not self.slot.held
         return answer
 
     async def get_json(
@@ -314,7 +314,7 @@ class FakeClient:
     ) -> Any:
         start, end = int(params["start"]), int(params["end"])
         self.asked.append((start, end))
-        assert not self.turn.held
+        assert not self.slot.held
         before_parsing()
         return orjson.loads(orjson.dumps(self.simulated.range(start, end)))
 

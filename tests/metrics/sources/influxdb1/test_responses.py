@@ -18,7 +18,7 @@ from metrics.series.rows import SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.influxdb1.responses import read_edge, read_policies
 from metrics.sources.influxdb1.source import InfluxSource
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ClusterError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
@@ -75,8 +75,8 @@ async def fetch(
         return answer(str((await request.post())["q"]))
 
     async with hostile_server(answered) as port, DirectClient(port, **options) as client:
-        with Turn("live") as turn:
-            return await InfluxSource().fetch(client, start, end, now=NOW, turn=turn)
+        with ParseSlot("live") as slot:
+            return await InfluxSource().fetch(client, start, end, now=NOW, slot=slot)
 
 
 async def spoiled(change: Change, start: int = START, end: int = END, **options) -> SourceAnswer:

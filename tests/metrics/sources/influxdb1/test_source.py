@@ -11,7 +11,7 @@ from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb1.source import InfluxSource
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core.errors import BadResponseError
@@ -54,9 +54,9 @@ def gravity(server: InfluxServer) -> Heapster:
 async def fetch(server: InfluxServer, start: int, end: int, **options) -> SourceAnswer:
     source = InfluxSource(options.pop("database", "k8s"))
     now = options.pop("now", NOW)
-    with Turn("live") as turn:
+    with ParseSlot("live") as slot:
         async with server.client(**options) as client:
-            return await source.fetch(client, start, end, now=now, turn=turn)
+            return await source.fetch(client, start, end, now=now, slot=slot)
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 50], ids=["one minute", "five minutes", "fifty"])
@@ -186,8 +186,8 @@ async def test_minutes_that_begin_within_a_bucket_follow_whole_coarse_ones(serve
 async def test_an_answer_that_is_too_large_is_asked_for_in_pieces(server, gravity):
     whole = await fetch(server, *RECENT)
     async with server.client(max_bytes=20_000) as client:
-        with Turn("live") as turn:
-            pieces = await InfluxSource().fetch(client, *RECENT, now=NOW, turn=turn)
+        with ParseSlot("live") as slot:
+            pieces = await InfluxSource().fetch(client, *RECENT, now=NOW, slot=slot)
         assert client.requests > 8
     assert sorted(pieces.rows) == sorted(whole.rows)
     assert (pieces.end, pieces.oldest, pieces.newest_end) == (

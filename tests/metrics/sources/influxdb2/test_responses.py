@@ -13,7 +13,7 @@ from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import SourceAnswer
 from metrics.sources.influxdb2.queries import minutes_query
 from metrics.sources.influxdb2.source import Influx2Source
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
@@ -38,8 +38,8 @@ async def fetch(answer: str | Callable[[str], Answer], **options) -> SourceAnswe
         return answer(await request.text())
 
     async with hostile_server(answered) as port, DirectClient(port, **options) as client:
-        with Turn("live") as turn:
-            return await Influx2Source("o", "b").fetch(client, START, END, now=NOW, turn=turn)
+        with ParseSlot("live") as slot:
+            return await Influx2Source("o", "b").fetch(client, START, END, now=NOW, slot=slot)
 
 
 def rss(answer: SourceAnswer) -> dict[tuple[int, SeriesKey], Cell | None]:

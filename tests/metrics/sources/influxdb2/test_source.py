@@ -12,7 +12,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb2.source import Influx2Source
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import BadResponseError, InvalidInputError
 from tests.servers.influxdb2 import Influx2Server, given_influxdb2
 
@@ -177,9 +177,9 @@ async def fetch(
     server: Influx2Server, bucket: str, start: int, end: int, **options
 ) -> SourceAnswer:
     source = Influx2Source(options.pop("org", server.org), bucket)
-    with Turn("live") as turn:
+    with ParseSlot("live") as slot:
         async with server.client(**options) as client:
-            return await source.fetch(client, start, end, now=NOW, turn=turn)
+            return await source.fetch(client, start, end, now=NOW, slot=slot)
 
 
 async def test_every_number_is_what_telegraf_wrote(server, telegraf):

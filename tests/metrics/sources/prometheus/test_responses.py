@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
 from metrics.sources.base import SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.queries import QUERIES
 from metrics.sources.prometheus.responses import read_matrix, read_vector
 from metrics.sources.prometheus.source import PrometheusSource
@@ -66,8 +66,8 @@ async def fetch(answer: object, kind: str = JSON, status: int = 200) -> SourceAn
         return status, kind, body
 
     async with hostile_server(respond) as port, DirectClient(port, deadline_seconds=5) as client:
-        with Turn("live") as turn:
-            return await PrometheusSource().fetch(client, START, END, now=NOW, turn=turn)
+        with ParseSlot("live") as slot:
+            return await PrometheusSource().fetch(client, START, END, now=NOW, slot=slot)
 
 
 async def test_the_good_answer_that_all_the_bad_ones_are_made_from_is_taken():
@@ -190,8 +190,8 @@ async def test_an_infinite_value_in_a_real_prometheus_is_refused(tmp_path):
     world.add("node_load1", exporter_of("db1"), float("inf"), until=NOW - 60)
     with prometheus(tmp_path, series=world.series()) as port:
         async with DirectClient(port) as client:
-            with Turn("live") as turn, pytest.raises(BadResponseError) as refused:
-                await PrometheusSource().fetch(client, START, END, now=NOW, turn=turn)
+            with ParseSlot("live") as slot, pytest.raises(BadResponseError) as refused:
+                await PrometheusSource().fetch(client, START, END, now=NOW, slot=slot)
     assert refused.value.problem == "bad_value"
 
 
@@ -203,8 +203,8 @@ async def test_labels_with_line_breaks_of_a_real_prometheus_are_cleaned(tmp_path
     world.add("node_filesystem_files", disk, 5, until=NOW - 60)
     with prometheus(tmp_path, series=world.series()) as port:
         async with DirectClient(port) as client:
-            with Turn("live") as turn:
-                got = await PrometheusSource().fetch(client, START, END, now=NOW, turn=turn)
+            with ParseSlot("live") as slot:
+                got = await PrometheusSource().fetch(client, START, END, now=NOW, slot=slot)
     assert {(info.key.kind, info.key.ns, info.key.name) for info in got.infos} == {
         ("node", "", "db1<b>:9100"), ("filesystem", "db1<b>:9100", "/data"),
     }  # fmt: skip
@@ -297,8 +297,8 @@ async def _ready(port: int, pair: str) -> None:
 
 async def _fetch_as(port: int, pair: str) -> SourceAnswer:
     async with DirectClient(port, headers=_as(pair)) as client:
-        with Turn("live") as turn:
-            return await PrometheusSource().fetch(client, START, END, now=NOW, turn=turn)
+        with ParseSlot("live") as slot:
+            return await PrometheusSource().fetch(client, START, END, now=NOW, slot=slot)
 
 
 async def test_a_server_that_cannot_say_what_is_oldest_still_gives_its_minutes():
@@ -313,8 +313,8 @@ async def test_a_server_that_cannot_say_what_is_oldest_still_gives_its_minutes()
         return 200, JSON, orjson.dumps(matrix(*([one] if "node_load1" in form["query"] else [])))
 
     async with hostile_server(respond) as port, DirectClient(port) as client:
-        with Turn("live") as turn:
-            got = await PrometheusSource().fetch(client, END - 3600, END, now=NOW, turn=turn)
+        with ParseSlot("live") as slot:
+            got = await PrometheusSource().fetch(client, END - 3600, END, now=NOW, slot=slot)
     assert len(got.rows) == 60
     assert got.oldest == END - 3600
 
@@ -329,6 +329,6 @@ async def test_an_oldest_sample_of_no_time_is_refused(text: str):
         return 200, JSON, orjson.dumps({"status": "success", "data": found})
 
     async with hostile_server(respond) as port, DirectClient(port) as client:
-        with Turn("live") as turn, pytest.raises(BadResponseError) as refused:
-            await PrometheusSource().fetch(client, END - 3600, END, now=NOW, turn=turn)
+        with ParseSlot("live") as slot, pytest.raises(BadResponseError) as refused:
+            await PrometheusSource().fetch(client, END - 3600, END, now=NOW, slot=slot)
     assert refused.value.problem == "bad_value"

@@ -13,9 +13,9 @@ import pytest
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.sources.base import SourceAnswer
-from metrics.sources.parse_concurrency import Turn
+from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import Plan
-from metrics.sources.prometheus.client import Asker
+from metrics.sources.prometheus.client import PrometheusApi
 from metrics.sources.prometheus.node_names import Facts
 from metrics.sources.prometheus.responses import read_matrix
 from metrics.sources.prometheus.rows import Slice
@@ -38,8 +38,8 @@ Values = dict[tuple[int, SeriesKey], dict[str, int]]
 async def fetch(port: int, start: int, end: int, **options: object) -> SourceAnswer:
     async with DirectClient(port) as client:
         source = PrometheusSource(**options)
-        with Turn("live") as turn:
-            return await source.fetch(client, start, end, now=time.time(), turn=turn)
+        with ParseSlot("live") as slot:
+            return await source.fetch(client, start, end, now=time.time(), slot=slot)
 
 
 def values_of(answer: SourceAnswer) -> Values:
@@ -101,10 +101,10 @@ async def test_an_answer_in_small_slices_is_the_same_as_a_large_one(
     end = start + 50 * MINUTE
     whole = await fetch(seeded_prometheus, start, end)
     async with DirectClient(seeded_prometheus, max_bytes=6_000) as client:
-        with Turn("live") as turn:
+        with ParseSlot("live") as slot:
             # It believes in more than the client takes, and so has to find out.
             source = PrometheusSource(max_bytes=100_000)
-            sliced = await source.fetch(client, start, end, now=time.time(), turn=turn)
+            sliced = await source.fetch(client, start, end, now=time.time(), slot=slot)
     assert client.requests > 50
     assert sliced.end == end
     assert values_of(sliced) == values_of(whole)
@@ -116,8 +116,8 @@ async def test_a_cap_below_one_field_of_one_minute_is_too_many_series(
 ):
     start = known.modern.start + 5 * MINUTE
     async with DirectClient(seeded_prometheus, max_bytes=600) as client:
-        with Turn("live") as turn, pytest.raises(BadResponseError) as refused:
-            await PrometheusSource().fetch(client, start, start + 600, now=time.time(), turn=turn)
+        with ParseSlot("live") as slot, pytest.raises(BadResponseError) as refused:
+            await PrometheusSource().fetch(client, start, start + 600, now=time.time(), slot=slot)
     assert refused.value.problem in ("too_many_series", "too_large")
 
 
@@ -141,9 +141,9 @@ async def test_a_way_that_breaks_after_the_first_slice_leaves_a_shorter_answer(
     end = start + 45 * MINUTE
     async with DirectClient(seeded_prometheus) as client:
         breaking = _Breaks(client, at=start + 30 * MINUTE)
-        with Turn("live") as turn:
+        with ParseSlot("live") as slot:
             source = PrometheusSource(max_bytes=50_000)
-            cut = await source.fetch(breaking, start, end, now=time.time(), turn=turn)
+            cut = await source.fetch(breaking, start, end, now=time.time(), slot=slot)
     assert start < cut.end < end
     assert {row.ts for row in cut.rows} == set(range(start, cut.end, MINUTE))
     assert cut.oldest is not None
@@ -154,9 +154,9 @@ async def test_a_way_that_breaks_before_the_first_slice_is_an_error(
 ):
     start = known.machines.start + 5 * MINUTE
     async with DirectClient(seeded_prometheus) as client:
-        with Turn("live") as turn, pytest.raises(ClusterUnreachableError):
+        with ParseSlot("live") as slot, pytest.raises(ClusterUnreachableError):
             await PrometheusSource().fetch(
-                _Breaks(client, at=start), start, start + 600, now=time.time(), turn=turn
+                _Breaks(client, at=start), start, start + 600, now=time.time(), slot=slot
             )
 
 
@@ -282,18 +282,18 @@ def _proc(name: str, key: str) -> int:
 async def _newest_now(port: int) -> tuple[list[MinuteRow], Facts]:
     """Return what the queries say this second: a whole minute would be long to wait for."""
     async with DirectClient(port) as client:
-        with Turn("live") as turn:
-            asker = Asker(client, turn)
+        with ParseSlot("live") as slot:
+            api = PrometheusApi(client, slot)
             for _ in range(200):
-                found = await asker.vector("min(count_over_time(node_load1[1m]))")
+                found = await api.vector("min(count_over_time(node_load1[1m]))")
                 if found and found[0][1] >= 3:
                     break
                 await asyncio.sleep(0.1)
             now = int(time.time())
-            facts = await asker.facts(now - MINUTE, now)
+            facts = await api.facts(now - MINUTE, now)
             piece = Slice([now - MINUTE], facts)
             for numbers in Plan(8_000_000).requests(1):
-                raw = await asker.matrix(numbers, now, now)
+                raw = await api.matrix(numbers, now, now)
                 piece.add(read_matrix(raw, [now], most=1000), frozenset(numbers))
     return piece.finish()[0], facts
 

@@ -46,13 +46,13 @@ def prefix():
 
 
 @pytest.fixture
-def kept():
+def retention_seconds():
     return Class()
 
 
 @pytest.fixture
-def store(prefix, kept):
-    one = InfluxStore(server(), kept, prefix=prefix)
+def store(prefix, retention_seconds):
+    one = InfluxStore(server(), retention_seconds, prefix=prefix)
     yield one
     one.close()
 
@@ -81,9 +81,11 @@ def in_bucket(name, cluster, kind="pod", tier="1m"):
     return points(Influx(server()), name, tier, of_cluster(cluster, [kind], 0, 1 << 33))
 
 
-def test_a_longer_class_moves_all_rows_and_empties_the_old_bucket(store, cluster, kept, prefix):
+def test_a_longer_class_moves_all_rows_and_empties_the_old_bucket(
+    store, cluster, retention_seconds, prefix
+):
     before = everything(store, cluster)
-    kept.of_pods = {"1m": 30}
+    retention_seconds.of_pods = {"1m": 30}
     assert "moved 1 kinds and tiers" in store.maintain(NOW)
     assert everything(store, cluster) == before
     assert in_bucket(f"{prefix}_1m_7d", cluster) == {}
@@ -96,9 +98,11 @@ def test_a_longer_class_moves_all_rows_and_empties_the_old_bucket(store, cluster
     assert bucket.retention_rules[0].shard_group_duration_seconds == DAY
 
 
-def test_while_rows_are_moved_reads_see_both_and_writes_go_on(store, cluster, kept, monkeypatch):
+def test_while_rows_are_moved_reads_see_both_and_writes_go_on(
+    store, cluster, retention_seconds, monkeypatch
+):
     before = everything(store, cluster)
-    kept.days["1m"] = 14
+    retention_seconds.days["1m"] = 14
     monkeypatch.setattr("metrics.stores.influxdb.store.MOVE_SECONDS", -1)
     assert "3 moves go on" in store.maintain(NOW)  # there are no filesystems
     assert everything(store, cluster) == before
@@ -119,9 +123,11 @@ def test_while_rows_are_moved_reads_see_both_and_writes_go_on(store, cluster, ke
     assert everything(store, cluster) == during
 
 
-def test_a_move_that_died_between_two_blocks_goes_on(store, cluster, kept, monkeypatch):
+def test_a_move_that_died_between_two_blocks_goes_on(
+    store, cluster, retention_seconds, monkeypatch
+):
     before = everything(store, cluster)
-    kept.of_pods = {"1m": 21}
+    retention_seconds.of_pods = {"1m": 21}
     copy, calls = bucket_moves.Mover._copy, []
 
     def dies(self, *where):
@@ -140,8 +146,8 @@ def test_a_move_that_died_between_two_blocks_goes_on(store, cluster, kept, monke
     assert not MetricPlace.objects.filter(moving=True).exists()
 
 
-def test_a_shorter_class_copies_only_what_it_wants(store, cluster, kept, prefix):
-    kept.days = {"1m": 1, "10m": 2, "1h": 4}
+def test_a_shorter_class_copies_only_what_it_wants(store, cluster, retention_seconds, prefix):
+    retention_seconds.days = {"1m": 1, "10m": 2, "1h": 4}
     store.maintain(NOW)
     assert store.read(cluster, POD, "cpu_mc", "1m", 0, NOW).t == []
     assert store.read(cluster, POD, "cpu_mc", "10m", 0, NOW).t == []
@@ -150,27 +156,27 @@ def test_a_shorter_class_copies_only_what_it_wants(store, cluster, kept, prefix)
 
 
 def test_a_legal_hold_keeps_for_ever_and_its_end_brings_the_class_back(
-    store, cluster, kept, prefix
+    store, cluster, retention_seconds, prefix
 ):
     before = everything(store, cluster)
-    usual = dict(kept.days)
-    kept.days = dict.fromkeys(TIERS, 0)
+    usual = dict(retention_seconds.days)
+    retention_seconds.days = dict.fromkeys(TIERS, 0)
     store.maintain(NOW)
     assert everything(store, cluster) == before
     bucket = Influx(server()).buckets()[f"{prefix}_1m_forever"]
     assert bucket.retention_rules == [] or not bucket.retention_rules[0].every_seconds
-    kept.days = usual
+    retention_seconds.days = usual
     store.maintain(NOW)
     assert everything(store, cluster) == before
     assert in_bucket(f"{prefix}_1m_forever", cluster) == {}
 
 
 def test_what_expired_stays_out_of_sight_and_may_come_back_under_a_longer_class(
-    store, cluster, kept
+    store, cluster, retention_seconds
 ):
     assert store.expire(cluster, "pod", "1m", START + 7200) == 120
     assert store.counts(cluster, "pod", "1m", 0, NOW)[0] == 60
-    kept.of_pods = {"1m": 40}
+    retention_seconds.of_pods = {"1m": 40}
     store.maintain(NOW)
     assert store.counts(cluster, "pod", "1m", 0, NOW)[0] == 60
     store.write(cluster, STREAM, Batch(rows=[row(POD, START, cpu_mc=3)]))

@@ -26,8 +26,8 @@ def prefix():
 def new_store(prefix):
     made = []
 
-    def new(kept=keep_for_ever, **options):
-        made.append(InfluxStore(server(), kept, prefix=prefix, **options))
+    def new(retention_seconds=keep_for_ever, **options):
+        made.append(InfluxStore(server(), retention_seconds, prefix=prefix, **options))
         return made[-1]
 
     yield new
