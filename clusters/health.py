@@ -28,10 +28,11 @@ No Django, no clock: ``now`` is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from clusters.status_numbers import StatusNumbers
 
 State = Literal["critical", "degraded", "unknown", "pending", "ok", "revoked"]
 
@@ -55,7 +56,7 @@ _NAMED_NODES = 3  # how many nodes a reason names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(StatusNumbers):
     """What is known of one cluster. None means not known and is not judged."""
 
     status: str  # enrolment: pending, active, revoked
@@ -70,15 +71,6 @@ class Facts:
     pull_error: str = ""  # of the last pull, "" if it was good
     clock_skew_ms: int | None = None  # the cluster's clock minus ours
     settle_seconds: int = 0  # by our clock, until a minute is complete at its source
-    nodes_ready: int | None = None
-    nodes_total: int | None = None
-    nodes_not_ready: Sequence[str] = ()
-    mem_ws: int | None = None
-    mem_cap: int | None = None
-    fs_worst_ratio: float | None = None  # 0..1
-    fs_worst_name: str = ""
-    inodes_worst_ratio: float | None = None  # 0..1
-    inodes_worst_name: str = ""
     conflict_at: datetime | None = None
     conflict_detail: str = ""
 

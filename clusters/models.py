@@ -147,7 +147,8 @@ class ClusterStatus(models.Model):
 
     The hub writes the tunnel's part, pulls write the rest. The health columns are the last
     recorded judgement; :func:`clusters.health.judge` decides again on every read.
-    Amounts are sums over nodes: millicores and bytes. NULL means not known, never 0.
+    Amounts are sums over nodes: millicores and bytes. NULL means not known, never 0. The numbers
+    of the newest minute are those of :mod:`clusters.status_numbers`; a test compares the two.
     """
 
     cluster = models.OneToOneField(

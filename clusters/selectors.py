@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 
 from clusters.health import WORST_FIRST, Facts, Health, State, age_seconds, judge
 from clusters.models import Cluster, TunnelSession
+from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
 
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -30,17 +31,15 @@ _CLUSTER_COLUMNS = (
 _STATUS_COLUMNS = (
     "state", "since", "was", "reason", "tunnel_up", "tunnel_since", "tunnel_seen_at",
     "tunnel_reason", "tunnel_rtt_ms", "last_pull_at", "last_pull_ok_at", "pull_error_code",
-    "pull_error", "pull_failures", "clock_skew_ms", "settle_seconds", "data_as_of", "nodes_ready",
-    "nodes_total", "nodes_not_ready", "pods", "cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap",
-    "fs_worst_ratio", "fs_worst_name", "inodes_worst_ratio", "inodes_worst_name", "cpu_history",
+    "pull_error", "pull_failures", "clock_skew_ms", "settle_seconds", "data_as_of", *NUMBERS,
 )  # fmt: skip
 _PATHS = ("customer__name", *_CLUSTER_COLUMNS, *(f"current__{name}" for name in _STATUS_COLUMNS))
 _NAMES = ("customer", *_CLUSTER_COLUMNS, *_STATUS_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterOverview:
-    """One cluster as lists show it. Amounts: millicores and bytes, ratios 0..1, None unknown."""
+class ClusterOverview(StatusNumbers):
+    """One cluster as lists show it: its numbers, and what they are of."""
 
     id: UUID
     name: str
@@ -70,19 +69,6 @@ class ClusterOverview:
     settle_seconds: int  # until a minute is complete at the source
     conflict_at: datetime | None
     conflict_detail: str
-    nodes_ready: int | None
-    nodes_total: int | None
-    nodes_not_ready: Sequence[str]
-    pods: int | None
-    cpu_mc: int | None
-    cpu_cap_mc: int | None
-    mem_ws: int | None
-    mem_cap: int | None
-    fs_worst_ratio: float | None
-    fs_worst_name: str
-    inodes_worst_ratio: float | None
-    inodes_worst_name: str
-    cpu_history: Sequence[int | None]  # permille, at most 60 minutes, ends at data_as_of
 
     @property
     def reporting(self) -> bool:
@@ -119,10 +105,6 @@ class FleetTotals:
     nodes_ready: int
     nodes_total: int
     pods: int
-    cpu_mc: int
-    cpu_cap_mc: int
-    mem_ws: int
-    mem_cap: int
     simulated: int
     oldest_data_as_of: datetime | None  # of the clusters that report
     as_of: datetime
@@ -215,10 +197,6 @@ def fleet_totals(overviews: Sequence[ClusterOverview], now: datetime | None = No
         nodes_ready=total("nodes_ready"),
         nodes_total=total("nodes_total"),
         pods=total("pods"),
-        cpu_mc=total("cpu_mc"),
-        cpu_cap_mc=total("cpu_cap_mc"),
-        mem_ws=total("mem_ws"),
-        mem_cap=total("mem_cap"),
         simulated=sum(overview.simulated for overview in overviews),
         oldest_data_as_of=min(
             (o.data_as_of for o in reporting if o.data_as_of is not None), default=None
@@ -254,14 +232,12 @@ def _overview(row: dict[str, Any], now: datetime) -> ClusterOverview:
     health = judge(_facts(row), _recorded(row), now)
     for name in ("state", "since", "was", "reason", "services"):
         del row[name]
-    for name in ("customer", "tunnel_reason", "pull_error_code", "pull_error", "fs_worst_name",
-                 "inodes_worst_name"):  # fmt: skip
+    for name in ("customer", "tunnel_reason", "pull_error_code", "pull_error"):
         row[name] = row[name] or ""
     row["tunnel_up"] = bool(row["tunnel_up"])
     row["pull_failures"] = row["pull_failures"] or 0
     row["settle_seconds"] = row["settle_seconds"] or 0
-    row["nodes_not_ready"] = row["nodes_not_ready"] or []
-    row["cpu_history"] = row["cpu_history"] or []
+    row |= known_numbers(row)
     age = age_seconds(row["data_as_of"], now)
     return ClusterOverview(**row, health=health, data_age_seconds=age)
 
@@ -281,17 +257,9 @@ def _facts(row: Mapping[str, Any]) -> Facts:
         pull_error=row["pull_error"] or "",
         clock_skew_ms=row["clock_skew_ms"],
         settle_seconds=row["settle_seconds"] or 0,
-        nodes_ready=row["nodes_ready"],
-        nodes_total=row["nodes_total"],
-        nodes_not_ready=row["nodes_not_ready"] or (),
-        mem_ws=row["mem_ws"],
-        mem_cap=row["mem_cap"],
-        fs_worst_ratio=row["fs_worst_ratio"],
-        fs_worst_name=row["fs_worst_name"] or "",
-        inodes_worst_ratio=row["inodes_worst_ratio"],
-        inodes_worst_name=row["inodes_worst_name"] or "",
         conflict_at=row["conflict_at"],
         conflict_detail=row["conflict_detail"] or "",
+        **known_numbers(row),
     )
 
 

@@ -7,7 +7,6 @@ are those of the first process that saw the change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -17,23 +16,20 @@ from django.db import transaction
 from clusters.health import Health
 from clusters.models import Cluster, ClusterStatus
 from clusters.selectors import judged
+from clusters.status_numbers import NUMBERS, StatusNumbers
 from opscenter.core import realtime
 from opscenter.core.text import one_line
 
 MAX_NODES_NAMED = 10
 MAX_HISTORY = 60
+_LONGEST_NAME = 300
 _HEALTH_COLUMNS = ("state", "since", "was", "reason")
-_SUMMARY_COLUMNS = (
-    "data_as_of", "nodes_ready", "nodes_total", "pods", "cpu_mc", "cpu_cap_mc", "mem_ws",
-    "mem_cap", "fs_worst_ratio", "inodes_worst_ratio",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullFacts:
+class PullFacts(StatusNumbers):
     """What one good pull says about a cluster, as of its newest minute.
 
-    Amounts are sums over nodes in millicores and bytes; ratios 0..1; None means not measured.
     With ``data_as_of`` None, or older than what is recorded (a gap was filled), only the pull's
     success is recorded.
     """
@@ -43,19 +39,6 @@ class PullFacts:
     kind: str = ""  # "host" or "kubernetes"; "" leaves what is recorded
     clock_skew_ms: int | None = None  # the source's clock minus ours
     settle_seconds: int = 0  # until a minute is complete at the source
-    nodes_ready: int | None = None
-    nodes_total: int | None = None
-    nodes_not_ready: Sequence[str] = ()
-    pods: int | None = None
-    cpu_mc: int | None = None
-    cpu_cap_mc: int | None = None
-    mem_ws: int | None = None
-    mem_cap: int | None = None
-    fs_worst_ratio: float | None = None
-    fs_worst_name: str = ""  # "node /mount"
-    inodes_worst_ratio: float | None = None
-    inodes_worst_name: str = ""
-    cpu_history: Sequence[int | None] = ()  # permille of capacity a minute, ends at data_as_of
 
 
 def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None) -> Health | None:
@@ -172,16 +155,15 @@ def _is_newest(facts: PullFacts, current: ClusterStatus) -> bool:
 
 def _take_summary(current: ClusterStatus, facts: PullFacts) -> list[str]:
     """Copy the numbers of the newest minute into the row; return the columns that it set."""
-    for name in _SUMMARY_COLUMNS:
-        setattr(current, name, getattr(facts, name))
+    current.data_as_of = facts.data_as_of
+    for name in NUMBERS:
+        value = getattr(facts, name)
+        setattr(current, name, one_line(value, _LONGEST_NAME) if isinstance(value, str) else value)
     current.nodes_not_ready = [one_line(name, 253) for name in facts.nodes_not_ready][
         :MAX_NODES_NAMED
     ]
-    current.fs_worst_name = one_line(facts.fs_worst_name, 300)
-    current.inodes_worst_name = one_line(facts.inodes_worst_name, 300)
     current.cpu_history = list(facts.cpu_history)[-MAX_HISTORY:]
-    named = ["nodes_not_ready", "fs_worst_name", "inodes_worst_name", "cpu_history"]
-    return [*_SUMMARY_COLUMNS, *named]
+    return ["data_as_of", *NUMBERS]
 
 
 def _take_agent(cluster: Cluster, facts: PullFacts) -> None:

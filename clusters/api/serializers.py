@@ -12,6 +12,7 @@ from rest_framework import serializers
 from clusters.health import WORST_FIRST
 from clusters.models import Cluster, ClusterKey, TunnelSession
 from clusters.services import LABEL_KEY, LABEL_VALUE, MAX_LABELS
+from clusters.status_numbers import NUMBERS, Number
 from opscenter.core.api import StrictCharField
 
 UUID_PATTERN = r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
@@ -78,6 +79,24 @@ class TunnelSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(source="tunnel_reason", help_text="Why it went down.")
 
 
+def _number_fields() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+    """Return a field for each number that the API's lists give, by its name there."""
+    return {
+        number.api: _number_field(name, number) for name, number in NUMBERS.items() if number.api
+    }
+
+
+def _number_field(name: str, number: Number) -> serializers.Field[Any, Any, Any, Any]:
+    told: dict[str, Any] = {"help_text": number.about or None}
+    if name != number.api:
+        told["source"] = name
+    if number.unit == "name":
+        return serializers.CharField(**told)
+    if number.unit == "0..1":
+        return serializers.FloatField(allow_null=True, **told)
+    return serializers.IntegerField(allow_null=True, **told)
+
+
 class ClusterSerializer(serializers.Serializer[Any]):
     """One cluster as lists show it. Null means not known, never 0."""
 
@@ -94,20 +113,16 @@ class ClusterSerializer(serializers.Serializer[Any]):
         allow_null=True, help_text="End of the newest minute of data; the numbers are of then."
     )
     data_age_seconds = serializers.FloatField(allow_null=True)
-    nodes_ready = serializers.IntegerField(allow_null=True)
-    nodes_total = serializers.IntegerField(allow_null=True)
-    pods = serializers.IntegerField(allow_null=True)
-    cpu_used_millicores = serializers.IntegerField(source="cpu_mc", allow_null=True)
-    cpu_capacity_millicores = serializers.IntegerField(source="cpu_cap_mc", allow_null=True)
-    memory_used_bytes = serializers.IntegerField(source="mem_ws", allow_null=True)
-    memory_capacity_bytes = serializers.IntegerField(source="mem_cap", allow_null=True)
-    filesystem_worst_ratio = serializers.FloatField(
-        source="fs_worst_ratio", allow_null=True, help_text="0..1, of the fullest filesystem."
-    )
-    filesystem_worst_name = serializers.CharField(source="fs_worst_name")
-    inodes_worst_ratio = serializers.FloatField(allow_null=True, help_text="0..1")
-    inodes_worst_name = serializers.CharField()
     tunnel = TunnelSerializer(source="*")
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the fields above, with the numbers of the status before ``tunnel``."""
+        fields: dict[str, Any] = {}
+        for name, field in super().get_fields().items():
+            if name == "tunnel":
+                fields |= _number_fields()
+            fields[name] = field
+        return fields
 
 
 class KeySerializer(serializers.ModelSerializer[ClusterKey]):

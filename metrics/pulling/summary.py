@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from clusters.status_numbers import NUMBERS, NodeSum
 from clusters.status_summary import MAX_NODES_NAMED, PullFacts
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import count_at, newest_of, rows_at
@@ -17,6 +19,7 @@ from metrics.sources.base import SourceAnswer
 
 MINUTE = 60
 HISTORY_MINUTES = 60
+SUMS = tuple(name for name, number in NUMBERS.items() if isinstance(number, NodeSum))
 _AT = {kind: {name: at for at, name in enumerate(names)} for kind, names in FIELD_NAMES.items()}
 
 
@@ -48,6 +51,7 @@ def pull_facts(
     not_ready = sorted(row.key.name for row in nodes if _mean(row, "ready") == 0)
     fs_ratio, fs_name = _fullest(filesystems, _bytes_ratio)
     inodes_ratio, inodes_name = _fullest(filesystems, _inodes_ratio)
+    sums: dict[str, Any] = {name: _sum(nodes, name) for name in SUMS}
     return PullFacts(
         data_as_of=datetime.fromtimestamp(at + MINUTE, UTC),
         agent_version=answer.agent_version,
@@ -57,15 +61,12 @@ def pull_facts(
         nodes_total=len(nodes),
         nodes_not_ready=not_ready[:MAX_NODES_NAMED],
         pods=_pods(answer.rows, nodes, at),
-        cpu_mc=_sum(nodes, "cpu_mc"),
-        cpu_cap_mc=_sum(nodes, "cpu_cap_mc"),
-        mem_ws=_sum(nodes, "mem_ws"),
-        mem_cap=_sum(nodes, "mem_cap"),
         fs_worst_ratio=fs_ratio,
         fs_worst_name=fs_name,
         inodes_worst_ratio=inodes_ratio,
         inodes_worst_name=inodes_name,
         cpu_history=history,
+        **sums,
     )
 
 

@@ -9,6 +9,9 @@ from uuid import uuid4
 import pytest
 
 from clusters import status_summary
+from clusters.models import Cluster
+from clusters.selectors import cluster_overview
+from clusters.status_numbers import NUMBERS
 from clusters.status_summary import PullFacts
 from clusters.tasks import judge_all
 from opscenter.core import realtime
@@ -48,6 +51,24 @@ def test_the_first_pull_makes_a_cluster_ok(connected, published):
     assert (row.data_as_of, row.pods, row.cpu_history) == (NOW, 20, [250, None, 250])
     assert (row.state, row.last_pull_ok_at, row.pull_failures) == ("ok", NOW, 0)
     assert published == [(connected.pk, "health")]
+
+
+def test_every_number_of_a_pull_is_one_of_the_list(connected):
+    told = replace(GOOD, nodes_not_ready=["n2"])
+    status_summary.record_pull(connected.pk, told, NOW)
+    shown = cluster_overview(Cluster.objects.get(), NOW)
+    assert {name: getattr(shown, name) for name in NUMBERS} == {
+        name: getattr(told, name) for name in NUMBERS
+    }
+
+
+def test_names_are_kept_in_one_line_as_long_as_the_column_takes(connected):
+    told = replace(GOOD, fs_worst_name="n1\n" + "/x" * 200, nodes_not_ready=["a\x00b"] * 12)
+    status_summary.record_pull(connected.pk, told, NOW)
+    row = connected.current
+    row.refresh_from_db()
+    assert (len(row.fs_worst_name), row.fs_worst_name[:4]) == (300, "n1 /")
+    assert row.nodes_not_ready == ["a b"] * 10
 
 
 def test_a_pull_that_changes_no_state_publishes_no_health(connected, published):

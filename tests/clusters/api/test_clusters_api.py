@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
 from clusters.models import ApiToken, AuditEvent, Cluster
+from clusters.status_numbers import NUMBERS
 from tests.factories import (
     NOW,
     ClusterFactory,
@@ -55,6 +56,14 @@ def test_the_list_has_what_the_issue_of_an_automation_needs(api, cluster):
     assert row["data_age_seconds"] == 10
     assert (row["nodes_ready"], row["nodes_total"], row["labels"]) == (3, 3, {"region": "eu"})
     assert (row["cpu_used_millicores"], row["tunnel"]["up"]) == (4000, True)
+
+
+def test_the_list_gives_every_number_under_its_name_in_the_api(api, cluster):
+    (row,) = api.get(URL).json()["results"]
+    named = {number.api: name for name, number in NUMBERS.items() if number.api}
+    assert {name: row[name] for name in named} == {
+        name: getattr(cluster.current, column) for name, column in named.items()
+    }
 
 
 def test_pages_are_counted_and_linked(api):

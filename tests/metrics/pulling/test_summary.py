@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from metrics.pulling.summary import cpu_history, pull_facts
-from metrics.series.catalog import FIELD_NAMES
+from clusters.status_numbers import NUMBERS
+from metrics.pulling.summary import SUMS, cpu_history, pull_facts
+from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
 from metrics.sources.base import SourceAnswer
 
@@ -44,6 +45,15 @@ def test_only_the_newest_minute_counts():
         [], 0,
     )  # fmt: skip
     assert (facts.cpu_mc, facts.nodes_total, facts.nodes_not_ready) == (7, 1, ["n1"])
+
+
+def test_what_is_summed_is_a_field_of_nodes_that_adds_up_in_the_same_unit():
+    fields = {field.name: field for field in CATALOG["node"]}
+    for name in SUMS:
+        assert (fields[name].unit, fields[name].across_nodes) == (NUMBERS[name].unit, "sum")
+    nodes = [row(T0, "node", "", node, **dict.fromkeys(SUMS, 3)) for node in ("n1", "n2")]
+    facts = pull_facts(answer(*nodes), [], 0)
+    assert {name: getattr(facts, name) for name in SUMS} == dict.fromkeys(SUMS, 6)
 
 
 def test_a_filesystem_without_capacity_is_not_judged():

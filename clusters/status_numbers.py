@@ -1,0 +1,74 @@
+"""The numbers of a cluster that lists show and health judges: the one list of them.
+
+What a pull says, what health judges and what lists show inherit :class:`StatusNumbers`; the
+query and the REST API follow :data:`NUMBERS`. A new number is a line here and a column of
+:class:`~clusters.models.ClusterStatus` with its migration. One that is no :class:`NodeSum` is
+measured in :mod:`metrics.pulling.summary`. No Django.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+Unit = Literal["count", "millicores", "bytes", "0..1", "permille", "name"]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What there is to say of a number besides its type.
+
+    Attributes:
+        unit: of the number, or of each in a sequence; "name" says what the one before it is of.
+        api: its name in the API's list of clusters; "" where the list leaves it out.
+        about: what the API says of it.
+    """
+
+    unit: Unit
+    api: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSum(Number):
+    """The sum over the nodes of the catalogue's field that has the number's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusNumbers:
+    """What the newest minute of a cluster says, in the API's order. None means not known."""
+
+    nodes_ready: Annotated[int | None, Number("count", "nodes_ready")] = None
+    nodes_total: Annotated[int | None, Number("count", "nodes_total")] = None
+    nodes_not_ready: Annotated[Sequence[str], Number("name")] = ()  # at most 10
+    pods: Annotated[int | None, Number("count", "pods")] = None
+    cpu_mc: Annotated[int | None, NodeSum("millicores", "cpu_used_millicores")] = None
+    cpu_cap_mc: Annotated[int | None, NodeSum("millicores", "cpu_capacity_millicores")] = None
+    mem_ws: Annotated[int | None, NodeSum("bytes", "memory_used_bytes")] = None
+    mem_cap: Annotated[int | None, NodeSum("bytes", "memory_capacity_bytes")] = None
+    fs_worst_ratio: Annotated[
+        float | None,
+        Number("0..1", "filesystem_worst_ratio", "0..1, of the fullest filesystem."),
+    ] = None
+    fs_worst_name: Annotated[str, Number("name", "filesystem_worst_name")] = ""  # "node /mount"
+    inodes_worst_ratio: Annotated[float | None, Number("0..1", "inodes_worst_ratio", "0..1")] = None
+    inodes_worst_name: Annotated[str, Number("name", "inodes_worst_name")] = ""
+    # Of capacity, one a minute; at most 60, the last one ends at data_as_of.
+    cpu_history: Annotated[Sequence[int | None], Number("permille")] = ()
+
+
+NUMBERS: dict[str, Number] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(StatusNumbers, include_extras=True).items()
+}
+"""Every number by its name, which is also that of its column."""
+
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(StatusNumbers)}
+
+
+def known_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a row by name; what is NULL there takes its default."""
+    return {
+        name: default if row[name] is None else row[name] for name, default in _DEFAULTS.items()
+    }
