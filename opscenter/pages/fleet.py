@@ -27,6 +27,7 @@ from clusters.selectors import (
     filter_overviews,
     fleet_totals,
 )
+from clusters.status_numbers import FLEET_COLUMNS
 from opscenter.pages.base import is_fragment, page
 
 NEEDS_SOMEBODY = ("critical", "degraded", "unknown")
@@ -94,6 +95,7 @@ def updates(request: HttpRequest) -> HttpResponse:
         "changed": changed,
         "need": set(_ids(request.GET["need"])) if "need" in request.GET else asked,
         "list": set(_ids(request.GET["list"])) if "list" in request.GET else asked,
+        "columns": FLEET_COLUMNS,
         "view": _view(request.GET, len(everything)),
     }
     response = render(request, "fleet/updates.html", context)
@@ -162,6 +164,7 @@ def _list_context(
         "shown_count": len(shown),
         "complete": number == 1 and len(shown) <= size,
         "next_url": _url(query, page=str(number + 1)) if number * size < len(shown) else "",
+        "columns": FLEET_COLUMNS,
         "views": [(name, _url(query, view=name, page=None)) for name in PAGE_SIZE],
     }
 

@@ -52,9 +52,15 @@ def amount(value: float | None, unit: str) -> str:
 @register.filter
 def barkind(field: str) -> str:
     """Return which colour the bar of a field has."""
-    kinds = {"mem_ws": "mem", "mem_rss": "mem", "fs_used": "disk", "net_rx_bps": "net",
-             "net_tx_bps": "net"}  # fmt: skip
+    kinds = {"mem_ws": "mem", "mem_rss": "mem", "mem_ratio": "mem", "fs_used": "disk",
+             "net_rx_bps": "net", "net_tx_bps": "net"}  # fmt: skip
     return kinds.get(field, "cpu")
+
+
+@register.filter
+def value_of(thing: object, name: str) -> Any:
+    """Return what is declared of a thing under a name, e.g. a number of a cluster."""
+    return getattr(thing, name)
 
 
 @register.filter

@@ -9,7 +9,7 @@ from django.db import models
 
 from clusters.models import ClusterStatus
 from clusters.selectors import ClusterOverview
-from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
+from clusters.status_numbers import FLEET_COLUMNS, NUMBERS, StatusNumbers, known_numbers
 
 COLUMNS = {
     "count": models.PositiveIntegerField,
@@ -45,6 +45,12 @@ def test_what_is_null_takes_its_default_and_nought_stays():
         0, 7, None, "",
     )  # fmt: skip
     assert StatusNumbers(**known) == StatusNumbers(pods=0, mem_ws=7)
+
+
+def test_every_column_of_the_fleets_table_shows_something_of_a_cluster():
+    for column in FLEET_COLUMNS:
+        assert hasattr(ClusterOverview, column.number)
+        assert column.cell != "amount" or column.unit
 
 
 def test_no_two_numbers_have_one_name_in_the_api():

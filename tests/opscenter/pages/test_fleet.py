@@ -8,6 +8,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from clusters.status_numbers import FLEET_COLUMNS, Column
+from opscenter.pages import fleet as fleet_page
 from tests.factories import ClusterFactory, CustomerFactory, healthy
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +59,20 @@ def test_the_state_chip_filters_and_keeps_the_counts_of_all_states(fleet):
     assert ">well<" not in text
     assert "1 of 2 clusters" in text
     assert 'id="chip-unknown" class="chip" href="/" aria-current="true"' in text
+
+
+def test_a_number_gets_a_column_by_being_declared_as_one(fleet, client, monkeypatch):
+    more = (Column("Pods", "pods"), Column("Memory used", "mem_ws"),
+            Column("Fullest disk", "fs_worst_ratio", "share"))  # fmt: skip
+    monkeypatch.setattr(fleet_page, "FLEET_COLUMNS", (*FLEET_COLUMNS, *more))
+    cluster = ClusterFactory(name="busy", **fresh(pods=1234, fs_worst_ratio=0.5))
+    page = "".join(fleet("view=table").content.decode().split())
+    assert '<thclass="num">Pods</th><thclass="num">Memoryused</th><th>Fullestdisk</th>' in page
+    swapped = client.get(f"/fleet/updates/?ids={cluster.pk}&view=table").content.decode()
+    for text in (page, "".join(swapped.split())):
+        assert '<tdclass="num"data-label="Pods">1,234</td>' in text
+        assert '<tdclass="num"data-label="Memoryused">8.0GiB</td>' in text
+        assert '<spanclass="mutedsmall">50%</span>' in text
 
 
 def test_search_customer_and_label_narrow_the_list(fleet):
