@@ -14,13 +14,26 @@ from metrics.api.serializers import MomentField
 from metrics.connections.config import LONGEST, LONGEST_TEXT
 from metrics.connections.probe import agent_setting
 from metrics.connections.status import SourceView
-from metrics.sources.kinds import KINDS
+from metrics.sources.kinds import KINDS, Kind
 from opscenter.core.api import StrictCharField
 
 SERVICES = [name for name in SERVICE_PORTS if name != "agent"]
 MAIN_KINDS = [kind.name for kind in KINDS.values() if kind.role == "main"]
 _NAMES = sorted({name for kind in KINDS.values() for name in kind.every_setting})
 _SECRETS = sorted({name for kind in KINDS.values() for name in kind.every_secret})
+# What the name of a setting does not say by itself.
+_MORE = {"node": "node (where it runs)"}
+
+
+def _settings_by_kind() -> str:
+    """Return a sentence for each kind, those of main sources first: what can be set of it."""
+    kinds = sorted(KINDS.values(), key=lambda kind: (kind.role != "main", kind.name))
+    return " ".join(f"{kind.name}: {', '.join(_setting_names(kind))}." for kind in kinds)
+
+
+def _setting_names(kind: Kind) -> list[str]:
+    """Return a kind's own settings, then where it answers."""
+    return [_MORE.get(name, name) for name in sorted(kind.settings, key="path_prefix".__eq__)]
 
 
 def _texts(names: list[str]) -> dict[str, Any]:
@@ -34,9 +47,8 @@ def _texts(names: list[str]) -> dict[str, Any]:
         "type": "object",
         "properties": _texts(_NAMES),
         "additionalProperties": False,
-        "description": "influxdb: database, username, path_prefix. influxdb2: org, bucket, "
-        "path_prefix. prometheus: username, path_prefix. etcd: node (where it runs), "
-        "path_prefix. With https for all: ca and certificate (PEM), server_name.",
+        "description": f"{_settings_by_kind()} With https for all: ca and certificate (PEM), "
+        "server_name.",
     }
 )
 class SettingsField(serializers.DictField):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,9 @@ from metrics.models import MetricSource, PullSchedule
 from metrics.retention.in_force import retention_of
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource, SourceAnswer
-from metrics.sources.influxdb1.source import InfluxSource
-from metrics.sources.influxdb2.source import Influx2Source
+from metrics.sources.etcd import EtcdSource
+from metrics.sources.kinds import KINDS, Adapter, Limits
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
     InvalidInputError,
@@ -33,31 +32,6 @@ from opscenter.core.errors import (
 AnySource = AgentSource | HttpSource
 Connect = Callable[[Cluster], AbstractAsyncContextManager[Any]]
 """Opens the way to the source: a :class:`~metrics.sources.base.JsonClient` or ``HttpClient``."""
-
-
-def _prometheus(given: Mapping[str, str]) -> HttpSource:
-    del given  # credentials and path prefix are the client's affair
-    return PrometheusSource(budget_seconds=_budget(), max_bytes=settings.PULL_MAX_BYTES)
-
-
-def _influxdb(given: Mapping[str, str]) -> HttpSource:
-    return InfluxSource(given.get("database", "k8s"), budget_seconds=_budget())
-
-
-def _influxdb2(given: Mapping[str, str]) -> HttpSource:
-    return Influx2Source(given.get("org", ""), given.get("bucket", ""), budget_seconds=_budget())
-
-
-def _budget() -> float:
-    """Return after how long a source asks for no further piece, so that what is in is stored."""
-    return settings.PULL_DEADLINE_SECONDS / 2
-
-
-_MAKERS: dict[str, Callable[[Mapping[str, str]], HttpSource]] = {
-    "prometheus": _prometheus,
-    "influxdb": _influxdb,
-    "influxdb2": _influxdb2,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +129,7 @@ def _source_in(row: MetricSource | None) -> tuple[AnySource, Connect]:
     if row is None:
         return AgentSource(budget_seconds=_budget()), by_tunnel
     config = config_of(row)
-    return adapter(config), connector(config)
+    return main_adapter(config), connector(config)
 
 
 def _is_new(cluster: Cluster) -> bool:
@@ -168,17 +142,32 @@ def _reaches(known: Sequence[Sequence[Any]] | None) -> list[tuple[int, int | Non
     return [(int(step), reach) for step, reach, _ in known or ()]
 
 
-def adapter(config: SourceConfig) -> HttpSource:
+def _budget() -> float:
+    """Return after how long a source asks for no further piece, so that what is in is stored."""
+    return settings.PULL_DEADLINE_SECONDS / 2
+
+
+def main_adapter(config: SourceConfig) -> HttpSource:
     """Return the adapter that reads a main source.
 
     Raises:
-        InvalidInputError: if there is none for this kind.
+        InvalidInputError: if there is none for this kind, or not with its settings.
     """
-    maker = _MAKERS.get(config.kind)
-    if maker is None:
+    made = adapter(config) if config.kind in KINDS else None
+    if made is None or isinstance(made, EtcdSource):
         raise InvalidInputError(f"kind: {config.kind} is no main source of this version")
+    return made
+
+
+def adapter(config: SourceConfig) -> Adapter:
+    """Return the adapter of a source of any of :data:`KINDS`.
+
+    Raises:
+        InvalidInputError: its settings cannot be used.
+    """
+    limits = Limits(budget_seconds=_budget(), max_bytes=settings.PULL_MAX_BYTES)
     try:
-        return maker(config.settings)
+        return KINDS[config.kind].adapter(config.settings, limits)
     except ValueError as exc:
         raise InvalidInputError(f"settings: {exc}") from exc
 
@@ -216,8 +205,7 @@ def credentials(config: SourceConfig) -> dict[str, str]:
     """Return the headers that sign us in; {} where nothing is set."""
     token, password = config.secrets.get("token", ""), config.secrets.get("password", "")
     if token:
-        kind = "Token" if config.kind == "influxdb2" else "Bearer"
-        return {"Authorization": f"{kind} {token}"}
+        return {"Authorization": f"{KINDS[config.kind].auth_scheme} {token}"}
     user = config.settings.get("username", "")
     if user or password:
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()

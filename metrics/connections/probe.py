@@ -7,7 +7,6 @@ for that, which takes some seconds; the test waits.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,8 +20,7 @@ from clusters.models import Cluster, TunnelSession
 from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.connections.config import SourceConfig
 from metrics.connections.connect import adapter, connector
-from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution
-from metrics.sources.etcd import read_scrape
+from metrics.sources.base import FieldProbe, Probe, Resolution
 from metrics.sources.kinds import KINDS
 from opscenter.core.errors import (
     ClusterError,
@@ -35,7 +33,6 @@ from opscenter.core.text import one_line
 WAIT_SECONDS = 15.0  # for an agent that dials again because its service is allowed now
 RETRY_SECONDS = 0.5
 MAX_NOTES = 12
-_ETCD_VERSION = re.compile(r'^etcd_server_version\{[^}\n]*server_version="([^"\n]*)"', re.MULTILINE)
 _WORDS: Mapping[str, str] = {
     "tunnel_down": "The tunnel is down",
     "service_down": "The service behind the tunnel does not answer",
@@ -196,10 +193,7 @@ async def _probe(cluster: Cluster, config: SourceConfig, now: float) -> Report:
     seconds = settings.PULL_DEADLINE_SECONDS
     try:
         async with asyncio.timeout(seconds), connector(config)(cluster) as client:
-            if config.role == "etcd":
-                found = await _probe_etcd(client, now)
-            else:
-                found = await adapter(config).probe(client, now=now)
+            found = await adapter(config).probe(client, now=now)
             clock = client.server_date
     except TimeoutError as exc:
         msg = f"{config.service} of {cluster.name}: no complete answer within {seconds:g} s"
@@ -207,27 +201,6 @@ async def _probe(cluster: Cluster, config: SourceConfig, now: float) -> Report:
     asked_for = time.monotonic() - started
     skew = None if clock is None else round(1000 * (clock - now - asked_for))
     return _good(found, skew)
-
-
-async def _probe_etcd(client: HttpClient, now: float) -> Probe:
-    """Return what etcd's own page of metrics tells."""
-    text = await client.get_text("/metrics")
-    reading = read_scrape(text, None, now=now)
-    version = _ETCD_VERSION.search(text)
-    changes = reading.leader_changes is not None
-    return Probe(
-        product="etcd",
-        version=version[1] if version else "",
-        oldest=None,
-        newest=int(now),
-        series={"node": 1},
-        fields=(
-            FieldProbe("node", "etcd_fsync_us", 1),
-            FieldProbe("node", "etcd_leader_changes", int(changes),
-                       "" if changes else "etcd does not tell leader changes"),
-        ),
-        notes=("Read with every pull; fsync needs two readings, so it begins with the second.",),
-    )  # fmt: skip
 
 
 def _good(found: Probe, skew_ms: int | None) -> Report:

@@ -16,7 +16,7 @@ from typing import Any
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell, MinuteRow
-from metrics.sources.base import HttpClient
+from metrics.sources.base import FieldProbe, HttpClient, Probe
 from opscenter.core.errors import BadResponseError
 
 QUANTILE = 0.99
@@ -26,6 +26,7 @@ _HISTOGRAM = "etcd_disk_wal_fsync_duration_seconds_bucket"
 _LEADER = "etcd_server_leader_changes_seen_total"
 _BUCKET = re.compile(rf"^{_HISTOGRAM}\{{([^}}\n]*)\}} (\S+)", re.MULTILINE)
 _BOUND = re.compile(r'(?:^|,)le="([^"]*)"')
+_VERSION = re.compile(r'^etcd_server_version\{[^}\n]*server_version="([^"\n]*)"', re.MULTILINE)
 _CHANGES = re.compile(rf"^{_LEADER}(?:\{{[^}}\n]*\}})? (\S+)", re.MULTILINE)
 _FSYNC_AT = FIELD_NAMES["node"].index("etcd_fsync_us")
 _CHANGES_AT = FIELD_NAMES["node"].index("etcd_leader_changes")
@@ -48,6 +49,31 @@ class EtcdReading:
     fsync_us: int | None
     leader_changes: int | None
     state: dict[str, Any]
+
+
+class EtcdSource:
+    """etcd as a source: it is tested like every other one, and scraped beside the main one."""
+
+    async def probe(self, client: HttpClient, *, now: float) -> Probe:
+        """Return what etcd's own page of metrics tells; see :class:`.base.HttpSource`."""
+        text = await client.get_text("/metrics")
+        reading = read_scrape(text, None, now=now)
+        version = _VERSION.search(text)
+        changes = reading.leader_changes is not None
+        why = "" if changes else "etcd does not tell leader changes"
+        note = "Read with every pull; fsync needs two readings, so it begins with the second."
+        return Probe(
+            product="etcd",
+            version=version[1] if version else "",
+            oldest=None,
+            newest=int(now),
+            series={"node": 1},
+            fields=(
+                FieldProbe("node", "etcd_fsync_us", 1),
+                FieldProbe("node", "etcd_leader_changes", int(changes), why),
+            ),
+            notes=(note,),
+        )
 
 
 async def scrape_etcd(

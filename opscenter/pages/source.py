@@ -38,7 +38,7 @@ def source(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
     current = sourcing_of(cluster)
     kind = request.GET.get("kind") or (
-        current.main.kind if current.main.kind in KINDS else "prometheus"
+        current.main.kind if current.main.kind in KINDS else next(iter(KINDS))
     )
     if kind not in KINDS:
         raise Http404

@@ -8,23 +8,9 @@ from django import forms
 
 from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.connections.config import LONGEST
-from metrics.sources.kinds import KINDS
+from metrics.sources.kinds import KINDS, LABELS, TLS_SECRETS, TLS_SETTINGS
 
-_LABELS: dict[str, tuple[str, str]] = {
-    "database": ("Database", "That Heapster writes to; Gravity's own is k8s."),
-    "org": ("Organisation", "Its name or id."),
-    "bucket": ("Bucket", "That Telegraf writes to."),
-    "username": ("User name", ""),
-    "path_prefix": ("Path prefix", "If the server does not answer at /, e.g. /prometheus."),
-    "node": ("Node", "Name of the node that this etcd runs on; else one of the control plane."),
-    "ca": ("CA certificates (PEM)", "Whom to believe; this machine's own list if empty."),
-    "server_name": ("Name in its certificate", "Not checked if empty and a CA is given."),
-    "certificate": ("Our certificate (PEM)", "If it asks for one."),
-    "password": ("Password", ""),
-    "token": ("Token", ""),
-    "client_key": ("Key of our certificate (PEM)", ""),
-}
-_TLS = ("ca", "server_name", "certificate", "client_key")
+_TLS = (*TLS_SETTINGS, *TLS_SECRETS)
 
 
 class SourceForm(forms.Form):
@@ -50,7 +36,7 @@ class SourceForm(forms.Form):
             self.fields[name] = self._field(name, kept=name in kept)
 
     def _field(self, name: str, *, kept: bool) -> forms.CharField:
-        label, text = _LABELS[name]
+        label, text = LABELS[name]
         secret = name in self.kind.every_secret
         long = name in LONGEST
         attributes: dict[str, Any] = {"autocomplete": "new-password" if secret else "off"}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from clusters.models import AuditEvent
-from metrics.connections import connect
 from metrics.connections import probe as source_probe
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import Window
 from metrics.sources.base import FieldProbe, Probe, Resolution
+from metrics.sources.kinds import KINDS
 from metrics.stores.base import Batch
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import NOW, TunnelSessionFactory
-from tests.metrics.pulling.scripted import ScriptedSource
+from tests.metrics.pulling.scripted import ScriptedSource, answer_as
 
 pytestmark = pytest.mark.django_db
 SECRET = "hunter2-hunter2"
@@ -30,6 +32,14 @@ FOUND = Probe(
     resolutions=(Resolution(60, 86_400, "1m"), Resolution(300, None, "10m")),
     notes=("two replicas",),
 )
+
+
+def test_the_api_tells_the_settings_of_every_kind(client):
+    schema = client.get("/api/v1/schema/?format=json").json()["components"]["schemas"]
+    said = schema["SourceWrite"]["properties"]["settings"]["description"]
+    for kind in KINDS.values():
+        (of_kind,) = re.findall(rf"\b{kind.name}: ([^.]*)\.", said)
+        assert {text.split()[0] for text in of_kind.split(", ")} == set(kind.settings)
 
 
 @pytest.fixture
@@ -54,7 +64,7 @@ def probed(monkeypatch):
             return None
 
     monkeypatch.setattr(ScriptedSource, "probe", probe, raising=False)
-    monkeypatch.setitem(connect._MAKERS, "influxdb", lambda _settings: ScriptedSource())
+    answer_as(monkeypatch, "influxdb", ScriptedSource())
     monkeypatch.setattr(
         source_probe, "connector", lambda _config: lambda _cluster: SourceConnection()
     )

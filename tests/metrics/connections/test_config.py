@@ -138,8 +138,7 @@ def test_etcd_stands_beside_the_main_source(cluster, operator):
     assert cluster.allowed_services == ["agent", "influxdb"]
 
 
-def test_every_kind_has_a_title_and_a_service_of_the_tunnel():
+def test_a_source_is_behind_the_service_of_its_kind_by_default():
     for kind in KINDS.values():
-        assert kind.title
         if kind.name != "influxdb2":
             assert read_config(kind.name).service == kind.service

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+
+import pytest
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
+from metrics.sources.kinds import KINDS
 from opscenter.core.errors import ServiceUnavailableError
 
 MINUTE = 60
@@ -133,6 +136,12 @@ def cells(kind: str, number: int, n: int) -> tuple[Cell | None, ...]:
 
 def _series() -> list[tuple[str, str, str]]:
     return [("node", "", name) for name in NODES] + [("pod", *pod) for pod in PODS]
+
+
+def answer_as(monkeypatch: pytest.MonkeyPatch, kind: str, source: Any) -> None:
+    """Let a source answer for every cluster whose source is of that kind."""
+    scripted = replace(KINDS[kind], adapter=lambda _settings, _limits: source)
+    monkeypatch.setitem(KINDS, kind, scripted)
 
 
 @contextlib.asynccontextmanager

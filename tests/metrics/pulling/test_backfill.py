@@ -27,7 +27,14 @@ from metrics.stores import get_store
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of, status_of
-from tests.metrics.pulling.scripted import DAY, NODES, ScriptedSource, nowhere, value
+from tests.metrics.pulling.scripted import (
+    DAY,
+    NODES,
+    ScriptedSource,
+    answer_as,
+    nowhere,
+    value,
+)
 
 HOUR = 3600
 T0 = 1_800_000_000 - 1_800_000_000 % DAY
@@ -36,7 +43,7 @@ T0 = 1_800_000_000 - 1_800_000_000 % DAY
 @pytest.fixture
 def source(monkeypatch) -> ScriptedSource:
     one = ScriptedSource(born=T0)
-    monkeypatch.setitem(connect._MAKERS, "influxdb", lambda _settings: one)
+    answer_as(monkeypatch, "influxdb", one)
     return one
 
 
@@ -250,7 +257,7 @@ class RenamingSource(ScriptedSource):
 @pytest.fixture
 def other(monkeypatch, source) -> RenamingSource:
     one = RenamingSource(born=T0)
-    monkeypatch.setitem(connect._MAKERS, "prometheus", lambda _settings: one)
+    answer_as(monkeypatch, "prometheus", one)
     return one
 
 

@@ -17,6 +17,7 @@ from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import (
     MAX_AGE_SECONDS,
     EtcdReading,
+    EtcdSource,
     p99_us,
     read_scrape,
     scrape_etcd,
@@ -142,6 +143,16 @@ def test_a_reading_goes_into_the_newest_minute_of_the_node_that_etcd_runs_on():
 
 def test_without_a_node_there_is_nothing_to_put_a_reading_into():
     assert with_etcd([], EtcdReading(1900, 2, {})) == []
+
+
+async def test_a_test_of_etcd_says_its_version_and_what_it_tells(tmp_path: Path):
+    with etcd(tmp_path) as port:
+        async with DirectClient(port) as client:
+            found = await EtcdSource().probe(client, now=NOW)
+    assert (found.product, found.version[:1], found.newest) == ("etcd", "3", NOW)
+    assert [(one.field, one.series) for one in found.fields] == [
+        ("etcd_fsync_us", 1), ("etcd_leader_changes", 1),
+    ]  # fmt: skip
 
 
 async def test_a_real_etcd_and_the_prometheus_that_scrapes_it_say_the_same(tmp_path: Path):
