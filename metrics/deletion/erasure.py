@@ -26,8 +26,8 @@ from metrics.deletion.expiry import erase
 from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, Erasure, Export
 from metrics.series.windows import STREAM
-from metrics.stores import get_store
-from metrics.stores.base import MetricStore, StoreError
+from metrics.stores import StoreError, get_store
+from metrics.stores.housekeeping import MetricHousekeeping
 from opscenter.core import leases, task_queue
 from opscenter.core.errors import ConflictError, InvalidInputError
 
@@ -136,7 +136,7 @@ def _clusters_of(customer: Customer) -> list[UUID]:
     return [*(cluster.pk for cluster in own), *sorted(deleted & stored)]
 
 
-def _stores() -> Iterator[MetricStore]:
+def _stores() -> Iterator[MetricHousekeeping]:
     """Yield the store in use, and the other one if it is set up: after a move it has data too."""
     yield get_store()
     if settings.METRICS_STORE == "sqlite":

@@ -23,7 +23,7 @@ from metrics.models import ClusterRetention
 from metrics.retention.in_force import refresh_in_force
 from metrics.retention.rules import DAY, bound, bounds, cells, complete, horizons
 from metrics.stores import get_store
-from metrics.stores.base import MetricStore
+from metrics.stores.housekeeping import MetricHousekeeping
 
 CHUNK = 20_000
 """Buckets in one call, so that pulls never wait long for the store."""
@@ -90,7 +90,7 @@ def _is_due(row: ClusterRetention, now: int) -> bool:
     return any(reached[kind][tier] > row.gone.get(kind, {}).get(tier, 0) for kind, tier in cells())
 
 
-def _sweep(store: MetricStore, row: ClusterRetention, now: int) -> None:
+def _sweep(store: MetricHousekeeping, row: ClusterRetention, now: int) -> None:
     """Delete what is due of one cluster; ``row.sweep`` says afterwards what went."""
     limits = complete(row.limits)
     reached = bounds(limits, now)
@@ -172,7 +172,7 @@ def _day(unix: int) -> str:
 
 
 def _erase_deleted(
-    store: MetricStore, unknown: Iterable[UUID], held: set[UUID]
+    store: MetricHousekeeping, unknown: Iterable[UUID], held: set[UUID]
 ) -> tuple[UUID, ...]:
     """Erase clusters that were deleted, each with its audit line.
 
@@ -193,7 +193,7 @@ def _erase_deleted(
     return tuple(erased)
 
 
-def erase(store: MetricStore, cluster: UUID, *, name: str) -> None:
+def erase(store: MetricHousekeeping, cluster: UUID, *, name: str) -> None:
     """Erase everything that a store holds of one cluster, and write that down.
 
     The caller has made sure that no legal hold covers it.

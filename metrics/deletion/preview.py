@@ -24,7 +24,7 @@ from metrics.retention.rules import (
 )
 from metrics.series.catalog import Kind
 from metrics.stores import get_store
-from metrics.stores.base import StoredSeries
+from metrics.stores.copier import StoredSeries
 from metrics.stores.estimate import amount
 
 COUNTING_SECONDS = 4.0

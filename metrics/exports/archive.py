@@ -18,7 +18,7 @@ from metrics.retention.in_force import retention_of
 from metrics.retention.rules import cells
 from metrics.series.catalog import CATALOG, TIERS, Kind
 from metrics.series.windows import STREAM
-from metrics.stores.base import MetricStore, StoredSeries
+from metrics.stores.copier import MetricCopier, StoredSeries
 from metrics.stores.estimate import amount
 
 README = """\
@@ -68,7 +68,7 @@ Report = Callable[[Progress], None]
 
 
 def write_export(
-    store: MetricStore, span: Span, target: Target, *, now: int, report: Report
+    store: MetricCopier, span: Span, target: Target, *, now: int, report: Report
 ) -> Progress:
     """Write an export to a target and close that.
 
@@ -111,7 +111,7 @@ def write_export(
 
 
 def _write_cluster(
-    store: MetricStore,
+    store: MetricCopier,
     span: Span,
     target: Target,
     cluster: Cluster,
@@ -138,7 +138,7 @@ def _write_cluster(
 
 
 def _write_rows(
-    store: MetricStore,
+    store: MetricCopier,
     span: Span,
     target: Target,
     place: tuple[Cluster, Kind, str],

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Window
-from metrics.stores.base import StoredRow, StoredSeries
+from metrics.stores.copier import StoredRow, StoredSeries
 from opscenter.core.text import csv_cell
 
 Format = Literal["parquet", "csv"]

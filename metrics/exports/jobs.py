@@ -32,8 +32,7 @@ from metrics.exports.archive import Progress, Span, write_export
 from metrics.exports.formats import Format
 from metrics.exports.targets import Zip, part_of
 from metrics.models import Export
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from opscenter.core import task_queue
 from opscenter.core.errors import ConflictError, InvalidInputError, OpsCenterError
 from opscenter.core.paths import ensure_private_directory

@@ -30,7 +30,7 @@ from metrics.prometheus_api.inventory import Found, check_number, cluster_labels
 from metrics.prometheus_api.metric_names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
 from metrics.prometheus_api.promql import Match, parse
 from metrics.series.catalog import Kind
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError
 
 SPOKEN_VERSION = "2.42.0"
 """The version of Prometheus whose API this is: clients choose what they ask for by it."""

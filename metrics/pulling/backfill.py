@@ -28,8 +28,7 @@ from metrics.pulling.requests import Request
 from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
 from opscenter.core.errors import (
     BadResponseError,

@@ -21,7 +21,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow
 from metrics.sources.base import SourceAnswer
 from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
-from metrics.stores.base import MetricStore
+from metrics.stores.reader import MetricReader
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import ClusterError, ServiceUnavailableError, SourceConfigError
 from opscenter.core.text import one_line
@@ -73,7 +73,7 @@ class Supplement:
         return replace(answer, rows=with_etcd(answer.rows, reading, nodes=likely))
 
 
-def with_stored(store: MetricStore, cluster: UUID, answer: SourceAnswer) -> SourceAnswer:
+def with_stored(store: MetricReader, cluster: UUID, answer: SourceAnswer) -> SourceAnswer:
     """Return the answer with etcd's values that its minutes have in the store already.
 
     A minute that is asked for again comes without them, and would take their place.

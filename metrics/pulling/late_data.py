@@ -18,7 +18,7 @@ from metrics.series.rollups import minute
 from metrics.series.rows import MinuteRow
 from metrics.sources.base import SourceAnswer
 from metrics.stores import checksum
-from metrics.stores.base import StoredRow
+from metrics.stores.copier import StoredRow
 
 _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 

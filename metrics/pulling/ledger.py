@@ -35,7 +35,7 @@ from metrics.series.windows import (
     floor_minute,
 )
 from metrics.sources.base import SourceAnswer
-from metrics.stores.base import Batch, MetricStore
+from metrics.stores.writer import Batch, MetricWriter
 from opscenter.core import leases
 from opscenter.core.errors import ClusterError, OpsCenterError
 from opscenter.core.text import one_line
@@ -67,7 +67,7 @@ class SourceReplacedError(OpsCenterError):
 class Stream:
     """One stream of one cluster, in the store."""
 
-    store: MetricStore
+    store: MetricWriter
     cluster: UUID
     name: str
 

@@ -32,8 +32,7 @@ from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
 from metrics.series.windows import MINUTE, STREAM, floor_minute
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError
 from opscenter.core.text import one_line

@@ -15,7 +15,7 @@ from metrics.query.validation import reads_store
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import LastRow
+from metrics.stores.reader import LastRow
 from opscenter.core.errors import InvalidInputError
 
 GONE_SECONDS = 86_400

@@ -23,7 +23,7 @@ from metrics.series.catalog import TIERS, Kind, Unit
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import TopRow
+from metrics.stores.reader import TopRow
 
 By = Literal["mean", "max"]
 

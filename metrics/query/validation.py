@@ -9,8 +9,7 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from metrics.series.catalog import Kind, Unit, field_of
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from opscenter.core.errors import InvalidInputError, OpsCenterError
 
 STREAM = "agent"

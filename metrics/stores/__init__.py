@@ -1,4 +1,4 @@
-"""Where rows are kept, behind one interface."""
+"""Where rows are kept, behind one interface (:class:`metrics.stores.base.MetricStore`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from metrics.stores.base import MetricStore
+from metrics.stores.errors import StoreError
+from metrics.stores.sqlite.shards import ShardedStore
+from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core.shards import check_shards, shard_paths
+
+__all__ = ["StoreError", "close_stores", "get_store"]
 
 _lock = threading.Lock()
 _stores: dict[tuple[str, ...], MetricStore] = {}
@@ -56,11 +61,7 @@ atexit.register(close_stores)
 
 
 def _make(name: str, *where: str) -> MetricStore:
-    # Here, because stores import the arithmetic, which imports this package's rows.
     if name == "sqlite":
-        from metrics.stores.sqlite.shards import ShardedStore
-        from metrics.stores.sqlite.store import SqliteStore
-
         path, shards = Path(where[0]), int(where[1])
         check_shards(path, shards)
         return SqliteStore(path) if shards == 1 else ShardedStore(shard_paths(path, shards))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from metrics.stores.base import StoredRow
+from metrics.stores.copier import StoredRow
 
 MODULUS = 1 << 63
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 from uuid import UUID
 
 from metrics.series.catalog import CATALOG, TIERS, Kind
 from metrics.series.windows import Window
 from metrics.stores import checksum
-from metrics.stores.base import Batch, MetricStore, StoredRow
+from metrics.stores.copier import MetricCopier, StoredRow
+from metrics.stores.writer import Batch, MetricWriter
 
 BLOCK_BUCKETS = 60
 """Bucket starts in a block: an hour of minutes, ten hours of 10m, two and a half days of 1h."""
@@ -44,6 +46,10 @@ class Tally:
     """Rows that the target does not have as they are, after all."""
 
 
+class Target(MetricCopier, MetricWriter, Protocol):
+    """A store that rows, ledger windows and positions are copied into."""
+
+
 class Copier:
     """Copies from one store into another.
 
@@ -55,7 +61,7 @@ class Copier:
     """
 
     def __init__(
-        self, source: MetricStore, target: MetricStore, since: Since, *, only_check: bool = False
+        self, source: MetricCopier, target: Target, since: Since, *, only_check: bool = False
     ) -> None:
         self._source = source
         self._target = target

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from metrics.series.catalog import TIERS, Kind
-from metrics.stores.base import StoredSeries
+from metrics.stores.copier import StoredSeries
 
 
 def amount(

@@ -9,8 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from redis.exceptions import RedisError
 
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from opscenter.core.heartbeats import read_heartbeats, worker_names
 
 _STORE_REASONS = {

@@ -23,7 +23,7 @@ from metrics.models import CustomerRetention, RetentionClass
 from metrics.query import STREAM
 from metrics.series.catalog import CATALOG, default_limits
 from metrics.series.rows import SeriesInfo, SeriesKey
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from tests.access.routes import ROUTES
 from tests.factories import NOW
 from tests.metrics.stores.contract import T0, row, window

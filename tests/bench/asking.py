@@ -16,8 +16,8 @@ from pathlib import Path
 from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
-from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from tests.bench.exporter import NODES, write_history
 from tests.bench.openssh import free_port
 from tests.bench.processes import cpu_seconds, find, running

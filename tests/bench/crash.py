@@ -20,8 +20,9 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.series.windows import Window
-from metrics.stores.base import Batch, MetricStore
+from metrics.stores.base import MetricStore
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from tests.bench.report import Measure, Report
 
 AREA = "crash"

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from metrics.models.influxdb_store import MetricCluster
-from metrics.stores.base import Batch, MetricStore
+from metrics.stores.base import MetricStore
 from metrics.stores.influxdb.store import InfluxStore
 from metrics.stores.influxdb.write import Writer
+from metrics.stores.writer import Batch
 from tests.bench import crash
 from tests.bench.questions import STREAM
 from tests.bench.report import Measure, Report, seconds_of

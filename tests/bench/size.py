@@ -15,7 +15,8 @@ from pathlib import Path
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell
-from metrics.stores.base import MetricStore, StoredRow
+from metrics.stores.base import MetricStore
+from metrics.stores.copier import StoredRow
 from metrics.stores.sqlite.seal import ABANDONED
 from metrics.stores.sqlite.sealed import SPANS
 from metrics.stores.sqlite.store import SqliteStore

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from metrics.stores.base import Batch
 from metrics.stores.sqlite import schema, write
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from tests.bench.questions import (
     CLUSTER,
     LATEST,

@@ -9,7 +9,7 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.windows import Window
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 
 START = 1_700_000_000 // 86_400 * 86_400
 NODES = 10

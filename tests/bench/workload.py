@@ -19,7 +19,7 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.windows import Window
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 
 SEED = 7
 PODS_PER_NODE = 30

@@ -30,7 +30,7 @@ from metrics.series.catalog import FIELD_NAMES  # noqa: E402
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey  # noqa: E402
 from metrics.series.windows import Window  # noqa: E402
 from metrics.stores import get_store  # noqa: E402
-from metrics.stores.base import Batch  # noqa: E402
+from metrics.stores.writer import Batch  # noqa: E402
 from opscenter.core import realtime  # noqa: E402
 from tests.factories import (  # noqa: E402
     ClusterFactory,

@@ -17,8 +17,7 @@ from metrics.retention.in_force import retention_of
 from metrics.retention.rules import bound
 from metrics.series.catalog import Kind
 from metrics.series.windows import STREAM
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from metrics.stores.copying import Copier, Since, Tally
 
 STORES = ("sqlite", "influxdb")

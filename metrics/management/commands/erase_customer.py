@@ -13,7 +13,7 @@ from clusters.legal_holds import LegalHoldError
 from clusters.models import Customer
 from metrics.deletion import erasure
 from metrics.models import Erasure
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError
 from opscenter.core import leases
 from opscenter.core.errors import InvalidInputError
 

@@ -18,8 +18,7 @@ from clusters.models import Cluster, Customer
 from metrics.exports import jobs
 from metrics.exports.archive import Progress, Span, write_export
 from metrics.exports.targets import Directory
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from opscenter.core.errors import InvalidInputError
 
 _NICE = 10

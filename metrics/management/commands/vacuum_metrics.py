@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError
 from metrics.stores.sqlite.backup import compact
 from opscenter.core.shards import shard_paths
 

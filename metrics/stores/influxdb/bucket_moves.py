@@ -2,8 +2,8 @@
 
 New rows go to the new bucket at once, and reads look into both, so that nothing is missing while
 the old rows follow in blocks. A move that was interrupted goes on with the next
-:meth:`~metrics.stores.base.MetricStore.maintain`. Rows that the new class does not want are not
-copied; the old bucket's are deleted at the end.
+:meth:`~metrics.stores.housekeeping.MetricHousekeeping.maintain`. Rows that the new class does not
+want are not copied; the old bucket's are deleted at the end.
 """
 
 from __future__ import annotations

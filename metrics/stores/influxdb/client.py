@@ -27,7 +27,7 @@ from influxdb_client.rest import ApiException
 from influxdb_client.service.delete_service import DeleteService
 from urllib3.exceptions import HTTPError
 
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 
 LINES_IN_A_REQUEST = 5_000
 TIMEOUT_MS = 30_000

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.influxdb.client import Influx, Param
 from metrics.stores.influxdb.names import cluster_buckets, columns, tag, untag
 from metrics.stores.influxdb.rows import Values

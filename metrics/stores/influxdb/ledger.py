@@ -17,7 +17,7 @@ from django.db.models import F, Max, Min, Q, Sum
 from metrics.models.influxdb_store import MetricCluster, MetricPosition, MetricSeries, MetricWindow
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Position, Window
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.window_runs import Sums, runs
 
 WRITER_SECONDS = 120
@@ -86,7 +86,7 @@ def outdate(**which: object) -> None:
 
 
 def position(cluster: UUID, stream: str) -> Position:
-    """See :meth:`metrics.stores.base.MetricStore.position`."""
+    """See :meth:`metrics.stores.reader.MetricReader.position`."""
     row = (
         MetricPosition.objects.filter(
             cluster__cluster=cluster, cluster__erasing=False, stream=stream
@@ -100,7 +100,7 @@ def position(cluster: UUID, stream: str) -> Position:
 def windows(
     cluster: UUID, stream: str, start: int, end: int, states: Sequence[str]
 ) -> list[Window]:
-    """See :meth:`metrics.stores.base.MetricStore.windows`."""
+    """See :meth:`metrics.stores.reader.MetricReader.windows`."""
     rows = MetricWindow.objects.filter(
         cluster__cluster=cluster,
         cluster__erasing=False,
@@ -114,7 +114,7 @@ def windows(
 
 
 def window_runs(cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
-    """See :meth:`metrics.stores.base.MetricStore.window_runs`."""
+    """See :meth:`metrics.stores.reader.MetricReader.window_runs`."""
     rows = MetricWindow.objects.filter(
         cluster__cluster=cluster, cluster__erasing=False, stream=stream
     )

@@ -11,7 +11,8 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import Columns, SeriesKey
-from metrics.stores.base import StoredRow, StoreError, TopRow
+from metrics.stores.copier import StoredRow
+from metrics.stores.errors import StoreError
 from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, ReadRange
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.flux import (
@@ -27,6 +28,7 @@ from metrics.stores.influxdb.flux import (
 )
 from metrics.stores.influxdb.names import NOTHING, cluster_buckets, field_columns, untag
 from metrics.stores.influxdb.rows import Values, cells_of
+from metrics.stores.reader import TopRow
 
 SCAN_BUCKETS = 60
 """Bucket starts that one read of whole rows covers: an hour of minutes, ten hours, 2.5 days."""
@@ -55,7 +57,7 @@ class Reader:
     def fields(
         self, cluster: UUID, key: SeriesKey, fields: Sequence[str], tier: str, start: int, end: int
     ) -> dict[str, Columns]:
-        """See :meth:`metrics.stores.base.MetricStore.read_fields`."""
+        """See :meth:`metrics.stores.reader.MetricReader.read_fields`."""
         for field in fields:
             check_field(key.kind, field, tier)
         found: Points = {}
@@ -68,7 +70,7 @@ class Reader:
     def many(
         self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
     ) -> dict[SeriesKey, Columns]:
-        """See :meth:`metrics.stores.base.MetricStore.read_many`."""
+        """See :meth:`metrics.stores.reader.MetricReader.read_many`."""
         check_field(kind, field, tier)
         found: Points = {}
         for read_range in self._read_ranges(cluster, kind, tier, start, end):
@@ -80,7 +82,7 @@ class Reader:
     def rows(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[StoredRow]:
-        """See :meth:`metrics.stores.base.MetricStore.scan`; series by series within a block."""
+        """See :meth:`metrics.stores.copier.MetricCopier.scan`; series by series within a block."""
         for begin, until in self._blocks(cluster, kind, tier, start, end):
             found: Points = {}
             for read_range in self._read_ranges(cluster, kind, tier, begin, until):
@@ -147,7 +149,7 @@ class Reader:
         limit: int,
         by: Literal["mean", "max"],
     ) -> list[TopRow]:
-        """See :meth:`metrics.stores.base.MetricStore.top`; the sums are InfluxDB's."""
+        """See :meth:`metrics.stores.reader.MetricReader.top`; the sums are InfluxDB's."""
         check_field(kind, field, tier)
         rows: list[TopRow] = []
         alike: dict[ReadRange, list[UUID]] = defaultdict(list)

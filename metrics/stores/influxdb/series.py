@@ -16,10 +16,12 @@ from django.db.models.functions import Collate, Lower
 from metrics.models.influxdb_store import MetricCluster, MetricSeries
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import LastRow, StoredSeries, StoreError
+from metrics.stores.copier import StoredSeries
+from metrics.stores.errors import StoreError
 from metrics.stores.influxdb.ledger import outdate
 from metrics.stores.influxdb.recent import Recent
 from metrics.stores.names import is_storable
+from metrics.stores.reader import LastRow
 
 MAX_NEW_SERIES_PER_DAY = 20_000
 """As in the SQLite store."""
@@ -246,13 +248,13 @@ def put_entries(cluster: MetricCluster, entries: dict[SeriesKey, Entry]) -> None
 
 
 def last(cluster: UUID, kind: Kind, since: int) -> list[LastRow]:
-    """See :meth:`metrics.stores.base.MetricStore.last`."""
+    """See :meth:`metrics.stores.reader.MetricReader.last`."""
     rows = _last_rows([cluster], kind).filter(last_ts__gte=since).order_by("pk")
     return [row for _, row in _found(rows)]
 
 
 def last_one(cluster: UUID, key: SeriesKey) -> LastRow | None:
-    """See :meth:`metrics.stores.base.MetricStore.last_one`."""
+    """See :meth:`metrics.stores.reader.MetricReader.last_one`."""
     if not is_storable(key):
         return None
     rows = _last_rows([cluster], key.kind).filter(ns=text(key.ns), name=text(key.name))
@@ -262,7 +264,7 @@ def last_one(cluster: UUID, key: SeriesKey) -> LastRow | None:
 def find(
     clusters: Iterable[UUID], kind: Kind, part: str, *, since: int, limit: int, order: str
 ) -> list[tuple[UUID, LastRow]]:
-    """See :meth:`metrics.stores.base.MetricStore.find`."""
+    """See :meth:`metrics.stores.reader.MetricReader.find`."""
     if order and order not in FIELD_NAMES[kind]:
         msg = f"no {kind} field {order}"
         raise StoreError(msg)
@@ -283,7 +285,7 @@ def find(
 
 
 def first_seen(cluster: UUID, key: SeriesKey) -> int | None:
-    """See :meth:`metrics.stores.base.MetricStore.first_seen`."""
+    """See :meth:`metrics.stores.reader.MetricReader.first_seen`."""
     if not is_storable(key):
         return None
     return (
@@ -295,7 +297,7 @@ def first_seen(cluster: UUID, key: SeriesKey) -> int | None:
 
 
 def series(cluster: UUID) -> list[StoredSeries]:
-    """See :meth:`metrics.stores.base.MetricStore.series`."""
+    """See :meth:`metrics.stores.copier.MetricCopier.series`."""
     rows = MetricSeries.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
     names = ("kind", "ns", "name", "node", "attrs", "first_ts", "last_ts")
     found = [

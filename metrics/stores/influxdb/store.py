@@ -18,16 +18,9 @@ from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
 from metrics.stores import checksum
-from metrics.stores.base import (
-    NO_BOUNDS,
-    Batch,
-    LastRow,
-    StoredRow,
-    StoredSeries,
-    StoreError,
-    TopRow,
-    WriteResult,
-)
+from metrics.stores.copier import StoredRow, StoredSeries
+from metrics.stores.errors import StoreError
+from metrics.stores.housekeeping import NO_BOUNDS
 from metrics.stores.influxdb import ledger as index
 from metrics.stores.influxdb import series as influxdb_series
 from metrics.stores.influxdb.bucket_moves import Mover
@@ -37,6 +30,8 @@ from metrics.stores.influxdb.merge import MergeBuffer
 from metrics.stores.influxdb.read import Reader
 from metrics.stores.influxdb.series import Memory, Session
 from metrics.stores.influxdb.write import Writer, check
+from metrics.stores.reader import LastRow, TopRow
+from metrics.stores.writer import Batch, WriteResult
 
 MOVE_SECONDS = 60
 """How long one call of :meth:`InfluxStore.maintain` moves rows between buckets."""

@@ -18,10 +18,11 @@ from metrics.series.rollups import (
     merge_rows,
 )
 from metrics.series.rows import CoarseRow, MinuteRow, SeriesKey
-from metrics.stores.base import Batch, StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.influxdb.merge import MergeBuffer
 from metrics.stores.influxdb.rows import Cells, coarse_cells, minute_cells
 from metrics.stores.influxdb.series import Session, json_text
+from metrics.stores.writer import Batch
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
 

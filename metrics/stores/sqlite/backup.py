@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.sqlite.connection import Connections, explain
 
 _PAGES = 4_096  # of one step: 16 MB

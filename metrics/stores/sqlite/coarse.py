@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start, cluster_bucket
 from metrics.series.rows import CoarseRow, SeriesKey
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.sqlite import rollup, schema
 from metrics.stores.sqlite.rows import Values, bucket_values, coarse_values, stored_cells
 from metrics.stores.sqlite.seal import unseal_tier

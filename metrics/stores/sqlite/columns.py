@@ -16,7 +16,7 @@ from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.minute_columns import FieldColumn, MinuteTable
 from metrics.series.rollups import LARGEST, MAX_SAMPLES, minute
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.sqlite.series import Series
 
 Row = Sequence[int | None]

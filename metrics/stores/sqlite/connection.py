@@ -1,6 +1,6 @@
 """Connections to the SQLite metric store: one to write, one a thread to read, none over a fork.
 
-Every error of SQLite leaves here as a :class:`~metrics.stores.base.StoreError` that names the
+Every error of SQLite leaves here as a :class:`~metrics.stores.errors.StoreError` that names the
 file and says what to do.
 """
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
-from metrics.stores.base import StoreError
+from metrics.stores.errors import StoreError
 from metrics.stores.sqlite import schema
 
 BUSY_SECONDS = 30

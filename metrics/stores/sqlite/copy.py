@@ -11,7 +11,9 @@ import orjson
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start, coarse, minute
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import LastRow, StoredRow, StoredSeries, StoreError
+from metrics.stores.copier import StoredRow, StoredSeries
+from metrics.stores.errors import StoreError
+from metrics.stores.reader import LastRow
 from metrics.stores.sqlite import schema
 from metrics.stores.sqlite.chunks import table_rows
 from metrics.stores.sqlite.read import series_keys
@@ -27,7 +29,7 @@ _MOST = 1 << 31  # samples, nodes or minutes of a row
 def scan(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int, end: int
 ) -> Iterator[StoredRow]:
-    """See :meth:`metrics.stores.base.MetricStore.scan`; ``number`` is the cluster's."""
+    """See :meth:`metrics.stores.copier.MetricCopier.scan`; ``number`` is the cluster's."""
     width = SPANS[tier]
     begin: int | None = start
     while begin is not None and begin < end:
@@ -105,7 +107,7 @@ def load(
     tier: str,
     rows: Iterable[StoredRow],
 ) -> int:
-    """See :meth:`metrics.stores.base.MetricStore.load`; within the caller's transaction."""
+    """See :meth:`metrics.stores.copier.MetricCopier.load`; in the caller's transaction."""
     values, times = [], []
     for row in rows:
         _check(row, tier)
@@ -135,7 +137,7 @@ def _check(row: StoredRow, tier: str) -> None:
 
 
 def all_series(connection: sqlite3.Connection, number: int) -> list[StoredSeries]:
-    """See :meth:`metrics.stores.base.MetricStore.series`."""
+    """See :meth:`metrics.stores.copier.MetricCopier.series`."""
     found: list[StoredSeries] = []
     for kind in sorted(schema.KINDS):
         rows = connection.execute(
@@ -154,7 +156,7 @@ def all_series(connection: sqlite3.Connection, number: int) -> list[StoredSeries
 def put_series(
     connection: sqlite3.Connection, series: Series, entries: Iterable[StoredSeries]
 ) -> None:
-    """See :meth:`metrics.stores.base.MetricStore.put_series`; within the caller's transaction."""
+    """See :meth:`metrics.stores.copier.MetricCopier.put_series`; in the caller's transaction."""
     changes = []
     for entry in entries:
         sid = series.sid(entry.key, entry.first_ts)
@@ -164,7 +166,7 @@ def put_series(
 
 
 def put_last(connection: sqlite3.Connection, series: Series, rows: Iterable[LastRow]) -> None:
-    """See :meth:`metrics.stores.base.MetricStore.put_last`; within the caller's transaction."""
+    """See :meth:`metrics.stores.copier.MetricCopier.put_last`; in the caller's transaction."""
     for row in rows:
         sid = series.sid(row.key, row.ts)
         if sid is None:

@@ -27,7 +27,7 @@ _CHUNKS = 100
 def expire(
     connections: Connections, cluster: UUID, kind: Kind, tier: str, before: int, limit: int
 ) -> int:
-    """See :meth:`metrics.stores.base.MetricStore.expire`."""
+    """See :meth:`metrics.stores.housekeeping.MetricHousekeeping.expire`."""
     connection = connections.get()
     with connections.translated():
         number = cluster_number(connection, cluster)
@@ -84,7 +84,7 @@ def _delete_chunks(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
 def forget(
     connections: Connections, cluster: UUID, before: int, by_kind: Mapping[Kind, int]
 ) -> int:
-    """See :meth:`metrics.stores.base.MetricStore.forget`."""
+    """See :meth:`metrics.stores.housekeeping.MetricHousekeeping.forget`."""
     connection = connections.get()
     with connections.translated():
         number = cluster_number(connection, cluster)
@@ -119,7 +119,7 @@ def _forget_kind(connection: sqlite3.Connection, kind: Kind, number: int, before
 
 
 def erase(connections: Connections, cluster: UUID) -> None:
-    """See :meth:`metrics.stores.base.MetricStore.erase`.
+    """See :meth:`metrics.stores.housekeeping.MetricHousekeeping.erase`.
 
     The cluster's name goes first, so that nothing is found any more at once; its rows follow in
     short transactions. :func:`resume_erasures` goes on where a killed process stopped.

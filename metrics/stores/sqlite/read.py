@@ -19,7 +19,8 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind, field_of
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
-from metrics.stores.base import LastRow, StoreError
+from metrics.stores.errors import StoreError
+from metrics.stores.reader import LastRow
 from metrics.stores.sqlite import schema
 from metrics.stores.sqlite.rollup import Bucket, open_buckets
 from metrics.stores.sqlite.sealed import absent, read_all, read_series, snapshot
@@ -64,7 +65,7 @@ def series_keys(connection: sqlite3.Connection, number: int, kind: Kind) -> dict
 
 
 def position(connection: sqlite3.Connection, cluster: UUID, stream: str) -> Position:
-    """See :meth:`metrics.stores.base.MetricStore.position`."""
+    """See :meth:`metrics.stores.reader.MetricReader.position`."""
     row = connection.execute(
         "SELECT watermark, head FROM watermark JOIN cluster ON cluster.id = watermark.cluster"
         " WHERE uuid = ? AND stream = ?",
@@ -86,7 +87,7 @@ def windows(
     end: int,
     states: Sequence[str],
 ) -> list[Window]:
-    """See :meth:`metrics.stores.base.MetricStore.windows`."""
+    """See :meth:`metrics.stores.reader.MetricReader.windows`."""
     number = cluster_number(connection, cluster)
     wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
     index = "pull_window_end"
@@ -104,7 +105,7 @@ def windows(
 def window_runs(
     connection: sqlite3.Connection, cluster: UUID, stream: str, start: int, end: int
 ) -> list[Window]:
-    """See :meth:`metrics.stores.base.MetricStore.window_runs`."""
+    """See :meth:`metrics.stores.reader.MetricReader.window_runs`."""
     who = (cluster_number(connection, cluster), stream)
     of_stream = "FROM pull_window WHERE cluster = ? AND stream = ? AND t0 >= ? AND t0 < ?"
 
@@ -146,7 +147,7 @@ def read(
     start: int,
     end: int,
 ) -> Columns:
-    """See :meth:`metrics.stores.base.MetricStore.read`."""
+    """See :meth:`metrics.stores.reader.MetricReader.read`."""
     return read_fields(connection, cluster, key, (field,), tier, start, end)[field]
 
 
@@ -159,7 +160,7 @@ def read_fields(
     start: int,
     end: int,
 ) -> dict[str, Columns]:
-    """See :meth:`metrics.stores.base.MetricStore.read_fields`."""
+    """See :meth:`metrics.stores.reader.MetricReader.read_fields`."""
     found = {field: Columns([], [], [], [], []) for field in fields}
     values = ", ".join(_values(key.kind, field, tier) for field in found)
     sid = series_number(connection, cluster, key)
@@ -206,7 +207,7 @@ def read_many(
     start: int,
     end: int,
 ) -> dict[SeriesKey, Columns]:
-    """See :meth:`metrics.stores.base.MetricStore.read_many`."""
+    """See :meth:`metrics.stores.reader.MetricReader.read_many`."""
     values = _values(kind, field, tier)
     number = cluster_number(connection, cluster)
     if number is None or start >= end:
@@ -257,7 +258,7 @@ def _put_open(rows: dict[int, list[_Entry]], still_open: dict[int, dict[int, Buc
 
 
 def last(connection: sqlite3.Connection, cluster: UUID, kind: Kind, *, since: int) -> list[LastRow]:
-    """See :meth:`metrics.stores.base.MetricStore.last`."""
+    """See :meth:`metrics.stores.reader.MetricReader.last`."""
     number = cluster_number(connection, cluster)
     if number is None:
         return []
@@ -269,7 +270,7 @@ def last(connection: sqlite3.Connection, cluster: UUID, kind: Kind, *, since: in
 
 
 def last_one(connection: sqlite3.Connection, cluster: UUID, key: SeriesKey) -> LastRow | None:
-    """See :meth:`metrics.stores.base.MetricStore.last_one`."""
+    """See :meth:`metrics.stores.reader.MetricReader.last_one`."""
     sid = series_number(connection, cluster, key)
     row = connection.execute(f"{_last_select(key.kind)} WHERE l.sid = ?", (sid,)).fetchone()
     return None if row is None else _last_row(key.kind, row)
@@ -285,7 +286,7 @@ def find(
     limit: int,
     order: str,
 ) -> list[tuple[UUID, LastRow]]:
-    """See :meth:`metrics.stores.base.MetricStore.find`."""
+    """See :meth:`metrics.stores.reader.MetricReader.find`."""
     if order and order not in FIELD_NAMES[kind]:
         msg = f"no {kind} field {order}"
         raise StoreError(msg)
@@ -313,7 +314,7 @@ def find(
 
 
 def first_seen(connection: sqlite3.Connection, cluster: UUID, key: SeriesKey) -> int | None:
-    """See :meth:`metrics.stores.base.MetricStore.first_seen`."""
+    """See :meth:`metrics.stores.reader.MetricReader.first_seen`."""
     sid = series_number(connection, cluster, key)
     row = connection.execute("SELECT first_ts FROM series WHERE sid = ?", (sid,)).fetchone()
     return None if row is None else int(row[0])

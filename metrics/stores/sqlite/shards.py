@@ -14,17 +14,12 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
-from metrics.stores.base import (
-    NO_BOUNDS,
-    Batch,
-    LastRow,
-    StoredRow,
-    StoredSeries,
-    TopRow,
-    WriteResult,
-)
+from metrics.stores.copier import StoredRow, StoredSeries
+from metrics.stores.housekeeping import NO_BOUNDS
+from metrics.stores.reader import LastRow, TopRow
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.sqlite.top import rank
+from metrics.stores.writer import Batch, WriteResult
 
 
 class ShardedStore:

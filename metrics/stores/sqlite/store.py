@@ -16,19 +16,14 @@ from metrics.series.catalog import Kind
 from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
 from metrics.stores import checksum
-from metrics.stores.base import (
-    NO_BOUNDS,
-    Batch,
-    LastRow,
-    StoredRow,
-    StoredSeries,
-    StoreError,
-    TopRow,
-    WriteResult,
-)
+from metrics.stores.copier import StoredRow, StoredSeries
+from metrics.stores.errors import StoreError
+from metrics.stores.housekeeping import NO_BOUNDS
+from metrics.stores.reader import LastRow, TopRow
 from metrics.stores.sqlite import backup, copy, expire, read, seal, top, write
 from metrics.stores.sqlite.connection import Connections, explain
 from metrics.stores.sqlite.series import Series, SeriesIndex
+from metrics.stores.writer import Batch, WriteResult
 
 _VERIFIED_AT_ONCE = 2_000
 """Chunks whose checksums one :meth:`SqliteStore.maintain` compares: 100 MB."""
@@ -242,7 +237,7 @@ class SqliteStore:
         self.position(UUID(int=0), "")
 
     def warnings(self) -> list[str]:
-        """Return a line if sealed chunks are known to be damaged."""
+        """Return a window if sealed chunks are known to be damaged."""
         connection = self._connections.get()
         with self._connections.translated():
             count = len(seal.damaged(connection))

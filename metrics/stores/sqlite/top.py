@@ -19,7 +19,7 @@ from uuid import UUID
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import TopRow
+from metrics.stores.reader import TopRow
 from metrics.stores.sqlite.read import WALK, check_field, cluster_number, walk_steps
 from metrics.stores.sqlite.rollup import open_buckets
 from metrics.stores.sqlite.schema import SID_BITS
@@ -56,7 +56,7 @@ def top(  # noqa: PLR0913 - a query's parameters
     limit: int,
     by: By,
 ) -> list[TopRow]:
-    """See :meth:`metrics.stores.base.MetricStore.top`."""
+    """See :meth:`metrics.stores.reader.MetricReader.top`."""
     check_field(kind, field, tier)
     if start >= end or limit <= 0:
         return []

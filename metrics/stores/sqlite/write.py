@@ -13,7 +13,7 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rollups import cluster_minute
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
-from metrics.stores.base import Batch, StoreError, WriteResult
+from metrics.stores.errors import StoreError
 from metrics.stores.sqlite import coarse, rollup, schema
 from metrics.stores.sqlite import columns as sqlite_columns
 from metrics.stores.sqlite.columns import Row
@@ -21,6 +21,7 @@ from metrics.stores.sqlite.rows import minute_table
 from metrics.stores.sqlite.seal import unseal
 from metrics.stores.sqlite.sealed import spans
 from metrics.stores.sqlite.series import Series
+from metrics.stores.writer import Batch, WriteResult
 
 CLUSTER_KEY = SeriesKey("cluster", "", "")
 

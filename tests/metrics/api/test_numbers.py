@@ -14,8 +14,8 @@ from clusters.models import AuditEvent
 from metrics.query import STREAM
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesInfo, SeriesKey
-from metrics.stores import get_store
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError, get_store
+from metrics.stores.writer import Batch
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, row, window
 from tests.metrics.stores.sqlite.damage import damage

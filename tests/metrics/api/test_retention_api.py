@@ -49,7 +49,7 @@ def test_a_dry_run_says_what_goes_and_saves_nothing(api, admin, cluster):
     import time
 
     from metrics.stores import get_store
-    from metrics.stores.base import Batch
+    from metrics.stores.writer import Batch
     from tests.metrics.stores.contract import NODE, row
 
     minute = int(time.time()) // 3600 * 3600 - 6 * DAY

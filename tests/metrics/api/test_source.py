@@ -11,8 +11,7 @@ from metrics.connections import probe as source_probe
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import Window
 from metrics.sources.base import FieldProbe, Probe, Resolution
-from metrics.sources.kinds import KINDS
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import NOW, TunnelSessionFactory
 from tests.metrics.pulling.scripted import ScriptedSource, answer_as

@@ -19,7 +19,7 @@ from metrics.connections.connect import credentials, source_of
 from metrics.models import MetricSource, PullSchedule
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.kinds import KINDS
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from opscenter.core.errors import InvalidInputError, NotFoundError
 from tests.factories import NOW
 

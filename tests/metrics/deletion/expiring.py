@@ -8,7 +8,7 @@ from uuid import UUID
 from metrics.retention.rules import DAY
 from metrics.series.catalog import KINDS
 from metrics.stores import get_store
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from tests.metrics.stores.contract import NODE, POD, T0, row
 
 __all__ = ["NODE", "NOW", "POD", "T0", "days", "kept", "store_hours"]

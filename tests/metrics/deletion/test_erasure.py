@@ -22,8 +22,7 @@ from metrics.models import ClusterRetention, CustomerRetention, Erasure
 from metrics.retention.rules import DAY
 from metrics.retention.services import assign, create_class
 from metrics.series.windows import STREAM
-from metrics.stores import get_store
-from metrics.stores.base import StoreError
+from metrics.stores import StoreError, get_store
 from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core import leases
 from opscenter.core.errors import ConflictError, InvalidInputError

@@ -15,8 +15,8 @@ from metrics.retention.in_force import refresh_in_force, retention_of
 from metrics.retention.rules import DAY
 from metrics.retention.services import change_class
 from metrics.series.catalog import default_limits
-from metrics.stores import get_store
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError, get_store
+from metrics.stores.writer import Batch
 from tests.factories import ClusterFactory
 from tests.metrics.deletion.expiring import NODE, NOW, POD, T0, kept, store_hours
 from tests.metrics.stores.contract import row, window

@@ -13,9 +13,8 @@ from uuid import UUID
 import pytest
 
 from metrics.retention.rules import DAY
-from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
-from tests.centre import ROOT
+from metrics.stores.writer import Batch
 from tests.metrics.deletion.expiring import NODE, NOW, T0
 from tests.metrics.stores.contract import row
 

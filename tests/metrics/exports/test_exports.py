@@ -22,8 +22,9 @@ from metrics.models import Export
 from metrics.retention.rules import DAY, cells
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
-from metrics.stores import get_store
-from metrics.stores.base import Batch, StoredRow, StoreError
+from metrics.stores import StoreError, get_store
+from metrics.stores.copier import StoredRow
+from metrics.stores.writer import Batch
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory
 from tests.metrics.deletion.expiring import NODE, POD, T0

@@ -21,8 +21,8 @@ from metrics.prometheus_api import deadline, evaluation, inventory, views
 from metrics.query import STREAM
 from metrics.series.catalog import CATALOG, TIERS
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
-from metrics.stores import get_store
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError, get_store
+from metrics.stores.writer import Batch
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, coarse, row, window
 

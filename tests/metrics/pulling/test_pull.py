@@ -24,7 +24,8 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
-from metrics.stores.base import MetricStore, StoreError
+from metrics.stores import StoreError
+from metrics.stores.base import MetricStore
 from tests.factories import ClusterFactory, TunnelSessionFactory
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World

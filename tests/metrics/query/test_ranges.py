@@ -11,7 +11,7 @@ from metrics.query.answers import Gap, Segment
 from metrics.query.coverage_strip import with_damage
 from metrics.series.rows import Cell, SeriesInfo
 from metrics.stores import close_stores, get_store
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, coarse, row, window
 from tests.metrics.stores.sqlite.damage import damage

@@ -10,7 +10,7 @@ from metrics.query import STREAM
 from metrics.query.top_list import choose_tier
 from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
 from metrics.stores import get_store
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from opscenter.core.errors import InvalidInputError
 from tests.metrics.stores.contract import NODE, T0, coarse, row, window
 

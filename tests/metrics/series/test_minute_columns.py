@@ -22,8 +22,9 @@ from metrics.series.minute_columns import (
 )
 from metrics.series.rollups import LARGEST, MAX_SAMPLES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 
 T0 = 1_700_000_000 // 3600 * 3600
 CLUSTER = UUID(int=1)

@@ -18,8 +18,11 @@ from metrics.series import rollups
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, CoarseRow, Columns, MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.windows import Position, Window
-from metrics.stores import checksum
-from metrics.stores.base import Batch, LastRow, MetricStore, StoredRow, StoreError, TopRow
+from metrics.stores import StoreError, checksum
+from metrics.stores.base import MetricStore
+from metrics.stores.copier import StoredRow
+from metrics.stores.reader import LastRow, TopRow
+from metrics.stores.writer import Batch
 
 T0 = 1_700_000_000 // 3600 * 3600
 NODE = SeriesKey("node", "", "n1")

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from tests.centre import ROOT, clean_environment
 from tests.metrics.stores.contract import NODE, STREAM, row, window
 from tests.metrics.stores.influxdb.server import own_prefix, server

@@ -13,8 +13,8 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.series.windows import Window
-from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 
 START = 1_700_000_000 // 3600 * 3600
 PODS = 20

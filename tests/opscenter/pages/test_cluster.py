@@ -21,8 +21,8 @@ from clusters.models import AuditEvent, Cluster, ClusterKey
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.windows import Window
-from metrics.stores import get_store
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError, get_store
+from metrics.stores.writer import Batch
 from tests.factories import ClusterFactory, TunnelSessionFactory, healthy, public_key
 from tests.metrics.stores.sqlite.damage import damage
 

@@ -15,7 +15,7 @@ from metrics.charts.panels import panel_of
 from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.series.windows import Window
 from metrics.stores import get_store
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from tests.factories import ClusterFactory, healthy
 from tests.opscenter.pages.test_cluster import cells, measure, page
 

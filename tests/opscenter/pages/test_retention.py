@@ -14,7 +14,7 @@ from metrics.models import CustomerRetention, Erasure, RetentionClass
 from metrics.retention.rules import DAY, cells
 from metrics.series.catalog import default_limits
 from metrics.stores import get_store
-from metrics.stores.base import Batch
+from metrics.stores.writer import Batch
 from tests.metrics.deletion.expiring import days
 from tests.metrics.stores.contract import NODE, row
 

@@ -12,8 +12,8 @@ from metrics.series.rows import Cell, SeriesKey
 from metrics.sources.base import Resolution, SourceAnswer
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.stores.base import Batch
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from opscenter.core.errors import BadResponseError
 from tests.servers.heapster import Heapster, expected_minutes, expected_rollups
 from tests.servers.influxdb import InfluxServer

@@ -10,12 +10,13 @@ import pytest
 from metrics.models.influxdb_store import MetricPlace
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError
 from metrics.stores.influxdb import bucket_moves
 from metrics.stores.influxdb.buckets import SLACK_SECONDS
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.flux import of_cluster, points
 from metrics.stores.influxdb.store import InfluxStore
+from metrics.stores.writer import Batch
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, coarse, row
 from tests.metrics.stores.influxdb.server import own_prefix, server
 

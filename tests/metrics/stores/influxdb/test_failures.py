@@ -15,9 +15,11 @@ from django.db import connection, connections
 
 from metrics.models.influxdb_store import MetricCluster
 from metrics.series.windows import Position
-from metrics.stores.base import Batch, StoredRow, StoreError
+from metrics.stores import StoreError
+from metrics.stores.copier import StoredRow
 from metrics.stores.influxdb.client import Influx, Server
 from metrics.stores.influxdb.store import InfluxStore
+from metrics.stores.writer import Batch
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, STREAM, T0, row, window
 from tests.metrics.stores.influxdb.server import Between, keep_for_ever, own_prefix, server
 

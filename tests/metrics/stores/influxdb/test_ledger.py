@@ -9,10 +9,11 @@ import pytest
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.store import InfluxStore
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from tests.metrics.stores.contract import KEYS, NODE, POD, STREAM, T0, coarse, row, window
 from tests.metrics.stores.influxdb.server import keep_for_ever, own_prefix, server
 

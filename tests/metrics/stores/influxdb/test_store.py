@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from metrics.stores.base import Batch
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.ledger import outdate
 from metrics.stores.influxdb.store import InfluxStore
+from metrics.stores.writer import Batch
 from tests.metrics.stores.contract import KEYS, NODE, POD, STREAM, T0, StoreContract, row
 from tests.metrics.stores.influxdb.server import keep_for_ever, own_prefix, server
 

@@ -13,11 +13,11 @@ from django.core.management import call_command
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import SeriesKey
-from metrics.stores import close_stores, get_store
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError, close_stores, get_store
 from metrics.stores.sqlite.backup import back_up, compact, free_space
 from metrics.stores.sqlite.shards import ShardedStore
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from opscenter.core.shards import shard_paths
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import STREAM, StoreContract, row

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesKey
-from metrics.stores.base import Batch, StoredRow, StoreError
+from metrics.stores import StoreError
+from metrics.stores.copier import StoredRow
 from metrics.stores.sqlite import chunks, rollup, schema, seal, sealed
 from metrics.stores.sqlite.store import SqliteStore
+from metrics.stores.writer import Batch
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
 from tests.metrics.stores.sqlite.damage import damage

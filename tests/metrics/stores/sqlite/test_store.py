@@ -15,10 +15,10 @@ import pytest
 
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
-from metrics.stores.base import Batch, StoreError
+from metrics.stores import StoreError
 from metrics.stores.sqlite import schema, series
 from metrics.stores.sqlite.store import SqliteStore
-from tests.centre import ROOT
+from metrics.stores.writer import Batch
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import (
     CLUSTER,

@@ -1,0 +1,60 @@
+"""The part of a metric store that housekeeping uses: deletion, upkeep, whether it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Protocol
+from uuid import UUID
+
+from metrics.series.catalog import Kind
+
+NO_BOUNDS: Mapping[Kind, int] = MappingProxyType({})
+"""For :meth:`MetricHousekeeping.forget`: no kind has another bound."""
+
+
+class MetricHousekeeping(Protocol):
+    """Deletes, and looks after the store itself."""
+
+    def clusters(self) -> Iterable[UUID]:
+        """Return the ids of all clusters that the store knows."""
+
+    def expire(
+        self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
+    ) -> int:
+        """Delete buckets of a kind older than ``before``, oldest first; return how many went.
+
+        About ``limit`` of them: sealed buckets go in whole pieces, so that it can be somewhat
+        more. Less than ``limit`` means that none is left.
+        """
+
+    def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
+        """Delete series, their last values and ledger lines that ended before ``before``.
+
+        To be called after :meth:`expire`, with the bound of the longest tier. ``by_kind`` has
+        other bounds for the series of some kinds, where those are kept for less.
+
+        Returns:
+            How many series went.
+        """
+
+    def erase(self, cluster: UUID) -> None:
+        """Delete everything of a cluster. Its id may be written again afterwards, from nothing."""
+
+    def maintain(self, now: int) -> str:
+        """Do what housekeeping is due, in short steps; return one line for the log.
+
+        Called every ten minutes, by one process at a time.
+        """
+
+    def warnings(self) -> list[str]:
+        """Return what somebody should look at though the store works; mostly nothing.
+
+        Names no cluster and no file: anybody may read it.
+        """
+
+    def check(self) -> str:
+        """Return "ok", or what is wrong with the store (integrity, reachability). May be slow."""
+
+    def close(self) -> None:
+        """Release what this process holds open; a later call opens it again."""
