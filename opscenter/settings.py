@@ -6,36 +6,34 @@ carry their unit in the name.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import plotly
 from csp.constants import NONE, SELF
-from django.core.exceptions import ImproperlyConfigured
 
 from opscenter.core.env import (
+    check_heartbeat_limit,
     env_bool,
     env_choice,
+    env_former_keys,
+    env_gateway_url,
     env_host_port,
+    env_hosts,
     env_int,
-    env_list,
+    env_match,
+    env_networks,
+    env_origins,
+    env_postgres,
     env_secret,
     env_str,
     env_url,
-    is_host,
     is_loopback,
-    is_url,
 )
-from opscenter.core.log_filters import is_no_probe, without_known_traceback
-from opscenter.core.paths import (
-    ensure_private_directory,
-    read_or_create_secret,
-    runtime_directory,
-)
+from opscenter.core.logs import logging_config
+from opscenter.core.paths import ensure_private_directory, read_or_create_secret, runtime_directory
 from opscenter.core.shards import check_shards
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -47,10 +45,7 @@ DATA_DIR = ensure_private_directory(
 )
 RUNTIME_DIR = runtime_directory(DATA_DIR)
 SECRET_KEY = env_secret("OPSCENTER_SECRET_KEY") or read_or_create_secret(DATA_DIR / "secret_key")
-SECRET_KEY_FALLBACKS = env_list("OPSCENTER_SECRET_KEY_FALLBACKS")
-if any(len(_old) < 20 for _old in SECRET_KEY_FALLBACKS):
-    _msg = "OPSCENTER_SECRET_KEY_FALLBACKS: each earlier key has at least 20 characters"
-    raise ImproperlyConfigured(_msg)
+SECRET_KEY_FALLBACKS = env_former_keys("OPSCENTER_SECRET_KEY_FALLBACKS")
 DEBUG = env_bool("OPSCENTER_DEBUG", default=False)
 
 # --- Addresses -------------------------------------------------------------------------------
@@ -60,45 +55,30 @@ PUBLIC_URL = env_url(
     "OPSCENTER_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}", ("http", "https")
 ).rstrip("/")
 PUBLIC_HOST = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
-for _host in env_list("OPSCENTER_ALLOWED_HOSTS"):
-    if not is_host(_host):
-        _msg = f"OPSCENTER_ALLOWED_HOSTS: {_host!r} is not a host name"
-        raise ImproperlyConfigured(_msg)
-ALLOWED_HOSTS = [
-    *env_list("OPSCENTER_ALLOWED_HOSTS"),
-    PUBLIC_HOST,
-    WEB_HOST,
-    "127.0.0.1",
-    "localhost",
-]
+_HOSTS = env_hosts("OPSCENTER_ALLOWED_HOSTS")
+ALLOWED_HOSTS = [*_HOSTS, PUBLIC_HOST, WEB_HOST, "127.0.0.1", "localhost"]
 SECURE = urlsplit(PUBLIC_URL).scheme == "https"
 # Whose X-Forwarded-For and -Proto the web process believes. A centre for this machine alone has
 # no proxy, and whoever is on it could otherwise pretend any address to throttles and audit log.
-TRUSTED_PROXIES = env_list(
+TRUSTED_PROXIES = env_networks(
     "OPSCENTER_TRUSTED_PROXIES", () if is_loopback(PUBLIC_HOST) else ("127.0.0.1", "::1")
 )
 _PUBLIC_ORIGIN = f"{urlsplit(PUBLIC_URL).scheme}://{urlsplit(PUBLIC_URL).netloc}"
-for _origin in env_list("OPSCENTER_TRUSTED_ORIGINS"):
-    if not is_url(_origin, ("http", "https")) or urlsplit(_origin).path:
-        _msg = f"OPSCENTER_TRUSTED_ORIGINS: {_origin!r} is not like https://host"
-        raise ImproperlyConfigured(_msg)
 TRUSTED_ORIGINS = sorted(
     {
         _PUBLIC_ORIGIN,
         # Behind TLS, a page of some other program on an operator's own machine is a stranger.
         *(() if SECURE else (f"http://127.0.0.1:{WEB_PORT}", f"http://localhost:{WEB_PORT}")),
-        *env_list("OPSCENTER_TRUSTED_ORIGINS"),
+        *env_origins("OPSCENTER_TRUSTED_ORIGINS"),
     }
 )
 CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
 
 # --- The hub ---------------------------------------------------------------------------------
-HUB_ID = env_str("OPSCENTER_HUB_ID", "hub-1")
-if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", HUB_ID):
-    _msg = (
-        f"OPSCENTER_HUB_ID={HUB_ID!r} is not 1 to 40 letters, digits, dots, dashes or underscores"
-    )
-    raise ImproperlyConfigured(_msg)
+HUB_ID = env_match(
+    "OPSCENTER_HUB_ID", "hub-1", r"[A-Za-z0-9_.-]{1,40}",
+    "1 to 40 letters, digits, dots, dashes or underscores",
+)  # fmt: skip
 HUB_HOST = env_str("OPSCENTER_HUB_HOST", "127.0.0.1")
 HUB_PORT = env_int("OPSCENTER_HUB_PORT", 2222, low=1, high=65535)
 HUB_WS_PORT = env_int("OPSCENTER_HUB_WS_PORT", 2280, low=1, high=65535)
@@ -114,24 +94,9 @@ HUB_DRAIN_SECONDS = env_int("OPSCENTER_HUB_DRAIN_SECONDS", 3, low=0, high=600)
 HUB_MAX_STREAMS = env_int("OPSCENTER_HUB_MAX_STREAMS", 8, low=1, high=32)
 HUB_HANDSHAKES_PER_ADDRESS = env_int("OPSCENTER_HUB_HANDSHAKES_PER_ADDRESS", 20, low=1, high=150)
 # Load balancers whose X-Forwarded-For is believed on the WebSocket address.
-HUB_TRUSTED_PROXIES = env_list("OPSCENTER_HUB_TRUSTED_PROXIES")
-for _variable, _networks in (
-    ("OPSCENTER_TRUSTED_PROXIES", TRUSTED_PROXIES),
-    ("OPSCENTER_HUB_TRUSTED_PROXIES", HUB_TRUSTED_PROXIES),
-):
-    for _network in _networks:
-        try:
-            ip_network(_network, strict=False)
-        except ValueError as _exc:
-            _msg = f"{_variable}: {_network!r} is no address or network"
-            raise ImproperlyConfigured(_msg) from _exc
+HUB_TRUSTED_PROXIES = env_networks("OPSCENTER_HUB_TRUSTED_PROXIES")
 # Where workers reach the hub's gateway: unix:///path or tcp://host:port.
-GATEWAY_URL = env_str("OPSCENTER_GATEWAY_URL") or f"unix://{RUNTIME_DIR / 'gateway.sock'}"
-if not GATEWAY_URL.startswith("unix:///") and not (
-    is_url(GATEWAY_URL, ("tcp",)) and urlsplit(GATEWAY_URL).port
-):
-    _msg = f"OPSCENTER_GATEWAY_URL={GATEWAY_URL!r} is neither unix:///path nor tcp://host:port"
-    raise ImproperlyConfigured(_msg)
+GATEWAY_URL = env_gateway_url("OPSCENTER_GATEWAY_URL", f"unix://{RUNTIME_DIR / 'gateway.sock'}")
 
 # --- Pulls -----------------------------------------------------------------------------------
 METRICS_STORE = env_choice("METRICS_STORE", "sqlite", ("sqlite", "influxdb"))
@@ -141,16 +106,12 @@ if METRICS_STORE == "sqlite":
     check_shards(METRICS_SQLITE_PATH, METRICS_SHARDS)
 INFLUXDB_URL = env_url("INFLUXDB_URL", "http://127.0.0.1:8086", ("http", "https")).rstrip("/")
 INFLUXDB_ORG = env_str("INFLUXDB_ORG", "opscenter")
-INFLUXDB_TOKEN = env_secret("INFLUXDB_TOKEN") or ""
-INFLUXDB_BUCKET_PREFIX = env_str("INFLUXDB_BUCKET_PREFIX", "opscenter")
-if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", INFLUXDB_BUCKET_PREFIX):
-    _msg = (
-        f"INFLUXDB_BUCKET_PREFIX={INFLUXDB_BUCKET_PREFIX!r} is not 1 to 40 letters, digits, dashes"
-    )
-    raise ImproperlyConfigured(_msg)
-if METRICS_STORE == "influxdb" and not INFLUXDB_TOKEN:
-    _msg = "INFLUXDB_TOKEN (or INFLUXDB_TOKEN_FILE) is not set, and METRICS_STORE=influxdb needs it"
-    raise ImproperlyConfigured(_msg)
+INFLUXDB_BUCKET_PREFIX = env_match(
+    "INFLUXDB_BUCKET_PREFIX", "opscenter", r"[A-Za-z0-9-]{1,40}",
+    "1 to 40 letters, digits, dashes",
+)  # fmt: skip
+_NEEDS_TOKEN = "METRICS_STORE=influxdb" if METRICS_STORE == "influxdb" else ""
+INFLUXDB_TOKEN = env_secret("INFLUXDB_TOKEN", needed_by=_NEEDS_TOKEN) or ""
 PULL_INTERVAL_SECONDS = env_int("OPSCENTER_PULL_INTERVAL_SECONDS", 60, low=5, high=3600)
 PULL_DEADLINE_SECONDS = env_int("OPSCENTER_PULL_DEADLINE_SECONDS", 30, low=1, high=600)
 PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high=256_000_000)
@@ -163,12 +124,7 @@ WORKER_THREADS = env_int("OPSCENTER_WORKER_THREADS", 32, low=1, high=512)
 # and /readyz fails.
 HEARTBEAT_SECONDS = env_int("OPSCENTER_HEARTBEAT_SECONDS", 15, low=1, high=60)
 HEARTBEAT_LIMIT_SECONDS = env_int("OPSCENTER_HEARTBEAT_LIMIT_SECONDS", 60, low=3, high=3600)
-if HEARTBEAT_LIMIT_SECONDS < 3 * HEARTBEAT_SECONDS:
-    _msg = (
-        f"OPSCENTER_HEARTBEAT_LIMIT_SECONDS={HEARTBEAT_LIMIT_SECONDS} is less than three times"
-        f" OPSCENTER_HEARTBEAT_SECONDS={HEARTBEAT_SECONDS}"
-    )
-    raise ImproperlyConfigured(_msg)
+check_heartbeat_limit(HEARTBEAT_LIMIT_SECONDS, HEARTBEAT_SECONDS)
 
 # --- Applications ----------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -233,42 +189,29 @@ TEMPLATES = [
 ]
 
 # --- Databases -------------------------------------------------------------------------------
-
-
-def _database() -> dict[str, Any]:
-    """Return Django's database: SQLite in the data directory, or DATABASE_URL's PostgreSQL."""
-    url = env_secret("DATABASE_URL")
-    if url is None:
-        return {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": DATA_DIR / "opscenter.sqlite3",
-            # To open the file again for each task would cost a sixth of a pull.
-            "CONN_MAX_AGE": 60,
-            "OPTIONS": {
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 30,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            },
-            # Tests use a file too: a shared in-memory database knows no busy time-out.
-            "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
-        }
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
-        msg = "DATABASE_URL must read postgres://user:password@host:port/name"
-        raise ImproperlyConfigured(msg)
-    return {
+_POSTGRES = env_postgres("DATABASE_URL")
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "opscenter.sqlite3",
+        # To open the file again for each task would cost a sixth of a pull.
+        "CONN_MAX_AGE": 60,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        # Tests use a file too: a shared in-memory database knows no busy time-out.
+        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
+    }
+    if _POSTGRES is None
+    else {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parts.path.lstrip("/")),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or env_secret("DATABASE_PASSWORD") or ""),
-        "HOST": unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
+        **_POSTGRES,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }
-
-
-DATABASES = {"default": _database()}
+}
 # knox's own token table stands unused beside ours; on PostgreSQL it also blocks a flush.
 MIGRATION_MODULES = {"knox": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -282,11 +225,8 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [REDIS_URL]},
     },
 }
-CELERY_BROKER_URL = (
-    f"redis+socket://{REDIS_URL.removeprefix('unix://')}"
-    if REDIS_URL.startswith("unix://")
-    else REDIS_URL
-)
+_ON_SOCKET = REDIS_URL.startswith("unix://")
+CELERY_BROKER_URL = f"redis+socket{REDIS_URL.removeprefix('unix')}" if _ON_SOCKET else REDIS_URL
 # No result backend: results live in the databases, and redis-py's PubSub can hang in its
 # finaliser (celery#6969, redis-py#3640).
 CELERY_TASK_IGNORE_RESULT = True
@@ -308,7 +248,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
     "priority_steps": [0, 3, 6, 9],
     "queue_order_strategy": "priority",
 }
-if not REDIS_URL.startswith("unix://"):
+if not _ON_SOCKET:
     CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
 CELERY_BEAT_ENABLE_REMOTE_CONTROL = True
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
@@ -456,33 +396,4 @@ WHITENOISE_MAX_AGE = 3600
 # --- Logging ---------------------------------------------------------------------------------
 LOG_LEVEL = env_choice("OPSCENTER_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env_choice("OPSCENTER_LOG_FORMAT", "text", ("text", "json"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "text": {
-            "()": "opscenter.core.logs.TextFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        },
-        "json": {"()": "opscenter.core.logs.JsonFormatter"},
-    },
-    "filters": {
-        "no_probe": {"()": "django.utils.log.CallbackFilter", "callback": is_no_probe},
-        "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_known_traceback},
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "asyncssh": {"level": "WARNING"},
-        "aiohttp.access": {"level": "WARNING"},
-        "uvicorn.access": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},
-        "django.request": {"filters": ["no_probe"]},
-        # A traceback for each request of a stranger with a made-up Host header is no news.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-        # One line for every task sent, received and done is no news.
-        "celery.beat": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING", "filters": ["brief"]},
-    },
-}
+LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)

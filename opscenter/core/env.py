@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -80,12 +80,96 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def env_match(name: str, default: str, pattern: str, wanted: str) -> str:
+    """Return the variable if the whole of it matches ``pattern``.
+
+    Raises:
+        ImproperlyConfigured: otherwise, with ``wanted`` as what it should be, in words.
+    """
+    value = env_str(name, default)
+    if not re.fullmatch(pattern, value):
+        msg = f"{name}={value!r} is not {wanted}"
+        raise ImproperlyConfigured(msg)
+    return value
+
+
+def check_heartbeat_limit(limit: int, heartbeat: int) -> None:
+    """Check that a process may miss a heartbeat or two before it counts as dead; seconds.
+
+    Raises:
+        ImproperlyConfigured: the limit is too short, naming both variables.
+    """
+    if limit < 3 * heartbeat:
+        msg = (
+            f"OPSCENTER_HEARTBEAT_LIMIT_SECONDS={limit} is less than three times"
+            f" OPSCENTER_HEARTBEAT_SECONDS={heartbeat}"
+        )
+        raise ImproperlyConfigured(msg)
+
+
 def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     """Return a comma-separated variable as its non-empty parts."""
     raw = os.environ.get(name)
     if raw is None:
         return list(default)
     return [part.strip() for part in raw.split(",") if part.strip()]
+
+
+def env_former_keys(name: str) -> list[str]:
+    """Return a comma-separated list of earlier keys.
+
+    Raises:
+        ImproperlyConfigured: one is too short to have been a key.
+    """
+    keys = env_list(name)
+    if any(len(key) < 20 for key in keys):
+        msg = f"{name}: each earlier key has at least 20 characters"
+        raise ImproperlyConfigured(msg)
+    return keys
+
+
+def env_hosts(name: str) -> list[str]:
+    """Return a comma-separated list of host names, as Django's ALLOWED_HOSTS takes them.
+
+    Raises:
+        ImproperlyConfigured: naming the one that is none.
+    """
+    hosts = env_list(name)
+    for host in hosts:
+        if not is_host(host):
+            msg = f"{name}: {host!r} is not a host name"
+            raise ImproperlyConfigured(msg)
+    return hosts
+
+
+def env_origins(name: str) -> list[str]:
+    """Return a comma-separated list of origins: scheme and host, without a path.
+
+    Raises:
+        ImproperlyConfigured: naming the one that is none.
+    """
+    origins = env_list(name)
+    for origin in origins:
+        if not is_url(origin, ("http", "https")) or urlsplit(origin).path:
+            msg = f"{name}: {origin!r} is not like https://host"
+            raise ImproperlyConfigured(msg)
+    return origins
+
+
+def env_networks(name: str, default: tuple[str, ...] = ()) -> list[str]:
+    """Return a comma-separated list of addresses and networks of either family.
+
+    Raises:
+        ImproperlyConfigured: naming the one that is neither.
+    """
+    networks = env_list(name, default)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as exc:
+            msg = f"{name}: {network!r} is no address or network"
+            raise ImproperlyConfigured(msg) from exc
+    return networks
 
 
 def env_url(name: str, default: str, schemes: tuple[str, ...]) -> str:
@@ -136,20 +220,67 @@ def env_host_port(name: str, default: str) -> str:
     raise ImproperlyConfigured(msg)
 
 
-def env_secret(name: str) -> str | None:
+def env_gateway_url(name: str, default: str) -> str:
+    """Return the variable if it is ``unix:///path`` or ``tcp://host:port``.
+
+    Raises:
+        ImproperlyConfigured: otherwise.
+    """
+    value = env_str(name) or default
+    if value.startswith("unix:///") or (is_url(value, ("tcp",)) and urlsplit(value).port):
+        return value
+    msg = f"{name}={value!r} is neither unix:///path nor tcp://host:port"
+    raise ImproperlyConfigured(msg)
+
+
+def env_postgres(name: str) -> dict[str, str] | None:
+    """Return where a PostgreSQL is, from an address, in the words of Django's DATABASES.
+
+    A password that the address does not hold is the secret DATABASE_PASSWORD.
+
+    Returns:
+        NAME, USER, PASSWORD, HOST and PORT; "" for what is not said. None if it is not set.
+
+    Raises:
+        ImproperlyConfigured: it is no such address, or names no database.
+    """
+    url = env_secret(name)
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+        msg = f"{name} must read postgres://user:password@host:port/name"
+        raise ImproperlyConfigured(msg)
+    return {
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or env_secret("DATABASE_PASSWORD") or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+    }
+
+
+def env_secret(name: str, *, needed_by: str = "") -> str | None:
     """Return a secret from ``NAME``, or from the file that ``NAME_FILE`` names.
+
+    Args:
+        name: of the variable.
+        needed_by: what cannot do without it; "" if it may be absent.
 
     Returns:
         The secret without surrounding white space; None if neither variable is set.
 
     Raises:
-        ImproperlyConfigured: if the file cannot be read or is empty.
+        ImproperlyConfigured: if the file cannot be read or is empty, or it is needed and not set.
     """
     value = os.environ.get(name, "").strip()
     if value:
         return value
     path = os.environ.get(f"{name}_FILE", "").strip()
     if not path:
+        if needed_by:
+            msg = f"{name} (or {name}_FILE) is not set, and {needed_by} needs it"
+            raise ImproperlyConfigured(msg)
         return None
     try:
         value = Path(path).read_text(encoding="utf-8").strip()

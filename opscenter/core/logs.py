@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from opscenter.core.log_filters import is_no_probe, without_known_traceback
+
 
 class JsonFormatter(logging.Formatter):
     """Format a record as one JSON object: at, level, logger, message, and error if there is one."""
@@ -42,6 +44,45 @@ class TextFormatter(logging.Formatter):
         return "\n".join(
             f"    {_escaped(line)}" for line in super().formatException(ei).split("\n")
         )
+
+
+def logging_config(level: str, form: str) -> dict[str, Any]:
+    """Return Django's LOGGING: every line goes to standard error, in one form.
+
+    Args:
+        level: of the root logger.
+        form: "text" or "json".
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "text": {
+                "()": "opscenter.core.logs.TextFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+            },
+            "json": {"()": "opscenter.core.logs.JsonFormatter"},
+        },
+        "filters": {
+            "no_probe": {"()": "django.utils.log.CallbackFilter", "callback": is_no_probe},
+            "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_known_traceback},
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": form}},
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            "asyncssh": {"level": "WARNING"},
+            "aiohttp.access": {"level": "WARNING"},
+            "uvicorn.access": {"level": "WARNING"},
+            "axes": {"level": "WARNING"},
+            "django.request": {"filters": ["no_probe"]},
+            # A traceback for each request of a stranger with a made-up Host header is no news.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
+            # One line for every task sent, received and done is no news.
+            "celery.beat": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING", "filters": ["brief"]},
+        },
+    }
 
 
 def _escaped(text: str) -> str:

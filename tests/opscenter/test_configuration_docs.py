@@ -20,7 +20,8 @@ PACKAGES = ("opscenter", "clusters", "metrics", "agent")
 DOCUMENT = ROOT / "docs" / "configuration.md"
 READERS = {
     *("env_str", "env_bool", "env_int", "env_float", "env_choice", "env_list", "env_secret"),
-    *("env_url", "env_host_port"),
+    *("env_url", "env_host_port", "env_gateway_url", "env_postgres", "env_match"),
+    *("env_former_keys", "env_hosts", "env_origins", "env_networks"),
 }
 # What any text is good for, and what shows only when it is used: `manage.py up` looks at these.
 UNCHECKED = {
@@ -55,7 +56,7 @@ def names_read_by(tree: ast.AST) -> Iterator[str]:
             called = node.func
             if isinstance(called, ast.Name) and called.id in READERS:
                 name = text(node.args[0])
-                if name and called.id == "env_secret":
+                if name and called.id in ("env_secret", "env_postgres"):
                     yield f"{name}_FILE"
             elif isinstance(called, ast.Attribute) and (
                 (called.attr in ("get", "pop") and is_environment(called.value))

@@ -1,11 +1,27 @@
-"""Addresses in the environment: what is taken and what is refused."""
+"""Variables of the environment: what is taken and what is refused."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from opscenter.core.env import env_host_port, env_url, is_host
+from opscenter.core.env import (
+    check_heartbeat_limit,
+    env_former_keys,
+    env_gateway_url,
+    env_host_port,
+    env_hosts,
+    env_match,
+    env_networks,
+    env_origins,
+    env_postgres,
+    env_secret,
+    env_url,
+    is_host,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +65,105 @@ def test_no_host_and_port_is_refused_by_name(monkeypatch, value):
 def test_host_names_and_wildcards_are_told_from_addresses():
     assert all(map(is_host, ["ops", ".example.org", "*", "10.0.0.1", "[::1]", "::1"]))
     assert not any(map(is_host, ["http://ops", "ops/x", "a b", "ops,x", ""]))
+
+
+@pytest.mark.parametrize(
+    ("reader", "value"),
+    [
+        (env_hosts, "ops, .example.org,[::1]"),
+        (env_origins, "https://ops, http://ops:8000"),
+        (env_networks, "10.0.0.1, 10.0.0.0/8,::1"),
+        (env_former_keys, "a-key-of-twenty-chars,another-key-of-twenty-"),
+    ],
+)
+def test_a_list_is_taken_apart_at_its_commas(monkeypatch, reader, value):
+    monkeypatch.setenv("LIST", value)
+    assert reader("LIST") == [part.strip() for part in value.split(",")]
+
+
+@pytest.mark.parametrize(
+    ("reader", "value", "said"),
+    [
+        (env_hosts, "ops,a b", "LIST: 'a b' is not a host name"),
+        (env_origins, "https://ops,ops", "LIST: 'ops' is not like https://host"),
+        (env_origins, "https://ops/path", "LIST: 'https://ops/path' is not like https://host"),
+        (env_networks, "::1,10.0.0", "LIST: '10.0.0' is no address or network"),
+        (env_former_keys, "short", "LIST: each earlier key has at least 20 characters"),
+    ],
+)
+def test_what_does_not_belong_in_a_list_is_refused_by_name(monkeypatch, reader, value, said):
+    monkeypatch.setenv("LIST", value)
+    with pytest.raises(ImproperlyConfigured) as refused:
+        reader("LIST")
+    assert str(refused.value) == said
+
+
+def test_networks_that_are_not_set_are_the_default(monkeypatch):
+    monkeypatch.delenv("LIST", raising=False)
+    assert env_networks("LIST", ("::1",)) == ["::1"]
+
+
+def test_text_that_does_not_match_as_a_whole_is_refused_in_words(monkeypatch):
+    monkeypatch.setenv("ID", "hub 1")
+    with pytest.raises(ImproperlyConfigured, match="ID='hub 1' is not a few letters"):
+        env_match("ID", "hub", "[a-z]{1,40}", "a few letters")
+    monkeypatch.setenv("ID", "edge")
+    assert env_match("ID", "hub", "[a-z]{1,40}", "a few letters") == "edge"
+
+
+@pytest.mark.parametrize("value", ["unix:///run/gateway.sock", "tcp://hub:2281"])
+def test_a_gateway_is_a_socket_or_a_host_and_port(monkeypatch, value):
+    monkeypatch.setenv("GATEWAY", value)
+    assert env_gateway_url("GATEWAY", "unix:///default") == value
+
+
+@pytest.mark.parametrize("value", ["unix://relative", "tcp://hub", "http://hub:1", "/run/socket"])
+def test_no_gateway_is_refused_by_name(monkeypatch, value):
+    monkeypatch.setenv("GATEWAY", value)
+    with pytest.raises(ImproperlyConfigured, match=r"GATEWAY='.*' is neither unix:///path nor tcp"):
+        env_gateway_url("GATEWAY", "unix:///default")
+
+
+def test_a_postgres_address_is_taken_apart_and_decoded(monkeypatch):
+    monkeypatch.setenv("DB", "postgres://ops:p%40ss@db:5433/ops%2Dcenter")
+    assert env_postgres("DB") == {
+        "NAME": "ops-center", "USER": "ops", "PASSWORD": "p@ss", "HOST": "db", "PORT": "5433",
+    }  # fmt: skip
+
+
+def test_a_postgres_password_may_be_a_secret_of_its_own(monkeypatch, tmp_path):
+    (tmp_path / "password").write_text("from-a-file\n")
+    monkeypatch.setenv("DB", "postgresql://ops@db/ops")
+    monkeypatch.setenv("DATABASE_PASSWORD_FILE", str(tmp_path / "password"))
+    found = env_postgres("DB")
+    assert (found["PASSWORD"], found["PORT"]) == ("from-a-file", "")
+
+
+def test_no_postgres_address_is_none_or_refused_by_name(monkeypatch):
+    monkeypatch.delenv("DB", raising=False)
+    assert env_postgres("DB") is None
+    for value in ("mysql://db/ops", "postgres://db", "postgres://db/"):
+        monkeypatch.setenv("DB", value)
+        with pytest.raises(ImproperlyConfigured, match="DB must read postgres://user:password@"):
+            env_postgres("DB")
+
+
+def test_a_secret_that_something_needs_is_missed_by_name(monkeypatch):
+    monkeypatch.delenv("TOKEN", raising=False)
+    monkeypatch.delenv("TOKEN_FILE", raising=False)
+    assert env_secret("TOKEN") is None
+    with pytest.raises(ImproperlyConfigured) as refused:
+        env_secret("TOKEN", needed_by="STORE=far")
+    assert str(refused.value) == "TOKEN (or TOKEN_FILE) is not set, and STORE=far needs it"
+
+
+def test_a_limit_below_three_heartbeats_is_refused_with_both_names():
+    check_heartbeat_limit(45, 15)
+    with pytest.raises(ImproperlyConfigured, match=r"LIMIT_SECONDS=44 .*HEARTBEAT_SECONDS=15"):
+        check_heartbeat_limit(44, 15)
+
+
+def test_the_environment_is_read_before_django_is_set_up():
+    code = "import opscenter.core.env; from django.conf import settings; print(settings.configured)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
