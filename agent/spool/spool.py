@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.samples import Sample
-from agent.spool.file import SpoolError, SpoolFile, SpoolState
+from agent.spool.database import SpoolError
+from agent.spool.file import SpoolFile, SpoolState
 
 __all__ = ["Spool", "SpoolError", "SpoolFile", "SpoolState"]
 

@@ -215,8 +215,8 @@ def test_damage_while_running_costs_the_past_but_not_the_open_minute(path):
     spool = open_spool(path)
     now = T0 + 60 * 120
     spool.add(now, [node(8)])
-    spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    spool._db.execute("PRAGMA shrink_memory")
+    spool._disk._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    spool._disk._db.execute("PRAGMA shrink_memory")
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
@@ -394,7 +394,7 @@ def test_three_hundred_pods_fit_for_a_week(path):
             )
         spool.add(T0 + 15 * step, rows)
     spool.add(T0 + 60 * minutes, [node(1)])
-    used = spool._used_pages() * 4096
+    used = spool._disk._used_pages() * 4096
     a_row = used / (300 * minutes)
     print(f"{a_row:.1f} bytes a pod's minute")
     assert a_row * 300 * 7 * 1440 < 504 * MB
