@@ -27,7 +27,8 @@ from agent.enrol import enrol_with_retries, token_digest
 from agent.sampler import Sampler
 from agent.spool.spool import Spool
 from agent.state import SPOOL_FILE, Enrolment, StateError, ensure_key, read_enrolment
-from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.client import Tunnel
+from agent.tunnel.dial import TunnelOptions
 from agent.tunnel.targets import AGENT, Target, TcpTarget, UnixTarget
 
 logger = logging.getLogger(__name__)

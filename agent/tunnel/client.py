@@ -1,29 +1,20 @@
 """The tunnel: one SSH connection to a hub, over which the hub may use the allowed services.
 
-``Tunnel.run`` dials, offers one remote forward per service, waits until the connection is gone and
-dials again (:mod:`agent.tunnel.backoff` says when and where). Only the pinned host key is spoken
-to. The hub cannot open anything but the forwards that it accepted: asyncssh refuses every other
-channel of a client, and each forward has one target, fixed here.
+``Tunnel.run`` dials (:mod:`agent.tunnel.dial`), waits until the connection is gone and dials again
+(:mod:`agent.tunnel.backoff` says when and where).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import logging
 import random
-import socket
 import time
-import weakref
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import asyncssh
 
-from agent import __version__
 from agent.state import Enrolment, set_ready
 from agent.tunnel.backoff import (
     TCP,
@@ -36,35 +27,11 @@ from agent.tunnel.backoff import (
     first_state,
     retry_delay_seconds,
 )
-from agent.tunnel.egress import EgressError, open_socket, speaks_ssh, split_address
-from agent.tunnel.targets import AllowList, Target, UnixTarget
-from agent.tunnel.websocket import carried_by_websocket
+from agent.tunnel.dial import DialError, Session, TunnelOptions, dial
+from agent.tunnel.egress import speaks_ssh, split_address
+from agent.tunnel.targets import AllowList
 
 logger = logging.getLogger(__name__)
-
-HANDSHAKE_SECONDS = 20.0
-KEEPALIVE_COUNT = 3
-WINDOW_BYTES = 512 * 1024
-"""Receive window of a channel: on a 1 Mbit/s link larger ones starve the others."""
-TARGET_SECONDS = 4.0
-"""A target must accept within this, below the hub's own 5 s, so that the hub hears a reason."""
-MAX_CHANNELS = 64
-CLOSE_SECONDS = 1.0
-# The client's order decides: aes128-gcm costs half the CPU of chacha20.
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
-KEY_EXCHANGES = ("curve25519-sha256", "curve25519-sha256@libssh.org", "mlkem768x25519-sha256")
-
-
-class DialError(Exception):
-    """No working session came of a dial.
-
-    Attributes:
-        reached: a hub answered and refused; otherwise nothing that speaks SSH was met.
-    """
-
-    def __init__(self, message: str, *, reached: bool) -> None:
-        super().__init__(message)
-        self.reached = reached
 
 
 class NoHubError(Exception):
@@ -73,245 +40,6 @@ class NoHubError(Exception):
 
 class _TcpWorksError(Exception):
     """A WebSocket session is left because TCP would work."""
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelOptions:
-    """How a tunnel behaves; seconds."""
-
-    transport: str = "auto"
-    first_connect_seconds: float = 5.0  # wait up to this before the first dial
-    exit_after_seconds: float = 600.0  # without any hub; 0 never
-    ready_path: Path | None = None
-    keepalive_seconds: float = 15.0
-    tcp_probe_seconds: float = 600.0  # on a WebSocket for want of TCP: look for TCP this often
-    instance: str = ""  # tells two copies of one identity apart
-
-
-class _Client(asyncssh.SSHClient):
-    """Pins the host key and remembers what the hub said."""
-
-    def __init__(self, pinned: frozenset[bytes]) -> None:
-        self._pinned = pinned
-        self.presented: str | None = None  # fingerprint of a key that is not pinned
-        self.banner = ""
-        self.lost: Exception | None = None
-
-    def validate_host_public_key(
-        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
-    ) -> bool:
-        """Accept the pinned keys only."""
-        del host, addr, port
-        if key.public_data in self._pinned:
-            return True
-        self.presented = key.get_fingerprint()
-        return False
-
-    def auth_banner_received(self, msg: str, lang: str) -> None:
-        """Keep the hub's words: its reason for a refusal."""
-        del lang
-        self.banner = _one_line(msg)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Keep why the connection ended; None is a clean end."""
-        self.lost = exc
-
-
-class Session:
-    """One connection to a hub that accepted at least one service."""
-
-    def __init__(self, connection: asyncssh.SSHClientConnection, client: _Client) -> None:
-        self.connection = connection
-        self._client = client
-        self.services: list[str] = []
-
-    async def wait_closed(self) -> str:
-        """Return why the session ended, once it has."""
-        await self.connection.wait_closed()
-        lost = self._client.lost
-        return "closed by the hub" if lost is None else _one_line(str(lost)) or type(lost).__name__
-
-    async def close(self) -> None:
-        """Say goodbye; give up after a second."""
-        self.connection.close()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self.connection.wait_closed()
-        except TimeoutError:
-            self.connection.abort()
-
-
-@contextlib.asynccontextmanager
-async def dial(
-    endpoint: Endpoint,
-    enrolment: Enrolment,
-    key: asyncssh.SSHKey,
-    services: AllowList,
-    options: TunnelOptions,
-) -> AsyncIterator[Session]:
-    """Yield a session with a hub in which at least one service was accepted.
-
-    Raises:
-        DialError: with the reason; also says whether a hub was reached at all.
-    """
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            sock = await _carrier(stack, endpoint)
-        except EgressError as exc:
-            raise DialError(str(exc), reached=False) from exc
-        session = await _handshake(sock, endpoint, enrolment, key, options)
-        stack.push_async_callback(session.close)
-        await _offer(session, services)
-        yield session
-
-
-async def _carrier(stack: contextlib.AsyncExitStack, endpoint: Endpoint) -> socket.socket:
-    """Return a socket to the endpoint; the stack closes what is behind it."""
-    if endpoint.transport != TCP:
-        return await stack.enter_async_context(carried_by_websocket(endpoint.address))
-    try:
-        host, port = split_address(endpoint.address)
-    except ValueError as exc:
-        raise EgressError(str(exc)) from exc
-    return await open_socket(host, port)  # from here on it belongs to asyncssh
-
-
-async def _handshake(
-    sock: socket.socket,
-    endpoint: Endpoint,
-    enrolment: Enrolment,
-    key: asyncssh.SSHKey,
-    options: TunnelOptions,
-) -> Session:
-    """Return an authenticated session.
-
-    Raises:
-        DialError: for everything that can go wrong.
-    """
-    pinned = frozenset(asyncssh.import_public_key(line).public_data for line in enrolment.host_keys)
-    client = _Client(pinned)
-    version = f"OpsCenterAgent_{__version__}"
-    if options.instance:
-        version += f" instance={options.instance}"
-    try:
-        async with asyncio.timeout(HANDSHAKE_SECONDS):
-            connection = await asyncssh.connect(
-                "hub",  # a name for its log: the socket is connected already
-                sock=sock,
-                config=None,
-                client_factory=lambda: client,
-                username=enrolment.cluster_id,
-                client_keys=[key],
-                agent_path=None,
-                known_hosts=b"",  # nothing is known but what the client's own check accepts
-                server_host_key_algs=["ssh-ed25519"],
-                preferred_auth=["publickey"],
-                client_version=version,
-                encryption_algs=list(CIPHERS),
-                kex_algs=list(KEY_EXCHANGES),
-                compression_algs=None,
-                gss_kex=False,
-                gss_auth=False,
-                keepalive_interval=options.keepalive_seconds,
-                keepalive_count_max=KEEPALIVE_COUNT,
-                login_timeout=HANDSHAKE_SECONDS,
-            )
-    except TimeoutError as exc:
-        msg = f"{endpoint} did not finish the SSH handshake within {HANDSHAKE_SECONDS:.0f} s"
-        raise DialError(msg, reached=False) from exc
-    except (OSError, asyncssh.Error) as exc:
-        raise _explained(exc, endpoint, client, key, enrolment) from exc
-    return Session(connection, client)
-
-
-def _explained(
-    exc: Exception,
-    endpoint: Endpoint,
-    client: _Client,
-    key: asyncssh.SSHKey,
-    enrolment: Enrolment,
-) -> DialError:
-    """Return a failed handshake in words that say what to do."""
-    if isinstance(exc, asyncssh.HostKeyNotVerifiable):
-        expected = ", ".join(
-            asyncssh.import_public_key(line).get_fingerprint() for line in enrolment.host_keys
-        )
-        msg = (
-            f"{endpoint} is not our hub: its host key is {client.presented}, expected {expected}; "
-            "if the hub's key was replaced on purpose, join again"
-        )
-        return DialError(msg, reached=True)
-    if isinstance(exc, asyncssh.PermissionDenied):
-        reason = client.banner or _one_line(exc.reason)
-        msg = f"the hub refused our key: {reason} (key {key.get_fingerprint()})"
-        return DialError(msg, reached=True)
-    reason = _one_line(str(exc)) or type(exc).__name__
-    # ConnectionLost before a banner is what a dead port of a load balancer looks like.
-    reached = isinstance(exc, asyncssh.DisconnectError) and not isinstance(
-        exc, asyncssh.ConnectionLost
-    )
-    return DialError(f"{endpoint}: {reason}", reached=reached)
-
-
-async def _offer(session: Session, services: AllowList) -> None:
-    """Ask the hub for one forward per service; those that it does not want are logged.
-
-    Raises:
-        DialError: if it accepted none.
-    """
-    connection = session.connection
-    gate = _ChannelGate(connection)
-    for name, port, target in services.forwards():
-        factory = functools.partial(gate.connect, target)
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                # typed as returning a session; asyncssh awaits a coroutine too (its own do)
-                await connection.create_server(
-                    cast("Any", factory), name, port, encoding=None, window=WINDOW_BYTES
-                )
-        except asyncssh.ChannelListenError:
-            logger.warning("the hub does not want service %s; it stays closed", name)
-        except (TimeoutError, OSError, asyncssh.Error) as exc:
-            msg = f"the hub left during set-up: {_one_line(str(exc)) or type(exc).__name__}"
-            raise DialError(msg, reached=True) from exc
-        else:
-            session.services.append(name)
-    if not session.services:
-        raise DialError("the hub accepted none of our services", reached=True)
-
-
-class _ChannelGate:
-    """Connects the channels of one session to their targets, at most so many at a time."""
-
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        self._connection = connection
-        self._connecting = 0
-        self._open: weakref.WeakSet[Any] = weakref.WeakSet()  # asyncssh drops closed forwarders
-
-    async def connect(self, target: Target, _host: str, _port: int) -> Any:
-        """Return asyncssh's forwarder to the target; host and port are the hub's word, unused.
-
-        Raises:
-            asyncssh.ChannelOpenError: with a reason that the hub may show.
-        """
-        if self._connecting + len(self._open) >= MAX_CHANNELS:
-            msg = f"{MAX_CHANNELS} channels are open already"
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, msg)
-        self._connecting += 1
-        forwarder: Any
-        try:
-            async with asyncio.timeout(TARGET_SECONDS):
-                if isinstance(target, UnixTarget):
-                    forwarder = await self._connection.forward_unix_connection(target.path)
-                else:
-                    forwarder = await self._connection.forward_connection(target.host, target.port)
-        except TimeoutError as exc:
-            msg = f"{target} did not accept within {TARGET_SECONDS:.0f} s"
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, msg) from exc
-        finally:
-            self._connecting -= 1
-        self._open.add(forwarder)
-        return forwarder
 
 
 class Tunnel:
@@ -425,8 +153,3 @@ class Tunnel:
     def _mark_ready(self, endpoint: Endpoint | None) -> None:
         if self._options.ready_path is not None:
             set_ready(self._options.ready_path, None if endpoint is None else f"{endpoint}\n")
-
-
-def _one_line(text: str) -> str:
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(shown.split())[:300]

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from agent.state import Enrolment, ensure_key
-from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.client import Tunnel
+from agent.tunnel.dial import TunnelOptions
 from agent.tunnel.targets import AllowList, TcpTarget
 
 

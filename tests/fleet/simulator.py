@@ -17,7 +17,8 @@ import asyncssh
 from aiohttp import web
 
 from agent.state import Enrolment
-from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.client import Tunnel
+from agent.tunnel.dial import TunnelOptions
 from agent.tunnel.targets import AllowList, TcpTarget
 from tests.fleet.answers import SimulatedAgent
 

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 
 from agent.tunnel.backoff import TCP, WEBSOCKET, Endpoint
-from agent.tunnel.client import DialError, NoHubError, Tunnel, TunnelOptions, dial
+from agent.tunnel.client import NoHubError, Tunnel
+from agent.tunnel.dial import DialError, TunnelOptions, dial
 from agent.tunnel.targets import AllowList, TcpTarget, UnixTarget
 from tests.agent.hub import CLUSTER_ID, FakeHub, running_hub
 from tests.faultproxy import FaultProxy

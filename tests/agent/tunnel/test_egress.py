@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from agent.tunnel.backoff import Endpoint
-from agent.tunnel.client import DialError, TunnelOptions, dial
+from agent.tunnel.dial import DialError, TunnelOptions, dial
 from agent.tunnel.egress import EgressError, open_socket, proxy_for, split_address
 from agent.tunnel.targets import AllowList, TcpTarget
 from tests.agent.hub import running_hub

@@ -10,7 +10,8 @@ import pytest
 
 from agent.state import Enrolment, public_line
 from agent.tunnel import targets
-from agent.tunnel.client import Tunnel, TunnelOptions
+from agent.tunnel.client import Tunnel
+from agent.tunnel.dial import TunnelOptions
 from agent.tunnel.targets import AllowList, TcpTarget
 from clusters.tunnel import protocol
 from tests.clusters.tunnel.conftest import get_json, serving, until
