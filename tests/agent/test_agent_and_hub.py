@@ -124,7 +124,7 @@ async def test_a_revoked_agent_is_cut_and_says_why(hub, live_server, tmp_path):
     async with agent("run", **variables(live_server, tmp_path, TOKEN=token)) as process:
         await process.says("tunnel up")
         await sync_to_async(services.revoke_cluster)(cluster, actor="test", now=timezone.now())
-        await hub._recheck()  # what Redis would have told it; there is none here
+        await hub.revocations.recheck()  # what Redis would have told it; there is none here
         await process.says("the hub refused our key")
         assert "revoked" in process.output.partition("the hub refused our key")[2]
 

@@ -14,7 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from clusters.tunnel.host_key import ensure_host_key
 from clusters.tunnel.hub.limits import Limits
-from clusters.tunnel.hub.process import Hub, HubConfig, PortInUseError
+from clusters.tunnel.hub.process import Hub, HubConfig
+from clusters.tunnel.hub.sockets import PortInUseError
 
 
 class Command(BaseCommand):

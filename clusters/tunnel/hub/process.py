@@ -7,54 +7,44 @@ small request on another waits 100 ms instead of 10, so uvloop is refused.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncssh
-import orjson
 from aiohttp import web
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from clusters.tunnel.control import CHANNEL
 from clusters.tunnel.counters import (
     HEARTBEAT_KEY,
     METRICS_TTL_SECONDS,
     Counters,
     metrics_key,
 )
-from clusters.tunnel.hub import session_log
+from clusters.tunnel.hub import loops, session_log
 from clusters.tunnel.hub.channels import Opener
 from clusters.tunnel.hub.gateway import Gateway
 from clusters.tunnel.hub.limits import Limits
 from clusters.tunnel.hub.recorder import DatabaseRecorder, DatabaseThread
+from clusters.tunnel.hub.revocations import Revocations
 from clusters.tunnel.hub.server import HubContext, server_options
 from clusters.tunnel.hub.sessions import Registry
+from clusters.tunnel.hub.sockets import bind_tcp, bind_unix
 from clusters.tunnel.hub.websocket import WebSocketEntry
 
 logger = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 5.0
 _SWEEP_SECONDS = 5.0
-_LAG_SECONDS = 0.5
-_CANCEL_AGAIN_SECONDS = 0.5
-
-
-class PortInUseError(Exception):
-    """A listener could not be opened; the message names the address and the variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +85,9 @@ class Hub:
         self._redis = Redis.from_url(
             config.redis_url, socket_timeout=5, socket_connect_timeout=5, health_check_interval=10
         )
+        self.revocations = Revocations(
+            self.registry, self.counters, self._lookup_database, self._redis
+        )
         self._stopped = False
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._runner: web.AppRunner | None = None
@@ -132,12 +125,12 @@ class Hub:
             logger.info("sessions that an earlier run left open, closed now: %d", stale)
         for loop in (
             self.recorder.run(),
-            self._every(_HEARTBEAT_SECONDS, self._heartbeat),
-            self._every(self.config.limits.seen_seconds, self._write_seen),
-            self._every(self.config.limits.recheck_seconds, self._recheck),
-            self._every(min(_SWEEP_SECONDS, self.config.limits.idle_seconds / 4), self._sweep),
-            self._measure_lag(),
-            self._listen_control(),
+            loops.repeat(_HEARTBEAT_SECONDS, self._heartbeat),
+            loops.repeat(self.config.limits.seen_seconds, self._write_seen),
+            loops.repeat(self.config.limits.recheck_seconds, self.revocations.recheck),
+            loops.repeat(min(_SWEEP_SECONDS, self.config.limits.idle_seconds / 4), self._sweep),
+            loops.measure_lag(self.counters.loop_lag),
+            self.revocations.listen(),
         ):
             self._tasks.append(asyncio.create_task(loop))
         logger.info(
@@ -176,7 +169,7 @@ class Hub:
             await self._runner.cleanup()
         if self._tasks:
             await self.recorder.finish(5)
-        await _end(self._tasks)
+        await loops.end(self._tasks)
         self._remove_gateway_socket()
         await self._redis.aclose()
         await self._lookup_database.close()
@@ -188,12 +181,12 @@ class Hub:
     # --- listeners ----------------------------------------------------------------------------
 
     async def _listen_ssh(self, options: asyncssh.SSHServerConnectionOptions) -> None:
-        sock = _bind(self.config.host, self.config.port, "OPSCENTER_HUB_PORT")
+        sock = bind_tcp(self.config.host, self.config.port, "OPSCENTER_HUB_PORT")
         self._acceptor = await asyncssh.listen(sock=sock, config=None, options=options)
         self.port = sock.getsockname()[1]
 
     async def _listen_websocket(self, options: asyncssh.SSHServerConnectionOptions) -> None:
-        sock = _bind(self.config.host, self.config.ws_port, "OPSCENTER_HUB_WS_PORT")
+        sock = bind_tcp(self.config.host, self.config.ws_port, "OPSCENTER_HUB_WS_PORT")
         self._entry = WebSocketEntry(
             self.context, options, trusted_proxies=self.config.trusted_proxies
         )
@@ -207,10 +200,10 @@ class Hub:
         loop = asyncio.get_running_loop()
         parts = urlsplit(self.config.gateway_url)
         if parts.scheme == "tcp" and parts.hostname:
-            sock = _bind(parts.hostname, parts.port or 0, "OPSCENTER_GATEWAY_URL")
+            sock = bind_tcp(parts.hostname, parts.port or 0, "OPSCENTER_GATEWAY_URL")
             self.gateway_port = sock.getsockname()[1]
         elif parts.scheme == "unix" and parts.path:
-            sock = await _bind_unix(Path(parts.path))
+            sock = await bind_unix(Path(parts.path))
         else:
             msg = (
                 f"OPSCENTER_GATEWAY_URL={self.config.gateway_url!r} is neither unix:///path nor "
@@ -269,24 +262,6 @@ class Hub:
 
     # --- loops --------------------------------------------------------------------------------
 
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-        """Run a step again and again; a database or a Redis that is away only skips steps."""
-        broken = False
-        while True:
-            try:
-                await step()
-                if broken:
-                    logger.info("%s works again", step.__name__.strip("_"))
-                broken = False
-            except (RedisError, DatabaseError, OSError, TimeoutError) as exc:
-                if not broken:
-                    logger.error("%s failed and is tried again: %s", step.__name__.strip("_"), exc)
-                broken = True
-            except Exception:
-                logger.exception("%s failed", step.__name__.strip("_"))
-                broken = True
-            await asyncio.sleep(seconds)
-
     async def _heartbeat(self) -> None:
         """Say that the loop turns, and publish what it counted."""
         pipe = self._redis.pipeline(transaction=False)
@@ -305,124 +280,3 @@ class Hub:
         self.gateway.sweep()
         if self._runner is not None and self._runner.server is not None:
             self._entry.sweep(self._runner.server.connections)
-
-    async def _recheck(self) -> None:
-        """Cut sessions whose key or cluster lost its right without this hub being told."""
-        sessions = self.registry.sessions()
-        if not sessions:
-            return
-        admitted = await self._lookup_database.run(
-            session_log.admissions, [one.fingerprint for one in sessions]
-        )
-        for session in sessions:
-            cluster_id, services = admitted.get(session.fingerprint, (None, frozenset()))
-            if cluster_id != session.cluster_id:
-                self.registry.abort(session, "revoked")
-                self.counters.revocations.inc()
-                continue
-            session.allowed = services
-            if session.denied & services and session.state in ("connecting", "ready", "suspect"):
-                # SSH has no way to ask for a forward that was refused: the agent offers it again
-                # when it dials again, within seconds.
-                self.registry.close(session, "a service that it offers is allowed now")
-
-    async def _listen_control(self) -> None:
-        """Cut a cluster's sessions the moment the web process revokes it."""
-        broken = False
-        while True:
-            try:
-                async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(CHANNEL)
-                    await self._recheck()  # what was published while nobody listened
-                    broken = False
-                    while True:
-                        message = await pubsub.get_message(
-                            ignore_subscribe_messages=True, timeout=1.0
-                        )
-                        if message is not None:
-                            await self._obey(message["data"])
-            except (RedisError, DatabaseError, OSError, TimeoutError) as exc:
-                if not broken:
-                    logger.warning("revocations arrive late until Redis is back: %s", exc)
-                broken = True
-                await asyncio.sleep(2)
-
-    async def _obey(self, data: Any) -> None:
-        try:
-            [(order, cluster)] = orjson.loads(data).items()
-            cluster_id = UUID(cluster)
-        except (ValueError, AttributeError):
-            logger.warning("a message on %s was not understood: %.100r", CHANNEL, data)
-            return
-        if order != "revoke":
-            await self._recheck()
-            return
-        for session in self.registry.of_cluster(cluster_id):
-            self.registry.abort(session, "revoked")
-            self.counters.revocations.inc()
-
-    async def _measure_lag(self) -> None:
-        """Keep the worst delay of the loop over about the last minute."""
-        worst = 0.0
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(_LAG_SECONDS)
-            worst = max(time.monotonic() - before - _LAG_SECONDS, worst * 0.98)
-            self.counters.loop_lag.set(worst)
-
-
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they are over.
-
-    Once may not do: what they wait for can swallow it, as a connection to Redis that is just
-    being made or given up does.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        done, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
-        for task in done:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("a loop of the hub had failed: %s", error, exc_info=error)
-
-
-def _bind(host: str, port: int, variable: str) -> socket.socket:
-    """Open a listening TCP socket, or say which address is taken and which variable moves it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(512)
-    except OSError as exc:
-        sock.close()
-        why = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror}"
-        msg = f"the port {port} on {host} {why}; set {variable} to another one"
-        raise PortInUseError(msg) from exc
-    sock.setblocking(False)  # noqa: FBT003 - socket's own signature
-    return sock
-
-
-async def _bind_unix(path: Path) -> socket.socket:
-    """Open the gateway's unix socket (mode 0660); a dead one that is in the way is replaced."""
-    if await asyncio.to_thread(path.exists):
-        try:
-            _, writer = await asyncio.open_unix_connection(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-        else:
-            writer.close()
-            msg = f"a hub already serves {path}; set OPSCENTER_GATEWAY_URL to another one"
-            raise PortInUseError(msg)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        await asyncio.to_thread(path.chmod, 0o660)
-        sock.listen(512)
-    except OSError as exc:
-        sock.close()
-        msg = f"OPSCENTER_GATEWAY_URL: the socket {path} cannot be opened: {exc.strerror}"
-        raise PortInUseError(msg) from exc
-    sock.setblocking(False)  # noqa: FBT003 - socket's own signature
-    return sock
