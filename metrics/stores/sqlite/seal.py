@@ -18,15 +18,8 @@ from uuid import UUID
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start
 from metrics.stores.sqlite import schema
-from metrics.stores.sqlite.chunks import (
-    BLOCK_SERIES,
-    Chunk,
-    Columns,
-    DamagedChunkError,
-    encode,
-    in_columns,
-    table_rows,
-)
+from metrics.stores.sqlite.chunk_encoder import BLOCK_SERIES, Columns, encode, in_columns
+from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError, table_rows
 from metrics.stores.sqlite.connection import Connections
 from metrics.stores.sqlite.read import WALK, cluster_number
 from metrics.stores.sqlite.rollup import settle_ended

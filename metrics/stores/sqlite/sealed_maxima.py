@@ -15,7 +15,7 @@ from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 from metrics.series.catalog import Kind
-from metrics.stores.sqlite.chunks import Columns
+from metrics.stores.sqlite.chunk_encoder import Columns
 from metrics.stores.sqlite.sealed import ChunkHeader, chunk_headers, field_numbers, opened
 
 Sum = tuple[int, int, int | None]
@@ -29,7 +29,7 @@ def pack_highs(columns: Columns, fields: Iterable[int], *, wide: bool) -> bytes:
     """Return the largest mean and value of each field that has any, for :func:`unpack_highs`.
 
     Args:
-        columns: of a chunk, as :func:`metrics.stores.sqlite.chunks.encode` takes them.
+        columns: of a chunk, as :func:`metrics.stores.sqlite.chunk_encoder.encode` takes them.
         fields: the number of each field, in the order of the rows' columns.
         wide: whether they are of a wider tier.
     """

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.series.rollups import LARGEST
-from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError, encode, in_columns, table_rows
+from metrics.stores.sqlite.chunk_encoder import encode, in_columns
+from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError, table_rows
 
 START = 1_700_000_000 // 864_000 * 864_000
 VALUES = st.none() | st.integers(-LARGEST, LARGEST) | st.integers(0, 50).map(lambda v: 4096 * v)
