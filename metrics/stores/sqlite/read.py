@@ -1,4 +1,4 @@
-"""Reads of the SQLite store.
+"""Reads of the SQLite store's buckets.
 
 The tables are ordered by time, so one series over time is a walk over the bucket starts with one
 look-up each (3 ms for a day of minutes); a plain ``WHERE sid = ? AND ts BETWEEN`` would read
@@ -8,24 +8,19 @@ every cluster's rows.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import itemgetter
 from uuid import UUID
 
-import orjson
-
-from metrics.series.catalog import FIELD_NAMES, TIERS, Kind, field_of
+from metrics.series.catalog import TIERS, Kind, field_of
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import Columns, SeriesKey
-from metrics.series.windows import Position, Window
 from metrics.stores.errors import StoreError
-from metrics.stores.reader import LastRow
 from metrics.stores.sqlite import schema
 from metrics.stores.sqlite.rollup import Bucket, open_buckets
 from metrics.stores.sqlite.sealed import absent, read_all, read_series, snapshot
 from metrics.stores.sqlite.series import sid_range
-from metrics.stores.window_runs import Sums, runs
 
 WALK = (
     "WITH RECURSIVE walk(t) AS (SELECT :first UNION ALL SELECT t + :step FROM walk"
@@ -62,80 +57,6 @@ def series_keys(connection: sqlite3.Connection, number: int, kind: Kind) -> dict
             (number, schema.KIND_NUMBERS[kind]),
         )
     }
-
-
-def position(connection: sqlite3.Connection, cluster: UUID, stream: str) -> Position:
-    """See :meth:`metrics.stores.reader.MetricReader.position`."""
-    row = connection.execute(
-        "SELECT watermark, head FROM watermark JOIN cluster ON cluster.id = watermark.cluster"
-        " WHERE uuid = ? AND stream = ?",
-        (str(cluster), stream),
-    ).fetchone()
-    return Position(None, None) if row is None else Position(*row)
-
-
-_PLAIN = "state = 'done' AND filled_at IS NULL AND reason = ''"
-_ODD = "(state <> 'done' OR filled_at IS NOT NULL OR reason <> '')"  # as the index has it
-_WINDOW = "t0, t1, state, got, expected, attempts, reason, detail, filled_at, resolution"
-
-
-def windows(
-    connection: sqlite3.Connection,
-    cluster: UUID,
-    stream: str,
-    start: int,
-    end: int,
-    states: Sequence[str],
-) -> list[Window]:
-    """See :meth:`metrics.stores.reader.MetricReader.windows`."""
-    number = cluster_number(connection, cluster)
-    wanted = f" AND state IN ({', '.join('?' * len(states))})" if states else ""
-    index = "pull_window_end"
-    if states and "done" not in states:
-        index, wanted = "pull_window_odd", f" AND {_ODD}{wanted}"
-    rows = connection.execute(
-        f"SELECT {_WINDOW}"  # noqa: S608
-        f" FROM pull_window INDEXED BY {index}"
-        f" WHERE cluster = ? AND stream = ? AND t1 > ? AND t0 < ?{wanted} ORDER BY t0",
-        (number, stream, start, end, *states),
-    )
-    return [Window(*row) for row in rows]
-
-
-def window_runs(
-    connection: sqlite3.Connection, cluster: UUID, stream: str, start: int, end: int
-) -> list[Window]:
-    """See :meth:`metrics.stores.reader.MetricReader.window_runs`."""
-    who = (cluster_number(connection, cluster), stream)
-    of_stream = "FROM pull_window WHERE cluster = ? AND stream = ? AND t0 >= ? AND t0 < ?"
-
-    def sums(first: int, last: int) -> Sums:
-        row = connection.execute(
-            "SELECT min(t0), max(t1), sum(t1 - t0), sum(got), sum(expected), max(attempts)"
-            f" {of_stream} AND {_PLAIN}",
-            (*who, first, last),
-        ).fetchone()
-        return Sums(*(value or 0 for value in row))
-
-    def windows(first: int, last: int, condition: str = _PLAIN) -> list[Window]:
-        rows = connection.execute(
-            f"SELECT {_WINDOW} {of_stream} AND {condition} ORDER BY t0",
-            (*who, first, last),
-        )
-        return [Window(*row) for row in rows]
-
-    first = connection.execute(  # it may reach into the range
-        "SELECT t0 FROM pull_window INDEXED BY pull_window_end"
-        " WHERE cluster = ? AND stream = ? AND t1 > ? ORDER BY t1 LIMIT 1",
-        (*who, start),
-    ).fetchone()
-    begin = start if first is None else min(start, first[0])
-    odd = connection.execute(
-        f"SELECT {_WINDOW} FROM pull_window INDEXED BY pull_window_odd"  # noqa: S608
-        f" WHERE cluster = ? AND stream = ? AND t1 > ? AND t0 < ? AND {_ODD} ORDER BY t0",
-        (*who, start, end),
-    )
-    return runs([Window(*row) for row in odd], begin, end, sums=sums, windows=windows)
 
 
 def read(
@@ -257,74 +178,6 @@ def _put_open(rows: dict[int, list[_Entry]], still_open: dict[int, dict[int, Buc
         entries.sort()
 
 
-def last(connection: sqlite3.Connection, cluster: UUID, kind: Kind, *, since: int) -> list[LastRow]:
-    """See :meth:`metrics.stores.reader.MetricReader.last`."""
-    number = cluster_number(connection, cluster)
-    if number is None:
-        return []
-    rows = connection.execute(
-        f"{_last_select(kind)} WHERE l.sid BETWEEN ? AND ? AND l.ts >= ?",
-        (*sid_range(number), since),
-    )
-    return [_last_row(kind, row) for row in rows]
-
-
-def last_one(connection: sqlite3.Connection, cluster: UUID, key: SeriesKey) -> LastRow | None:
-    """See :meth:`metrics.stores.reader.MetricReader.last_one`."""
-    sid = series_number(connection, cluster, key)
-    row = connection.execute(f"{_last_select(key.kind)} WHERE l.sid = ?", (sid,)).fetchone()
-    return None if row is None else _last_row(key.kind, row)
-
-
-def find(
-    connection: sqlite3.Connection,
-    clusters: Iterable[UUID],
-    kind: Kind,
-    text: str,
-    *,
-    since: int,
-    limit: int,
-    order: str,
-) -> list[tuple[UUID, LastRow]]:
-    """See :meth:`metrics.stores.reader.MetricReader.find`."""
-    if order and order not in FIELD_NAMES[kind]:
-        msg = f"no {kind} field {order}"
-        raise StoreError(msg)
-    wanted = {str(cluster) for cluster in clusters}
-    numbers = {
-        number: UUID(uuid)
-        for number, uuid in connection.execute("SELECT id, uuid FROM cluster WHERE uuid NOT NULL")
-        if uuid in wanted
-    }
-    rows = connection.execute(
-        f"{_last_select(kind, 'json_each(:clusters) c CROSS JOIN ')}"
-        f" WHERE l.sid BETWEEN c.value << {schema.SID_BITS}"
-        f" AND (c.value << {schema.SID_BITS}) | {(1 << schema.SID_BITS) - 1}"
-        " AND l.ts >= :since AND (instr(lower(s.name), :text) OR instr(lower(s.ns), :text))"
-        f" ORDER BY {f'l.{order}' if order else 'l.ts'} DESC, s.ns, s.name, s.cluster"
-        " LIMIT :limit",
-        {
-            "since": since,
-            "clusters": orjson.dumps(list(numbers)).decode(),
-            "text": _lower_ascii(text),
-            "limit": limit,
-        },
-    )
-    return [(numbers[row[0] >> schema.SID_BITS], _last_row(kind, row)) for row in rows]
-
-
-def first_seen(connection: sqlite3.Connection, cluster: UUID, key: SeriesKey) -> int | None:
-    """See :meth:`metrics.stores.reader.MetricReader.first_seen`."""
-    sid = series_number(connection, cluster, key)
-    row = connection.execute("SELECT first_ts FROM series WHERE sid = ?", (sid,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _lower_ascii(text: str) -> str:
-    """Lower ASCII letters only, as SQLite's lower() does."""
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
-
-
 def walk_steps(
     connection: sqlite3.Connection, table: str, tier: str, start: int, end: int
 ) -> dict[str, int]:
@@ -365,23 +218,3 @@ def check_field(kind: Kind, field: str, tier: str) -> None:
 def _present(field: str, tier: str) -> str:
     """Return the condition that the bucket has the field, and lies within the range."""
     return f"{field if tier == '1m' else field + '_s'} IS NOT NULL AND t < :end"
-
-
-def _last_select(kind: Kind, outer: str = "") -> str:
-    columns = ", ".join(f"l.{name}" for name in FIELD_NAMES[kind])
-    return (
-        f"SELECT l.sid, l.ts, s.ns, s.name, s.node, s.attrs, {columns}"  # noqa: S608
-        f" FROM {outer}{kind}_last l CROSS JOIN series s"
-        " ON s.sid = l.sid"
-    )
-
-
-def _last_row(kind: Kind, row: tuple[object, ...]) -> LastRow:
-    _sid, ts, ns, name, node, attrs, *values = row
-    return LastRow(
-        key=SeriesKey(kind, str(ns), str(name)),
-        ts=int(str(ts)),
-        node=str(node),
-        attrs=orjson.loads(str(attrs)) if attrs != "{}" else {},
-        values=tuple(values),  # type: ignore[arg-type]
-    )

@@ -20,7 +20,7 @@ from metrics.stores.copier import StoredRow, StoredSeries
 from metrics.stores.errors import StoreError
 from metrics.stores.housekeeping import NO_BOUNDS
 from metrics.stores.reader import LastRow, TopRow
-from metrics.stores.sqlite import backup, copy, expire, read, seal, top, write
+from metrics.stores.sqlite import backup, copy, expire, last, ledger, read, seal, top, write
 from metrics.stores.sqlite.connection import Connections, explain
 from metrics.stores.sqlite.series import Series, SeriesIndex
 from metrics.stores.writer import Batch, WriteResult
@@ -54,7 +54,7 @@ class SqliteStore:
         """Return how far the stream is; both None before the first batch."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.position(connection, cluster, stream)
+            return ledger.position(connection, cluster, stream)
 
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
@@ -62,13 +62,13 @@ class SqliteStore:
         """Return windows that overlap ``[start, end)``, ascending; only of ``states`` if given."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.windows(connection, cluster, stream, start, end, states)
+            return ledger.windows(connection, cluster, stream, start, end, states)
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
         """Return the ledger with what plainly came in time as runs; see the protocol."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.window_runs(connection, cluster, stream, start, end)
+            return ledger.window_runs(connection, cluster, stream, start, end)
 
     def read(
         self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
@@ -115,13 +115,13 @@ class SqliteStore:
         """Return the newest minute of each series of a kind with ``ts >= since``."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.last(connection, cluster, kind, since=since)
+            return last.last(connection, cluster, kind, since=since)
 
     def last_one(self, cluster: UUID, key: SeriesKey) -> LastRow | None:
         """Return the newest minute of one series; None if it was never seen."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.last_one(connection, cluster, key)
+            return last.last_one(connection, cluster, key)
 
     def find(
         self,
@@ -136,7 +136,7 @@ class SqliteStore:
         """Return series of several clusters by a part of their name; reads all last values."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.find(
+            return last.find(
                 connection, clusters, kind, text, since=since, limit=limit, order=order
             )
 
@@ -144,7 +144,7 @@ class SqliteStore:
         """Return the first minute of a series ever stored; None if it was never seen."""
         connection = self._connections.get()
         with self._connections.translated():
-            return read.first_seen(connection, cluster, key)
+            return last.first_seen(connection, cluster, key)
 
     def expire(
         self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
