@@ -112,16 +112,7 @@ def figure(
     tops.append(max(limit.mean, default=0) if limit else capacity or 0)
     divisor, suffix = _scale(panel.unit, max(tops))
     grid = _Grid.of(first, divisor)
-    series: list[dict[str, Any]] = [
-        {
-            "name": plotly_text(column.line.title),
-            "role": column.line.role,
-            "mean": grid.put(column.t, column.mean),
-            "min": grid.put(column.t, column.low),
-            "max": grid.put(column.t, column.high),
-        }
-        for column in found
-    ]
+    series = [_line(column, grid) for column in found]
     content: dict[str, Any] = {
         "layout": layout(panel.unit, few=max(tops) < FEW),
         "series": series,
@@ -134,7 +125,7 @@ def figure(
         "suffix": suffix,
         "gaps": [_gap(gap) for gap in first.gaps],
         "empty": not any(column.t for column in (*found, *before)),
-        "capacity": None,
+        "capacity": _dashed(grid, limit, capacity, capacity_title),
         "change": "",
         "covered": covered_text(sum(first.samples), first.due),
         "beyond": beyond,
@@ -150,12 +141,29 @@ def figure(
                 "values": old_grid.put(column.t, column.mean),
             }
         content["change"] = change_text(panel, answers, former)
-    if limit is not None and len(limit.t):
-        content["capacity"] = {"name": "capacity", "values": grid.put(limit.t, limit.mean)}
-    elif capacity:
-        values = [_short(capacity / divisor)] * grid.count
-        content["capacity"] = {"name": plotly_text(capacity_title), "values": values}
     return orjson.dumps(content)
+
+
+def _line(column: Column, grid: _Grid) -> dict[str, Any]:
+    return {
+        "name": plotly_text(column.line.title),
+        "role": column.line.role,
+        "mean": grid.put(column.t, column.mean),
+        "min": grid.put(column.t, column.low),
+        "max": grid.put(column.t, column.high),
+    }
+
+
+def _dashed(
+    grid: _Grid, limit: RangeAnswer | None, capacity: float | None, title: str
+) -> dict[str, Any] | None:
+    """Return the dashed line: the series' own capacity, else a constant; None without either."""
+    if limit is not None and len(limit.t):
+        return {"name": "capacity", "values": grid.put(limit.t, limit.mean)}
+    if capacity:
+        values = [_short(capacity / grid.divisor)] * grid.count
+        return {"name": plotly_text(title), "values": values}
+    return None
 
 
 def change_text(panel: Panel, answers: Mapping[str, RangeAnswer], former: Former) -> str:

@@ -126,12 +126,7 @@ def top(  # noqa: PLR0913 - a query's parameters
         width = TIERS[tier]
         span = bucket_start(start, width), bucket_start(end + width - 1, width)
         spans |= dict.fromkeys(ids, span)
-        few = _searched(ids, kind, field, tier, span, search, by) if search else None
-        if few is None:
-            wanted = _ALL if search else limit
-            found = store.top(ids, kind, field, tier, *span, limit=wanted, by=by)
-            few = [row for row in found if _fits(row.key, search)]
-        rows += few
+        rows += _rows(ids, kind, field, tier, span, by, limit, search)
     rows = heapq.nsmallest(limit, rows, key=lambda row: _rank(row, by))
     shown = {row.cluster for row in rows}
     heads = {cluster: store.position(cluster, STREAM).head for cluster in shown}
@@ -169,6 +164,28 @@ def _by_tier(
             tier = choose_tier(start, end, now=now, kept=kept, finest=finest)
         found.setdefault(tier, []).append(pk)
     return found
+
+
+def _rows(
+    ids: list[UUID],
+    kind: Kind,
+    field: str,
+    tier: str,
+    span: tuple[int, int],
+    by: By,
+    limit: int,
+    search: str,
+) -> list[TopRow]:
+    """Return the largest series of clusters that one tier answers for, in no order.
+
+    With a search, all that it fits.
+    """
+    found = _searched(ids, kind, field, tier, span, search, by) if search else None
+    if found is not None:
+        return found
+    wanted = _ALL if search else limit
+    rows = get_store().top(ids, kind, field, tier, *span, limit=wanted, by=by)
+    return [row for row in rows if _fits(row.key, search)]
 
 
 def _searched(

@@ -29,7 +29,7 @@ class MetricHousekeeping(Protocol):
         """
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
-        """Delete series, their last values and ledger lines that ended before ``before``.
+        """Delete series, their last values and ledger windows that ended before ``before``.
 
         To be called after :meth:`expire`, with the bound of the longest tier. ``by_kind`` has
         other bounds for the series of some kinds, where those are kept for less.

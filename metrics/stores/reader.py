@@ -47,7 +47,7 @@ class MetricReader(Protocol):
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
     ) -> list[Window]:
-        """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
+        """Return windows that overlap ``[start, end)``, ascending; only of ``states`` if given."""
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
         """Return the ledger as :meth:`windows` does, but quickly for years.

@@ -19,7 +19,7 @@ class Batch:
     Attributes:
         rows: minutes of nodes, filesystems and pods; cluster rows are made by the store's writer.
         infos: series seen in this batch.
-        windows: ledger lines to put; (start) is their key.
+        windows: of the ledger, to put; (start) is their key.
         watermark: new end of the contiguous data, or None to leave it; never moves back, so that
             a late duplicate of an older pull does no harm.
         head: new end of the newest data, or None to leave it; never moves back.

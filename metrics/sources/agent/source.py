@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
 from metrics.series.catalog import FIELD_NAMES, Kind
@@ -18,6 +19,39 @@ from opscenter.core.errors import ClusterUnreachableError, ServiceUnavailableErr
 logger = logging.getLogger(__name__)
 
 MAX_PIECES = 64  # answers of one fetch
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """The answers of one fetch, one after another."""
+
+    rows: list[Minutes] = field(default_factory=list)
+    infos: dict[SeriesKey, SeriesInfo] = field(default_factory=dict)
+    alive: set[int] = field(default_factory=set)
+    count: int = 0  # of rows
+    ignored: int = 0
+
+    def add(self, piece: SourceAnswer) -> None:
+        self.rows.append(cast("Minutes", piece.rows))
+        self.count += len(piece.rows)
+        self.infos.update((info.key, info) for info in piece.infos)
+        self.alive |= piece.minutes_alive
+        self.ignored += piece.ignored
+
+    @property
+    def full(self) -> bool:
+        return self.count >= MAX_ROWS or len(self.infos) >= MAX_SERIES
+
+    def joined(self, start: int, last: SourceAnswer) -> SourceAnswer:
+        """Return them as one answer from ``start`` to where the last one ended."""
+        return replace(
+            last,
+            rows=Minutes.joined(self.rows),
+            infos=list(self.infos.values()),
+            start=start,
+            minutes_alive=frozenset(self.alive),
+            ignored=self.ignored,
+        )
 
 
 class AgentSource:
@@ -62,10 +96,7 @@ class AgentSource:
         """
         clock = asyncio.get_running_loop().time
         stop_at = clock() + self._budget_seconds
-        pieces: list[Minutes] = []
-        infos: dict[SeriesKey, SeriesInfo] = {}
-        alive: set[int] = set()
-        rows, ignored, reached = 0, 0, start
+        pieces, reached = _Pieces(), start
         for _ in range(MAX_PIECES):
             slot.release()
             asked = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
@@ -78,28 +109,11 @@ class AgentSource:
                 break
             piece = parse_answer(raw, reached, end, now=now)
             del raw  # as large as the rows
-            pieces.append(cast("Minutes", piece.rows))
-            rows += len(piece.rows)
-            infos.update((info.key, info) for info in piece.infos)
-            alive |= piece.minutes_alive
-            ignored += piece.ignored
+            pieces.add(piece)
             stuck, reached = piece.end == reached, piece.end
-            full = rows >= MAX_ROWS or len(infos) >= MAX_SERIES
-            if stuck or full or reached >= end or clock() >= stop_at:
+            if stuck or pieces.full or reached >= end or clock() >= stop_at:
                 break
-        return SourceAnswer(
-            rows=Minutes.joined(pieces),
-            infos=list(infos.values()),
-            start=start,
-            end=reached,
-            oldest=piece.oldest,
-            newest_end=piece.newest_end,
-            now=piece.now,
-            agent_version=piece.agent_version,
-            kind=piece.kind,
-            minutes_alive=frozenset(alive),
-            ignored=ignored,
-        )
+        return pieces.joined(start, piece)
 
     async def raw(
         self, client: JsonClient, key: SeriesKey, field: str, start: int, end: int, *, now: float

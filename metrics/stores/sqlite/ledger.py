@@ -63,7 +63,7 @@ def window_runs(
         ).fetchone()
         return Sums(*(value or 0 for value in row))
 
-    def lines(first: int, last: int, condition: str = _PLAIN) -> list[Window]:
+    def windows(first: int, last: int, condition: str = _PLAIN) -> list[Window]:
         rows = connection.execute(
             f"SELECT {_WINDOW} {of_stream} AND {condition} ORDER BY t0",
             (*who, first, last),
@@ -81,4 +81,4 @@ def window_runs(
         f" WHERE cluster = ? AND stream = ? AND t1 > ? AND t0 < ? AND {_ODD} ORDER BY t0",
         (*who, start, end),
     )
-    return runs([Window(*row) for row in odd], begin, end, sums=sums, lines=lines)
+    return runs([Window(*row) for row in odd], begin, end, sums=sums, windows=windows)

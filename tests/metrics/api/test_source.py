@@ -11,6 +11,7 @@ from metrics.connections import probe as source_probe
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import Window
 from metrics.sources.base import FieldProbe, Probe, Resolution
+from metrics.sources.kinds import KINDS
 from metrics.stores.writer import Batch
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.factories import NOW, TunnelSessionFactory
@@ -55,7 +56,7 @@ def probed(monkeypatch):
     class Client:
         server_date = None
 
-    class SourceConnection:
+    class Connection:
         async def __aenter__(self):
             return Client()
 
@@ -65,7 +66,7 @@ def probed(monkeypatch):
     monkeypatch.setattr(ScriptedSource, "probe", probe, raising=False)
     answer_as(monkeypatch, "influxdb", ScriptedSource())
     monkeypatch.setattr(
-        source_probe, "connector", lambda _config: lambda _cluster: SourceConnection()
+        source_probe, "connector", lambda _config: lambda _cluster: Connection()
     )
     monkeypatch.setattr(source_probe, "WAIT_SECONDS", 0)
     return outcomes

@@ -15,6 +15,7 @@ import pytest
 from metrics.retention.rules import DAY
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.writer import Batch
+from tests.centre import ROOT
 from tests.metrics.deletion.expiring import NODE, NOW, T0
 from tests.metrics.stores.contract import row
 

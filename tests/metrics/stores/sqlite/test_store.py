@@ -19,6 +19,7 @@ from metrics.stores import StoreError
 from metrics.stores.sqlite import schema, series
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.writer import Batch
+from tests.centre import ROOT
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import (
     CLUSTER,
