@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from agent.catalog import FIELDS
 from agent.collectors.filesystems import Filesystems
 from agent.collectors.host import HostCollector
 
@@ -106,3 +107,19 @@ class FakeMachine:
             page_bytes=4096,
             **kwargs,
         )
+
+
+def rows(collected, kind):
+    return {
+        sample.name: dict(zip(FIELDS[kind], sample.values, strict=True))
+        for sample in collected.samples
+        if sample.kind == kind
+    }
+
+
+async def node(collector):
+    return rows(await collector.collect(0), "node")["box"]
+
+
+async def pods(collector):
+    return rows(await collector.collect(0), "pod")

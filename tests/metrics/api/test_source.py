@@ -65,9 +65,7 @@ def probed(monkeypatch):
 
     monkeypatch.setattr(ScriptedSource, "probe", probe, raising=False)
     answer_as(monkeypatch, "influxdb", ScriptedSource())
-    monkeypatch.setattr(
-        source_probe, "connector", lambda _config: lambda _cluster: Connection()
-    )
+    monkeypatch.setattr(source_probe, "connector", lambda _config: lambda _cluster: Connection())
     monkeypatch.setattr(source_probe, "WAIT_SECONDS", 0)
     return outcomes
 
