@@ -374,3 +374,10 @@ def listening_ports():
             if parts[3] == "0A" and f"socket:[{parts[9]}]" in mine:
                 ports.add(int(parts[1].rpartition(":")[2], 16))
     return ports
+
+
+@pytest.fixture
+async def tunnel(hub, identity, target):
+    async with asyncssh_agent(hub, identity, target) as connection:
+        await serving(hub, identity)
+        yield connection
