@@ -17,8 +17,9 @@ from metrics.connections.config import SourceConfig, config_of, source_name, sou
 from metrics.connections.source_limits import SourceLimits, behind_seconds
 from metrics.models import MetricSource, PullSchedule
 from metrics.retention.in_force import retention_of
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.agent.source import AgentSource
-from metrics.sources.base import HttpSource, SourceAnswer
+from metrics.sources.base import HttpSource
 from metrics.sources.etcd import EtcdSource
 from metrics.sources.kinds import KINDS, Adapter, Limits
 from metrics.sources.parse_concurrency import ParseSlot

@@ -25,8 +25,8 @@ from metrics.pulling.late_data_rules import LATE_DELAYS, late_until, late_window
 from metrics.pulling.progress import after_run
 from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
 from metrics.pulling.requests import Request
+from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket
-from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime

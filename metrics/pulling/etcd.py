@@ -19,7 +19,7 @@ from metrics.connections.connect import connector
 from metrics.models import MetricSource
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
 from metrics.stores.reader import MetricReader
 from opscenter.core.encryption import SealBrokenError

@@ -16,7 +16,7 @@ from metrics.pulling.requests import Request
 from metrics.series.catalog import Kind
 from metrics.series.rollups import minute
 from metrics.series.rows import MinuteRow
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.stores import checksum
 from metrics.stores.copier import StoredRow
 

@@ -25,6 +25,7 @@ from metrics.pulling import ledger_rules
 from metrics.pulling.requests import Request
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
+from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import (
     BUCKET,
     MINUTE,
@@ -34,7 +35,6 @@ from metrics.series.windows import (
     floor_bucket,
     floor_minute,
 )
-from metrics.sources.base import SourceAnswer
 from metrics.stores.writer import Batch, MetricWriter
 from opscenter.core import leases
 from opscenter.core.errors import ClusterError, OpsCenterError

@@ -29,8 +29,8 @@ from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
 from metrics.pulling.summary import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
+from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, STREAM, floor_minute
-from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime

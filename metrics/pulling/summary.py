@@ -15,7 +15,7 @@ from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import count_at, newest_of, rows_at
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import Columns, MinuteRow
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 
 MINUTE = 60
 HISTORY_MINUTES = 60

@@ -13,7 +13,7 @@ from math import inf
 from metrics.connections.source_limits import OLDEST_SECONDS
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import MinuteRow
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 
 AHEAD_SECONDS = 300
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
 from metrics.stores.sqlite.store import SqliteStore

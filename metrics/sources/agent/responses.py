@@ -13,7 +13,7 @@ from typing import Any, cast
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
 from metrics.series.rows import SeriesInfo, SeriesKey
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.validation import MAX_MOMENT, MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 

@@ -11,8 +11,9 @@ from typing import ClassVar, cast
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo, SeriesKey
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.agent.responses import MAX_ROWS, MAX_SERIES, MINUTE, parse_answer
-from metrics.sources.base import JsonClient, RawAnswer, Resolution, SourceAnswer
+from metrics.sources.base import JsonClient, RawAnswer, Resolution
 from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import ClusterUnreachableError, ServiceUnavailableError
 

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
-from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.influxdb2.missing_fields import probe_fields
 from metrics.sources.influxdb2.queries import (
     EDGES,

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
-from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES, Plan
 from metrics.sources.prometheus.client import HOUR, MINUTE, PrometheusApi

@@ -14,7 +14,8 @@ import pytest
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesInfo, SeriesKey
-from metrics.sources.base import Resolution, SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.sources.base import Resolution
 from metrics.sources.kinds import KINDS
 from opscenter.core.errors import ServiceUnavailableError
 

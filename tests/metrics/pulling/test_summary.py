@@ -6,7 +6,7 @@ from clusters.status_numbers import NUMBERS
 from metrics.pulling.summary import SUMS, cpu_history, pull_facts
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 
 T0 = 1_800_000_000
 

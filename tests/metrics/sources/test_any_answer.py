@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.series.rollups import LARGEST
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.agent.source import AgentSource
-from metrics.sources.base import Probe, SourceAnswer
+from metrics.sources.base import Probe
 from metrics.sources.etcd import scrape_etcd
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.influxdb2.source import Influx2Source

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from metrics.pulling.etcd import control_plane
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.etcd import (
     MAX_AGE_SECONDS,
     EtcdReading,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.agent import source
 from metrics.sources.agent.responses import parse_answer
 from metrics.sources.agent.source import AgentSource
-from metrics.sources.base import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import BadResponseError
 from tests.fleet.answers import SimulatedAgent

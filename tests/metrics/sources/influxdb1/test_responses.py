@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from metrics.series.rows import SeriesKey
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.influxdb1.responses import read_edge, read_policies
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import ParseSlot

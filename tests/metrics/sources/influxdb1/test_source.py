@@ -9,7 +9,8 @@ import pytest
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, SeriesKey
-from metrics.sources.base import Resolution, SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.sources.base import Resolution
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores.sqlite.store import SqliteStore

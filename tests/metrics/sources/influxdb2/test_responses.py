@@ -10,7 +10,7 @@ from aiohttp import web
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, SeriesKey
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.influxdb2.queries import minutes_query
 from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import ParseSlot

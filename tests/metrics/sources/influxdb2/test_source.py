@@ -10,7 +10,8 @@ import pytest
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
-from metrics.sources.base import Resolution, SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.sources.base import Resolution
 from metrics.sources.influxdb2.source import Influx2Source
 from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import BadResponseError, InvalidInputError

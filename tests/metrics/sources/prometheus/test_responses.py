@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.queries import QUERIES
 from metrics.sources.prometheus.responses import read_matrix, read_vector

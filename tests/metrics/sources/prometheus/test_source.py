@@ -12,7 +12,7 @@ import pytest
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import MinuteRow, SeriesKey
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import Plan
 from metrics.sources.prometheus.client import PrometheusApi
