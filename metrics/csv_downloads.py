@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from io import StringIO
 
 from django.http import HttpResponse
@@ -20,7 +19,7 @@ from metrics.query import Comparison, FoundSeries, RangeAnswer, TopAnswer
 from metrics.series.catalog import CATALOG
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from opscenter.core.text import csv_cell
+from opscenter.core.text import csv_cell, iso_utc
 
 CONTENT_TYPE = "text/csv; charset=utf-8"
 
@@ -104,7 +103,7 @@ def panel_csv(
         head.append(f"{title} coverage (0..1)")
     who = (cluster.name, key.ns, key.name)
     rows = (
-        (*who, part.name, part.tier, part.step, utc(at), at, note, *_cells(values, len(titles)))
+        (*who, part.name, part.tier, part.step, iso_utc(at), at, note, *_cells(values, len(titles)))
         for part in parts
         for at, values, note in part.rows
     )
@@ -117,7 +116,7 @@ def raw_csv(
     """Return single values from the cluster itself, a line each."""
     head = ["cluster", "kind", "namespace", "name", "field", "unit", "time_utc", "unix_s", "value"]
     who = (cluster.name, key.kind, key.ns, key.name, field, unit)
-    rows = ((*who, utc(int(t)), t, v) for t, v in zip(answer.t, answer.v, strict=True))
+    rows = ((*who, iso_utc(int(t)), t, v) for t, v in zip(answer.t, answer.v, strict=True))
     return csv_response(f"{cluster.name} {key.ns} {key.name} {field} raw", head, rows)
 
 
@@ -125,7 +124,7 @@ def top_csv(answer: TopAnswer) -> HttpResponse:
     """Return a top list, the largest first."""
     head = ["rank", "cluster", "customer", "kind", "namespace", "name", "node", "field", "unit",
             "mean", "max", "samples", "expected", "start_utc", "end_utc"]  # fmt: skip
-    span = utc(answer.start), utc(answer.end)
+    span = iso_utc(answer.start), iso_utc(answer.end)
     rows = (
         (
             rank, entry.cluster.name, entry.cluster.customer.name if entry.cluster.customer else "",
@@ -144,7 +143,7 @@ def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
     rows = (
         (
             rank, hit.cluster.name, hit.cluster.customer.name if hit.cluster.customer else "",
-            hit.now.ns, hit.now.name, hit.now.node, utc(hit.now.as_of),
+            hit.now.ns, hit.now.name, hit.now.node, iso_utc(hit.now.as_of),
             "yes" if hit.now.present else "no",
             *(hit.now.values[field.name] for field in CATALOG["pod"]),
         )
@@ -153,14 +152,13 @@ def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
     return csv_response(name, head, rows)
 
 
-def utc(seconds: int) -> str:
-    """Return a moment as ISO 8601."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
     rows: list[tuple[int, int, tuple[object, ...]]] = [
-        (gap.start, 0, (None,) * 6 + (f"no data until {utc(gap.end)}: {gap.reason or gap.state}",))
+        (
+            gap.start,
+            0,
+            (None,) * 6 + (f"no data until {iso_utc(gap.end)}: {gap.reason or gap.state}",),
+        )
         for gap in answer.gaps
     ]
     columns = (answer.mean, answer.min, answer.max, answer.samples, answer.expected,
@@ -169,7 +167,7 @@ def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
         rows.append((t, 1, (*cells, "")))
     rows.sort(key=lambda row: row[:2])
     for at, _, values in rows:
-        yield (answer.tier, answer.step, utc(at), at, *values)
+        yield (answer.tier, answer.step, iso_utc(at), at, *values)
 
 
 def _cells(values: Sequence[Sequence[Number] | None] | None, lines: int) -> Iterator[Number]:

@@ -30,9 +30,8 @@ from metrics.api.serializers import (
 from metrics.csv_downloads import range_csv, raw_csv, top_csv
 from metrics.query import RangeAnswer, SeriesList
 from metrics.series.catalog import FIELD_NAMES, Kind, field_of
+from metrics.series.windows import DAY
 from opscenter.core.query_parameters import StrictQueryView
-
-_DAY = 86_400
 
 
 class SeriesListView(ClusterScopedView, GenericAPIView[Any]):
@@ -263,6 +262,6 @@ class WindowListView(ClusterScopedView, GenericAPIView[Any]):
     )
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Return a page of the ledger."""
-        start, end = parameters.time_range(request, self.unix_now, _DAY)
+        start, end = parameters.time_range(request, self.unix_now, DAY)
         states = parameters.window_states(request)
         return paged(self, numbers.windows(self.cluster, start, end, states), WindowSerializer)

@@ -22,14 +22,13 @@ from clusters.models import Cluster
 from clusters.tunnel.client.tls import TlsIdentity
 from clusters.tunnel.protocol import SERVICE_PORTS
 from metrics.models import MetricSource, PullSchedule
+from metrics.series.windows import MINUTE, STREAM
 from metrics.sources.kinds import KINDS, Kind, Role
 from metrics.stores import get_store
 from opscenter.core import realtime
 from opscenter.core.encryption import seal, unseal
 from opscenter.core.errors import InvalidInputError, NotFoundError
 
-STREAM = "agent"
-MINUTE = 60
 LONGEST = {"ca": 8000, "certificate": 8000, "client_key": 4000}  # PEM texts, in characters
 LONGEST_TEXT = 300
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")

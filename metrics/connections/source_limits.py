@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from metrics.series.windows import BUCKET
+from metrics.series.windows import BUCKET, DAY
 
-FIRST_REACH = 7 * 86_400  # how much of a new cluster's past is fetched from its agent
+FIRST_REACH = 7 * DAY  # how much of a new cluster's past is fetched from its agent
 OLDEST_SECONDS = 24 * 3600
 USUAL_BEHIND_MS = 60_000
 _NEVER = float("inf")

@@ -9,9 +9,8 @@ from typing import Any
 from clusters.models import Cluster
 from metrics.connections.probe import Report, offered_services, report_of, title_of
 from metrics.models import MetricSource, PullSchedule
+from metrics.series.windows import STREAM
 from metrics.sources.kinds import KINDS
-
-STREAM = "agent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +20,11 @@ from clusters import audit, legal_holds
 from clusters.models import AuditEvent, Cluster
 from metrics.models import ClusterRetention
 from metrics.retention.in_force import refresh_in_force
-from metrics.retention.rules import DAY, bound, bounds, cells, complete, horizons
+from metrics.retention.rules import bound, bounds, cells, complete, horizons
+from metrics.series.windows import DAY
 from metrics.stores import get_store
 from metrics.stores.housekeeping import MetricHousekeeping
+from opscenter.core.text import iso_utc
 
 CHUNK = 20_000
 """Buckets in one call, so that pulls never wait long for the store."""
@@ -154,21 +155,17 @@ def _detail(row: ClusterRetention) -> dict[str, Any]:
     expired = []
     for name, part in _gone(row).items():
         kind, tier = name.split()
-        since = _day(part["from"]) if part["from"] else "the beginning"
+        since = iso_utc(part["from"]) if part["from"] else "the beginning"
         expired.append(
             {
                 "kind": kind,
                 "tier": tier,
                 "from": since,
-                "to": _day(part["to"]),
+                "to": iso_utc(part["to"]),
                 "rows": part["rows"],
             }
         )
     return {"expired": expired, "series": row.sweep.get("series", 0)}
-
-
-def _day(unix: int) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _erase_deleted(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ from metrics.series.catalog import CATALOG, TIERS, Kind
 from metrics.series.windows import STREAM
 from metrics.stores.copier import MetricCopier, StoredSeries
 from metrics.stores.estimate import amount
+from opscenter.core.text import iso_utc
 
 README = """\
 What Ops Center kept of {what}, from {start} to {end}, exported {now}.
@@ -100,9 +100,9 @@ def write_export(
     with target.file("README.txt") as stream:
         text = README.format(
             what=span.what,
-            start=_iso(span.start),
-            end=_iso(span.end),
-            now=_iso(now),
+            start=iso_utc(span.start),
+            end=iso_utc(span.end),
+            now=iso_utc(now),
             form=span.form,
         )
         stream.write(text.encode())
@@ -168,9 +168,9 @@ def _write_rows(
 def _manifest(span: Span, progress: Progress, now: int) -> dict[str, Any]:
     return {
         "what": span.what,
-        "start": _iso(span.start),
-        "end": _iso(span.end),
-        "exported_at": _iso(now),
+        "start": iso_utc(span.start),
+        "end": iso_utc(span.end),
+        "exported_at": iso_utc(now),
         "format": span.form,
         "clusters": [{"id": str(one.pk), "name": one.name} for one in span.clusters],
         "tiers_seconds": dict(TIERS),
@@ -181,7 +181,3 @@ def _manifest(span: Span, progress: Progress, now: int) -> dict[str, Any]:
         "rows": progress.rows,
         "files": progress.files,
     }
-
-
-def _iso(unix: int) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,14 +10,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, BinaryIO, Literal, Protocol
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Window
 from metrics.stores.copier import StoredRow, StoredSeries
-from opscenter.core.text import csv_cell
+from opscenter.core.text import csv_cell, iso_utc
 
 Format = Literal["parquet", "csv"]
 ColumnType = Literal["time", "text", "number"]
@@ -135,12 +134,8 @@ def _as_text(kind: ColumnType, column: Sequence[Any]) -> Sequence[Any]:
     known: dict[Any, str] = {None: ""}
     for value in column:
         if value not in known:
-            known[value] = _iso(value) if kind == "time" else csv_cell(value)
+            known[value] = iso_utc(value) if kind == "time" else csv_cell(value)
     return [known[value] for value in column]
-
-
-def _iso(unix: int) -> str:
-    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class ParquetTable:

@@ -15,11 +15,12 @@ import promql_parser as promql
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.promql import Match, parse_selector
 from metrics.prometheus_api.sampling import Grid
+from metrics.series.windows import DAY
 
 MAX_POINTS = 11_000
 MAX_SELECTORS = 32
 _LATEST_SECONDS = 2**40
-_LONGEST_SECONDS = 10 * 366 * 86_400
+_LONGEST_SECONDS = 10 * 366 * DAY
 
 
 class Given(Protocol):

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from metrics.models import MetricSource
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import utc_datetime
 from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
 from metrics.stores.reader import MetricReader
 from opscenter.core.encryption import SealBrokenError
@@ -54,7 +54,7 @@ class Supplement:
         except SealBrokenError as exc:
             self.row.error = one_line(str(exc), 500)
             self.row.error_code = SourceConfigError.code
-        self.row.error_at = datetime.fromtimestamp(now, UTC)
+        self.row.error_at = utc_datetime(now)
         logger.info("cluster %s: %s", self.cluster, self.row.error)
         return None
 

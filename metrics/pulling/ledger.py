@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db.models import Q
@@ -28,12 +27,14 @@ from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import (
     BUCKET,
+    DAY,
     MINUTE,
     Position,
     Reason,
     Window,
     floor_bucket,
     floor_minute,
+    utc_datetime,
 )
 from metrics.stores.writer import Batch, MetricWriter
 from opscenter.core import leases
@@ -46,14 +47,6 @@ CLUSTER_KEY = SeriesKey("cluster", "", "")
 LOCK_SECONDS = 60
 LOCK_WAIT_SECONDS = 20
 MAX_DETAIL = 300
-_DAY = 86_400
-_REASONS: dict[str, Reason] = {
-    "tunnel_down": "tunnel_down",
-    "service_down": "service_down",
-    "consent_off": "consent_off",
-    "bad_response": "bad_response",
-    "source_config": "centre_down",
-}
 
 
 class SourceReplacedError(OpsCenterError):
@@ -279,8 +272,8 @@ def outage_of(
 ) -> ledger_rules.Outage:
     """Return what is known about a range without good pulls; one query."""
     sessions = (
-        TunnelSession.objects.filter(cluster=cluster, connected_at__lt=_utc(end))
-        .filter(Q(ended_at=None) | Q(ended_at__gt=_utc(start)))
+        TunnelSession.objects.filter(cluster=cluster, connected_at__lt=utc_datetime(end))
+        .filter(Q(ended_at=None) | Q(ended_at__gt=utc_datetime(start)))
         .values_list("connected_at", "ended_at")
     )
     attempt = schedule.last_attempt_at if schedule is not None else None
@@ -297,7 +290,7 @@ def outage_of(
 
 def reason_of(error: ClusterError) -> Reason:
     """Return the ledger's word for an error of a pull."""
-    return _REASONS.get(error.code, "service_down")
+    return ledger_rules.REASONS.get(error.code, "service_down")
 
 
 def _first_minute(
@@ -380,7 +373,7 @@ def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -
     known = {window.start: window for window in put}
     while watermark < end + BUCKET:
         # A day at a time: a year's windows need not be read to see where the next gap begins.
-        until = watermark + _DAY
+        until = watermark + DAY
         windows = {window.start: window for window in stream.windows(watermark, until)}
         windows.update((start, window) for start, window in known.items() if start < until)
         reached = ledger_rules.advance(windows.values(), watermark)
@@ -392,7 +385,3 @@ def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -
 
 def _bounded(windows: Sequence[Window]) -> list[Window]:
     return [replace(window, detail=window.detail[:MAX_DETAIL]) for window in windows]
-
-
-def _utc(moment: float) -> datetime:
-    return datetime.fromtimestamp(moment, UTC)

@@ -19,22 +19,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import pairwise
 
 from metrics.connections.source_limits import FIRST_REACH
 from metrics.series.windows import BUCKET, MINUTE, Reason, Window, floor_bucket, floor_minute
+from opscenter.core.text import minute_utc
 
 LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a bucket's start
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
 GIVE_UP_ATTEMPTS = 10  # in which a source did not answer acceptably for what it no longer keeps
 
-_REASONS: Mapping[str, Reason] = {
+REASONS: Mapping[str, Reason] = {
     "tunnel_down": "tunnel_down",
     "service_down": "service_down",
     "consent_off": "consent_off",
     "bad_response": "bad_response",
+    "source_config": "centre_down",
 }
+"""The ledger's reason for each error code of a pull (:mod:`opscenter.core.errors`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,8 @@ def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
         )
         if up < (end - start) / 2:
             return "tunnel_down", "the tunnel was down"
-        if outage.error_code in _REASONS:
-            return _REASONS[outage.error_code], "pulls failed at the time"
+        if outage.error_code in REASONS:
+            return REASONS[outage.error_code], "pulls failed at the time"
         if outage.error_code == STORE_ERROR:
             return "centre_down", "Ops Center could not store it at the time"
     return "centre_down", "Ops Center did not ask: no pull was tried in this time"
@@ -319,7 +321,7 @@ def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple
     """Return what the source's answer says about minutes that it does not have."""
     forgotten = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
     if oldest is not None and forgotten * 2 > len(absent):
-        begins = f"the source keeps nothing from before {_clock_text(oldest)}"
+        begins = f"the source keeps nothing from before {minute_utc(oldest)}"
         return "spool_expired", f"{forgotten} of {expected} minutes: {begins}"
     return "agent_stopped", f"nothing was recorded in {len(absent)} of {expected} minutes"
 
@@ -338,7 +340,3 @@ def _by_bucket(windows: Iterable[Window]) -> dict[int, Window]:
 
 def _start_of(window: Window) -> int:
     return window.start
-
-
-def _clock_text(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

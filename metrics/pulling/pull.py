@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from metrics.pulling.etcd import Supplement, with_stored
 from metrics.pulling.summary import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
 from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
 from metrics.series.source_answer import SourceAnswer
-from metrics.series.windows import MINUTE, STREAM, floor_minute
+from metrics.series.windows import MINUTE, STREAM, floor_minute, utc_datetime
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
@@ -114,7 +114,7 @@ def _schedule_of(cluster_id: UUID, now: float) -> PullSchedule | None:
     if known is not None or cluster is None:
         return known
     schedule, _ = PullSchedule.objects.get_or_create(
-        cluster=cluster, stream=STREAM, defaults={"due_at": _utc(now)}
+        cluster=cluster, stream=STREAM, defaults={"due_at": utc_datetime(now)}
     )
     schedule.cluster = cluster
     return schedule
@@ -206,7 +206,7 @@ class _Pull:
         newest = newest_minute(answer.rows)
         history = [] if newest is None else _history(stream, newest + MINUTE)
         skew = max(-(1 << 31), min((1 << 31) - 1, skew_ms))
-        now = _utc(self.now)
+        now = utc_datetime(self.now)
         facts = pull_facts(answer, history, skew)
         facts = replace(facts, settle_seconds=self._settle_seconds(newest))
         changes: dict[str, object] = {
@@ -222,7 +222,7 @@ class _Pull:
         if newest is None and stream.position().head is None:
             # A new agent's first minute is on its way: do not wait for the interval.
             first_minute_end = floor_minute(self.now) + MINUTE
-            changes["due_at"] = _utc(first_minute_end + FIRST_MINUTE_GRACE_SECONDS)
+            changes["due_at"] = utc_datetime(first_minute_end + FIRST_MINUTE_GRACE_SECONDS)
         if gaps_open and (self.schedule.backfill_due_at is None or self.schedule.error_code):
             changes |= {"backfill_due_at": now, "backfill_failures": 0}
         with transaction.atomic():
@@ -253,7 +253,7 @@ class _Pull:
         logger.warning("cluster %s: %s", self.cluster, rejected.text)
         PullSchedule.objects.filter(pk=self.schedule.pk).update(
             rejected_rows=F("rejected_rows") + rejected.rows,
-            rejected_at=_utc(self.now),
+            rejected_at=utc_datetime(self.now),
             rejected_detail=rejected.text,
         )
 
@@ -269,7 +269,7 @@ class _Pull:
         return self._record_failure(error.code, str(error), error.name)
 
     def _record_failure(self, code: str, message: str, name: str = "") -> PullResult:
-        now = _utc(self.now)
+        now = utc_datetime(self.now)
         changes: dict[str, object] = {"last_attempt_at": now, "error_code": code}
         if code in (ClusterUnreachableError.code, ledger_rules.STORE_ERROR):
             # The tunnel's return makes the pull due at once, and our store's is found at the next
@@ -294,7 +294,3 @@ def _history(stream: ledger.Stream, end: int) -> list[int | None]:
         stream.cluster, ledger.CLUSTER_KEY, ("cpu_mc", "cpu_cap_mc"), "1m", start, end
     )
     return cpu_history(minutes["cpu_mc"], minutes["cpu_cap_mc"], end)
-
-
-def _utc(moment: float) -> datetime:
-    return datetime.fromtimestamp(moment, UTC)

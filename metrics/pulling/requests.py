@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from metrics.connections.source_limits import _NEVER, SourceLimits
-from metrics.series.windows import BUCKET, Window
+from metrics.series.windows import BUCKET, HOUR, Window
 
 RECENT = 3600  # gaps younger than this are filled newest first
-HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)

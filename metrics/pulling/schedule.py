@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -18,10 +18,10 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from clusters.models import Cluster
 from metrics.models import PullSchedule
+from metrics.series.windows import STREAM, utc_datetime
 
 logger = logging.getLogger(__name__)
 
-STREAM = "agent"
 MAX_AT_ONCE = 1000  # of one tick; the rest is due in the next
 FAR_SECONDS = 7200  # nothing is put off for so long: what is, was by a clock that went back since
 
@@ -53,7 +53,7 @@ def claim_due(now: float) -> Due:
     tunnel came up since it was last sent. Gaps are filled only while the tunnel is up.
     One query for new clusters, one for what is due, and one update each if there is any.
     """
-    at = datetime.fromtimestamp(now, UTC)
+    at = utc_datetime(now)
     _add_new(at)
     far = at + timedelta(seconds=FAR_SECONDS)
     came_up = Q(cluster__current__tunnel_up=True) & (
@@ -77,7 +77,7 @@ def claim_due(now: float) -> Due:
     rechecks = [row for row in up if row not in backfills and _is_due(row.recheck_due_at, at)]
     for row in pulls:
         following = next_due(row.cluster_id, now, settings.PULL_INTERVAL_SECONDS)
-        row.due_at, row.dispatched_at = datetime.fromtimestamp(following, UTC), at
+        row.due_at, row.dispatched_at = utc_datetime(following), at
     PullSchedule.objects.bulk_update(pulls, ["due_at", "dispatched_at"], batch_size=200)
     # The run says itself when the next one is due; this is in case it never does.
     later = at + timedelta(seconds=3 * settings.PULL_DEADLINE_SECONDS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from clusters.models import Cluster
-from metrics.connections.status import STREAM
 from metrics.models import PullSchedule
 from metrics.pulling.progress import Progress, measured
 from metrics.query import position, windows
+from metrics.series.windows import STREAM
 
 
 def progress_of(cluster: Cluster) -> Progress:

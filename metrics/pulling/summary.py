@@ -6,7 +6,6 @@ No network and no database: what comes in is checked already.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from clusters.status_numbers import NUMBERS, NodeSum
@@ -16,8 +15,8 @@ from metrics.series.minute_columns import count_at, newest_of, rows_at
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import Columns, MinuteRow
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import MINUTE, utc_datetime
 
-MINUTE = 60
 HISTORY_MINUTES = 60
 SUMS = tuple(name for name, number in NUMBERS.items() if isinstance(number, NodeSum))
 _AT = {kind: {name: at for at, name in enumerate(names)} for kind, names in FIELD_NAMES.items()}
@@ -53,7 +52,7 @@ def pull_facts(
     inodes_ratio, inodes_name = _fullest(filesystems, _inodes_ratio)
     sums: dict[str, Any] = {name: _sum(nodes, name) for name in SUMS}
     return PullFacts(
-        data_as_of=datetime.fromtimestamp(at + MINUTE, UTC),
+        data_as_of=utc_datetime(at + MINUTE),
         agent_version=answer.agent_version,
         kind=answer.kind,
         clock_skew_ms=clock_skew_ms,

@@ -41,9 +41,9 @@ from metrics.query.ranges import (
 )
 from metrics.query.raw_values import raw
 from metrics.query.top_list import By, TopAnswer, TopEntry, top
-from metrics.query.validation import STREAM, MetricsUnavailableError
+from metrics.query.validation import MetricsUnavailableError
 from metrics.series.rows import SeriesKey
-from metrics.series.windows import Window
+from metrics.series.windows import STREAM, Window
 
 __all__ = [
     "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundSeries", "Gap", "HeatAnswer",

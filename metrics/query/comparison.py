@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metrics.query.answers import RangeAnswer
+from metrics.series.windows import DAY
 
-DAY = 86_400
 OFFSETS: dict[str, int] = {"day": DAY, "week": 7 * DAY, "month": 28 * DAY}
 """How much earlier the range lies that another is compared with. A month is four weeks, so that
 weekdays meet their own kind."""

@@ -14,11 +14,12 @@ from metrics.query.answers import SeriesDetail, SeriesList, SeriesNow
 from metrics.query.validation import reads_store
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
+from metrics.series.windows import DAY
 from metrics.stores import get_store
 from metrics.stores.reader import LastRow
 from opscenter.core.errors import InvalidInputError
 
-GONE_SECONDS = 86_400
+GONE_SECONDS = DAY
 """What is gone stays in the lists for a day."""
 
 
@@ -137,7 +138,7 @@ def search_pods(
     now: int,
     order: str = "",
     limit: int = 100,
-    within_seconds: int = 7 * 86_400,
+    within_seconds: int = 7 * DAY,
 ) -> list[FoundSeries]:
     """Return pods of several clusters whose namespace or name contains ``text``.
 

@@ -19,19 +19,12 @@ from metrics.query.answers import (
 )
 from metrics.query.comparison import Comparison, compared
 from metrics.query.tiers import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
-from metrics.query.validation import (
-    STREAM,
-    check_field,
-    check_range,
-    elapsed,
-    finest_held,
-    reads_store,
-)
+from metrics.query.validation import check_field, check_range, elapsed, finest_held, reads_store
 from metrics.retention.in_force import retention_of
 from metrics.series.catalog import Kind, Unit
 from metrics.series.rollups import rebucket
 from metrics.series.rows import Columns, SeriesKey
-from metrics.series.windows import Position, Window
+from metrics.series.windows import STREAM, Position, Window
 from metrics.stores import get_store
 from metrics.stores.window_runs import is_plain
 

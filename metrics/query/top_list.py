@@ -10,18 +10,12 @@ from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.query.tiers import WIDEST, tiers_holding
-from metrics.query.validation import (
-    STREAM,
-    check_field,
-    check_range,
-    elapsed,
-    finest_held,
-    reads_store,
-)
+from metrics.query.validation import check_field, check_range, elapsed, finest_held, reads_store
 from metrics.retention.in_force import retentions_of
 from metrics.series.catalog import TIERS, Kind, Unit
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey
+from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from metrics.stores.reader import TopRow
 

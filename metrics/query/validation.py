@@ -9,16 +9,16 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from metrics.series.catalog import Kind, Unit, field_of
+from metrics.series.windows import DAY, STREAM
 from metrics.stores import StoreError, get_store
 from opscenter.core.errors import InvalidInputError, OpsCenterError
 
-STREAM = "agent"
 """What the ledger calls a cluster's metrics, whichever source they come from."""
 
 FRESH_SECONDS = 300
 """Data younger than this is up to date: what is missing since then is not a gap yet."""
 
-_LONGEST_RANGE = 10 * 366 * 86_400
+_LONGEST_RANGE = 10 * 366 * DAY
 _LATEST = 2**40
 
 log = logging.getLogger(__name__)

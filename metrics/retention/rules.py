@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 from metrics.series.catalog import CATALOG, DEFAULT_DAYS, KINDS, TIERS, Kind
+from metrics.series.windows import DAY
 
-DAY = 86_400
 GRACE_SECONDS = DAY
 """From the moment that shorter limits are wanted to the first deletion by them."""
 

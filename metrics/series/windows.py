@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 MINUTE = 60
 BUCKET = 600
+HOUR = 3600
+DAY = 86_400
 STREAM = "agent"
+"""The one stream of a cluster that the ledger knows; named by what fed it first."""
 
 WindowState = Literal["done", "gap", "lost"]
 Reason = Literal[
@@ -49,6 +53,11 @@ class Position:
 
     watermark: int | None
     head: int | None
+
+
+def utc_datetime(moment: float) -> datetime:
+    """Return a moment in Unix seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(moment, UTC)
 
 
 def floor_minute(moment: float) -> int:

@@ -21,7 +21,6 @@ from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
 from metrics.sources.validation import MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
-MINUTE = 60
 MAX_SERIES = 20_000  # of one answer and kind
 SHIFT = 20  # bits of a code that hold the number of the series
 MASK = (1 << SHIFT) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 
 def one_line(text: str, limit: int) -> str:
     """Return text as one printable line of at most ``limit`` characters.
@@ -16,3 +18,13 @@ def one_line(text: str, limit: int) -> str:
 def csv_cell(text: str) -> str:
     """Return text that no spreadsheet takes for a formula: an apostrophe in front where needed."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def iso_utc(moment: float) -> str:
+    """Return a moment in Unix seconds as ISO 8601 in UTC, for machines: 2026-03-01T12:00:00Z."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def minute_utc(moment: float) -> str:
+    """Return a moment in Unix seconds to the minute, for people: 2026-03-01 12:00 UTC."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"

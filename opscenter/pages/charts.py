@@ -29,6 +29,7 @@ from metrics.csv_downloads import PanelPart, panel_csv
 from metrics.query import former_bucket
 from metrics.series.catalog import Kind
 from opscenter.core.errors import ClusterError, InvalidInputError
+from opscenter.core.text import minute_utc
 from opscenter.pages.base import page
 from opscenter.pages.format import UNKNOWN, by_unit
 from opscenter.pages.time_range import LENGTHS, Range, read_range
@@ -191,8 +192,11 @@ def _rows(
     for at in sorted({*by_time, *gaps}):
         if at in gaps:
             gap = gaps[at]
-            until = f"{datetime.fromtimestamp(gap.end, UTC):%Y-%m-%d %H:%M} UTC"
-            yield at, None, f"no data until {until}: {reason_text(gap.state, gap.reason)}"
+            yield (
+                at,
+                None,
+                f"no data until {minute_utc(gap.end)}: {reason_text(gap.state, gap.reason)}",
+            )
         if at in by_time:
             yield at, by_time[at], ""
 

@@ -15,6 +15,7 @@ from clusters import access, audit
 from clusters.models import Cluster
 from metrics import query
 from metrics.csv_downloads import pods_csv
+from metrics.series.windows import DAY
 from opscenter.pages.base import page
 from opscenter.pages.top_lists import choices_context, top_context
 
@@ -31,7 +32,7 @@ POD_ORDERS = {
     "restarts": "restarts",
     "name": "name",
 }
-WITHIN = {"15m": (900, "15 minutes"), "1d": (86_400, "1 day"), "7d": (7 * 86_400, "7 days")}
+WITHIN = {"15m": (900, "15 minutes"), "1d": (DAY, "1 day"), "7d": (7 * DAY, "7 days")}
 
 
 def read_order(request: HttpRequest) -> str:

@@ -8,18 +8,19 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from metrics.query import OFFSETS, TITLES
+from metrics.series.windows import DAY
 
 LENGTHS = {
     "1h": 3600,
     "6h": 6 * 3600,
-    "24h": 86_400,
-    "7d": 7 * 86_400,
-    "90d": 90 * 86_400,
-    "2y": 730 * 86_400,
+    "24h": DAY,
+    "7d": 7 * DAY,
+    "90d": 90 * DAY,
+    "2y": 730 * DAY,
 }
 DEFAULT = "6h"
 SHORTEST_SECONDS = 300
-LONGEST_SECONDS = 10 * 366 * 86_400
+LONGEST_SECONDS = 10 * 366 * DAY
 RAW_SECONDS = 3600
 """Up to this length a range may be asked for from the cluster itself."""
 

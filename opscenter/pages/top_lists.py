@@ -14,14 +14,15 @@ from clusters.models import Cluster
 from metrics import query
 from metrics.query import By
 from metrics.series.catalog import Kind
+from metrics.series.windows import DAY
 
 OVER = {
     "now": (0, "last minute"),
     "1h": (3600, "last hour"),
     "6h": (6 * 3600, "6 hours"),
-    "24h": (86_400, "24 hours"),
-    "7d": (7 * 86_400, "7 days"),
-    "90d": (90 * 86_400, "90 days"),
+    "24h": (DAY, "24 hours"),
+    "7d": (7 * DAY, "7 days"),
+    "90d": (90 * DAY, "90 days"),
 }
 """Name in the URL -> seconds and words; "now" is the newest minute of each cluster."""
 

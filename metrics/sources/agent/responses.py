@@ -14,10 +14,10 @@ from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
 from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import MINUTE
 from metrics.sources.validation import MAX_MOMENT, MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
-MINUTE = 60
 MAX_SERIES = 20_000  # of one answer, all kinds together
 MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
 MAX_ATTRS = 16

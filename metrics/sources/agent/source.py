@@ -12,7 +12,8 @@ from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.series.source_answer import SourceAnswer
-from metrics.sources.agent.responses import MAX_ROWS, MAX_SERIES, MINUTE, parse_answer
+from metrics.series.windows import DAY, MINUTE
+from metrics.sources.agent.responses import MAX_ROWS, MAX_SERIES, parse_answer
 from metrics.sources.base import JsonClient, RawAnswer, Resolution
 from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import ClusterUnreachableError, ServiceUnavailableError
@@ -68,7 +69,7 @@ class AgentSource:
     overlap_seconds: ClassVar[int] = 0
     settle_seconds: ClassVar[int] = 0
     longest_request_seconds: ClassVar[int] = 1800
-    resolutions: ClassVar[Sequence[Resolution]] = (Resolution(MINUTE, 7 * 86_400, "1m"),)
+    resolutions: ClassVar[Sequence[Resolution]] = (Resolution(MINUTE, 7 * DAY, "1m"),)
 
     def __init__(self, *, budget_seconds: float = 10.0) -> None:
         self._budget_seconds = budget_seconds

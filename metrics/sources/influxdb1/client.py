@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metrics.series.windows import MINUTE
 from metrics.sources.base import HttpClient, Resolution
 from metrics.sources.influxdb1.queries import RAW, ROLLUPS, Policy, edge, identifier
 from metrics.sources.influxdb1.responses import (
@@ -16,7 +17,6 @@ from metrics.sources.influxdb1.responses import (
     results_of,
 )
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError
 
 

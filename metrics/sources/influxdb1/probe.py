@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 
 from metrics.series.catalog import CATALOG, Kind
 from metrics.series.rows import MinuteRow
+from metrics.series.windows import MINUTE
 from metrics.sources.base import FieldProbe, Probe
 from metrics.sources.influxdb1.client import Held, InfluxApi
 from metrics.sources.influxdb1.fetch import Fetch
 from metrics.sources.influxdb1.queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
 from metrics.sources.influxdb1.responses import RetentionPolicy, read_edge, read_names, read_version
-from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError
+from opscenter.core.text import minute_utc
 
 PROBED_MINUTES = 5
 _OLD_SECONDS = 600
@@ -101,7 +101,7 @@ def _notes(
     for policy in policies:
         name = "" if policy.default else policy.name
         if policy.default or any(policy.name == one.name for one in ROLLUPS):
-            since = f"data since {_text(begins[name])}" if name in begins else "no data"
+            since = f"data since {minute_utc(begins[name])}" if name in begins else "no data"
         else:
             since = "not used"
         kept = "for ever" if policy.seconds is None else f"{policy.seconds // 3600} h"
@@ -109,9 +109,7 @@ def _notes(
     if newest is None:
         notes.append("Heapster has written nothing of nodes into this database")
     elif newest < clock - _OLD_SECONDS:
-        notes.append(f"the newest data is of {_text(newest)}: Heapster does not write any more")
+        notes.append(
+            f"the newest data is of {minute_utc(newest)}: Heapster does not write any more"
+        )
     return notes
-
-
-def _text(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

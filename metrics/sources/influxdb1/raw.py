@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import SeriesKey
+from metrics.series.windows import MINUTE
 from metrics.sources.base import RawAnswer
 from metrics.sources.influxdb1.client import InfluxApi
 from metrics.sources.influxdb1.queries import (
@@ -19,7 +20,6 @@ from metrics.sources.influxdb1.queries import (
     measurement,
 )
 from metrics.sources.influxdb1.responses import Span, read_points
-from metrics.sources.row_builder import MINUTE
 from opscenter.core.errors import BadResponseError, InvalidInputError
 
 

@@ -12,10 +12,10 @@ from itertools import repeat
 from operator import le
 from typing import Any
 
+from metrics.series.windows import MINUTE
 from metrics.sources.influxdb1.queries import Series
 from metrics.sources.row_builder import (
     MAX_SERIES,
-    MINUTE,
     Table,
     Tags,
     codes_of,

@@ -17,11 +17,11 @@ from collections.abc import Iterable
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
+from metrics.series.windows import MINUTE
 from metrics.sources.influxdb1.queries import Policy, Series
 from metrics.sources.influxdb1.responses import Points, Span, check_span
 from metrics.sources.row_builder import (
     MASK,
-    MINUTE,
     NAMELESS,
     SHIFT,
     Table,

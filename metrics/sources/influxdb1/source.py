@@ -14,6 +14,7 @@ from typing import ClassVar
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import DAY, MINUTE
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.influxdb1.client import Held, InfluxApi, resolutions_of
 from metrics.sources.influxdb1.fetch import SETTLE_SECONDS, SHORT, Fetch
@@ -21,13 +22,12 @@ from metrics.sources.influxdb1.probe import probe
 from metrics.sources.influxdb1.queries import RAW, Policy, identifier
 from metrics.sources.influxdb1.raw import influxdb_raw
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.sources.row_builder import MINUTE
 
 RECENT = 3600  # InfluxDB keeps no policy shorter than this
 _GRAVITY = (
-    Resolution(MINUTE, 86_400, "1m"),
-    Resolution(300, 28 * 86_400, "10m"),
-    Resolution(3600, 364 * 86_400, "1h"),
+    Resolution(MINUTE, DAY, "1m"),
+    Resolution(300, 28 * DAY, "10m"),
+    Resolution(3600, 364 * DAY, "1h"),
 )
 
 

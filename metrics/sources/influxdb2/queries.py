@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
+
+from opscenter.core.text import iso_utc
 
 _PHYSICAL = "^(lo|veth|cni|flannel|docker|cali|br-|virbr|tunl|kube|dummy|nodelocal|all$)"
 _IN_MEMORY = "^(tmpfs|devtmpfs|ramfs|overlay|aufs|squashfs|iso9660|nsfs|rootfs)$"
@@ -219,7 +220,7 @@ def _text(value: str) -> dict[str, Any]:
 
 
 def _moment(seconds: int) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = iso_utc(seconds)
     return {"type": "DateTimeLiteral", "value": moment}
 
 

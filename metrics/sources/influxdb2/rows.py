@@ -14,10 +14,10 @@ from operator import add, sub
 from metrics.series.catalog import Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo
+from metrics.series.windows import MINUTE
 from metrics.sources.influxdb2.responses import Columns
 from metrics.sources.row_builder import (
     MASK,
-    MINUTE,
     SHIFT,
     Table,
     Tags,

@@ -11,12 +11,12 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import MINUTE
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.influxdb2.missing_fields import probe_fields
 from metrics.sources.influxdb2.queries import (
@@ -37,13 +37,13 @@ from metrics.sources.influxdb2.responses import (
 )
 from metrics.sources.influxdb2.rows import Tables, merged
 from metrics.sources.parse_concurrency import ParseSlot
-from metrics.sources.row_builder import MINUTE
 from metrics.sources.validation import clean_text
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,
     ServiceUnavailableError,
 )
+from opscenter.core.text import minute_utc
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Influx2Source:
         if edges.newest is None:
             notes.append("Telegraf has written nothing of nodes or hosts into this bucket")
         elif edges.newest < now - 2 * LATE_SECONDS:
-            notes.append(f"the newest data is of {_text(edges.newest)}")
+            notes.append(f"the newest data is of {minute_utc(edges.newest)}")
         kinds: tuple[Kind, ...] = ("node", "filesystem", "pod")
         return Probe(
             product="InfluxDB",
@@ -308,7 +308,3 @@ def _strangers(hosts: set[str]) -> list[str]:
     if not hosts:
         return []
     return [f"{len(hosts)} hosts of Telegraf are no nodes, e.g. {min(hosts)}: left out"]
-
-
-def _text(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metrics.series.windows import DAY, HOUR, MINUTE
 from metrics.sources.base import HttpClient
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES
@@ -17,9 +18,6 @@ from opscenter.core.errors import BadResponseError
 
 logger = logging.getLogger(__name__)
 
-MINUTE = 60
-HOUR = 3600
-DAY = 86_400
 MAX_FACTS = 3 * MAX_SERIES
 _REACHES = ((8 * DAY, HOUR), (400 * DAY, DAY))
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import MINUTE
 from metrics.sources.base import FieldProbe, HttpClient, Probe, Resolution
-from metrics.sources.prometheus.client import MINUTE, PrometheusApi
+from metrics.sources.prometheus.client import PrometheusApi
 from metrics.sources.prometheus.queries import QUERIES, TAG, Query, layout_expr, names_expr
 from metrics.sources.validation import clean_text
 from opscenter.core.errors import BadResponseError

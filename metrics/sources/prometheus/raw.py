@@ -5,10 +5,11 @@ from __future__ import annotations
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import bucket_start
 from metrics.series.rows import SeriesKey
+from metrics.series.windows import MINUTE
 from metrics.sources.base import HttpClient, RawAnswer
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES
-from metrics.sources.prometheus.client import MINUTE, PrometheusApi
+from metrics.sources.prometheus.client import PrometheusApi
 from metrics.sources.prometheus.queries import QUERIES, TAG
 from metrics.sources.prometheus.responses import read_matrix
 from metrics.sources.prometheus.rows import Slice

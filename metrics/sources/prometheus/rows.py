@@ -20,7 +20,6 @@ from metrics.sources.prometheus.queries import CADVISOR, ETCD, POD_LABELS, QUERI
 from metrics.sources.prometheus.responses import Cells, Labels, Line, refuse
 from metrics.sources.validation import MAX_NAME, clean_text
 
-MINUTE = 60
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _PLACES = {(kind, name): at for kind in _KINDS for at, name in enumerate(FIELD_NAMES[kind])}
 _PLACE = [_PLACES[query.kind, query.field] for query in QUERIES]

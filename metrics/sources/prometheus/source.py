@@ -15,10 +15,11 @@ from typing import ClassVar
 
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import HOUR, MINUTE
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import MAX_SERIES, Plan
-from metrics.sources.prometheus.client import HOUR, MINUTE, PrometheusApi
+from metrics.sources.prometheus.client import PrometheusApi
 from metrics.sources.prometheus.node_names import Facts
 from metrics.sources.prometheus.probe import probe_server
 from metrics.sources.prometheus.raw import prometheus_raw

@@ -14,6 +14,7 @@ from uuid import UUID
 from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS
 from metrics.series.rollups import bucket_start
+from metrics.series.windows import DAY
 from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, RetentionLookup
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.flux import of_cluster, points, records, unix
@@ -21,8 +22,6 @@ from metrics.stores.influxdb.ledger import outdate, translated, writing
 from metrics.stores.influxdb.rows import line, line_head
 
 BLOCK_BUCKETS = 60
-
-_DAY = 86_400
 
 
 class Mover:
@@ -132,7 +131,7 @@ def _horizon(place: MetricPlace, now: int) -> int:
     """Return the time before which the new class wants nothing."""
     if not place.kept_seconds:
         return place.expired
-    return max(place.expired, bucket_start(now - place.kept_seconds, _DAY))
+    return max(place.expired, bucket_start(now - place.kept_seconds, DAY))
 
 
 __all__ = ["ClusterBuckets", "Mover"]

@@ -15,12 +15,12 @@ from uuid import UUID
 from metrics.models.influxdb_store import MetricCluster, MetricPlace
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
+from metrics.series.windows import DAY
 from metrics.stores.influxdb.client import Influx
 from metrics.stores.influxdb.names import FOREVER, KINDS, bucket_name, shard_seconds
 
 MANY_BUCKETS = 20
-_DAY = 86_400
-SLACK_SECONDS = _DAY + 7200
+SLACK_SECONDS = DAY + 7200
 
 RetentionLookup = Callable[[UUID], Mapping[Kind, Mapping[str, int]]]
 """Says how many seconds each kind's tiers of a cluster are kept; 0: for ever."""
@@ -148,7 +148,7 @@ class ClusterBuckets:
         row = self._rows[kind, tier]
         if row.kept_seconds == FOREVER:
             return row.expired
-        return max(row.expired, bucket_start(int(now) - row.kept_seconds, _DAY))
+        return max(row.expired, bucket_start(int(now) - row.kept_seconds, DAY))
 
     def read_ranges(self, kind: Kind, tier: str, start: int) -> list[ReadRange]:
         """Return where to read rows from ``start`` on: the bucket that is written to first."""

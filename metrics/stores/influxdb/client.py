@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -28,6 +27,7 @@ from influxdb_client.service.delete_service import DeleteService
 from urllib3.exceptions import HTTPError
 
 from metrics.stores.errors import StoreError
+from opscenter.core.text import iso_utc
 
 LINES_IN_A_REQUEST = 5_000
 TIMEOUT_MS = 30_000
@@ -97,7 +97,7 @@ class Influx:
             StoreError: nothing or a part was deleted.
         """
         request = DeletePredicateRequest(
-            start=_rfc3339(start), stop=_rfc3339(end), predicate=predicate
+            start=iso_utc(start), stop=iso_utc(end), predicate=predicate
         )
         with self.translated(bucket):
             DeleteService(self._api.api_client).post_delete(
@@ -209,7 +209,3 @@ def _message(body: object) -> str:
     if isinstance(found, dict):
         text = str(found.get("message") or found.get("error") or text)
     return " ".join(text.split())[:MAX_REASON] or "no reason given"
-
-
-def _rfc3339(ts: int) -> str:
-    return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -17,12 +17,12 @@ from functools import cache
 from typing import get_args
 
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
+from metrics.series.windows import DAY
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NOTHING = -(2**63)
 FOREVER = 0
 
-_DAY = 86_400
 _ESCAPED = re.compile(r"(?:%[0-9A-F]{2})+")
 _LINE_SPECIAL = re.compile(r"([,= ])")
 _EMPTY = "%"  # a tag's value cannot be empty; "%" alone is nothing that tag() makes otherwise
@@ -62,7 +62,7 @@ def bucket_name(prefix: str, tier: str, kept_seconds: int) -> str:
     """Return the name of the bucket that keeps a tier for so long."""
     if kept_seconds == FOREVER:
         return f"{prefix}_{tier}_forever"
-    days, rest = divmod(kept_seconds, _DAY)
+    days, rest = divmod(kept_seconds, DAY)
     return f"{prefix}_{tier}_{kept_seconds}s" if rest else f"{prefix}_{tier}_{days}d"
 
 
@@ -72,8 +72,8 @@ def shard_seconds(kept_seconds: int) -> int:
     InfluxDB's own choice for the retention, but a day at least: hourly shards of a short bucket
     would each hold all series again.
     """
-    long = kept_seconds == FOREVER or kept_seconds >= 180 * _DAY
-    return 7 * _DAY if long else _DAY
+    long = kept_seconds == FOREVER or kept_seconds >= 180 * DAY
+    return 7 * DAY if long else DAY
 
 
 @cache

@@ -8,9 +8,8 @@ from uuid import UUID
 from clusters import legal_holds
 from clusters.models import Cluster
 from metrics.series.catalog import TIERS, Kind
+from metrics.series.windows import DAY
 from metrics.stores.influxdb.names import FOREVER, KINDS
-
-_DAY = 86_400
 
 
 def retention_seconds(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
@@ -25,4 +24,4 @@ def retention_seconds(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
         return {kind: dict.fromkeys(TIERS, FOREVER) for kind in KINDS}
     row = Cluster.objects.filter(pk=cluster).first() or Cluster(pk=cluster)
     limits = retention_of(row).limits
-    return {kind: {tier: limits[kind][tier] * _DAY for tier in TIERS} for kind in KINDS}
+    return {kind: {tier: limits[kind][tier] * DAY for tier in TIERS} for kind in KINDS}

@@ -16,6 +16,7 @@ from django.db.models.functions import Collate, Lower
 from metrics.models.influxdb_store import MetricCluster, MetricSeries
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import SeriesKey
+from metrics.series.windows import DAY
 from metrics.stores.copier import StoredSeries
 from metrics.stores.errors import StoreError
 from metrics.stores.influxdb.ledger import outdate
@@ -134,7 +135,7 @@ class Session:
         if not is_storable(key):
             self.problem = "a name is too long or no text"
             return False
-        today = int(time.time()) // 86_400
+        today = int(time.time()) // DAY
         if self.cluster.new_day != today:
             self.cluster.new_day, self.cluster.new_count = today, 0
         if self.limited and self.cluster.new_count + self._made >= MAX_NEW_SERIES_PER_DAY:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 from metrics.series.rollups import bucket_start
+from metrics.series.windows import DAY
 from metrics.stores.sqlite import schema
 from metrics.stores.sqlite.chunk_encoder import BLOCK_SERIES, Columns, encode, in_columns
 from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError, table_rows
@@ -27,7 +28,7 @@ from metrics.stores.sqlite.sealed import SPANS, describe, field_numbers, snapsho
 from metrics.stores.sqlite.sealed_maxima import pack_highs
 from metrics.stores.sqlite.series import sid_range
 
-SETTLED: dict[str, int] = {"1m": 7_200, "10m": 21_600, "1h": 86_400}
+SETTLED: dict[str, int] = {"1m": 7_200, "10m": 21_600, "1h": DAY}
 """How much newer a cluster's data must be than the end of a span for it to be sealed. Wider
 tiers wait longer: late data costs the more to take in, the more rows a chunk has."""
 

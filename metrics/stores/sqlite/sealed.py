@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rollups import bucket_start
+from metrics.series.windows import DAY
 from metrics.stores.sqlite import schema
 from metrics.stores.sqlite.chunks import Chunk, DamagedChunkError, Field
 
-SPANS: dict[str, int] = {"1m": 3600, "10m": 86_400, "1h": 864_000}
+SPANS: dict[str, int] = {"1m": 3600, "10m": DAY, "1h": 864_000}
 """Seconds of one chunk: 60, 144 and 240 buckets."""
 
 _WHERE = "cluster = ? AND kind = ? AND tier = ? AND t0 > ? AND t0 < ?"

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from metrics.series.rows import SeriesInfo, SeriesKey
+from metrics.series.windows import DAY
 from metrics.stores.names import is_storable
 from metrics.stores.sqlite import schema
 
@@ -85,7 +86,7 @@ class Series:
         self.outdated = 0
         self.problem = ""
         self._next_number = next_number
-        today = int(time.time()) // 86_400
+        today = int(time.time()) // DAY
         self._new_day = today
         self._new_count = new_count if new_day == today else 0
         self._made = 0

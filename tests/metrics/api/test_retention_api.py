@@ -7,8 +7,8 @@ from rest_framework.test import APIClient
 
 from clusters.models import AuditEvent, LegalHold
 from metrics.models import CustomerRetention, RetentionClass
-from metrics.retention.rules import DAY
 from metrics.series.catalog import default_limits
+from metrics.series.windows import DAY
 from tests.factories import api_token
 from tests.metrics.deletion.expiring import days, store_hours
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from metrics.retention.rules import DAY
 from metrics.series.catalog import KINDS
+from metrics.series.windows import DAY
 from metrics.stores import get_store
 from metrics.stores.writer import Batch
 from tests.metrics.stores.contract import NODE, POD, T0, row

@@ -19,9 +19,8 @@ from metrics.deletion import erasure
 from metrics.deletion.expiry import expire_due
 from metrics.exports import jobs as exports
 from metrics.models import ClusterRetention, CustomerRetention, Erasure
-from metrics.retention.rules import DAY
 from metrics.retention.services import assign, create_class
-from metrics.series.windows import STREAM
+from metrics.series.windows import DAY, STREAM
 from metrics.stores import StoreError, get_store
 from metrics.stores.sqlite.store import SqliteStore
 from opscenter.core import leases

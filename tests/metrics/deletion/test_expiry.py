@@ -12,9 +12,9 @@ from clusters.services import delete_cluster
 from metrics.deletion.expiry import expire_due
 from metrics.models import ClusterRetention, RetentionClass
 from metrics.retention.in_force import refresh_in_force, retention_of
-from metrics.retention.rules import DAY
 from metrics.retention.services import change_class
 from metrics.series.catalog import default_limits
+from metrics.series.windows import DAY
 from metrics.stores import StoreError, get_store
 from metrics.stores.writer import Batch
 from tests.factories import ClusterFactory

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from metrics.retention.rules import DAY
+from metrics.series.windows import DAY
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.writer import Batch
 from tests.centre import ROOT

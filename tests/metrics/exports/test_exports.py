@@ -19,9 +19,10 @@ from metrics.exports import formats, jobs
 from metrics.exports.archive import Span, write_export
 from metrics.exports.targets import Zip, part_of
 from metrics.models import Export
-from metrics.retention.rules import DAY, cells
+from metrics.retention.rules import cells
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
+from metrics.series.windows import DAY
 from metrics.stores import StoreError, get_store
 from metrics.stores.copier import StoredRow
 from metrics.stores.writer import Batch

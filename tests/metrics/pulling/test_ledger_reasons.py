@@ -6,12 +6,14 @@ import pytest
 
 from metrics.charts.figure import reason_text
 from metrics.pulling.ledger import reason_of
+from metrics.pulling.ledger_rules import REASONS, Outage, why_missing
 from opscenter.core.errors import (
     BadResponseError,
     ClusterError,
     ClusterUnreachableError,
     ConsentOffError,
     ServiceUnavailableError,
+    SourceConfigError,
 )
 
 
@@ -22,9 +24,16 @@ from opscenter.core.errors import (
         (ServiceUnavailableError("x"), "service_down"),
         (ConsentOffError("x"), "consent_off"),
         (BadResponseError("x", problem="not_json"), "bad_response"),
+        (SourceConfigError("x"), "centre_down"),
         (ClusterError("x"), "service_down"),
     ],
 )
 def test_every_failure_has_a_reason_and_words(error, reason):
     assert reason_of(error) == reason
     assert reason_text("gap", reason)
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_an_outage_has_the_same_reason_as_the_pulls_that_failed_in_it(code: str):
+    outage = Outage(last_attempt_at=600, error_code=code, tunnel_up=[(0, None)])
+    assert why_missing(0, 600, outage) == (REASONS[code], "pulls failed at the time")

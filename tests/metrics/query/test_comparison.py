@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.query.comparison import DAY, Change, change_of
+from metrics.query.comparison import Change, change_of
+from metrics.series.windows import DAY
 
 T0 = 1_700_000_000 // DAY * DAY
 

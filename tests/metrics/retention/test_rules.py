@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.retention.rules import (
-    DAY,
     GRACE_SECONDS,
     MAX_DAYS,
     Force,
@@ -23,6 +22,7 @@ from metrics.retention.rules import (
     shortenings,
 )
 from metrics.series.catalog import KINDS, TIERS, default_limits
+from metrics.series.windows import DAY
 
 NOW = 1_780_000_000
 MOMENTS = st.integers(0, 4_000_000_000)

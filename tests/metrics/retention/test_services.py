@@ -12,9 +12,9 @@ from metrics.deletion.expiry import expire_due
 from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention.in_force import refresh_in_force, retention_of
-from metrics.retention.rules import DAY
 from metrics.retention.services import assign, change_class, create_class, delete_class
 from metrics.series.catalog import KINDS, default_limits
+from metrics.series.windows import DAY
 from metrics.stores import get_store
 from opscenter.core.errors import ConflictError, InvalidInputError
 from tests.factories import ClusterFactory, CustomerFactory

@@ -11,8 +11,9 @@ from django.urls import reverse
 from clusters import legal_holds
 from clusters.models import AuditEvent, Cluster, LegalHold
 from metrics.models import CustomerRetention, Erasure, RetentionClass
-from metrics.retention.rules import DAY, cells
+from metrics.retention.rules import cells
 from metrics.series.catalog import default_limits
+from metrics.series.windows import DAY
 from metrics.stores import get_store
 from metrics.stores.writer import Batch
 from tests.metrics.deletion.expiring import days
