@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
 
-.PHONY: screenshots help run demo test test-sqlite test-postgresql lint bench clean requirements secrets check-python
+.PHONY: screenshots help run demo test test-quick test-sqlite test-postgresql lint bench clean requirements secrets check-python
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,6 +35,9 @@ lint: $(VENV)/dev.stamp ## Check style, types, import contracts, templates, line
 	OPSCENTER_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py makemigrations --check --dry-run
 
 test: test-sqlite test-postgresql ## Run all tests: on SQLite, then those that use the database on PostgreSQL
+
+test-quick: $(VENV)/dev.stamp ## Run the tests without a server, a browser or another process
+	$(BIN)/python -m tests.run --quick
 
 test-sqlite: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.run

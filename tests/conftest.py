@@ -26,6 +26,8 @@ from metrics.stores import close_stores, get_store
 from metrics.stores.base import MetricStore
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
+pytest_plugins = ("tests.quick",)
+
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -80,7 +82,7 @@ def _quick_passwords(settings) -> None:
 
 
 @pytest.fixture(scope="session")
-def _redis_process() -> Iterator[str]:
+def _redis_process(starts_servers) -> Iterator[str]:
     """Run one Redis for the session, on a unix socket in a short private directory."""
     binary = shutil.which("redis-server")
     assert binary, "redis-server is missing: install Debian's redis-server package"

@@ -1,9 +1,10 @@
 """``python -m tests.run``: the whole suite as ``make test`` runs it.
 
 Everything runs in a data directory of its own, whatever the environment says. Without options:
-on SQLite, first what may run side by side, then the tests of a browser, then, in two lanes, those
-that start the whole system. With ``--postgresql``: the tests that use Django's database, on a
-private PostgreSQL. Further arguments go to pytest.
+on SQLite, first what may run side by side, then, in lanes, the tests of a browser and those that
+start the whole system. With ``--quick``: only what needs neither a server nor another process.
+With ``--postgresql``: the tests that use Django's database, on a private PostgreSQL. Further
+arguments go to pytest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from tests.postgresql import MissingProgramError, find_binaries, private_postgresql
 
@@ -32,6 +34,10 @@ PROGRAMS = {
 _SLOW = "e2e or browser"
 _OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "INFLUXDB_")
 _FOR_TESTS = "OPSCENTER_TEST_"  # a server that tests may use
+ROOM = 4 << 30  # bytes; what all files of a run take, and as much again
+WORKERS = min(4, os.cpu_count() or 1)
+# Whole systems and browsers mostly wait, so that there is room for one lane more than cores.
+LANES = WORKERS + 1
 
 
 def missing_programs() -> list[str]:
@@ -49,43 +55,66 @@ def missing_programs() -> list[str]:
     return result
 
 
+def _fast_directory() -> str | None:
+    """Return a file system in memory with enough room; None if there is none: the usual one.
+
+    The stores write through to the disk at each commit, which is half of what many tests take.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < ROOM:
+        return None
+    return str(memory)
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    """Return what the tests may see of the environment, with all their files in ``directory``."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_FOR_TESTS) or not name.startswith(_OURS)
+    }
+    # Without compiled files each of some hundred processes compiles all modules again, and each
+    # pytest rewrites all assertions: half of what a start takes.
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept | {"OPSCENTER_DATA_DIR": str(directory / "data"), "TMPDIR": str(directory)}
+
+
 def _pytest(environment: dict[str, str], *arguments: str) -> int:
     command = [sys.executable, "-m", "pytest", "-q", *arguments]
     print("+", *command[1:], flush=True)
     return subprocess.run(command, env=environment, check=False).returncode
 
 
+def _run_part(part: str, environment: dict[str, str], rest: list[str]) -> int:
+    """Run one part of the suite; return 0 only if all of it passed."""
+    side_by_side = ("-n", str(WORKERS))
+    if part == "--quick":
+        without = {n: v for n, v in environment.items() if not n.startswith(_FOR_TESTS)}
+        return _pytest(without, *side_by_side, "-m", "quick", *rest)
+    if part == "--postgresql":
+        with private_postgresql() as url:
+            environment["DATABASE_URL"] = url
+            chosen = ("-m", f"not ({_SLOW})", "--database-only")
+            return _pytest(environment, *side_by_side, *chosen, *rest)
+    return max(
+        _pytest(environment, *side_by_side, "-m", f"not ({_SLOW})", *rest),
+        # A file stays in one lane, for its tests may share what they started, and longest first.
+        _pytest(environment, "-n", str(LANES), "--dist", "loadfile", "-m", _SLOW, *rest),
+    )
+
+
 def main(arguments: list[str]) -> int:
-    """Run the suite; return 0 only if every part passed."""
-    missing = missing_programs()
+    """Run the suite, or the part that an option names; return 0 only if every part passed."""
+    part = next((a for a in arguments if a in ("--quick", "--postgresql")), "")
+    missing = [] if part == "--quick" else missing_programs()
     if missing:
         sys.stderr.write("".join(f"tests: {line}\n" for line in missing))
         return 2
-    on_postgresql = "--postgresql" in arguments
-    rest = [argument for argument in arguments if argument != "--postgresql"]
-    workers = str(min(4, os.cpu_count() or 1))
-    with tempfile.TemporaryDirectory(prefix="opscenter-tests-") as data_dir:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(_FOR_TESTS) or not name.startswith(_OURS)
-        }
-        environment["OPSCENTER_DATA_DIR"] = data_dir
-        side_by_side = ("-n", workers, "-m", f"not ({_SLOW})")
-        # Whole systems mostly wait. A file stays in one lane, for its tests may share what they
-        # started; in the files' own order, as those with few tests take longest.
-        two_lanes = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-        if on_postgresql:
-            with private_postgresql() as url:
-                environment["DATABASE_URL"] = url
-                return _pytest(environment, *side_by_side, "--database-only", *rest)
-        codes = [
-            _pytest(environment, *side_by_side, *rest),
-            # Apart, because Playwright holds an event loop open for as long as its process lives.
-            _pytest(environment, "-m", "browser and not e2e", *rest),
-            _pytest(environment, *two_lanes, "-m", "e2e", *rest),
-        ]
-    return max(codes)
+    rest = [argument for argument in arguments if argument != part]
+    # A short name: those of unix sockets below it may have 107 characters.
+    with tempfile.TemporaryDirectory(prefix="oc", dir=_fast_directory()) as directory:
+        Path(directory).chmod(0o755)  # PostgreSQL runs as somebody else
+        return _run_part(part, _environment(Path(directory)), rest)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from tests.faultproxy import FaultProxy
 
 
 @pytest.fixture
-async def echo_port():
+async def echo_port(starts_servers):
     async def echo(reader, writer):
         with contextlib.suppress(OSError):
             while chunk := await reader.read(1024):

@@ -18,7 +18,7 @@ def _no_ambient_configuration(monkeypatch):
 
 
 @pytest.fixture
-def unused_port():
+def unused_port(starts_servers):
     """A port of loopback on which nothing listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

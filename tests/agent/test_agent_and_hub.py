@@ -35,7 +35,7 @@ def hub_directory():
 
 
 @pytest.fixture
-async def hub(transactional_db, settings, hub_directory):
+async def hub(starts_servers, transactional_db, settings, hub_directory):
     async with running_hub(settings, hub_directory, LIMITS) as hub:
         announce(settings, hub)
         yield hub

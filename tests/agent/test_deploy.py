@@ -63,6 +63,7 @@ def test_every_forward_in_scripts_and_documents_names_its_target():
 
 
 @pytest.mark.parametrize("forward", ["agent:9099", "9099", "agent:9099:host"])
+@pytest.mark.usefixtures("starts_servers")
 def test_the_ssh_script_refuses_a_forward_without_a_target(tmp_path, forward):
     for name in ("key", "known_hosts"):
         (tmp_path / name).write_text("")

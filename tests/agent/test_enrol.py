@@ -52,7 +52,7 @@ class Centre:
 
 
 @pytest.fixture
-async def centre():
+async def centre(starts_servers):
     centre = Centre()
     app = web.Application()
     app.router.add_post("/api/v1/agents/enrol", centre.enrol)

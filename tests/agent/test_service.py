@@ -17,7 +17,7 @@ from tests.agent.processes import agent
 
 
 @pytest.fixture
-async def place():
+async def place(starts_servers):
     """A hub, and a centre that registers every key there for the token ``good``."""
     tokens = {"good"}
     async with running_hub() as hub:

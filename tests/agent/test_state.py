@@ -13,6 +13,7 @@ from agent import state
 from agent.state import StateError, ensure_key, lock_data_dir, prepare_data_dir, read_enrolment
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_second_holder_is_refused_with_the_firsts_process_id(tmp_path):
     code = (
         "import sys,pathlib\n"

@@ -136,14 +136,14 @@ def _store_of_the_run(request, settings, monkeypatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
+def influxdb(starts_servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
     """A real InfluxDB 1.x; tests make databases of their own in it."""
     with influx_server(tmp_path_factory.mktemp("influxdb")) as server:
         yield server
 
 
 @pytest.fixture
-def stand(settings, tmp_path_factory) -> Iterator[Stand]:
+def stand(starts_servers, settings, tmp_path_factory) -> Iterator[Stand]:
     import shutil
     import tempfile
 

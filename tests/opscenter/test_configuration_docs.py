@@ -129,6 +129,7 @@ def complaint(variable: str, directory: Path) -> str:
     return done.stderr.strip().rsplit("\n", 1)[-1]
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_nonsense_in_any_variable_of_the_centre_is_refused_by_name(tmp_path):
     names = [
         name

@@ -103,6 +103,7 @@ def test_the_image_is_built_in_stages_and_does_not_run_as_root():
         assert f"!{name.partition('/')[0]}" in allowed, name
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_secrets_are_made_once_in_a_directory_of_their_owner(tmp_path):
     def make() -> dict[str, str]:
         subprocess.run(

@@ -39,6 +39,7 @@ def shown(directory: Path, *names: str, **variables: str) -> dict:
     return json.loads(result.stdout)
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_centre_behind_tls_passes_the_deployment_check_without_a_warning(tmp_path):
     result = run(
         ["manage.py", "check", "--deploy", "--fail-level", "WARNING"],
@@ -48,6 +49,7 @@ def test_a_centre_behind_tls_passes_the_deployment_check_without_a_warning(tmp_p
     assert "WARNING" not in result.stdout + result.stderr
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_behind_tls_cookies_are_bound_and_loopback_pages_are_strangers(tmp_path):
     found = shown(
         tmp_path, "SESSION_COOKIE_NAME", "CSRF_COOKIE_SECURE", "TRUSTED_ORIGINS",
@@ -59,11 +61,13 @@ def test_behind_tls_cookies_are_bound_and_loopback_pages_are_strangers(tmp_path)
     assert found["TRUSTED_PROXIES"] == ["127.0.0.1", "::1"]
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_centre_for_this_machine_alone_believes_no_forwarded_address(tmp_path):
     assert shown(tmp_path, "TRUSTED_PROXIES") == {"TRUSTED_PROXIES": []}
 
 
 @pytest.mark.parametrize("name", ["OPSCENTER_TRUSTED_PROXIES", "OPSCENTER_HUB_TRUSTED_PROXIES"])
+@pytest.mark.usefixtures("starts_servers")
 def test_a_proxy_that_is_no_address_is_refused_by_the_name_of_its_variable(tmp_path, name):
     result = run(["manage.py", "up"], tmp_path, **{name: "my-proxy"})
     assert result.returncode != 0

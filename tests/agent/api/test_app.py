@@ -38,7 +38,7 @@ async def spool(tmp_path: Path):
 
 
 @pytest.fixture
-async def url(spool):
+async def url(starts_servers, spool):
     facts = AgentFacts(
         kind="host",
         hostname="box",

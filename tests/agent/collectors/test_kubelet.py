@@ -22,7 +22,7 @@ NOW = 1_800_000_000.0
 
 
 @pytest.fixture
-async def kubernetes():
+async def kubernetes(starts_servers):
     server = FakeKubernetes(NOW)
     yield server
     await server.stop()
@@ -356,6 +356,7 @@ async def test_only_the_clusters_own_authority_is_trusted(kubernetes, tmp_path):
     await collector.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_an_api_server_that_is_away_is_one_clear_error(tmp_path):
     token = tmp_path / "token"
     token.write_text("x")

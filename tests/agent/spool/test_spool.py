@@ -120,6 +120,7 @@ WRITER = textwrap.dedent(
 )
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_kill_9_while_writing_loses_at_most_the_sample_being_written(path):
     following = 0
     for _ in range(4):
@@ -322,6 +323,7 @@ FULL_DISK = textwrap.dedent(
 )
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_disk_that_takes_nothing_costs_nothing_of_the_last_hour(path):
     script = [sys.executable, "-c", FULL_DISK, str(path), str(T0)]
     done = subprocess.run(

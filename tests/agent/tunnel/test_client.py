@@ -23,7 +23,7 @@ def key():
 
 
 @pytest.fixture
-async def target():
+async def target(starts_servers):
     """A local API that answers with its path."""
 
     async def answer(request):
@@ -41,7 +41,7 @@ async def target():
 
 
 @pytest.fixture
-async def hub(key):
+async def hub(starts_servers, key):
     async with running_hub() as hub:
         hub.know(key)
         yield hub

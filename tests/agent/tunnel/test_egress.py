@@ -70,6 +70,7 @@ async def reach(hub, key, endpoint):
         assert session.services == ["agent"]
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_ssh_goes_through_the_proxy_of_the_environment(key, monkeypatch):
     async with running_hub() as hub, ConnectProxy(user="me:p@ss") as proxy:
         hub.know(key)
@@ -78,6 +79,7 @@ async def test_ssh_goes_through_the_proxy_of_the_environment(key, monkeypatch):
         assert proxy.asked == [f"CONNECT hub.customer.example:{hub.port}"]
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_websocket_over_tls_goes_through_the_proxy_too(key, monkeypatch, tmp_path):
     server_tls, authority = make_tls(tmp_path, "ws.customer.example")
     async with running_hub(tls=server_tls) as hub, ConnectProxy() as proxy:
@@ -113,6 +115,7 @@ async def test_a_proxy_that_cannot_be_used_is_named(monkeypatch, value):
         proxy_for("hub.example", 2222)
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_proxys_refusal_is_told_without_its_credentials(monkeypatch):
     async with ConnectProxy(user="right:one") as proxy:
         monkeypatch.setenv("https_proxy", f"http://wrong:secret@127.0.0.1:{proxy.port}")
@@ -121,6 +124,7 @@ async def test_a_proxys_refusal_is_told_without_its_credentials(monkeypatch):
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_proxy_that_closes_or_babbles_is_an_error(monkeypatch):
     async def babble(reader, writer):
         writer.write(b"x" * 20_000)

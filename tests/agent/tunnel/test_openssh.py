@@ -15,6 +15,7 @@ from agent.state import public_line
 from tests.agent.hub import CLUSTER_ID, running_hub
 from tests.agent.processes import agent, running
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 SCRIPT = Path(__file__).parents[3] / "agent" / "deploy" / "openssh" / "opscenter-ssh-agent.sh"
 
 

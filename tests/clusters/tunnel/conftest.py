@@ -54,7 +54,7 @@ def short_directory(tmp_path_factory):
 
 
 @pytest.fixture
-async def hub(transactional_db, settings, short_directory, tmp_path, limits):
+async def hub(starts_servers, transactional_db, settings, short_directory, tmp_path, limits):
     async with running_hub(settings, short_directory, limits) as one:
         yield one
 
@@ -172,7 +172,7 @@ class Target:
 
 
 @pytest.fixture
-async def target():
+async def target(starts_servers):
     one = Target()
     one.set_json("/hello", '{"hello": "world"}')
     server = await asyncio.start_server(one.serve, "127.0.0.1", 0, limit=1 << 20)

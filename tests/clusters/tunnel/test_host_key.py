@@ -24,6 +24,7 @@ def _fingerprint(path):
     return ensure_host_key(path).get_fingerprint()
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_processes_that_start_together_agree_on_one_key(tmp_path):
     with get_context("fork").Pool(4) as pool:
         keys = pool.map(_fingerprint, [tmp_path / "hub_host_key"] * 8, chunksize=1)

@@ -19,6 +19,7 @@ from tests.centre import ROOT
 from tests.metrics.deletion.expiring import NODE, NOW, T0
 from tests.metrics.stores.contract import row
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 KILLED_AT = (1, 2, 3, 6, 9)
 
 

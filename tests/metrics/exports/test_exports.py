@@ -249,6 +249,7 @@ def test_what_goes_wrong_is_said_in_its_row_without_naming_files(
     assert list(jobs.directory().iterdir()) == []
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_process_that_is_killed_leaves_no_part(cluster, stored, admin, settings, tmp_path):
     export = jobs.request(cluster, form="csv", actor=admin)
     part = part_of(jobs.path_of(export))

@@ -14,7 +14,7 @@ from tests.metrics.stores.influxdb.server import Between, keep_for_ever, own_pre
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def prefix(starts_servers):
     server()
     yield from own_prefix()
 

@@ -96,7 +96,9 @@ async def run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 
 @pytest.fixture
-async def site(transactional_db, settings, store, redis_server, tmp_path) -> AsyncIterator[Site]:
+async def site(
+    starts_servers, transactional_db, settings, store, redis_server, tmp_path
+) -> AsyncIterator[Site]:
     settings.PULL_DEADLINE_SECONDS = 60  # a busy machine must not make a pull fail
     directory = Path(tempfile.mkdtemp(prefix="oc"))
     async with AsyncExitStack() as stack:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
+
 
 @pytest.mark.parametrize(
     "module",

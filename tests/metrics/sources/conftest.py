@@ -19,14 +19,18 @@ def known() -> Seeds:
 
 
 @pytest.fixture(scope="session")
-def seeded_prometheus(known: Seeds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def seeded_prometheus(
+    starts_servers, known: Seeds, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """Return the port of a Prometheus that holds everything of ``known``."""
     with prometheus(tmp_path_factory.mktemp("prometheus"), series=known.series()) as port:
         yield port
 
 
 @pytest.fixture(scope="session")
-def seeded_victoriametrics(known: Seeds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def seeded_victoriametrics(
+    starts_servers, known: Seeds, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """Return the port of a VictoriaMetrics that holds everything of ``known``."""
     with victoriametrics(tmp_path_factory.mktemp("victoria"), series=known.series()) as port:
         yield port

@@ -145,6 +145,7 @@ def test_without_a_node_there_is_nothing_to_put_a_reading_into():
     assert with_etcd([], EtcdReading(1900, 2, {})) == []
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_test_of_etcd_says_its_version_and_what_it_tells(tmp_path: Path):
     with etcd(tmp_path) as port:
         async with DirectClient(port) as client:
@@ -155,6 +156,7 @@ async def test_a_test_of_etcd_says_its_version_and_what_it_tells(tmp_path: Path)
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_real_etcd_and_the_prometheus_that_scrapes_it_say_the_same(tmp_path: Path):
     for name in ("etcd", "prometheus"):
         (tmp_path / name).mkdir()
@@ -187,6 +189,7 @@ async def test_a_real_etcd_and_the_prometheus_that_scrapes_it_say_the_same(tmp_p
     assert round(float(answer["data"]["result"][0]["value"][1])) == then.fsync_us
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_an_etcd_that_is_not_there_is_a_service_that_is_down():
     async with DirectClient(free_port(), deadline_seconds=5) as client:
         with pytest.raises(ServiceUnavailableError):

@@ -18,7 +18,7 @@ from tests.metrics.stores.influxdb.server import own_prefix, server
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def prefix(starts_servers):
     server()
     yield from own_prefix()
 
@@ -92,6 +92,7 @@ def store_path(tmp_path):
     return tmp_path / "data" / "metrics.sqlite3"
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_without_a_token_the_command_and_the_start_say_so_in_one_line(tmp_path):
     environment = clean_environment(OPSCENTER_DATA_DIR=str(tmp_path / "data"))
     copied = manage(environment, "copy_metrics", "--to", "influxdb")
@@ -106,6 +107,7 @@ def test_without_a_token_the_command_and_the_start_say_so_in_one_line(tmp_path):
     assert "INFLUXDB_TOKEN" in started.stderr
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_an_unknown_store_is_refused_by_name(tmp_path):
     environment = clean_environment(OPSCENTER_DATA_DIR=str(tmp_path), METRICS_STORE="influx")
     started = manage(environment, "up")

@@ -20,7 +20,7 @@ HOSTILE = SeriesKey("pod", "a,b =c\\", "\n\x00é%")
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def prefix(starts_servers):
     server()
     yield from own_prefix()
 

@@ -18,7 +18,9 @@ from tests.centre import wait_until
 
 
 @pytest.fixture
-def short_lived_redis(tmp_path: Path, settings) -> Iterator[subprocess.Popen[bytes]]:
+def short_lived_redis(
+    starts_servers, tmp_path: Path, settings
+) -> Iterator[subprocess.Popen[bytes]]:
     """A Redis that a test may kill."""
     path = shutil.which("redis-server")
     assert path, "redis-server is missing: apt-get install redis-server"

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.centre import ROOT, clean_environment
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 CODE = "from opscenter.core import task_queue; task_queue.send_on_commit('metrics.export')"
 
 

@@ -26,7 +26,7 @@ PROCESSES = ("worker", "beat", "hub")
 
 
 @pytest.fixture
-def redis(tmp_path: Path, settings) -> Iterator[subprocess.Popen[bytes]]:
+def redis(starts_servers, tmp_path: Path, settings) -> Iterator[subprocess.Popen[bytes]]:
     socket = tmp_path / "redis.sock"
     path = shutil.which("redis-server")
     assert path, "redis-server is missing: apt-get install redis-server"

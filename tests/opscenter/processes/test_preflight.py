@@ -24,6 +24,7 @@ def make_program(directory: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_free_ports_are_given_back():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -33,6 +34,7 @@ def test_free_ports_are_given_back():
     check_listeners([item])
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_an_address_of_another_machine_names_the_variable():
     with pytest.raises(ImproperlyConfigured, match=r"OPSCENTER_HOST='192\.0\.2\.1': cannot listen"):
         check_listeners([Listener("OPSCENTER_PORT", "192.0.2.1", 8000, "OPSCENTER_HOST")])
@@ -56,6 +58,7 @@ def test_a_server_on_the_path_is_taken_without_a_warning(tmp_path, monkeypatch, 
     assert redis_server.find_redis() == redis_server.RedisBinary(str(path), "")
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     found = redis_server.find_redis()
@@ -65,6 +68,7 @@ def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("bundled", [False, True])
+@pytest.mark.usefixtures("starts_servers")
 def test_the_private_server_says_only_what_is_news(tmp_path, monkeypatch, bundled):
     if bundled:
         monkeypatch.setenv("PATH", str(tmp_path))

@@ -73,6 +73,7 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_request_that_never_ends_loses_its_connection(start):
     async with server() as port:
         reader, writer = await say(port, start)
@@ -81,6 +82,7 @@ async def test_a_request_that_never_ends_loses_its_connection(start):
     assert not _open
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_bytes_that_trickle_in_do_not_wind_the_clock_up():
     async with server() as port:
         reader, writer = await say(port, b"GET / HTTP/1.1\r\nX: ")
@@ -92,6 +94,7 @@ async def test_bytes_that_trickle_in_do_not_wind_the_clock_up():
         writer.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_an_answer_that_is_never_taken_or_never_ends_loses_its_connection():
     async with server() as port:
         reader, writer = await say(port, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -99,6 +102,7 @@ async def test_an_answer_that_is_never_taken_or_never_ends_loses_its_connection(
         writer.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_requests_in_time_are_answered_one_after_the_other_on_one_connection():
     async with server() as port:
         reader, writer = await say(port, b"")
@@ -110,6 +114,7 @@ async def test_requests_in_time_are_answered_one_after_the_other_on_one_connecti
         writer.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_one_address_holds_only_so_many_connections_and_a_proxy_any_number(settings):
     settings.TRUSTED_PROXIES = []
     async with server() as port:
@@ -166,6 +171,7 @@ async def watched(request: bytes) -> Watched:
 OURS, ADVICE = BoundedProtocol.__module__, "read uvicorn's changes and adapt it"
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_uvicorn_still_has_the_parts_of_h11protocol_that_we_build_on():
     protocol = await watched(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     for name in ("client", "conn", "loop", "transport"):
@@ -182,6 +188,7 @@ async def test_uvicorn_still_has_the_parts_of_h11protocol_that_we_build_on():
     )
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_uvicorn_still_hands_a_websocket_to_another_protocol_at_once():
     protocol = await watched(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -347,6 +347,7 @@ async def test_a_bad_cluster_does_not_touch_another(hub, tunnel, identity, targe
     assert answers[5:] == [2] * 5
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_hub_that_is_away_makes_clusters_unreachable(settings, tmp_path):
     for url in (f"unix://{tmp_path}/nothing.sock", "tcp://127.0.0.1:1"):
         settings.GATEWAY_URL = url

@@ -77,6 +77,7 @@ async def test_a_token_expires(hub, identity, tunnel, settings, time_machine):
     assert await _ask(settings, request) == (407, "token")
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_caller_that_says_nothing_is_hung_up_on(
     settings, short_directory, transactional_db
 ):

@@ -56,6 +56,7 @@ async def test_heartbeat_and_counters_reach_redis(
         redis.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_killed_hub_closes_what_it_left_open_when_it_starts_again(
     settings, short_directory, tmp_path, transactional_db
 ):
@@ -124,6 +125,7 @@ async def test_too_many_unfinished_handshakes_are_shed_before_any_cryptography(
             writer.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_silent_connections_to_the_websocket_port_are_closed(
     settings, short_directory, transactional_db
 ):
@@ -169,6 +171,7 @@ async def test_a_rekey_in_mid_transfer_changes_nothing(hub, identity, target):
         assert json.dumps(answer).encode() == body
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_gateway_address_of_another_kind_is_refused(tmp_path):
     async def start():
         hub = Hub(
@@ -208,6 +211,7 @@ async def test_a_hub_stops_though_a_loop_swallows_its_cancellation(hub):
     assert all(task.done() for task in hub._tasks)
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_hub_that_is_stopped_while_it_begins_stops(
     transactional_db, settings, short_directory, limits
 ):

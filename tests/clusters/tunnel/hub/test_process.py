@@ -17,7 +17,7 @@ from tests.clusters.tunnel.conftest import free_port
 
 
 @pytest.fixture
-def environment(short_directory):
+def environment(starts_servers, short_directory):
     """A data directory of its own with a migrated database, and free ports."""
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith("OPSCENTER_")},

@@ -24,6 +24,7 @@ from opscenter.core.errors import BadResponseError, ClusterError, ServiceUnavail
 from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.servers.client import DirectClient
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 NOW = 1_795_000_200
 START, END = NOW - 600, NOW - 480  # two minutes; short, so that every point carries its names
 _TIMES = re.compile(r"time >=? (\d+)s AND time <=? (\d+)s")

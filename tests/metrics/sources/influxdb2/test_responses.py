@@ -19,6 +19,7 @@ from opscenter.core.errors import BadResponseError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.servers.client import DirectClient
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 NOW = 1_795_000_200  # 2026-11-18 11:10 UTC
 START, END = NOW - 600, NOW - 480
 AT, NEXT = "2026-11-18T11:00:00Z", "2026-11-18T11:01:00Z"

@@ -28,7 +28,7 @@ CONTAINERS = ("main", "side")
 
 
 @pytest.fixture(scope="module")
-def server() -> Influx2Server:
+def server(starts_servers) -> Influx2Server:
     return given_influxdb2()
 
 

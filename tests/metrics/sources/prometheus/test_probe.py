@@ -57,6 +57,7 @@ def everything() -> Iterator[World]:
         (victoriametrics, "VictoriaMetrics", "", 730 * DAY),
     ],
 )
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_full_installation_is_named_with_its_reach_and_all_its_fields(
     start: Start, product: str, named: str, reach: int, everything: World, tmp_path
 ):
@@ -78,6 +79,7 @@ async def test_a_full_installation_is_named_with_its_reach_and_all_its_fields(
     assert any("1.16 and later" in note for note in found.notes)
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_what_is_missing_is_said_with_who_would_bring_it(everything: World, tmp_path):
     there = [
         one for one in of_now(everything.series())
@@ -99,6 +101,7 @@ async def test_what_is_missing_is_said_with_who_would_bring_it(everything: World
     assert found.series["node"] == 2
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_plain_machine_lacks_pods_and_nothing_else(tmp_path):
     world = _recent(machines)
     with prometheus(tmp_path, series=of_now(world.series())) as port:
@@ -110,6 +113,7 @@ async def test_a_plain_machine_lacks_pods_and_nothing_else(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_metric_that_is_there_without_its_labels_is_told_apart(tmp_path):
     now = int(time.time())
     samples = [(float(t), 5.0) for t in range(now - 600, now, 30)]
@@ -122,6 +126,7 @@ async def test_a_metric_that_is_there_without_its_labels_is_told_apart(tmp_path)
     assert missing["pod", "fs_used"].startswith("container_fs_usage_bytes is there, but not with")
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_an_empty_server_has_nothing_and_says_so(tmp_path):
     with prometheus(tmp_path) as port:
         found = await probe(port)
@@ -130,6 +135,7 @@ async def test_an_empty_server_has_nothing_and_says_so(tmp_path):
     assert all(field.why for field in found.fields)
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_what_is_no_prometheus_is_an_error_of_its_own():
     async def not_found(_: web.Request) -> Answer:
         return 404, "text/plain", b"404 page not found"

@@ -28,6 +28,7 @@ from tests.metrics.sources.prometheus.world import World
 from tests.servers.client import DirectClient
 from tests.servers.prometheus import prometheus
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 NOW = int(time.time())
 END = NOW // 60 * 60 - 120
 START = END - 180

@@ -32,6 +32,7 @@ from tests.servers.client import DirectClient
 from tests.servers.node_exporter import node_exporter
 from tests.servers.prometheus import prometheus
 
+pytestmark = pytest.mark.usefixtures("starts_servers")
 Values = dict[tuple[int, SeriesKey], dict[str, int]]
 
 

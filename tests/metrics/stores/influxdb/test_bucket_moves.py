@@ -41,7 +41,7 @@ class Class:
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def prefix(starts_servers):
     server()
     yield from own_prefix()
 

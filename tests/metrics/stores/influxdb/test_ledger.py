@@ -22,7 +22,7 @@ MINUTE = 60
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def prefix(starts_servers):
     server()
     yield from own_prefix()
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(scope="module")
-def prefix():
+def prefix(starts_servers):
     server()
     yield from own_prefix()
 

@@ -51,6 +51,7 @@ class TestShards(StoreContract):
             store.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_backup_taken_during_writes_restores_into_a_working_store(path, store, tmp_path):
     clusters = [uuid4() for _ in range(2)]
     processes = [start_writer(path, cluster, 100_000) for cluster in clusters]

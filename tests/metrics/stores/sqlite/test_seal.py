@@ -492,6 +492,7 @@ def test_late_data_is_kept_beside_a_damaged_chunk(store, path):
     assert store.warnings() == []
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_killed_sealer_loses_and_doubles_nothing(path, store):
     clusters = [uuid4() for _ in range(3)]
     for cluster in clusters:

@@ -93,6 +93,7 @@ def assert_whole(store, cluster):
     assert sum(line.got for line in lines) == minutes
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_killed_writer_leaves_whole_minutes_and_a_true_watermark(path, new_store):
     cluster = uuid4()
     moments = random.Random(5)
@@ -114,6 +115,7 @@ def test_a_killed_writer_leaves_whole_minutes_and_a_true_watermark(path, new_sto
     assert committed > writer.START + 600
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_four_writing_processes_and_a_reader_never_meet_a_locked_file(path, store):
     clusters = [uuid4() for _ in range(4)]
     # All of them find no file yet, and make it at the same time.
@@ -172,6 +174,7 @@ def test_threads_of_one_process_share_a_store(store):
         assert_whole(store, cluster)
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_store_works_on_both_sides_of_a_fork(store):
     cluster = uuid4()
     store.write(cluster, STREAM, writer.batch(writer.START))
