@@ -26,7 +26,7 @@ from metrics.stores import close_stores, get_store
 from metrics.stores.base import MetricStore
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
-pytest_plugins = ("tests.quick",)
+pytest_plugins = ("tests.quick", "tests.lanes", "tests.postgresql_run")
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile(
@@ -37,30 +37,11 @@ hypothesis.settings.load_profile("untimed")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--database-only",
-        action="store_true",
-        help="run only tests that use Django's database (the second run, on PostgreSQL)",
-    )
-    parser.addoption(
         "--metrics-store",
         choices=("sqlite", "influxdb"),
         default="sqlite",
         help="the store of tests/metrics (influxdb: the server of OPSCENTER_TEST_INFLUXDB_URL)",
     )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what never touches Django's database: that cannot differ on PostgreSQL."""
-    if not config.getoption("--database-only"):
-        return
-    fixtures = {"db", "transactional_db", "django_db_setup"}
-    chosen = [
-        item
-        for item in items
-        if item.get_closest_marker("django_db") or fixtures & set(getattr(item, "fixturenames", ()))
-    ]
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
 
 
 @pytest.fixture(autouse=True)

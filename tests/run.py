@@ -37,7 +37,8 @@ _FOR_TESTS = "OPSCENTER_TEST_"  # a server that tests may use
 ROOM = 4 << 30  # bytes; what all files of a run take, and as much again
 WORKERS = min(4, os.cpu_count() or 1)
 # Whole systems and browsers mostly wait, so that there is room for one lane more than cores.
-LANES = WORKERS + 1
+# tests/lanes.py says what stays together.
+_LANES = ("-n", str(WORKERS + 1), "--dist", "loadgroup", "--no-loadscope-reorder")
 
 
 def missing_programs() -> list[str]:
@@ -98,8 +99,7 @@ def _run_part(part: str, environment: dict[str, str], rest: list[str]) -> int:
             return _pytest(environment, *side_by_side, *chosen, *rest)
     return max(
         _pytest(environment, *side_by_side, "-m", f"not ({_SLOW})", *rest),
-        # A file stays in one lane, for its tests may share what they started, and longest first.
-        _pytest(environment, "-n", str(LANES), "--dist", "loadfile", "-m", _SLOW, *rest),
+        _pytest(environment, *_LANES, "-m", _SLOW, *rest),
     )
 
 
