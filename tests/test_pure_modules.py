@@ -43,6 +43,7 @@ def _pure_modules() -> list[str]:
     return found
 
 
+@pytest.mark.usefixtures("starts_servers")
 @pytest.mark.parametrize("module", _pure_modules())
 def test_a_pure_module_loads_neither_django_nor_network_nor_clock(module: str):
     # "time" is part of every interpreter: who imports it by name is the contract's affair.
