@@ -163,6 +163,7 @@ def test_a_limit_below_three_heartbeats_is_refused_with_both_names():
         check_heartbeat_limit(44, 15)
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_the_environment_is_read_before_django_is_set_up():
     code = "import opscenter.core.env; from django.conf import settings; print(settings.configured)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
