@@ -45,8 +45,8 @@ test-sqlite: $(VENV)/dev.stamp
 test-postgresql: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.run --postgresql
 
-bench: $(VENV)/dev.stamp ## Measure, as ratios to a baseline of the same run
-	$(BIN)/python -m tests.bench $(BENCH_FLAGS)
+bench: $(VENV)/dev.stamp ## Measure, beside a baseline of the same run; AGAINST=COMMIT: beside that commit
+	$(BIN)/python -m tests.bench $(if $(AGAINST),--against $(AGAINST)) $(BENCH_FLAGS)
 
 screenshots: $(VENV)/dev.stamp ## Take the pictures of the documentation from a simulated fleet
 	$(BIN)/python -m tests.screenshots

@@ -3,6 +3,7 @@
 Works on a data directory of its own, thrown away afterwards. Names of areas as arguments run only
 those: ``make bench BENCH_FLAGS="tunnel pages"``; ``--scale`` makes fleets larger or smaller. The
 table goes to standard output, the JSON to ``var/bench.json`` or where ``--json`` says.
+``--against COMMIT`` measures that commit in turn with this checkout instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.bench.against import run_against
 from tests.bench.openssh import free_port
 from tests.bench.report import Report
 
@@ -41,7 +43,13 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help=f"of the fleets of {_SCALED}")
     parser.add_argument("--json", type=Path, default=Path("var/bench.json"))
     parser.add_argument("--markdown", type=Path, help="write the table for the documentation")
+    parser.add_argument("--against", metavar="COMMIT", help="measure it in turn with this one")
+    parser.add_argument("--rounds", type=int, default=3, help="of each, with --against")
     arguments = parser.parse_args()
+    if arguments.against:
+        areas = arguments.areas or AREAS
+        run_against(arguments.against, areas, arguments.scale, arguments.rounds)
+        return
     report = Report()
     try:
         with tempfile.TemporaryDirectory(prefix="opscenter-bench-") as directory:
