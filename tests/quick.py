@@ -2,7 +2,8 @@
 
 Whoever starts a process or listens on a socket asks for the fixture ``starts_servers``: most often
 another fixture, sometimes a test by ``usefixtures``. Every other test is marked ``quick`` when it
-is collected, and fails if it does what it did not ask for.
+is collected, and fails if it does what it did not ask for. Those that schemathesis makes from the
+API's schema are left to the whole suite: they are some hundred requests each.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is quick, before pytest selects by ``-m``."""
     for item in items:
         asked = _SERVERS & set(getattr(item, "fixturenames", ()))
-        if not asked and not any(item.get_closest_marker(name) for name in _SLOW):
+        slow = any(item.get_closest_marker(name) for name in _SLOW)
+        if not asked and not slow and not type(item).__module__.startswith("schemathesis."):
             item.add_marker("quick")
 
 
