@@ -283,7 +283,7 @@ def test_the_time_of_a_query_ends(ask):
 
 
 def test_a_query_waits_for_its_turn_and_not_for_ever(ask, monkeypatch):
-    monkeypatch.setattr(views, "turn", partial(deadline.query_slot, 0.01))
+    monkeypatch.setattr(views, "query_slot", partial(deadline.query_slot, 0.01))
     with ExitStack() as others:
         for _ in range(deadline.AT_ONCE):
             others.enter_context(deadline.query_slot())
