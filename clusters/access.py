@@ -79,8 +79,8 @@ def get_cluster(
     """Return one cluster with its customer and current status.
 
     Raises:
-        NotFoundError: if there is none with this id or the user does not see it; the two are
-            the same to the last byte.
+        NotFoundError: if there is none with this id or the user does not see it; the two answers
+            are identical.
         ForbiddenError: if the user sees it and lacks ``permission``.
     """
     try:
@@ -134,18 +134,18 @@ def require_sees_all(user: AnyUser) -> None:
         raise ForbiddenError("Only operators and auditors may see this.")
 
 
-def keeps(user: AnyUser) -> bool:
-    """Return whether the user decides how long data is kept, holds it and erases it: admins."""
+def may_manage_retention(user: AnyUser) -> bool:
+    """Return whether the user may change retention, place holds and erase data: admins only."""
     return _is_admin(user)
 
 
-def require_keeper(user: AnyUser) -> None:
+def require_manage_retention(user: AnyUser) -> None:
     """Check the right to change retention, to place and lift holds, and to erase.
 
     Raises:
         ForbiddenError: if the user is no admin.
     """
-    if not keeps(user):
+    if not may_manage_retention(user):
         raise ForbiddenError("Only administrators may change what is kept.")
 
 
@@ -189,7 +189,7 @@ def _granted_clusters(user: AnyUser, permission: ClusterPermission) -> QuerySet[
 
 
 def _may_sign_in(user: AnyUser) -> bool:
-    """Return whether this is a known user who is not switched off."""
+    """Return whether this is a known, active user."""
     return user.is_authenticated and user.is_active
 
 

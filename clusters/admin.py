@@ -1,8 +1,8 @@
 """The admin: for repair work by administrators. Read-only unless a class says otherwise.
 
-Clusters are changed through the pages and the API, which keep their invariants; here they are
-looked at. Customers and grants are made here: no page does that yet. Every change made in the
-admin is an audit line.
+Clusters are changed through the pages and the API, which keep their invariants; here they are only
+shown. Customers and grants are created here: no page does that yet. Every change made in the admin
+is an audit line.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class AuditedAdmin(_ModelAdmin):
     """Lets administrators change rows, each change an audit line."""
 
     def save_model(self, request: HttpRequest, obj: models.Model, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
-        """Save the row and write down which fields changed."""
+        """Save the row and record which fields changed."""
         super().save_model(request, obj, form, change)
         self._audit(request, obj, "change" if change else "add", sorted(form.changed_data))
 
     def delete_model(self, request: HttpRequest, obj: models.Model) -> None:
-        """Delete the row and write that down."""
+        """Delete the row and record that."""
         self._audit(request, obj, "delete", [])
         super().delete_model(request, obj)
 
@@ -105,7 +105,7 @@ class AuditedGrants(GuardedModelAdminMixin):
 def _audit_grants(
     request: HttpRequest, object_pk: str, *, user: User | None = None, group: Group | None = None
 ) -> None:
-    """Write down what was granted; nothing for a page that was only looked at."""
+    """Record what was granted; nothing for a page that was only viewed."""
     if request.method != "POST":
         return
     detail = {
@@ -129,7 +129,7 @@ class CustomerAdmin(AuditedGrants, AuditedAdmin):  # type: ignore[misc]
 class ClusterAdmin(AuditedGrants, AuditedAdmin):  # type: ignore[misc]
     """Clusters: which customer they belong to, and grants of single ones.
 
-    Nothing is added or deleted here, which would pass by the services.
+    Nothing is added or deleted here: that would bypass the services.
     """
 
     list_display = ("name", "customer", "status", "kind", "agent_version", "simulated")
@@ -144,7 +144,7 @@ class ClusterAdmin(AuditedGrants, AuditedAdmin):  # type: ignore[misc]
     def get_readonly_fields(
         self, request: HttpRequest, obj: models.Model | None = None
     ) -> tuple[str, ...]:
-        """Return what cannot be changed: the customer neither, under a legal hold."""
+        """Return the fields that cannot be changed; under a legal hold, the customer is one."""
         fields = tuple(super().get_readonly_fields(request, obj))
         held = isinstance(obj, Cluster) and legal_holds.standing(obj)
         return (*fields, "customer") if held else fields
@@ -168,7 +168,7 @@ class LegalHoldAdmin(ReadOnlyAdmin):
 
 @admin.register(ClusterStatus)
 class ClusterStatusAdmin(ReadOnlyAdmin):
-    """What is known of each cluster now."""
+    """What is known about each cluster now."""
 
     list_display = ("cluster", "state", "since", "was", "data_as_of", "tunnel_up", "pull_error")
     list_filter = ("state", "tunnel_up")
@@ -188,7 +188,7 @@ class ClusterKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(JoinToken)
 class JoinTokenAdmin(ReadOnlyAdmin):
-    """Join tokens, without what they are: only a hash is kept, and it is not shown."""
+    """Join tokens, without the token itself: only a hash is stored, and it is not shown."""
 
     list_display = ("cluster", "created_at", "created_by", "expires_at", "used_at", "used_from")
     list_select_related = ("cluster", "created_by")
@@ -217,7 +217,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(AuditedAdmin):
-    """API tokens: they can be ended here; ``manage.py create_token`` makes them."""
+    """API tokens: they can be deleted here; ``manage.py create_token`` makes them."""
 
     list_display = ("name", "user", "read_only", "created", "expiry", "last_used_at")
     list_select_related = ("user",)

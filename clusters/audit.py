@@ -6,7 +6,7 @@ only be seen against a digest kept elsewhere: ``manage.py verify_audit`` prints 
 
 Lines are written in order by one writer at a time: SQLite's write lock (transactions begin
 IMMEDIATE) or a PostgreSQL advisory lock, both held until the surrounding transaction ends. So a
-line exists exactly if what it tells of was committed.
+line exists if and only if what it records was committed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Verification:
     """What a check of the chain found."""
 
     lines: int
-    newest_digest: str  # of the last line that is in order; "" for an empty log
+    newest_digest: str  # of the last intact line; "" for an empty log
     broken_at: int | None  # id of the first line that does not fit; None if all do
-    problem: str  # what is wrong with it, "" if nothing
+    problem: str  # what is wrong with that line; "" if nothing
 
 
 def record(
@@ -53,11 +53,11 @@ def record(
 
     Args:
         action: what was done, ``thing.verb``, at most 50 characters.
-        actor: who did it.
-        cluster_id: the cluster that it was done to, if any.
+        actor: who did it; None for the system.
+        cluster_id: the cluster acted on; None if none.
         ok: False if it was refused.
         detail: short facts; never a secret, never a token.
-        now: when; the clock if None.
+        now: time of the action, aware; the current time if None.
     """
     with transaction.atomic():
         _lock()
@@ -77,7 +77,7 @@ def record(
 
 
 def actor_name(actor: Actor) -> str:
-    """Return the name that the log keeps for who did it."""
+    """Return the actor's name as the log stores it."""
     if actor is None:
         return "system"
     if isinstance(actor, str):
@@ -112,7 +112,7 @@ def verify() -> Verification:
 
 
 def _lock() -> None:
-    """Let one writer at a time past, until its transaction ends."""
+    """Let in one writer at a time, until its transaction ends."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_POSTGRES_LOCK])

@@ -1,6 +1,6 @@
 """One pure function decides the health of a cluster; every count on every page comes from it.
 
-The rules, the first that fits decides:
+The rules, of which the first that applies decides:
 
 1. ``revoked``: an operator revoked the cluster.
 2. ``pending``: it never connected, or it enrolled less than :data:`FIRST_DATA_SECONDS` ago and
@@ -8,7 +8,7 @@ The rules, the first that fits decides:
 3. ``unknown`` since T (was X), never green, when what is known is too old to be true now:
 
    * the tunnel is down for more than :data:`TUNNEL_GRACE_SECONDS` (an agent that reconnects at
-     once changes nothing), or is said to be up but was not seen for
+     once changes nothing), or is recorded as up but was not seen for
      :data:`TUNNEL_SILENT_SECONDS`;
    * the newest data is older than :func:`data_limit_seconds`.
 
@@ -45,13 +45,13 @@ FIRST_DATA_SECONDS = 180
 DATA_MIN_LIMIT_SECONDS = 180
 DATA_SETTLE_SECONDS = 30
 CONFLICT_SECONDS = 3600
-CLOCK_SKEW_WORTH_SAYING_MS = 60_000
+CLOCK_SKEW_REPORTED_MS = 60_000
 FILESYSTEM_DEGRADED = 0.80
 FILESYSTEM_CRITICAL = 0.90
 INODES_DEGRADED = 0.90
 INODES_CRITICAL = 0.95
 MEMORY_DEGRADED = 0.90
-REASON_LENGTH = 500  # what the database keeps of a reason
+REASON_LENGTH = 500  # characters; what the database's column holds
 _NAMED_NODES = 3  # how many nodes a reason names
 
 
@@ -101,9 +101,9 @@ def judge(facts: Facts, recorded: Health, now: datetime) -> Health:
     """Return the cluster's health at ``now``.
 
     Args:
-        facts: what is known.
-        recorded: the last recorded judgement; supplies ``since`` and ``was``.
-        now: aware time of the judgement.
+        facts: what is known about the cluster.
+        recorded: the last recorded health; supplies ``since`` and ``was``.
+        now: time for which to judge, aware.
     """
     if facts.status == "revoked":
         return _continue(recorded, "revoked", now, "revoked by an operator")
@@ -123,7 +123,7 @@ def judge(facts: Facts, recorded: Health, now: datetime) -> Health:
 def data_limit_seconds(interval_seconds: int, settle_seconds: int = 0) -> int:
     """Return the age above which data says nothing about now: three pulls, at least 180 s.
 
-    A source that completes its minutes late (``settle_seconds``) has so much longer.
+    A source that completes its minutes late (``settle_seconds``) gets that much longer.
     """
     limit = max(3 * interval_seconds + DATA_SETTLE_SECONDS, DATA_MIN_LIMIT_SECONDS)
     return limit + settle_seconds
@@ -184,9 +184,9 @@ def _data_old(facts: Facts, now: datetime) -> _Stale | None:
 
 
 def _of_its_clock(facts: Facts) -> str:
-    """Return the end of a sentence about a clock that is far off, or ""."""
+    """Return the end of a sentence if the clock is far off, or ""."""
     skew_ms = facts.clock_skew_ms or 0
-    if abs(skew_ms) < CLOCK_SKEW_WORTH_SAYING_MS:
+    if abs(skew_ms) < CLOCK_SKEW_REPORTED_MS:
         return ""
     side = "ahead of" if skew_ms > 0 else "behind"
     return f"; its clock is {abs(skew_ms) // 1000} s {side} ours"
@@ -274,8 +274,8 @@ def _percent(ratio: float) -> str:
 
 def _continue(recorded: Health, state: State, now: datetime, reason: str) -> Health:
     """Return a state other than unknown, keeping ``since`` while the state stays."""
-    kept = recorded.since if recorded.state == state and recorded.since else now
-    return Health(state, kept, "", reason[:REASON_LENGTH])
+    since = recorded.since if recorded.state == state and recorded.since else now
+    return Health(state, since, "", reason[:REASON_LENGTH])
 
 
 def _unknown(recorded: Health, stale: _Stale, now: datetime) -> Health:

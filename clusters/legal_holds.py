@@ -1,8 +1,9 @@
-"""Legal holds: while one stands, nothing of its customer or cluster expires or is erased.
+"""Legal holds: while one is in force, no data of its customer or cluster expires or is erased.
 
-Whoever deletes numbers asks here right before, and again between two steps of long work. A hold
-on a customer covers all its clusters, also one that was deleted shortly before and whose numbers
-are still there. Callers have checked the right (:func:`clusters.access.require_keeper`) before.
+Code that deletes numbers checks here first, and again between two steps of long work. A hold
+on a customer covers all its clusters, including one that was deleted shortly before and whose
+numbers still exist. Callers check the permission (:func:`clusters.access.require_manage_retention`)
+first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REASON_LENGTH = 500
 
 
 class LegalHoldError(OpsCenterError):
-    """Something would be deleted that a legal hold keeps."""
+    """Something under a legal hold would be deleted."""
 
     code = "legal_hold"
     http_status = 409
@@ -38,7 +39,7 @@ def place(
 
     Raises:
         InvalidInputError: without a reason, or with one of more than 500 characters.
-        ConflictError: if one stands there already.
+        ConflictError: if there is one already.
     """
     text = one_line(reason, REASON_LENGTH + 1).strip()
     if not text:
@@ -47,7 +48,7 @@ def place(
         raise InvalidInputError(f"reason: use at most {REASON_LENGTH} characters")
     now = now or datetime.now(UTC)
     hold = LegalHold(reason=text, placed_by=actor_name(actor)[:150], placed_at=now)
-    _aim(hold, target)
+    _set_target(hold, target)
     try:
         with transaction.atomic():
             _lock(target)
@@ -60,7 +61,7 @@ def place(
 
 
 def lift(hold: LegalHold, *, actor: Actor, now: datetime | None = None) -> None:
-    """Lift a hold: what is older than its retention goes with the next expiry."""
+    """Lift a hold: the next expiry deletes what is older than its retention."""
     now = now or datetime.now(UTC)
     with transaction.atomic():
         _audit("hold.lift", hold, actor, now)
@@ -78,7 +79,7 @@ def standing(cluster: Cluster) -> list[LegalHold]:
 
 
 def standing_on(customer: Customer) -> list[LegalHold]:
-    """Return the hold on a customer and those on single clusters of it."""
+    """Return the hold on a customer and those on its single clusters."""
     rows = LegalHold.objects.select_related("customer", "cluster").order_by("placed_at")
     return [*rows.filter(customer=customer), *rows.filter(cluster__customer=customer)]
 
@@ -91,7 +92,7 @@ def is_held(cluster_id: UUID) -> bool:
 def held_of(cluster_ids: Iterable[UUID]) -> set[UUID]:
     """Return those of the clusters that a hold covers.
 
-    For one that was deleted, the audit line of its deletion says whose it was.
+    For one that was deleted, the audit line of its deletion names its customer.
     """
     holds = list(LegalHold.objects.values_list("customer_id", "cluster_id"))
     if not holds:
@@ -127,7 +128,7 @@ def require_free(target: Customer | Cluster) -> None:
         raise LegalHoldError(msg)
 
 
-def _aim(hold: LegalHold, target: Customer | Cluster) -> None:
+def _set_target(hold: LegalHold, target: Customer | Cluster) -> None:
     if isinstance(target, Cluster):
         hold.cluster = target
     else:
@@ -155,7 +156,7 @@ def _audit(action: str, hold: LegalHold, actor: Actor, now: datetime) -> None:
 
 
 def _publish(hold: LegalHold) -> None:
-    """Have open pages of the held clusters show it."""
+    """Tell open pages of the held clusters about the change."""
     held = Cluster.objects.filter(customer_id=hold.customer_id) if hold.customer_id else ()
     for cluster_id in [hold.cluster_id] if hold.cluster_id else [c.pk for c in held]:
         realtime.publish_on_commit(cluster_id, "config")

@@ -113,7 +113,7 @@ class CustomerGroupObjectPermission(GroupObjectPermissionBase):
 
 
 class LegalHold(models.Model):
-    """While the row stands, no number of its customer or cluster is deleted, by nothing and nobody.
+    """While the row exists, nothing and nobody deletes a number of its customer or cluster.
 
     It goes when the hold is lifted; the audit log keeps who placed and lifted it. PROTECT keeps
     its customer and cluster from being deleted past :mod:`clusters.legal_holds`.
@@ -143,12 +143,12 @@ class LegalHold(models.Model):
 
 
 class ClusterStatus(models.Model):
-    """What is known of a cluster now: one narrow row, so that lists cost one query.
+    """What is known about a cluster now: one narrow row, so that lists cost one query.
 
-    The hub writes the tunnel's part, pulls write the rest. The health columns are the last
-    recorded judgement; :func:`clusters.health.judge` decides again on every read.
-    Amounts are sums over nodes: millicores and bytes. NULL means not known, never 0. The numbers
-    of the newest minute are those of :mod:`clusters.status_numbers`; a test compares the two.
+    The hub writes the tunnel's part, pulls write the rest. The health columns hold what was
+    recorded last; :func:`clusters.health.judge` decides again on every read. Amounts are sums over
+    nodes: millicores and bytes. NULL means not known, never 0. The numbers of the newest minute are
+    those of :mod:`clusters.status_numbers`; a test compares the two.
     """
 
     cluster = models.OneToOneField(
@@ -174,7 +174,7 @@ class ClusterStatus(models.Model):
     clock_skew_ms = models.IntegerField(null=True)
     # How long the source in use takes until a minute is complete; added to the limit of its age.
     settle_seconds = models.PositiveIntegerField(default=0)
-    # Newest minute of data (its end), and what it said.
+    # Newest minute of data (its end), and its numbers.
     data_as_of = models.DateTimeField(null=True)
     nodes_ready = models.PositiveIntegerField(null=True)
     nodes_total = models.PositiveIntegerField(null=True)

@@ -39,7 +39,7 @@ _NAMES = ("customer", *_CLUSTER_COLUMNS, *_STATUS_COLUMNS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterOverview(StatusNumbers):
-    """One cluster as lists show it: its numbers, and what they are of."""
+    """One cluster as lists show it: its numbers, and what they describe."""
 
     id: UUID
     name: str
@@ -72,22 +72,22 @@ class ClusterOverview(StatusNumbers):
 
     @property
     def reporting(self) -> bool:
-        """Return whether its numbers are of now: the state rests on fresh data."""
+        """Return whether its numbers are current: the state is based on fresh data."""
         return self.health.state in ("ok", "degraded", "critical")
 
     @property
     def stale_seconds(self) -> int:
-        """Return the age from which its data looks old: two pulls, and what its source takes."""
+        """Return the age from which its data looks old: two pulls plus the delay of its source."""
         return 2 * settings.PULL_INTERVAL_SECONDS + 60 + self.settle_seconds
 
     @property
     def cpu_ratio(self) -> float | None:
-        """Return CPU used of capacity."""
+        """Return the CPU used as a share of the capacity."""
         return _ratio(self.cpu_mc, self.cpu_cap_mc)
 
     @property
     def mem_ratio(self) -> float | None:
-        """Return the memory working set of capacity."""
+        """Return the memory working set as a share of the capacity."""
         return _ratio(self.mem_ws, self.mem_cap)
 
 
@@ -112,7 +112,7 @@ class FleetTotals:
 
 @dataclass(frozen=True, slots=True)
 class FleetFilter:
-    """What a list is narrowed to. All parts must fit; within ``states`` any one.
+    """What a list is narrowed to. All parts must match; of ``states``, any one.
 
     Attributes:
         q: words that must all occur in the name, the customer or a label; case does not matter.
@@ -177,7 +177,7 @@ def sort_worst_first(overviews: Iterable[ClusterOverview]) -> list[ClusterOvervi
 def filter_overviews(
     overviews: Iterable[ClusterOverview], wanted: FleetFilter
 ) -> list[ClusterOverview]:
-    """Return the clusters that fit, in the order given."""
+    """Return the clusters that match, in the order given."""
     return [overview for overview in overviews if wanted.accepts(overview)]
 
 
@@ -243,7 +243,7 @@ def _overview(row: dict[str, Any], now: datetime) -> ClusterOverview:
 
 
 def _facts(row: Mapping[str, Any]) -> Facts:
-    """Return what the health function wants to know of a row."""
+    """Return the facts that the health function needs from a row."""
     return Facts(
         status=row["status"],
         interval_seconds=settings.PULL_INTERVAL_SECONDS,
@@ -264,7 +264,7 @@ def _facts(row: Mapping[str, Any]) -> Facts:
 
 
 def _recorded(row: Mapping[str, Any]) -> Health:
-    """Return the last recorded judgement of a row; pending for a cluster without a status."""
+    """Return the last recorded health of a row; pending for a cluster without a status."""
     state = row["state"] if row["state"] in _RANK else "pending"
     return Health(cast("State", state), row["since"], row["was"] or "", row["reason"] or "")
 

@@ -1,6 +1,6 @@
 """Writes: create, label, revoke and delete clusters. Each writes its audit line.
 
-Callers have checked the right (:mod:`clusters.access`) before.
+Callers check the permission (:mod:`clusters.access`) first.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def create_cluster(
 
 
 def customer_named(name: str, *, actor: Actor) -> Customer | None:
-    """Return the customer of this name, made if there is none yet; None for an empty name.
+    """Return the customer of this name, created if there is none yet; None for an empty name.
 
     Raises:
         InvalidInputError: if the name is too long or holds a control character.
@@ -135,13 +135,13 @@ def update_cluster(
 
 
 def validate_labels(labels: Mapping[str, Any]) -> dict[str, str]:
-    """Return labels as they are kept: at most 32, sorted by key.
+    """Return labels as they are stored: at most 32, sorted by key.
 
     A key is 1 to 63 letters, digits, ``.``, ``_``, ``-`` and ``/``, a value one printable line of
     at most 100 characters.
 
     Raises:
-        InvalidInputError: naming the label that does not fit.
+        InvalidInputError: naming the invalid label.
     """
     if len(labels) > MAX_LABELS:
         raise InvalidInputError(f"labels: {len(labels)} are too many, at most {MAX_LABELS}")
@@ -161,7 +161,7 @@ def validate_labels(labels: Mapping[str, Any]) -> dict[str, str]:
 
 
 def revoke_cluster(cluster: Cluster, *, actor: Actor, now: datetime | None = None) -> None:
-    """Refuse the cluster from now on: its keys and open join tokens stop to work.
+    """Refuse the cluster from now on: its keys and open join tokens stop working.
 
     What it sent stays. A new join token lets it enrol again, with a new key.
     """
@@ -180,7 +180,7 @@ def revoke_cluster(cluster: Cluster, *, actor: Actor, now: datetime | None = Non
 
 
 def allow_service(cluster: Cluster, service: str, *, actor: Actor) -> bool:
-    """Let the hub accept a service from this cluster; return whether it did not before.
+    """Allow a service for this cluster; return whether it was not allowed before.
 
     An agent that offered it already dials again and offers it anew, within seconds.
 
@@ -194,7 +194,7 @@ def allow_service(cluster: Cluster, service: str, *, actor: Actor) -> bool:
 
 
 def refuse_service(cluster: Cluster, service: str, *, actor: Actor) -> bool:
-    """Let the hub accept a service no longer; return whether it did before.
+    """Stop allowing a service; return whether it was allowed before.
 
     The agent's own service always stays.
     """
@@ -227,8 +227,8 @@ def _change_services(cluster: Cluster, *, add: str = "", remove: str = "", actor
 def delete_cluster(cluster: Cluster, *, actor: Actor) -> None:
     """Delete the cluster with its keys, grants, sessions and status; the audit log stays.
 
-    Its numbers go with the next expiry: the metric store erases clusters that are unknown here.
-    The audit line's ``customer_id`` lets a hold that is placed meanwhile still save them.
+    Its numbers are deleted at the next expiry: the metric store erases clusters that are unknown
+    here. The audit line's ``customer_id`` lets a hold that is placed meanwhile still protect them.
 
     Raises:
         LegalHoldError: while a legal hold stands on the cluster or its customer.

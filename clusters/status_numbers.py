@@ -1,4 +1,4 @@
-"""The numbers of a cluster that lists show and health judges: the one list of them.
+"""The numbers of a cluster that lists show and health judges: their only list.
 
 What a pull says, what health judges and what lists show inherit :class:`StatusNumbers`; the
 query, the REST API and the fleet's table follow :data:`NUMBERS` and :data:`FLEET_COLUMNS`. A new
@@ -17,12 +17,13 @@ Unit = Literal["count", "millicores", "bytes", "0..1", "permille", "name"]
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """What there is to say of a number besides its type.
+    """What describes a number besides its type.
 
     Attributes:
-        unit: of the number, or of each in a sequence; "name" says what the one before it is of.
+        unit: of the number, or of each in a sequence; "name" names what the number before it
+            measures.
         api: its name in the API's list of clusters; "" where the list leaves it out.
-        about: what the API says of it.
+        about: what the API's schema says about it.
     """
 
     unit: Unit
@@ -32,12 +33,12 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class NodeSum(Number):
-    """The sum over the nodes of the catalogue's field that has the number's name."""
+    """A sum over the nodes, of the catalogue's field with the number's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusNumbers:
-    """What the newest minute of a cluster says, in the API's order. None means not known."""
+    """The numbers of a cluster's newest minute, in the API's order. None means not known."""
 
     nodes_ready: Annotated[int | None, Number("count", "nodes_ready")] = None
     nodes_total: Annotated[int | None, Number("count", "nodes_total")] = None
@@ -76,14 +77,14 @@ def known_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the fleet's table, between why a cluster needs somebody and its data's age.
+    """A column of the fleet's table, between the reason for the state and the age of the data.
 
     Attributes:
         title: its heading.
         number: what it shows: an attribute of :class:`~clusters.selectors.ClusterOverview`.
-        cell: how: "amount" with its unit, "share" as bar and percent, "history" as a line over the
-            last hour, "ready" as so many of all nodes.
-        alt: the history in words, for those who do not see it.
+        cell: how it is shown: "amount" with its unit, "share" as bar and percent, "history" as a
+            line over the last hour, "ready" as so many of all nodes.
+        alt: the history in words, for screen readers.
     """
 
     title: str

@@ -1,7 +1,7 @@
 """Record what pulls learn about a cluster, and every change of its health.
 
 The hub writes the tunnel's columns of :class:`~clusters.models.ClusterStatus`, this module the
-others. A judgement is recorded when it changes, with the row locked, so that ``since`` and ``was``
+others. The health is recorded when it changes, with the row locked, so that ``since`` and ``was``
 are those of the first process that saw the change.
 """
 
@@ -44,7 +44,7 @@ class PullFacts(StatusNumbers):
 def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None) -> Health | None:
     """Record a good pull and judge the cluster anew.
 
-    Publishes ``health`` if the judgement changed; the caller publishes ``data``.
+    Publishes ``health`` if the health changed; the caller publishes ``data``.
 
     Returns:
         The health from now on; None if the cluster was deleted meanwhile.
@@ -75,10 +75,11 @@ def record_pull_failure(
     """Record why a pull failed and judge the cluster anew.
 
     Args:
-        cluster_id: the cluster.
-        code: what is wrong in a stable word, e.g. ``tunnel_down`` or ``credentials_refused``.
-        message: for people; control characters are taken out, it is cut at 500.
-        now: when; the clock if None.
+        cluster_id: the cluster that was pulled.
+        code: a stable word for the error, at most 30 characters, e.g. ``tunnel_down`` or
+            ``credentials_refused``.
+        message: the error in a sentence; control characters are removed, and it is cut at 500.
+        now: time of the pull, aware; the current time if None.
 
     Returns:
         The health from now on; None if the cluster was deleted meanwhile.
@@ -111,7 +112,7 @@ def refresh_health(cluster_id: UUID, now: datetime | None = None) -> Health | No
 
 
 def judge_all(now: datetime | None = None) -> int:
-    """Record the changes that happen by time alone (silence, old data); return how many.
+    """Record the changes that time alone causes (silence, old data); return how many.
 
     One query, and one short transaction for each cluster that changed.
     """
@@ -128,7 +129,7 @@ def judge_all(now: datetime | None = None) -> int:
 
 
 def recorded_health(current: ClusterStatus) -> Health:
-    """Return the judgement that the row holds."""
+    """Return the health that the row holds."""
     return Health(current.state, current.since, current.was, current.reason)  # type: ignore[arg-type]
 
 
@@ -167,7 +168,7 @@ def _take_summary(current: ClusterStatus, facts: PullFacts) -> list[str]:
 
 
 def _take_agent(cluster: Cluster, facts: PullFacts) -> None:
-    """Keep what the agent says it is, if that changed."""
+    """Store the agent's version and kind if they changed."""
     version = one_line(facts.agent_version, 40) or cluster.agent_version
     kind = one_line(facts.kind, 20) or cluster.kind
     if (version, kind) != (cluster.agent_version, cluster.kind):
@@ -176,7 +177,7 @@ def _take_agent(cluster: Cluster, facts: PullFacts) -> None:
 
 
 def _record_health(cluster: Cluster, now: datetime) -> Health:
-    """Write the judgement if it changed and tell the open pages after the commit."""
+    """Write the health if it changed, and tell the open pages after the commit."""
     current = cluster.current
     health = judged(cluster, now)[1]
     if health == recorded_health(current):

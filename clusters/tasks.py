@@ -9,5 +9,5 @@ from clusters import status_summary
 
 @shared_task(name="clusters.judge_all", ignore_result=True)
 def judge_all() -> int:
-    """Record health changes that happen by time alone; beat sends this every 15 s."""
+    """Record health changes that time alone causes; beat sends this every 15 s."""
     return status_summary.judge_all()

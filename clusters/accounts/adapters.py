@@ -36,7 +36,7 @@ class EncryptingMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         """Return the text.
 
         Raises:
-            SealBrokenError: if it was made under a key that is not known any more, or changed.
+            SealBrokenError: if its key is no longer known, or the text was changed.
         """
         if encrypted_text.startswith(_FERNET):
             return _open_unnamed(encrypted_text)
@@ -44,7 +44,7 @@ class EncryptingMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
 
 def _open_unnamed(token: str) -> str:
-    """Return what was encrypted before second factors were sealed; it does not name its key."""
+    """Decrypt a second factor from before they were sealed; it does not name its key."""
     ring = MultiFernet([Fernet(key) for key in key_ring(_UNNAMED_SALT)])
     try:
         return ring.decrypt(token.encode()).decode()

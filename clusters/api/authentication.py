@@ -1,4 +1,4 @@
-"""API tokens: who calls, when the token was last used, and what a read-only one may do."""
+"""API tokens: whose they are, when they were last used, and what a read-only one may do."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LAST_USED_STEP = timedelta(minutes=1)
 
 
 class ApiTokenAuthentication(TokenAuthentication):  # type: ignore[misc]
-    """``Authorization: Token opc_...``; an expired, unknown or switched-off user's one is 401."""
+    """``Authorization: Token opc_...``; 401 if it is expired, unknown or an inactive user's."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
         """Return the token's user and the token; note its use at most once a minute.
 
         Raises:
-            AuthenticationFailed: if the token is not good.
+            AuthenticationFailed: if the token is not valid.
         """
         if not token.isascii():
             raise AuthenticationFailed("Invalid token.")
@@ -38,7 +38,7 @@ class ApiTokenAuthentication(TokenAuthentication):  # type: ignore[misc]
 
 
 class ReadOnlyTokensOnlyRead(BasePermission):
-    """A read-only token may GET and HEAD; sessions and other tokens are not touched by this."""
+    """A read-only token may GET and HEAD; sessions and other tokens are not affected."""
 
     message = "This token is read-only."
 

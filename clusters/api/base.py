@@ -41,13 +41,13 @@ class ClusterScopedView(StrictQueryView):
     now: datetime
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check who calls, then set ``self.cluster``, which the caller may use as asked.
+        """Authenticate the user, then set ``self.cluster`` if the method is allowed on it.
 
         Raises:
             ValidationError: for an unknown query parameter.
             MethodNotAllowed: for a method that has no declared right.
-            NotFoundError: for a cluster that the caller does not see.
-            ForbiddenError: for one that the caller sees and may not do this with.
+            NotFoundError: for a cluster that the user does not see.
+            ForbiddenError: for one that the user sees but may not do this with.
         """
         super().initial(request, *args, **kwargs)
         self.now = datetime.now(UTC)
@@ -67,7 +67,7 @@ class ClusterScopedView(StrictQueryView):
 def paged(
     view: GenericAPIView[Any], items: Sequence[Any], serializer: type[serializers.Serializer[Any]]
 ) -> Response:
-    """Return the asked-for page of a list that is in memory already."""
+    """Return the requested page of a list that is in memory already."""
     # Django pages any sequence; the stubs know querysets only.
     page = view.paginate_queryset(cast("QuerySet[Any]", items))
     return view.get_paginated_response(serializer(page, many=True).data)
@@ -77,6 +77,6 @@ def request_user(request: Request) -> User:
     """Return the signed-in user of a request that passed ``IsAuthenticated``."""
     user = request.user
     if not isinstance(user, User):
-        msg = "an endpoint without IsAuthenticated asked for its caller"
+        msg = "an endpoint without IsAuthenticated asked for its user"
         raise TypeError(msg)
     return user

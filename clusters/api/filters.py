@@ -20,7 +20,7 @@ from clusters.selectors import FleetFilter
 FLEET_PARAMETERS = [
     OpenApiParameter("q", str, description="Words that must all occur in name, customer, labels."),
     OpenApiParameter("state", str, many=True, enum=WORST_FIRST, description="Any of these."),
-    OpenApiParameter("label", str, many=True, description="`key` or `key=value`; all must fit."),
+    OpenApiParameter("label", str, many=True, description="`key` or `key=value`; all must match."),
     OpenApiParameter("customer", str, description="A customer's name, exactly."),
 ]
 

@@ -1,4 +1,4 @@
-"""What the API takes and gives about clusters. Times are ISO 8601 UTC; units are in the names."""
+"""What the API accepts and returns about clusters. Times are ISO 8601 UTC; names hold units."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class NameField(StrictCharField):
 
 
 class HealthSerializer(serializers.Serializer[Any]):
-    """The judgement of now, by the same function as every page."""
+    """The health now, from the same function as on every page."""
 
     state = serializers.ChoiceField(choices=WORST_FIRST)
     since = serializers.DateTimeField(allow_null=True)
@@ -87,14 +87,14 @@ def _number_fields() -> dict[str, serializers.Field[Any, Any, Any, Any]]:
 
 
 def _number_field(name: str, number: Number) -> serializers.Field[Any, Any, Any, Any]:
-    told: dict[str, Any] = {"help_text": number.about or None}
+    options: dict[str, Any] = {"help_text": number.about or None}
     if name != number.api:
-        told["source"] = name
+        options["source"] = name
     if number.unit == "name":
-        return serializers.CharField(**told)
+        return serializers.CharField(**options)
     if number.unit == "0..1":
-        return serializers.FloatField(allow_null=True, **told)
-    return serializers.IntegerField(allow_null=True, **told)
+        return serializers.FloatField(allow_null=True, **options)
+    return serializers.IntegerField(allow_null=True, **options)
 
 
 class ClusterSerializer(serializers.Serializer[Any]):
@@ -110,7 +110,7 @@ class ClusterSerializer(serializers.Serializer[Any]):
     agent_version = serializers.CharField()
     health = HealthSerializer()
     data_as_of = serializers.DateTimeField(
-        allow_null=True, help_text="End of the newest minute of data; the numbers are of then."
+        allow_null=True, help_text="End of the newest minute of data; the numbers are as of then."
     )
     data_age_seconds = serializers.FloatField(allow_null=True)
     tunnel = TunnelSerializer(source="*")
@@ -140,7 +140,7 @@ class PullSerializer(serializers.Serializer[Any]):
     last_ok_at = serializers.DateTimeField(source="last_pull_ok_at", allow_null=True)
     error_code = serializers.CharField(
         source="pull_error_code",
-        help_text="In a stable word, such as `tunnel_down` or `credentials_refused`.",
+        help_text="A stable code, such as `tunnel_down` or `credentials_refused`.",
     )
     error = serializers.CharField(source="pull_error")
     failures = serializers.IntegerField(
@@ -159,7 +159,7 @@ class ConflictSerializer(serializers.Serializer[Any]):
 
 
 class ClusterDetailSerializer(ClusterSerializer):
-    """Everything known of one cluster."""
+    """Everything known about one cluster."""
 
     enrolment = serializers.ChoiceField(source="status", choices=Cluster.Status.choices)
     created_at = serializers.DateTimeField()

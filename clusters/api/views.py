@@ -1,4 +1,4 @@
-"""Endpoints about clusters. Each parses, checks the right, calls one function and answers."""
+"""Endpoints about clusters. Each parses, checks the permission, calls one function and answers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RootView(StrictQueryView):
 
 
 class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
-    """The clusters that the caller sees."""
+    """The clusters that the user sees."""
 
     serializer_class = ClusterSerializer
     filter_backends = ()
@@ -115,7 +115,7 @@ class ClusterDetailView(ClusterScopedView):
         responses=ClusterDetailSerializer,
     )
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Return everything known of the cluster."""
+        """Return everything known about the cluster."""
         return Response(_detail(self.cluster, self.now))
 
     @extend_schema(
@@ -176,7 +176,7 @@ class RevokeView(ClusterScopedView):
     @extend_schema(
         operation_id="clusters_revoke",
         summary="Revoke a cluster",
-        description="Its keys and open join tokens stop to work; its data stays.",
+        description="Its keys and open join tokens stop working; its data stays.",
         parameters=[CLUSTER_ID],
         request=None,
         responses=ClusterDetailSerializer,
@@ -211,7 +211,7 @@ class SessionListView(ClusterScopedView, ListAPIView[TunnelSession]):
 
 
 class EnrolView(StrictQueryView):
-    """Where agents enrol. No sign-in: the join token is the right."""
+    """Where agents enrol. No sign-in: the join token is the permission."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -244,10 +244,10 @@ class EnrolView(StrictQueryView):
 
 
 def _valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
-    """Return the checked input.
+    """Return the validated input.
 
     Raises:
-        ValidationError: naming each field that does not fit.
+        ValidationError: naming each invalid field.
     """
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)

@@ -1,1 +1,1 @@
-"""The way of a cluster from a join token to its first data."""
+"""A cluster's enrolment, from a join token to its first data."""

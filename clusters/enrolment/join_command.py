@@ -1,4 +1,4 @@
-"""What a newcomer needs to dial in: the hub's addresses and keys, and the command to run."""
+"""What a new agent needs to dial in: the hub's addresses and keys, and the command to run."""
 
 from __future__ import annotations
 

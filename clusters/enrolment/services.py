@@ -1,7 +1,7 @@
 """Writes: issue join tokens, enrol clusters and register their keys. Each writes its audit line.
 
-Callers have checked the right (:mod:`clusters.access`) before; :func:`enrol` is the exception:
-there the join token is the right.
+Callers check the permission (:mod:`clusters.access`) first; :func:`enrol` is the exception: there
+the join token is the permission.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class EnrolmentReply:
 
 
 def issue_join_token(cluster: Cluster, *, actor: Actor, now: datetime | None = None) -> str:
-    """Return a new single-use token that lets an agent register a key; it is not kept in clear.
+    """Return a new single-use token that lets an agent register a key; only its hash is stored.
 
-    It expires after ``settings.JOIN_TOKEN_HOURS``. Older unused tokens of the cluster stop to
-    work, so that at most one is in the open.
+    It expires after ``settings.JOIN_TOKEN_HOURS``. Older unused tokens of the cluster stop working,
+    so that at most one is valid.
     """
     now = now or datetime.now(UTC)
     token = JOIN_TOKEN_PREFIX + secrets.token_urlsafe(32)
@@ -64,10 +64,10 @@ def issue_join_token(cluster: Cluster, *, actor: Actor, now: datetime | None = N
     return token
 
 
-def join_token_lives(cluster: Cluster, token: str, *, now: datetime | None = None) -> bool:
-    """Return whether :func:`enrol` still answers to a token, at least for the cluster's own key.
+def accepts_join_token(cluster: Cluster, token: str, *, now: datetime | None = None) -> bool:
+    """Return whether :func:`enrol` still accepts a token, at least for the cluster's own key.
 
-    A used one does so only while no newer key has taken the place of the one that it brought.
+    A used one is accepted only while no newer key has replaced the one it registered.
     """
     now = now or datetime.now(UTC)
     join = JoinToken.objects.filter(
@@ -88,11 +88,11 @@ def enrol(
     remote_address: str,
     now: datetime | None = None,
 ) -> EnrolmentReply:
-    """Register an agent's key with a join token. Either all of it happens, or nothing.
+    """Register an agent's key with a join token. All of it happens, or nothing.
 
-    The cluster's older keys are retired: they sign in no more. An agent that never got the answer
-    asks again with the same token and key: it is answered, as long as the token would have lived,
-    and nothing changes but the audit log.
+    The cluster's older keys are retired: they can no longer sign in. An agent that never got the
+    answer may ask again with the same token and key: it is answered until the token expires, and
+    only the audit log changes.
 
     Raises:
         EnrolmentRefusedError: with the reason; the refusal is in the audit log.
@@ -157,7 +157,7 @@ def register_key(
 
 
 def _find_token(token: str, now: datetime) -> JoinToken:
-    """Return a join token that is not past its time, used or not, and lock it.
+    """Return a join token that has not expired, used or not, and lock it.
 
     Raises:
         EnrolmentRefusedError: if it is not known or expired.
@@ -180,7 +180,7 @@ def _find_token(token: str, now: datetime) -> JoinToken:
 
 
 def _use_token(join: JoinToken, remote_address: str, now: datetime) -> None:
-    """Take a join token, once: the update tells who was first.
+    """Mark a join token as used, once: the update decides who was first.
 
     Raises:
         EnrolmentRefusedError: if somebody else was.
@@ -193,10 +193,10 @@ def _use_token(join: JoinToken, remote_address: str, now: datetime) -> None:
 
 
 def _answer_again(join: JoinToken, public_key: str, *, actor: str, now: datetime) -> EnrolmentReply:
-    """Return the answer of an enrolment that has happened, to who holds its token and key.
+    """Return the answer of an earlier enrolment to the holder of its token and key.
 
-    It tells nothing that the first answer did not, and gives no right: the key must be the one
-    that the cluster signs in with already.
+    It reveals nothing that the first answer did not, and permits nothing new: the key must be the
+    one that the cluster signs in with already.
 
     Raises:
         EnrolmentRefusedError: for any other key, and once that key was replaced or revoked.

@@ -1,6 +1,6 @@
-"""How far a cluster is on its way in: the steps from a join token to the first data.
+"""How far a cluster's enrolment is: the steps from a join token to the first data.
 
-The page of a new cluster shows them as they happen, and what to check where one does not come.
+The page of a new cluster shows them as they happen, and what to check if one does not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ StepState = Literal["done", "now", "wait"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: ``now`` is the one that is waited for; ``checks`` say what to look at then."""
+    """One step: ``now`` is the one being waited for; ``checks`` say what to check then."""
 
     title: str
     state: StepState
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """The way of one cluster: its steps, and the newest refusal if none of them came later."""
+    """One cluster's steps, and the newest refusal if no step came later."""
 
     steps: list[Step]
     complete: bool
@@ -44,8 +44,8 @@ def joining(cluster: Cluster, now: datetime) -> Joining:
     """Return how far the cluster is. Five queries.
 
     Args:
-        cluster: with ``current`` loaded.
-        now: the moment of the page.
+        cluster: the cluster, with ``current`` loaded.
+        now: time of the page, aware.
     """
     token = cluster.join_tokens.order_by("-created_at").first()
     key = cluster.keys.filter(status=ClusterKey.Status.ACTIVE).order_by("-created_at").first()
@@ -106,7 +106,7 @@ def _token_detail(token: JoinToken | None, key: ClusterKey | None) -> str:
 
 
 def _checks() -> tuple[tuple[str, ...], ...]:
-    """Return, per step, what to look at when it does not come."""
+    """Return, per step, what to check when it does not happen."""
     return (
         (
             f"The machine reaches {settings.PUBLIC_URL}: try "

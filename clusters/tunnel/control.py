@@ -1,7 +1,7 @@
-"""Tell the hub that a right ended, so that it cuts the tunnel now and not at its next look.
+"""Tell the hub that a permission ended, so that it cuts the tunnel now, not at its next check.
 
-The message is only faster, never the only way: the hub looks its sessions' keys up again every
-30 s, and whenever its connection to Redis comes back.
+The message is only faster, never needed: the hub looks up its sessions' keys again every 30 s, and
+whenever its connection to Redis comes back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def order_on_commit(order: Order, cluster_id: UUID) -> None:
     Args:
         order: ``revoke`` cuts the cluster's sessions; ``recheck`` cuts those whose key is not
             active any more, and lets agents dial anew whose refused service is allowed now.
-        cluster_id: the cluster.
+        cluster_id: the cluster whose sessions are meant.
     """
     transaction.on_commit(lambda: _send(order, cluster_id))
 
@@ -38,4 +38,4 @@ def _send(order: Order, cluster_id: UUID) -> None:
     try:
         redis_client().publish(CHANNEL, orjson.dumps({order: str(cluster_id)}))
     except RedisError as exc:
-        logger.warning("the hub learns of cluster %s at its next look: %s", cluster_id, exc)
+        logger.warning("the hub learns of cluster %s at its next check: %s", cluster_id, exc)

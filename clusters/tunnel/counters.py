@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from redis import Redis
 
 HEARTBEAT_KEY = "opscenter:heartbeat:hub"
-_METRICS_PREFIX = "opscenter:hub:figures:"  # under "metrics" hubs of before wrote JSON
+_METRICS_PREFIX = "opscenter:hub:figures:"  # older hubs wrote JSON under "metrics"
 METRICS_TTL_SECONDS = 60
 _PROC = Path("/proc/self")
 
@@ -27,7 +27,7 @@ def metrics_key(hub: str) -> str:
 
 
 def read_hub_metrics(redis: Redis) -> dict[str, list[Sample]]:
-    """Return what every hub that is alive counts, by hub.
+    """Return the counters of every live hub, by hub.
 
     Empty when no hub has written for a minute.
 
@@ -55,7 +55,7 @@ def _samples(text: str) -> list[Sample]:
 class Counters:
     """What one hub process counts, in a registry of its own.
 
-    A label's value is a word of ours, never a peer's text: each value makes a series that stays.
+    A label's value is our own word, never a peer's text: each value makes a series that stays.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ LIFE_SECONDS = 300
 
 
 def issue_token(cluster_id: UUID, service: str) -> str:
-    """Return a token for one service of one cluster, good for five minutes."""
+    """Return a token for one service of one cluster, valid for five minutes."""
     return signing.TimestampSigner(salt=_SALT).sign(f"{service}.{cluster_id}")
 
 
@@ -22,7 +22,7 @@ def check_token(token: str, cluster_id: UUID, service: str) -> bool | None:
     """Check a token.
 
     Returns:
-        True if it allows this service of this cluster, False if it is good for another one,
+        True if it allows this service of this cluster, False if it is valid for another one,
         None if it is forged or too old.
     """
     try:

@@ -18,7 +18,7 @@ _ALGORITHM = "ssh-ed25519"
 
 
 def ensure_host_key(path: Path) -> asyncssh.SSHKey:
-    """Return the host key kept in ``path``; make one (mode 0600) on the first call.
+    """Return the host key stored in ``path``; make one (mode 0600) on the first call.
 
     Safe when several processes start at once: the file is linked into place complete, and the
     first one wins.
@@ -46,7 +46,7 @@ def ensure_host_key(path: Path) -> asyncssh.SSHKey:
 def host_key_line() -> str:
     """Return the public key as agents pin it: ``ssh-ed25519 AAAA...`` without a comment.
 
-    Makes the key if there is none yet, so that the web process may be asked before the hub runs.
+    Makes the key if there is none yet, so that the web process can show it before the hub runs.
 
     Raises:
         ImproperlyConfigured: as :func:`ensure_host_key`.
@@ -83,6 +83,6 @@ def _write_new_key(path: Path) -> None:
         try:
             os.link(partial, path)
         except FileExistsError:
-            return  # another process was first: its key is the one
+            return  # another process was first: its key is used
     finally:
         partial.unlink()

@@ -47,7 +47,7 @@ class CustomerScopedView(StrictQueryView):
             raise MethodNotAllowed(method)
         self.customer = access.get_customer(request_user(request), kwargs["customer_id"])
         if method in self.keeper_methods:
-            access.require_keeper(request_user(request))
+            access.require_manage_retention(request_user(request))
 
 
 def as_uuid(text: str) -> UUID:

@@ -59,7 +59,7 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
     )
     def post(self, request: Request) -> Response:
         """Make the class."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         sent = valid(shapes.ClassWriteSerializer(data=request.data))
         row = services.create_class(**sent, actor=request_user(request))
         body = shapes.ClassSerializer(_with_customers(row)).data
@@ -91,7 +91,7 @@ class ClassDetailView(StrictQueryView):
     )
     def patch(self, request: Request, class_id: str) -> Response:
         """Change what is given."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         row = _class(class_id)
         sent = valid(shapes.ClassChangeSerializer(data=request.data))
         dry_run = sent.pop("dry_run")
@@ -109,7 +109,7 @@ class ClassDetailView(StrictQueryView):
     )
     def delete(self, request: Request, class_id: str) -> Response:
         """Delete the class; 409 if it is the default or a customer has it."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         services.delete_class(_class(class_id), actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -242,7 +242,7 @@ class ClusterHoldView(ClusterScopedView):
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Place the hold."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         return _place(request, self.cluster)
 
     @extend_schema(
@@ -253,7 +253,7 @@ class ClusterHoldView(ClusterScopedView):
     )
     def delete(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Lift the hold; 404 if none stands on the cluster itself."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
 
 

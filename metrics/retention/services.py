@@ -1,8 +1,8 @@
 """Writes about retention: classes, which customer has which, and what a change would delete.
 
-Callers have checked the right (:func:`clusters.access.require_keeper`) before. Every change writes
-its audit line, and starts the grace of what became shorter (:mod:`metrics.retention.rules`) in the
-same transaction.
+Callers check the permission (:func:`clusters.access.require_manage_retention`) first. Every change
+writes its audit line, and starts the grace of what became shorter (:mod:`metrics.retention.rules`)
+in the same transaction.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def erase(request: HttpRequest, customer_id: UUID) -> HttpResponse:
 def cluster_hold(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     """Place a legal hold on a single cluster."""
     cluster = access.get_cluster(request.user, cluster_id)
-    access.require_keeper(request.user)
+    access.require_manage_retention(request.user)
     form = HoldForm(request.POST)
     problem = "Say why, in at most 500 characters."
     if form.is_valid():
@@ -123,7 +123,7 @@ def cluster_hold(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 def cluster_lift(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     """Lift the legal hold on a single cluster."""
     cluster = access.get_cluster(request.user, cluster_id)
-    access.require_keeper(request.user)
+    access.require_manage_retention(request.user)
     hold = LegalHold.objects.filter(cluster=cluster).first()
     if hold is not None:
         legal_holds.lift(hold, actor=_user(request))
@@ -136,7 +136,7 @@ def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[
     return {
         "retention": in_force.retention_of(cluster, now),
         "tiers": list(TIERS),
-        "may_keep": access.keeps(request.user),
+        "may_keep": access.may_manage_retention(request.user),
         "sees_customer": cluster.customer_id is not None
         and access.visible_customers(request.user).filter(pk=cluster.customer_id).exists(),
         "hold_form": HoldForm(auto_id="hold_%s"),
@@ -158,7 +158,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
         "tiers": list(TIERS),
         "holds": standing,
         "customer_hold": next((hold for hold in standing if hold.customer_id), None),
-        "may_change": access.keeps(request.user),
+        "may_change": access.may_manage_retention(request.user),
         "grace_seconds": GRACE_SECONDS,
         "class_form": ChooseClassForm(
             initial={"retention_class": own.retention_class_id if own else None},
@@ -178,7 +178,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
 def _kept(request: HttpRequest, customer_id: UUID) -> Customer:
     """Return the customer for a change by an administrator."""
     customer = access.get_customer(request.user, customer_id)
-    access.require_keeper(request.user)
+    access.require_manage_retention(request.user)
     return customer
 
 

@@ -43,7 +43,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "kinds": KINDS,
         "erasures": erasures,
         "erasing": any(one.state == Erasure.State.RUNNING for one in erasures),
-        "may_change": access.keeps(request.user),
+        "may_change": access.may_manage_retention(request.user),
         "section": "retention",
     }
     return render(request, "retention/overview.html", context)
@@ -53,7 +53,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def add_class(request: HttpRequest) -> HttpResponse:
     """Make a class: it deletes nothing, as nobody has it yet."""
-    access.require_keeper(request.user)
+    access.require_manage_retention(request.user)
     form = ClassForm(
         request.POST or None, initial=initial_of("", default_limits(), is_default=False)
     )
@@ -75,7 +75,7 @@ def add_class(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def change_class(request: HttpRequest, class_id: int) -> HttpResponse:
     """Change a class in two steps: first what it deletes is shown, then it is saved."""
-    access.require_keeper(request.user)
+    access.require_manage_retention(request.user)
     row = _class(class_id)
     limits = complete(row.limits)
     shown = initial_of(row.name, limits, is_default=row.is_default)
@@ -108,7 +108,7 @@ def change_class(request: HttpRequest, class_id: int) -> HttpResponse:
 @require_http_methods(["POST"])
 def delete_class(request: HttpRequest, class_id: int) -> HttpResponse:
     """Delete a class that nobody has."""
-    access.require_keeper(request.user)
+    access.require_manage_retention(request.user)
     row = _class(class_id)
     name = row.name
     try:

@@ -76,7 +76,7 @@ def _token(cluster: Cluster) -> str:
     that died after the centre had taken the token is answered again, as it has the same key.
     """
     kept = _tokens.get(cluster.pk)
-    if kept is None or not enrolment.join_token_lives(cluster, kept):
+    if kept is None or not enrolment.accepts_join_token(cluster, kept):
         _tokens.clear()
         kept = _tokens[cluster.pk] = enrolment.issue_join_token(cluster, actor=_ACTOR)
     return kept

@@ -16,7 +16,7 @@ from opscenter.core.text import one_line
 
 
 class Command(BaseCommand):
-    """Print the token, alone, on stdout. It is not kept in clear and cannot be shown again."""
+    """Print the token, alone, on stdout. Only its hash is stored, so it cannot be shown again."""
 
     help = "Make an API token for a user; prints the token alone."
 

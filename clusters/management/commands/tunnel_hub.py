@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
 
 def config_from_settings() -> HubConfig:
-    """Return the hub's configuration as the environment says.
+    """Return the hub's configuration from the environment.
 
     Raises:
         ImproperlyConfigured: if the host key cannot be used.
@@ -61,7 +61,7 @@ def config_from_settings() -> HubConfig:
 
 
 def raise_open_files() -> None:
-    """Raise the limit of open files to what the system allows: one a tunnel, one a stream."""
+    """Raise the limit of open files to the system's: tunnels and streams take one each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,4 +1,4 @@
-"""Streams through the hub's gateway, as an aiohttp connector: CONNECT, then TLS where it is wanted.
+"""Streams through the hub's gateway, as an aiohttp connector: CONNECT, then TLS if it is used.
 
 TLS runs inside the stream, from here to the service: neither the hub nor the agent sees into it.
 """
@@ -26,7 +26,7 @@ _TLS_SECONDS = 10.0
 
 
 class GatewayRefusedError(aiohttp.ClientError):
-    """The gateway answered something else than 200, or (status 0) could not be asked."""
+    """The gateway answered something other than 200, or (status 0) could not be reached."""
 
     def __init__(self, status: int, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -36,7 +36,7 @@ class GatewayRefusedError(aiohttp.ClientError):
 
 
 class TlsRefusedError(aiohttp.ClientError):
-    """TLS with the service behind the tunnel did not come about; the text says why."""
+    """TLS with the service behind the tunnel failed; the text says why."""
 
 
 class GatewayConnector(aiohttp.BaseConnector):
@@ -44,10 +44,11 @@ class GatewayConnector(aiohttp.BaseConnector):
 
     Args:
         gateway_url: ``unix:///path`` or ``tcp://host:port``.
-        cluster_id: which cluster.
-        service: which service of it.
-        tls: for TLS inside the stream; None for none.
-        server_name: that the service's certificate must hold; "" if the context checks none.
+        cluster_id: the cluster to reach.
+        service: its service, a name of :data:`~clusters.tunnel.protocol.SERVICE_PORTS`.
+        tls: context for TLS inside the stream; None for plain text.
+        server_name: the name that the service's certificate must hold; "" if the context checks
+            none.
     """
 
     def __init__(
@@ -98,9 +99,9 @@ class GatewayConnector(aiohttp.BaseConnector):
         """Encrypt the stream and put the handler on it.
 
         Raises:
-            TlsRefusedError: if the two ends do not agree, or the certificate is not believed.
+            TlsRefusedError: if the two ends do not agree, or the certificate is not trusted.
         """
-        assert self._tls is not None  # noqa: S101 - the caller asked
+        assert self._tls is not None  # noqa: S101 - checked by the caller
         loop = asyncio.get_running_loop()
         try:
             secured = await loop.start_tls(
@@ -179,7 +180,7 @@ class _Handshake(asyncio.Protocol):
 
 
 def _read_answer(head: bytes) -> GatewayRefusedError | None:
-    """Return the gateway's refusal; None when it opened the stream."""
+    """Return the gateway's refusal; None if it opened the stream."""
     lines = head.decode("ascii", "replace").split("\r\n")
     found = re.match(r"HTTP/1\.[01] (\d{3})", lines[0])
     if found is None:
@@ -199,7 +200,7 @@ def _read_answer(head: bytes) -> GatewayRefusedError | None:
 
 def _tls_reason(exc: Exception) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not believed: {exc.verify_message}"
+        return f"its certificate is not trusted: {exc.verify_message}"
     if isinstance(exc, ssl.SSLError):
         return exc.reason or "no TLS is spoken there"
     return str(exc) or type(exc).__name__

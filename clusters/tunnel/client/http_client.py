@@ -36,7 +36,7 @@ from opscenter.core.text import one_line
 _NOTHING: Mapping[str, str] = {}
 _CHUNK = 64 * 1024
 _REFUSAL_BYTES = 4096  # of a refusal's body: enough for its first sentences
-_REFUSAL_SECONDS = 2.0  # a refusal whose body does not come is told without it
+_REFUSAL_SECONDS = 2.0  # a refusal whose body does not come is reported without it
 # Gateway codes that mean "the tunnel", not "the service behind it".
 _TUNNEL_CODES = frozenset(
     {"no_tunnel", "tunnel_lost", "draining", "unknown_cluster", "token", "bad_request"}
@@ -47,11 +47,11 @@ class ClusterClient:
     """Asks one service of one cluster. An async context manager; not shared between tasks.
 
     Args:
-        cluster_id: which cluster.
-        service: a name of :data:`~clusters.tunnel.protocol.SERVICE_PORTS`.
-        deadline_seconds: for each request from the first byte sent to the last one read.
-        max_bytes: of a decoded body; one byte more is refused.
-        cluster_name: for messages; the id when it is not given.
+        cluster_id: the cluster to ask.
+        service: its service, a name of :data:`~clusters.tunnel.protocol.SERVICE_PORTS`.
+        deadline_seconds: limit of each request, from the first byte sent to the last one read.
+        max_bytes: largest decoded body in bytes; one more is refused.
+        cluster_name: the cluster in messages; "" for its id.
         headers: sent with every request, e.g. ``Authorization``; never logged or shown.
         path_prefix: put before every path, e.g. ``/prometheus``; "" for none.
         tls: how to speak TLS with the service; None for plain HTTP inside the tunnel.
@@ -98,7 +98,7 @@ class ClusterClient:
             server_name=self._tls.server_name if self._tls is not None else "",
         )
         self._session = aiohttp.ClientSession(
-            # Always http: TLS, where it is wanted, is the connector's affair.
+            # Always http: TLS, if any, is the connector's job.
             base_url=f"http://{self._service}.{self._cluster_id}:{SERVICE_PORTS[self._service]}",
             connector=connector,
             headers=self._headers,
@@ -134,10 +134,9 @@ class ClusterClient:
         """Return the JSON value of ``GET path``; NaN and Infinity are no JSON.
 
         Args:
-            path: of the service.
-            params: of the query.
-            before_parsing: called once the answer is in; may block, while nothing else goes on
-                in the event loop.
+            path: the path to get, starting with "/".
+            params: parameters of the query.
+            before_parsing: called once the answer is complete; may block the event loop.
 
         Raises:
             ClusterUnreachableError: if the tunnel or the hub is down.
@@ -247,7 +246,7 @@ class ClusterClient:
             raise self._translated(exc) from exc
 
     def _translated(self, exc: Exception) -> ClusterError:
-        """Return our error for one of aiohttp's or the operating system's."""
+        """Translate an error of aiohttp or the operating system into ours."""
         match exc:
             case TimeoutError():
                 msg = f"{self._subject}: no complete answer within {self._deadline_seconds:g} s"

@@ -1,7 +1,7 @@
 """What a service says when it refuses, as one error with a stable word and a clean text.
 
 A refusal's body is shown to operators: it names the database that is missing, or what is wrong
-with a query. It comes from outside, so it is cut, put on one line, freed of markup, and anything
+with a query. It comes from outside, so it is cut, put on one line, stripped of markup, and anything
 that we sent as a credential is taken out, in case the service repeats it.
 """
 
@@ -38,26 +38,26 @@ def refusal(subject: str, status: int, text: str) -> ClusterError:
     """Return the error for an answer whose status is not 200.
 
     Args:
-        subject: "service of cluster".
-        status: of the answer.
-        text: of :func:`refusal_text`.
+        subject: what was asked, as "<service> of <cluster>".
+        status: HTTP status of the answer, not 200.
+        text: what :func:`refusal_text` returned; "" for none.
     """
-    said = f": {text}" if text else ""
+    suffix = f": {text}" if text else ""
     if status >= 500:
-        return ServiceFailedError(f"{subject}: answered with status {status}{said}")
+        return ServiceFailedError(f"{subject}: answered with status {status}{suffix}")
     if 300 <= status < 400:
         msg = f"{subject}: answered with a redirect ({status}), which is not followed"
         return BadResponseError(msg, problem="redirect", status=status)
     problem, words = _PROBLEMS.get(status, ("", ""))
     about = f" ({words})" if words else ""
     return BadResponseError(
-        f"{subject}: answered with status {status}{about}{said}", problem=problem, status=status
+        f"{subject}: answered with status {status}{about}{suffix}", problem=problem, status=status
     )
 
 
 def refusal_text(body: bytes, secrets: Iterable[str]) -> str:
     """Return what a refusal's body says: one line of at most 300 characters, without secrets."""
-    text = _stated(body) or _TAG.sub(" ", body.decode("utf-8", "replace"))
+    text = _json_error(body) or _TAG.sub(" ", body.decode("utf-8", "replace"))
     return one_line(without_secrets(text, secrets), MAX_TEXT)
 
 
@@ -88,8 +88,8 @@ def _password(encoded: str) -> list[str]:
     return [pair, pair.partition(":")[2]]
 
 
-def _stated(body: bytes) -> str:
-    """Return the error that a JSON body states, as Prometheus and InfluxDB put it; else ""."""
+def _json_error(body: bytes) -> str:
+    """Return the error in a JSON body of the form of Prometheus or InfluxDB; else ""."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""TLS to a service behind a tunnel: which certificates are believed, and who we say we are."""
+"""TLS to a service behind a tunnel: which certificates we trust, and which one we present."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class TlsIdentity:
     """How to speak TLS with a service.
 
     Attributes:
-        ca: PEM certificates that are believed; "" means those of this machine.
-        server_name: name or address that the service's certificate must hold. "" asks for none,
-            which needs a ``ca`` of one's own: then whatever that CA signed is believed.
+        ca: PEM certificates that are trusted; "" means those of this machine.
+        server_name: name or address that the service's certificate must hold. "" checks no name,
+            which needs a private ``ca``: then any certificate it signed is trusted.
         certificate: our own certificate as PEM, "" for none.
         key: its private key as PEM; never shown.
     """
@@ -49,7 +49,7 @@ class TlsIdentity:
         return context
 
     def _load_own(self, context: ssl.SSLContext) -> None:
-        """Load our certificate; OpenSSL reads it from a file only, which is gone right after."""
+        """Load our certificate; OpenSSL reads it only from a file, which is deleted right away."""
         descriptor, name = tempfile.mkstemp(prefix="opscenter-", suffix=".pem")  # mode 0600
         try:
             with os.fdopen(descriptor, "w", encoding="ascii", errors="replace") as file:

@@ -1,8 +1,8 @@
 """Open channels through a tunnel without ever leaving one behind.
 
 ``asyncio.wait_for(connection.create_connection(...))`` leaks a channel here and a socket inside
-the customer's cluster when the target accepts after the caller has left; :func:`open_channel`
-keeps an owner for every open until it has really landed.
+the customer's cluster when the target accepts after the client has left; :class:`Opener` keeps an
+owner for every open until it has completed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Breaker:
             circuit.open_until = time.monotonic() + self._limits.breaker_seconds
 
     def gave_up(self, cluster_id: UUID, service: str) -> None:
-        """Forget a trial whose caller left before it was decided."""
+        """Forget a trial whose client left before it was decided."""
         circuit = self._circuits.get((cluster_id, service))
         if circuit is not None:
             circuit.trying = False
@@ -95,7 +95,7 @@ class Opener:
         self._counters = counters
         self.breaker = Breaker(limits)
         self.channels = 0  # open ones
-        self.pending = 0  # opens that have not landed yet, also those whose caller left
+        self.pending = 0  # opens that have not completed, also those whose client left
         registry.on_ready.append(lambda session: self.breaker.forget(session.cluster_id))
 
     async def open(
@@ -137,7 +137,7 @@ class Opener:
         return session, channel
 
     def closed(self, session: Session) -> None:
-        """Give a channel's slot back."""
+        """Release a channel's slot."""
         session.streams -= 1
         self.channels -= 1
         session.notify_released()
@@ -145,7 +145,7 @@ class Opener:
     def _open_failed(
         self, session: Session, service: str, exc: asyncssh.ChannelOpenError
     ) -> OpenError:
-        """Tell a target that refuses from a tunnel that ended under the open."""
+        """Distinguish a target that refuses from a tunnel that ended during the open."""
         if session.state == "gone":
             self.breaker.gave_up(session.cluster_id, service)
             self._counters.open_failures.labels(reason="no_tunnel").inc()
@@ -194,7 +194,7 @@ class Opener:
         return ""
 
     async def _open(self, session: Session, service: str, factory: SessionFactory) -> Channel:
-        """Open under a deadline; the open keeps an owner until it lands or the tunnel ends."""
+        """Open under a deadline; the open keeps an owner until it completes or the tunnel ends."""
         session.pending[service] += 1
         self.pending += 1
         task = asyncio.ensure_future(
@@ -209,23 +209,23 @@ class Opener:
         )
         abandoned = False
 
-        def landed_well() -> bool:
+        def succeeded() -> bool:
             return not task.cancelled() and task.exception() is None
 
-        def landed(_: object) -> None:
+        def completed(_: object) -> None:
             session.pending[service] -= 1
             self.pending -= 1
             session.notify_released()
-            if abandoned and landed_well():
+            if abandoned and succeeded():
                 self._counters.late_opens.inc()
                 task.result()[0].abort()
 
-        task.add_done_callback(landed)
+        task.add_done_callback(completed)
         try:
             channel, _ = await asyncio.wait_for(asyncio.shield(task), self._limits.open_seconds)
         except (TimeoutError, asyncio.CancelledError):
             abandoned = True
-            if task.done() and landed_well():  # it landed in the same turn of the loop
+            if task.done() and succeeded():  # it completed in the same iteration of the loop
                 task.result()[0].abort()
             raise
         return channel

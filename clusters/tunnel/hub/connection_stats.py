@@ -1,4 +1,4 @@
-"""What the kernel and the relay know of a session's connection: when it last spoke, how far it is.
+"""What the kernel and the relay know of a session's connection: its last data and its round trip.
 
 SSH itself does not say when a peer last sent something. On a TCP connection the kernel does
 (``TCP_INFO``, tcp(7)); inside a WebSocket the relay sees every message.
@@ -39,7 +39,7 @@ class Link(Protocol):
 
 
 class TcpLink:
-    """A direct TCP connection, asked through the kernel."""
+    """A direct TCP connection, as the kernel sees it."""
 
     def __init__(self, sock: SocketOptions | None) -> None:
         self._sock = sock
@@ -85,7 +85,7 @@ class WebSocketLink:
 
 
 def bound_unacknowledged(sock: socket.socket, seconds: float) -> None:
-    """Let the kernel give a connection up whose sent data stays unacknowledged this long."""
+    """Let the kernel drop a connection whose sent data stays unacknowledged for this long."""
     if _TCP_USER_TIMEOUT is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(seconds * 1000))
 

@@ -1,9 +1,9 @@
-"""The door for pulls: HTTP CONNECT to ``<service>.<cluster>`` on a unix socket or a TCP port.
+"""The gateway for pulls: HTTP CONNECT to ``<service>.<cluster>`` on a unix socket or a TCP port.
 
-Only CONNECT: after ``200`` bytes are piped both ways and never looked at, so nothing can be
+Only CONNECT: after ``200`` bytes are piped both ways and never inspected, so nothing can be
 smuggled between clusters and everything streams. The target is a name in the live registry,
 never an address and never DNS. Answers (``docs/tunnel.md``): 400 bad request, 403 not allowed,
-404 unknown cluster, 407 no good token, 429 limit, 502 target refused, 503 no tunnel, 504 open
+404 unknown cluster, 407 no valid token, 429 limit, 502 target refused, 503 no tunnel, 504 open
 timed out; ``X-Tunnel-Error`` holds a stable code and ``X-Tunnel-Reason`` a sentence.
 """
 
@@ -31,11 +31,11 @@ from opscenter.core.text import one_line
 logger = logging.getLogger(__name__)
 
 _HEAD_END = b"\r\n\r\n"
-_EARLY_BYTES = 64 * 1024  # what a caller may send before its 200
+_EARLY_BYTES = 64 * 1024  # what a client may send before its 200
 
 
 class Gateway:
-    """What every caller's connection shares."""
+    """What the connections of all clients share."""
 
     def __init__(
         self,
@@ -62,24 +62,24 @@ class Gateway:
             connection.end_if_overdue(now)
 
     def piping(self) -> int:
-        """Return how many callers are connected to a service now."""
+        """Return how many clients are connected to a service now."""
         return sum(1 for connection in self.connections if connection.channel is not None)
 
     def abort_all(self) -> None:
-        """End every caller at once."""
+        """End every connection at once."""
         for connection in list(self.connections):
             connection.abort()
 
 
 class ChannelSide(SSHForwarder):
-    """The tunnel's side of a pipe; holds what arrives until the caller has its 200."""
+    """The tunnel's side of a pipe; holds what arrives until the client has its 200."""
 
     def __init__(self, connection: GatewayConnection) -> None:
         super().__init__()
         self._connection = connection
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        """Pass bytes to the caller."""
+        """Pass bytes to the client."""
         self._connection.count("down", len(data))
         super().data_received(data, datatype)
 
@@ -107,10 +107,10 @@ class GatewayConnection(SSHForwarder):
         self._moved = self._started
         self.channel: Channel | None = None
 
-    # --- the caller's side of the pipe --------------------------------------------------------
+    # --- the client's side of the pipe --------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the head, not for ever."""
+        """Start waiting for the head, with a deadline."""
         super().connection_made(transport)
         self._gateway.connections.add(self)
         self._head_timer = asyncio.get_running_loop().call_later(
@@ -134,15 +134,15 @@ class GatewayConnection(SSHForwarder):
             self._answer(400, "bad_request", "the request's head is too long")
 
     def eof_received(self) -> bool:
-        """End the pipe: HTTP clients do not half-close, so a caller that ends has gone.
+        """End the pipe: HTTP clients do not half-close, so a client that ends is gone.
 
-        Waiting for the service to end as well would let callers that gave up on a slow service
+        Waiting for the service to end as well would let clients that gave up on a slow service
         use up the tunnel's streams.
         """
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Abandon an open that is under way and give the channel back."""
+        """Abandon an open that is under way and release the channel."""
         self._gateway.connections.discard(self)
         self._cancel_head_timer()
         if self._task is not None:
@@ -154,7 +154,7 @@ class GatewayConnection(SSHForwarder):
         self._release()
 
     def close(self) -> None:
-        """Close both sides and give the channel's slot back."""
+        """Close both sides and release the channel's slot."""
         super().close()
         self._release()
 
@@ -173,7 +173,7 @@ class GatewayConnection(SSHForwarder):
         self._gateway.counters.bytes.labels(direction=direction).inc(size)
 
     def end_if_overdue(self, now: float) -> None:
-        """Abort a pipe that is idle or older than its life."""
+        """Abort a pipe that is idle or too old."""
         limits = self._gateway.limits
         if self.channel is None:
             return
@@ -197,7 +197,7 @@ class GatewayConnection(SSHForwarder):
         self._task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
-        """Never leave a caller without an answer, whatever went wrong."""
+        """Never leave a client without an answer, even after an unexpected error."""
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a request to the gateway failed", exc_info=error)
             self.abort()
@@ -216,7 +216,7 @@ class GatewayConnection(SSHForwarder):
         except OpenError as exc:
             self._answer(exc.status, exc.code, exc.reason)
             return
-        if self._transport is None:  # the caller left in this very turn of the loop
+        if self._transport is None:  # the client left in this iteration of the loop
             channel.abort()
             self._gateway.opener.closed(session)
             return
@@ -230,7 +230,7 @@ class GatewayConnection(SSHForwarder):
         side[0].attach(self)
 
     async def _authorize(self, head: bytes) -> tuple[UUID, str]:
-        """Read the request and check its token; the cluster and service that it may reach."""
+        """Check the request and its token; return the cluster and service that it may reach."""
         target, token = _parse_head(head)
         cluster_id, service = _parse_target(target)
         allowed = check_token(token, cluster_id, service) if token else None

@@ -25,7 +25,7 @@ class Limits:
     streams: int = 8  # open channels of one tunnel
     pending_opens: int = 8  # of one service of one tunnel
     channels: int = 4000  # of the whole hub
-    queue_seconds: float = 2  # a caller over a limit waits this long before its 429
+    queue_seconds: float = 2  # a client over a limit waits this long before its 429
     open_seconds: float = 5
     window_bytes: int = 512 * 1024
     head_bytes: int = 16 * 1024

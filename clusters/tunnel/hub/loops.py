@@ -18,7 +18,7 @@ _CANCEL_AGAIN_SECONDS = 0.5
 
 
 async def repeat(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Run a step again and again; a database or a Redis that is away only skips steps."""
+    """Run a step again and again; while the database or Redis is away, steps are only skipped."""
     broken = False
     while True:
         try:
@@ -49,8 +49,8 @@ async def measure_lag(gauge: Gauge) -> None:
 async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel tasks until they are over.
 
-    Once may not do: what they wait for can swallow it, as a connection to Redis that is just
-    being made or given up does.
+    Once may not be enough: what they wait for can swallow it, as a connection to Redis does while
+    it is made or dropped.
     """
     pending = set(tasks)
     while pending:

@@ -142,7 +142,7 @@ class Hub:
         )
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
-        """Drain: accept nothing new, let channels finish, end the tunnels, write it all down.
+        """Drain: accept nothing new, let channels finish, end the tunnels, record it all.
 
         A second call does nothing.
         """
@@ -263,7 +263,7 @@ class Hub:
     # --- loops --------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
-        """Say that the loop turns, and publish what it counted."""
+        """Report that the loop runs, and publish the counters."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(HEARTBEAT_KEY, repr(time.time()))
         pipe.set(

@@ -1,8 +1,8 @@
 """Carry what happens to sessions from the event loop to the database, in order.
 
 The loop never waits for the database: events queue here and one thread writes them. A database
-that is away only delays them; what was missed is repaired by the next refresh, which compares
-the live sessions with the rows.
+that is away only delays them; the next refresh, which compares the live sessions with the rows,
+repairs what was missed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class DatabaseThread:
 
 
 class DatabaseRecorder:
-    """Writes sessions down for one hub. The methods return at once and never raise."""
+    """Records the sessions of one hub. The methods return at once and never raise."""
 
     def __init__(self, hub: str, database: DatabaseThread, refreshing: DatabaseThread) -> None:
         self._hub = hub

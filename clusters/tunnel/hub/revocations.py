@@ -1,7 +1,7 @@
-"""The end of a right: the sessions that it allowed are cut.
+"""Cut the sessions whose key or cluster was revoked.
 
 A message from the web process (:mod:`clusters.tunnel.control`) cuts them at once; every session is
-looked up again from time to time, too, because messages may be lost.
+also looked up again from time to time, because messages may be lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Revocations:
-    """Cuts sessions whose right has ended."""
+    """Cuts sessions that are no longer permitted."""
 
     def __init__(
         self, registry: Registry, counters: Counters, database: DatabaseThread, redis: Redis
@@ -37,7 +37,7 @@ class Revocations:
         self._redis = redis
 
     async def recheck(self) -> None:
-        """Cut sessions whose key or cluster lost its right without this hub being told."""
+        """Cut sessions whose key or cluster was revoked without this hub being told."""
         sessions = self._registry.sessions()
         if not sessions:
             return

@@ -1,4 +1,4 @@
-"""One SSH connection: who may sign in, what may be asked for, and every refusal.
+"""One SSH connection: who may sign in, what may be requested, and every refusal.
 
 A peer may do exactly one thing: offer its cluster's allowed services as remote forwards. The
 listener behind a forward is an object, never a socket; only the gateway opens channels to it.
@@ -107,7 +107,7 @@ class HubContext:
 
 
 class ServiceListener(asyncssh.SSHListener):
-    """A named service that a session offers. It listens nowhere; closing it takes it back."""
+    """A named service that a session offers. It listens nowhere; closing withdraws it."""
 
     def __init__(self, registry: Registry, session: Session, service: str) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class HubServer(asyncssh.SSHServer):
         self._entered = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the session out, or say why there never was one."""
+        """Remove the session, or record why there never was one."""
         if self._entered:
             self._leave()
             self._explain_unfinished(exc)
@@ -178,7 +178,7 @@ class HubServer(asyncssh.SSHServer):
         if exc is not None and "Login timeout" in str(exc):
             counters.handshakes.labels(result="timeout").inc()
         elif isinstance(exc, asyncssh.HostKeyNotVerifiable) or (
-            # It has our key exchange answer, which carries the host key, and left without a word.
+            # It has our key exchange answer, which carries the host key, and left silently.
             conn is not None and not self._user and conn.get_extra_info("send_cipher") is not None
         ):
             self._context.refuse(self._user, self._address, "", "the client refused our host key")
@@ -197,7 +197,7 @@ class HubServer(asyncssh.SSHServer):
         return True
 
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Look the key up; called with and again without a signature, so it changes nothing."""
+        """Look the key up; called with and without a signature, so it changes nothing."""
         fingerprint = key.get_fingerprint()
         if self._offered is None or self._offered[0] != fingerprint:
             self._offered = (fingerprint, await self._fetch_admission(username, fingerprint))
@@ -243,7 +243,7 @@ class HubServer(asyncssh.SSHServer):
     # --- what it may ask for ------------------------------------------------------------------
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool | ServiceListener:
-        """Accept a forward of an allowed service on its well-known port, refuse all else."""
+        """Accept a forward of an allowed service on its well-known port, refuse everything else."""
         session = self.session
         limits = self._context.limits
         if (
@@ -336,7 +336,7 @@ def _parse_version(banner: str) -> tuple[str, str]:
 
 
 def _describe_end(exc: Exception | None) -> str:
-    """Say in a few words why a connection ended."""
+    """Describe in a few words why a connection ended."""
     if exc is None:
         return "closed by the agent"
     text = one_line(str(exc), 150)

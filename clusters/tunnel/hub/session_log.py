@@ -1,4 +1,4 @@
-"""What the hub writes down about tunnels: sign-ins, sessions, their ends, conflicts.
+"""What the hub records about tunnels: sign-ins, sessions, their ends, conflicts.
 
 The only writer of :class:`~clusters.models.TunnelSession` and of the tunnel's columns of
 :class:`~clusters.models.ClusterStatus`. Ended sessions are history: they stay until the
@@ -38,7 +38,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """A session as the database keeps it."""
+    """A session as the database stores it."""
 
     id: UUID
     cluster_id: UUID
@@ -60,7 +60,7 @@ def find_key(cluster_id: UUID, fingerprint: str) -> bool:
 
 
 def admit(cluster_id: UUID, fingerprint: str) -> Admission:
-    """Look a sign-in up by its key; the key decides, the user name must agree. One query."""
+    """Look up a sign-in by its key; the key decides, the user name must agree. One query."""
     key = ClusterKey.objects.select_related("cluster").filter(fingerprint=fingerprint).first()
     if key is None:
         return Admission(allowed=False, reason="the key is not registered")
@@ -93,14 +93,14 @@ def cluster_exists(cluster_id: UUID) -> bool:
 
 
 def session_opened(facts: SessionFacts) -> None:
-    """Write a sign-in down and when its key was last used; a repeat changes nothing.
+    """Record a sign-in and when its key was last used; a repeat changes nothing.
 
-    A cluster that was deleted meanwhile is passed over: the hub cuts its sessions.
+    A cluster that was deleted meanwhile is skipped: the hub cuts its sessions.
     """
     with transaction.atomic():
         if not Cluster.objects.filter(id=facts.cluster_id).exists():
             return
-        # A session that speaks is open, whatever was written of it before.
+        # A session that speaks is open, whatever was recorded before.
         TunnelSession.objects.update_or_create(
             id=facts.id,
             defaults={
@@ -160,7 +160,7 @@ def sessions_seen(hub: str, seen: Mapping[UUID, tuple[UUID, datetime, float | No
     """Write when live sessions last spoke: two statements for all of them, and one look-up.
 
     Args:
-        hub: whose sessions they are.
+        hub: name of the hub that holds the sessions.
         seen: session id -> cluster id, time of the last sign of life, round trip in ms or None.
             Of two sessions of one cluster the later entry is the cluster's.
 
@@ -277,14 +277,14 @@ def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> bool:
 def _write_seen(
     table: str, columns: tuple[str, str, str], rows: Sequence[tuple[UUID, datetime, float | None]]
 ) -> None:
-    """Run one prepared UPDATE over many rows of (key, seen at, round trip).
+    """Run one prepared UPDATE over many rows.
 
     ``bulk_update`` would build one CASE of all rows for each column.
 
     Args:
-        table: its name in the database.
-        columns: of the time, the round trip and the key.
-        rows: may be empty.
+        table: name of the table in the database.
+        columns: names of the columns of the time, the round trip and the key.
+        rows: (key, time seen, round trip in ms or None) of each row; may be empty.
     """
     if not rows:
         return

@@ -28,7 +28,7 @@ State = Literal["connecting", "ready", "suspect", "draining", "gone"]
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One signed-in tunnel. Two sessions are never equal, whatever they hold."""
+    """One signed-in tunnel. Two sessions are never equal, even with equal fields."""
 
     cluster_id: UUID
     fingerprint: str
@@ -60,7 +60,7 @@ class Session:
     def last_received_s(self) -> float:
         """Return the Unix time of the last sign of life; at least the sign-in itself."""
         heard = self.link.last_received_s()
-        if heard is None:  # no such facility: an open session is one that answers keepalives
+        if heard is None:  # not known here: an open session answers keepalives
             return time.time()
         return max(heard, self.connected_at.timestamp())
 
@@ -78,14 +78,14 @@ class Session:
         self.released.clear()
 
     async def wait_released(self) -> None:
-        """Wait until a slot was given back or the session ended."""
+        """Wait until a slot is released or the session ends."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.released.append(waiter)
         await waiter
 
 
 class Recorder(Protocol):
-    """Who is told about sessions; the hub's recorder writes them to the database, in order."""
+    """Receives the events of sessions; the hub's recorder writes them to the database."""
 
     def opened(self, session: Session) -> None:
         """Note a sign-in."""
@@ -112,7 +112,7 @@ class Registry:
         self.on_ready: list[Callable[[Session], None]] = []
 
     def add(self, session: Session) -> None:
-        """Take a session in after its sign-in; a third one aborts the cluster's oldest."""
+        """Add a session after its sign-in; a third one aborts the cluster's oldest."""
         sessions = self._sessions.setdefault(session.cluster_id, [])
         sessions.append(session)
         self._counters.sign_ins.inc()
@@ -141,7 +141,7 @@ class Registry:
             self._recorder.changed(session)
 
     def service_removed(self, session: Session, service: str) -> None:
-        """Note a cancelled forward; a session that ended says nothing more."""
+        """Note a cancelled forward; nothing for a session that ended."""
         if session.state != "gone" and service in session.services:
             session.services.discard(service)
             self._recorder.changed(session)
@@ -261,7 +261,7 @@ class Registry:
 
 
 def _describe_conflict(older: Session, newer: Session) -> str:
-    """Say in one line which two places use the same key."""
+    """Describe in one line which two places use the same key."""
     places = []
     for session in (older, newer):
         place = session.remote_address or "an unknown address"

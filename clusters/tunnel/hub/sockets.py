@@ -1,4 +1,4 @@
-"""The hub's listening sockets, and what is said when one cannot be opened."""
+"""The hub's listening sockets, and the error when one cannot be opened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def bind_tcp(host: str, port: int, variable: str) -> socket.socket:
 
 
 async def bind_unix(path: Path) -> socket.socket:
-    """Return the gateway's unix socket (mode 0660); a dead one that is in the way is replaced.
+    """Return the gateway's unix socket (mode 0660); a dead one in its place is replaced.
 
     Raises:
         PortInUseError: a hub serves it, or it cannot be opened.

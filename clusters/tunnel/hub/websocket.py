@@ -1,6 +1,6 @@
 """SSH inside a WebSocket, for sites whose firewall lets only HTTPS out.
 
-The bytes inside are the same SSH with the same host key, so that a proxy that opens TLS sees
+The bytes inside are the same SSH with the same host key, so that a proxy that terminates TLS sees
 only ciphertext and cannot stand in for either end.
 """
 
@@ -43,7 +43,7 @@ class WebSocketEntry:
         self._context = context
         self._options = options
         self._trusted = [ipaddress.ip_network(one, strict=False) for one in trusted_proxies]
-        # Connections that sent a request; the others are counted from when they were first met.
+        # Connections that sent a request; the others are timed from when they were first seen.
         self._asked: WeakSet[asyncio.BaseTransport] = WeakSet()
         self._silent: WeakKeyDictionary[asyncio.BaseTransport, float] = WeakKeyDictionary()
 
@@ -89,7 +89,7 @@ class WebSocketEntry:
         return ws
 
     def _address(self, request: web.Request) -> str:
-        """Return who dialled: the proxy's word for it only if the proxy is one of ours."""
+        """Return the agent's address: the one that a proxy forwards only if we trust the proxy."""
         peer = request.remote or ""
         forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
         if not forwarded or not peer:

@@ -265,7 +265,7 @@ async def test_tls_inside_the_tunnel_believes_the_given_ca_only(
         for believed in (good, replace(good, server_name="")):
             assert await get_json(identity, tls=believed) == {"hello": "world"}
         for doubtful in (replace(good, server_name="other.test"), replace(good, ca=stranger)):
-            with pytest.raises(ServiceUnavailableError, match="certificate is not believed"):
+            with pytest.raises(ServiceUnavailableError, match="certificate is not trusted"):
                 await get_json(identity, tls=doubtful)
         with pytest.raises((ServiceUnavailableError, BadResponseError)):
             await get_json(identity)  # plain HTTP
