@@ -1,7 +1,7 @@
-"""The account pages that there are: sign in and out, one's own password and second factor.
+"""The account pages that exist: sign in and out, one's own password and second factor.
 
-The rest of allauth's is closed: nobody signs up, and nothing depends on mail, which a centre may
-not be able to send. A forgotten password is set by an administrator (admin, ``manage.py
+The rest of allauth is closed: nobody signs up, and nothing depends on mail, which a centre may not
+be able to send. A forgotten password is set by an administrator (admin, ``manage.py
 changepassword``). Those closed names that allauth itself looks up stay; they answer 404.
 """
 

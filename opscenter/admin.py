@@ -29,7 +29,7 @@ class AuditedUserAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
     """Users and their roles."""
 
     def save_model(self, request: HttpRequest, obj: models.Model, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
-        """Save the user, write the rights down that it has now, and have its sockets look."""
+        """Save the user, record its rights, and make its sockets check again."""
         super().save_model(request, obj, form, change)
         detail = {
             "user": str(obj),
@@ -49,7 +49,7 @@ class AuditedUserAdmin(AuditedAdmin, UserAdmin):  # type: ignore[type-arg]
         id: str,  # noqa: A002 - Django's signature
         form_url: str = "",
     ) -> HttpResponse:
-        """Set somebody's password; written down when it was set."""
+        """Set somebody's password; a change is recorded."""
         response: HttpResponse = super().user_change_password(request, id, form_url)
         if request.method == "POST" and response.status_code == 302:
             name = str(User.objects.filter(pk=id).first() or id)
@@ -64,7 +64,7 @@ class AuditedGroupAdmin(AuditedAdmin, GroupAdmin):
 
 @admin.register(Authenticator)
 class AuthenticatorAdmin(AuditedAdmin):
-    """Second factors: deleted here for who has lost the device; what they hold is not shown."""
+    """Second factors: deleted here for users who lost the device; their content is not shown."""
 
     list_display = ("user", "type", "created_at", "last_used_at")
     list_select_related = ("user",)

@@ -13,7 +13,7 @@ class OpsCenterConfig(AppConfig):
     name = "opscenter"
 
     def ready(self) -> None:
-        """Have a sign-out close the user's sockets at once."""
+        """Make a sign-out close the user's sockets at once."""
         from django.contrib.auth.signals import user_logged_out
 
         user_logged_out.connect(_signed_out, dispatch_uid="opscenter.sockets")

@@ -28,7 +28,7 @@ websocket_routes: list[Any] = [
     re_path(r"", _nothing),
 ]
 
-# Full origins, with scheme and port: a host name alone would let any port of it in.
+# Full origins, with scheme and port: a host name alone would admit any port of it.
 application = ProtocolTypeRouter(
     {
         "http": BodyLimit(_http),

@@ -1,6 +1,6 @@
 """The Celery application and its beat schedule.
 
-Beat only says "look what is due": which cluster is pulled when is data
+Beat only says "check what is due": which cluster is pulled when is data
 (:class:`metrics.models.PullSchedule`). Every entry expires within its interval, so that a stalled
 worker finds no backlog. Task names are explicit and stable; arguments are ids.
 """
@@ -56,11 +56,11 @@ app.conf.beat_schedule = {
 
 @worker_init.connect
 def collect_rarely(**_: object) -> None:
-    """Let the garbage collector look at the worker less often.
+    """Let the garbage collector run less often in the worker.
 
-    An answer becomes hundreds of thousands of tuples that all live until they are stored and make
-    no cycles. With Python's own threshold of 700 new objects, half of the time to read an answer
-    goes into looking for some.
+    An answer becomes hundreds of thousands of tuples that all live until they are stored and form
+    no cycles. With Python's own threshold of 700 new objects, half of the time to read an answer is
+    spent looking for cycles.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)

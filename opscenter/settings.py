@@ -39,7 +39,7 @@ from opscenter.core.shards import check_shards
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
 
-# --- Where things are kept -------------------------------------------------------------------
+# --- Where things are stored -----------------------------------------------------------------
 DATA_DIR = ensure_private_directory(
     Path(env_str("OPSCENTER_DATA_DIR") or BASE_DIR / "var").absolute(), "OPSCENTER_DATA_DIR"
 )
@@ -58,8 +58,8 @@ PUBLIC_HOST = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
 _HOSTS = env_hosts("OPSCENTER_ALLOWED_HOSTS")
 ALLOWED_HOSTS = [*_HOSTS, PUBLIC_HOST, WEB_HOST, "127.0.0.1", "localhost"]
 SECURE = urlsplit(PUBLIC_URL).scheme == "https"
-# Whose X-Forwarded-For and -Proto the web process believes. A centre for this machine alone has
-# no proxy, and whoever is on it could otherwise pretend any address to throttles and audit log.
+# Whose X-Forwarded-For and -Proto the web process trusts. A centre for this machine alone has no
+# proxy, and its users could otherwise forge any address in throttles and the audit log.
 TRUSTED_PROXIES = env_networks(
     "OPSCENTER_TRUSTED_PROXIES", () if is_loopback(PUBLIC_HOST) else ("127.0.0.1", "::1")
 )
@@ -67,7 +67,7 @@ _PUBLIC_ORIGIN = f"{urlsplit(PUBLIC_URL).scheme}://{urlsplit(PUBLIC_URL).netloc}
 TRUSTED_ORIGINS = sorted(
     {
         _PUBLIC_ORIGIN,
-        # Behind TLS, a page of some other program on an operator's own machine is a stranger.
+        # Behind TLS, pages of other programs on an operator's own machine are not trusted.
         *(() if SECURE else (f"http://127.0.0.1:{WEB_PORT}", f"http://localhost:{WEB_PORT}")),
         *env_origins("OPSCENTER_TRUSTED_ORIGINS"),
     }
@@ -93,7 +93,7 @@ HUB_KEEPALIVE_SECONDS = env_int("OPSCENTER_HUB_KEEPALIVE_SECONDS", 15, low=1, hi
 HUB_DRAIN_SECONDS = env_int("OPSCENTER_HUB_DRAIN_SECONDS", 3, low=0, high=600)
 HUB_MAX_STREAMS = env_int("OPSCENTER_HUB_MAX_STREAMS", 8, low=1, high=32)
 HUB_HANDSHAKES_PER_ADDRESS = env_int("OPSCENTER_HUB_HANDSHAKES_PER_ADDRESS", 20, low=1, high=150)
-# Load balancers whose X-Forwarded-For is believed on the WebSocket address.
+# Load balancers whose X-Forwarded-For is trusted on the WebSocket address.
 HUB_TRUSTED_PROXIES = env_networks("OPSCENTER_HUB_TRUSTED_PROXIES")
 # Where workers reach the hub's gateway: unix:///path or tcp://host:port.
 GATEWAY_URL = env_gateway_url("OPSCENTER_GATEWAY_URL", f"unix://{RUNTIME_DIR / 'gateway.sock'}")
@@ -120,8 +120,8 @@ JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 24, low=1, high=24 * 30
 # --- Processes -------------------------------------------------------------------------------
 WORKER_PROCESSES = env_int("OPSCENTER_WORKER_PROCESSES", 1, low=1, high=64)
 WORKER_THREADS = env_int("OPSCENTER_WORKER_THREADS", 32, low=1, high=512)
-# How often worker, beat and hub show life, and how old that may get before they are restarted
-# and /readyz fails.
+# How often worker, beat and hub write heartbeats, and how old one may get before its process is
+# restarted and /readyz fails.
 HEARTBEAT_SECONDS = env_int("OPSCENTER_HEARTBEAT_SECONDS", 15, low=1, high=60)
 HEARTBEAT_LIMIT_SECONDS = env_int("OPSCENTER_HEARTBEAT_LIMIT_SECONDS", 60, low=3, high=3600)
 check_heartbeat_limit(HEARTBEAT_LIMIT_SECONDS, HEARTBEAT_SECONDS)
@@ -194,7 +194,7 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "opscenter.sqlite3",
-        # To open the file again for each task would cost a sixth of a pull.
+        # Opening the file again for each task would cost a sixth of a pull.
         "CONN_MAX_AGE": 60,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
@@ -212,7 +212,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
     }
 }
-# knox's own token table stands unused beside ours; on PostgreSQL it also blocks a flush.
+# knox's own token table would be unused beside ours; on PostgreSQL it also blocks a flush.
 MIGRATION_MODULES = {"knox": None}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -277,8 +277,8 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "clusters.accounts.adapters.ClosedSignupAdapter"
-# By address only: five wrong guesses of a stranger must not keep the user out. Guesses at one user
-# from one address are axes' part.
+# By address only: five wrong guesses of a stranger must not lock the user out. Axes handles guesses
+# at one user from one address.
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip"}
 MFA_ADAPTER = "clusters.accounts.adapters.EncryptingMFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
@@ -299,9 +299,9 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else Non
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
 SECURE_SSL_REDIRECT = SECURE
-# Asked from this machine without TLS: probes, Prometheus, the local agent's enrolment.
+# Requested from this machine without TLS: probes, Prometheus, the local agent's enrolment.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^api/v1/agents/enrol/?$"]
-# Other names below the domain are not ours to bind to TLS, nor is the browsers' preload list.
+# It is not for us to bind other names below the domain to TLS, or to join the preload list.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -346,7 +346,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "opscenter.core.api.exception_handler",
     "DEFAULT_THROTTLE_RATES": {"enrol": "10/min"},
-    # Trust no X-Forwarded-For here: uvicorn sets the address, from proxies that it was told of.
+    # Trust no X-Forwarded-For here: uvicorn sets the address, from the trusted proxies.
     "NUM_PROXIES": 0,
     "DEFAULT_METADATA_CLASS": None,  # no OPTIONS: the schema says what there is
     "URL_FORMAT_OVERRIDE": None,

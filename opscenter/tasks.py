@@ -9,7 +9,7 @@ from opscenter.core.heartbeats import write_heartbeat
 
 @shared_task(name="opscenter.heartbeat")
 def heartbeat(sender: str, worker: str = "worker") -> None:
-    """Record that a worker ran a task now, and that ``sender`` had sent it.
+    """Record that a worker ran a task now, and that ``sender`` sent it.
 
     Beat sends ``"beat"`` to any worker; the supervisor sends ``"up"`` to each of its own, so that
     a silent beat can be told from a silent worker, and one worker from another.

@@ -44,7 +44,7 @@ def error_body(code: str, message: str, fields: dict[str, Any] | None = None) ->
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """ParseSlot an exception of a REST view into the one error shape; None lets a bug be a 500."""
+    """Turn an exception of a REST view into the one error shape; None for a bug, which is a 500."""
     if isinstance(exc, OpsCenterError):
         return Response(error_body(exc.code, str(exc)), status=exc.http_status)
     response = drf_exception_handler(exc, context)
@@ -71,7 +71,7 @@ def is_api(request: HttpRequest) -> bool:
 
 
 def error_response(http_status: int, message: str, code: str = "") -> HttpResponse:
-    """Return the one error shape outside a REST view, to the byte as one would answer."""
+    """Return the one error shape outside a REST view, byte for byte as a view would."""
     body = error_body(code or _CODES.get(http_status, "error"), message)
     content = JSONRenderer().render(body)
     return HttpResponse(content, status=http_status, content_type="application/json")
@@ -95,7 +95,7 @@ class BoundedJSONParser(JSONParser):
         """Return the decoded body.
 
         Raises:
-            BodyTooLarge: if there is more of it.
+            BodyTooLarge: if it is larger.
             ParseError: if it is not JSON, is nested too deeply, or holds NaN or an infinity.
         """
         content = stream.read(MAX_BODY_BYTES + 1)
@@ -117,7 +117,7 @@ class BodyTooLarge(exceptions.APIException):
 class PageNumberPagination(pagination.PageNumberPagination):
     """Pages of 50 by default, ``?page_size=`` up to 500: count, next, previous, results.
 
-    A number that does not fit is refused, not replaced by another one in silence.
+    A number out of range is refused, not silently replaced by another one.
     """
 
     page_size = 50
@@ -125,7 +125,7 @@ class PageNumberPagination(pagination.PageNumberPagination):
     max_page_size = 500
 
     def get_page_size(self, request: Request) -> int:
-        """Return how many items a page has.
+        """Return the number of items per page.
 
         Raises:
             ValidationError: if ``page_size`` or ``page`` is no number in its range.

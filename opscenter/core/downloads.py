@@ -1,4 +1,4 @@
-"""Large files as answers: streamed in pieces, from wherever a download broke off."""
+"""Large files as answers: streamed in pieces, also from where a download broke off."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ PIECE_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def file_response(path: Path, *, name: str, content_type: str, asked: str = "") -> HttpResponseBase:
+def file_response(
+    path: Path, *, name: str, content_type: str, range_header: str = ""
+) -> HttpResponseBase:
     """Return a file as a download.
 
     Args:
-        path: which file; it must not change any more.
-        name: what the browser calls it: ASCII letters, digits, dots and dashes.
+        path: the file; it must not change any more.
+        name: the name for the browser: ASCII letters, digits, dots and dashes.
         content_type: its media type.
-        asked: the request's ``Range``; one range of bytes is answered by 206, what cannot be by
-            416, anything else by the whole file.
+        range_header: the request's ``Range``, "" for none; one range of bytes is answered by 206,
+            one outside the file by 416, anything else by the whole file.
 
     Raises:
         FileNotFoundError: if it is gone.
     """
     size = path.stat().st_size
-    span = byte_range(asked, size)
+    span = byte_range(range_header, size)
     if span is None:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
     start, end = span
@@ -41,19 +43,19 @@ def file_response(path: Path, *, name: str, content_type: str, asked: str = "") 
     response.headers["Content-Length"] = str(end - start)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Accept-Ranges"] = "bytes"
-    # The file never changes: browsers go on with a download only where they can tell.
+    # The file never changes: browsers resume a download only if they can tell.
     response.headers["ETag"] = f'"{path.stem}-{size}"'
     if is_part:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return response
 
 
-def byte_range(asked: str, size: int) -> tuple[int, int] | None:
-    """Return which bytes a ``Range`` header wants, end excluded; None if there are none such.
+def byte_range(range_header: str, size: int) -> tuple[int, int] | None:
+    """Return the bytes that a ``Range`` header asks for, end excluded; None if there are none.
 
     The whole file for no header and for what is not one range of bytes, as RFC 9110 allows.
     """
-    found = _RANGE.fullmatch(asked.replace(" ", ""))
+    found = _RANGE.fullmatch(range_header.replace(" ", ""))
     if found is None or not (found[1] or found[2]):
         return (0, size)
     if not found[1]:
@@ -65,7 +67,7 @@ def byte_range(asked: str, size: int) -> tuple[int, int] | None:
 
 
 async def _pieces(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
-    """Yield the bytes of a stretch; reading happens in a thread, one piece at a time."""
+    """Yield the bytes of a range; reading happens in a thread, one piece at a time."""
     stream = await sync_to_async(partial(io.FileIO, path))()
     try:
         await sync_to_async(stream.seek)(start)

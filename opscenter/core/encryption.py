@@ -1,8 +1,7 @@
-"""Secrets at rest: sealed texts that only this Ops Center can open.
+"""Secrets at rest: encrypted texts that only this Ops Center can open.
 
 A sealed text names the key that sealed it, so that after a change of ``SECRET_KEY`` the old one,
-kept in ``SECRET_KEY_FALLBACKS``, still opens what it sealed. What is written anew is sealed with
-the newest key.
+kept in ``SECRET_KEY_FALLBACKS``, still opens it. New texts are sealed with the newest key.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _VERSION = "1"
 
 
 class SealBrokenError(OpsCenterError):
-    """A secret was sealed under a key that is not known any more, or was changed."""
+    """A secret was sealed under a key that is no longer known, or was changed."""
 
     code = "secret_lost"
     http_status = 500
@@ -60,7 +59,7 @@ def key_ring(salt: str) -> list[bytes]:
     """Return Fernet keys for one purpose: that of ``SECRET_KEY``, then those of its fallbacks.
 
     Args:
-        salt: names the purpose; the keys of two purposes have nothing in common.
+        salt: name of the purpose; the keys of two purposes have nothing in common.
     """
     return [_key(salt, secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
@@ -71,5 +70,5 @@ def _key(salt: str, secret: str | bytes) -> bytes:
 
 
 def _name(key: bytes) -> str:
-    """Return what a sealed text calls its key; says nothing about the key itself."""
+    """Return the name of a key in sealed texts; it reveals nothing about the key."""
     return hashlib.sha256(b"name:" + key).hexdigest()[:12]

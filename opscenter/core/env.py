@@ -1,4 +1,4 @@
-"""Typed settings from the environment, loud on a bad value.
+"""Typed settings from the environment; a bad value is an error.
 
 Every reader takes the variable's name and its default. A secret may also be given as
 ``NAME_FILE``, the path of a file that holds it (Docker and Kubernetes secrets). A value that
@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
-# What may stand in an address: no blanks, no control characters, nothing beyond ASCII.
+# What an address may hold: no blanks, no control characters, only ASCII.
 _ADDRESS = re.compile(r"[!-~]+")
 # A host name or an address of either family, with Django's leading dot for all below a domain.
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:.]+\]?")
@@ -81,10 +81,10 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
 
 
 def env_match(name: str, default: str, pattern: str, wanted: str) -> str:
-    """Return the variable if the whole of it matches ``pattern``.
+    """Return the variable if all of it matches ``pattern``.
 
     Raises:
-        ImproperlyConfigured: otherwise, with ``wanted`` as what it should be, in words.
+        ImproperlyConfigured: otherwise; ``wanted`` says in words what it should be.
     """
     value = env_str(name, default)
     if not re.fullmatch(pattern, value):
@@ -132,7 +132,7 @@ def env_hosts(name: str) -> list[str]:
     """Return a comma-separated list of host names, as Django's ALLOWED_HOSTS takes them.
 
     Raises:
-        ImproperlyConfigured: naming the one that is none.
+        ImproperlyConfigured: naming the one that is invalid.
     """
     hosts = env_list(name)
     for host in hosts:
@@ -203,7 +203,7 @@ def is_url(value: str, schemes: tuple[str, ...]) -> bool:
 
 
 def is_host(value: str) -> bool:
-    """Return whether ``value`` may stand in Django's ALLOWED_HOSTS."""
+    """Return whether ``value`` is valid in Django's ALLOWED_HOSTS."""
     return bool(_HOST.fullmatch(value))
 
 
@@ -234,12 +234,12 @@ def env_gateway_url(name: str, default: str) -> str:
 
 
 def env_postgres(name: str) -> dict[str, str] | None:
-    """Return where a PostgreSQL is, from an address, in the words of Django's DATABASES.
+    """Return the address of a PostgreSQL database as an entry of Django's DATABASES.
 
-    A password that the address does not hold is the secret DATABASE_PASSWORD.
+    Without a password in the address, the secret DATABASE_PASSWORD is used.
 
     Returns:
-        NAME, USER, PASSWORD, HOST and PORT; "" for what is not said. None if it is not set.
+        NAME, USER, PASSWORD, HOST and PORT; "" for what is not given. None if it is not set.
 
     Raises:
         ImproperlyConfigured: it is no such address, or names no database.
@@ -264,8 +264,8 @@ def env_secret(name: str, *, needed_by: str = "") -> str | None:
     """Return a secret from ``NAME``, or from the file that ``NAME_FILE`` names.
 
     Args:
-        name: of the variable.
-        needed_by: what cannot do without it; "" if it may be absent.
+        name: name of the variable.
+        needed_by: what needs it, for the error; "" if it may be absent.
 
     Returns:
         The secret without surrounding white space; None if neither variable is set.

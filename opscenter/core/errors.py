@@ -13,7 +13,7 @@ Problem = Literal[
     "redirect", "not_json", "too_large", "cut_off", "database_missing", "too_many_series",
     "bad_value", "duplicate_series", "unsorted", "bad_name",
 ]  # fmt: skip
-"""What is wrong with an answer, in a word that programs may compare."""
+"""What is wrong with an answer, as a word that programs may compare."""
 
 
 class OpsCenterError(Exception):
@@ -31,7 +31,7 @@ class NotFoundError(OpsCenterError):
 
 
 class ForbiddenError(OpsCenterError):
-    """The user sees the object but lacks the right to do this with it."""
+    """The user sees the object but lacks the permission to do this with it."""
 
     code = "forbidden"
     http_status = 403
@@ -59,10 +59,10 @@ class EnrolmentRefusedError(OpsCenterError):
 
 
 class ClusterError(OpsCenterError):
-    """A pull from a cluster failed; the subclasses say where on the way.
+    """A pull from a cluster failed; the subclasses say where.
 
     Attributes:
-        problem: which of :data:`Problem` it is; "" where nothing closer than the code is known.
+        problem: which of :data:`Problem` it is; "" if nothing more exact than the code is known.
     """
 
     code = "cluster_error"
@@ -71,7 +71,7 @@ class ClusterError(OpsCenterError):
 
     @property
     def name(self) -> str:
-        """Return the closest word for what is wrong, stable as a code is."""
+        """Return the most exact word for what is wrong; as stable as a code."""
         return self.problem or self.code
 
 
@@ -103,7 +103,7 @@ class ConsentOffError(ClusterError):
 
 
 class SourceConfigError(ClusterError):
-    """The cluster's source cannot be asked as it is set here: a secret that no key opens."""
+    """The cluster's source cannot be queried as it is set here: no key opens a secret."""
 
     code = "source_config"
     http_status = 500

@@ -1,9 +1,9 @@
-"""Signs of life of the processes, kept in Redis as Unix times.
+"""Heartbeats of the processes, stored in Redis as Unix times.
 
-Worker and beat write theirs by a task that went the whole way from beat through Redis to the
-worker (:mod:`opscenter.tasks`), the hub writes its own. A process that exists but does nothing
-is then as visible as one that is gone. ``worker`` stands for any worker; of several, each shows
-its own as well, by a queue that no other takes from.
+Worker and beat write theirs by a task that went from beat through Redis to the worker
+(:mod:`opscenter.tasks`), the hub writes its own. A process that exists but does nothing is then as
+visible as one that is gone. ``worker`` stands for any worker; of several, each writes its own as
+well, by a queue that only it consumes.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def redis_client() -> Redis:
 
 
 def write_heartbeat(name: str, *, now: float | None = None) -> None:
-    """Record that process ``name`` works at ``now`` (Unix seconds; the clock if None).
+    """Record that process ``name`` works at ``now`` (Unix seconds; the current time if None).
 
     Raises:
-        redis.exceptions.RedisError: if Redis does not take it.
+        redis.exceptions.RedisError: if Redis does not store it.
     """
     redis_client().set(_PREFIX + name, repr(time.time() if now is None else now), ex=3600)
 
 
 def read_heartbeats(names: tuple[str, ...]) -> dict[str, float | None]:
-    """Return the last sign of life (Unix seconds) of each name; None where there is none.
+    """Return the last heartbeat of each name in Unix seconds; None where there is none.
 
     Raises:
         redis.exceptions.RedisError: if Redis does not answer.

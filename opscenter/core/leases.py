@@ -1,4 +1,4 @@
-"""Leases in Redis: at most one worker at a time does a thing, and none keeps it for ever.
+"""Leases in Redis: at most one worker at a time does a thing, and none holds it for ever.
 
 A lease is redis-py's ``Lock`` with a time-out: only the holder's token releases it. A lease that
 ran out while its holder was still at work is logged: what leases guard here is idempotent, so it
@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.05
 
 
 class LeaseTimeoutError(OpsCenterError):
-    """Another holder kept a lease for longer than the caller could wait."""
+    """Another holder held a lease for longer than the caller could wait."""
 
     code = "lease_timeout"
     http_status = 503
@@ -34,11 +34,11 @@ class LeaseTimeoutError(OpsCenterError):
 
 @contextmanager
 def hold(name: str, ttl_seconds: float) -> Iterator[bool]:
-    """Yield whether this caller holds the lease ``name``; give it back at the end.
+    """Yield whether this caller holds the lease ``name``; release it at the end.
 
     Args:
-        name: what is guarded.
-        ttl_seconds: after which it is free again whatever happened to the holder.
+        name: name of what is guarded.
+        ttl_seconds: seconds until it is free again even if the holder died.
 
     Raises:
         redis.RedisError: if Redis cannot be asked.
@@ -65,10 +65,10 @@ def hold_any(names: Sequence[str], ttl_seconds: float) -> Iterator[str | None]:
 
 @contextmanager
 def wait_for(name: str, ttl_seconds: float, *, timeout_seconds: float) -> Iterator[None]:
-    """Hold the lease ``name``, waiting for another holder to give it back.
+    """Hold the lease ``name``, waiting for another holder to release it.
 
     Raises:
-        LeaseTimeoutError: if it did not come free in time.
+        LeaseTimeoutError: if it was not released in time.
         redis.RedisError: if Redis cannot be asked.
     """
     lock = _lock(name, ttl_seconds)
@@ -82,9 +82,9 @@ def wait_for(name: str, ttl_seconds: float, *, timeout_seconds: float) -> Iterat
 
 
 def _lock(name: str, ttl_seconds: float) -> Lock:
-    """Return one caller's lock, which waits only if it is told to.
+    """Return one caller's lock, which waits only if asked to.
 
-    Nobody else has it, so its token is its own in whatever thread the caller ends.
+    It is not shared, so its token stays valid in whichever thread the caller ends.
     """
     return Lock(
         _client(settings.REDIS_URL),
@@ -97,7 +97,7 @@ def _lock(name: str, ttl_seconds: float) -> Lock:
 
 
 def _give_back(lock: Lock, name: str, ttl_seconds: float) -> None:
-    """Delete the lease if it is still ours; otherwise say that it was lost.
+    """Delete the lease if it is still ours; otherwise log that it was lost.
 
     A Redis that is away is logged only: the lease runs out by itself.
     """

@@ -1,4 +1,4 @@
-"""What is no news: lines, and tracebacks, that would only hide others."""
+"""Filters for log lines and tracebacks that would only hide others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from django.db.utils import OperationalError
 
 
 def is_no_probe(record: logging.LogRecord) -> bool:
-    """Return False for Django's line about /readyz saying no: its answer names what is missing.
+    """Return False for Django's line about a 503 of /readyz: its answer names what is missing.
 
-    A load balancer asks every few seconds, and each line would look like an error of the web.
+    A load balancer asks every few seconds, and each line would look like an error of the web
+    process.
     """
     request = getattr(record, "request", None)
     return not (
@@ -19,10 +20,10 @@ def is_no_probe(record: logging.LogRecord) -> bool:
 
 
 def without_known_traceback(record: logging.LogRecord) -> bool:
-    """Return True, after taking the traceback off an error that lies outside the program.
+    """Return True, after removing the traceback of an error outside the program.
 
-    A full disk or a database that is away says all in one line, and would else say 30 of them
-    at every task until somebody has helped.
+    One line says all about a full disk or a database that is away; a traceback would add 30 more
+    for every task until somebody fixes it.
     """
     if record.exc_info and isinstance(record.exc_info[1], OperationalError):
         record.exc_info = None

@@ -1,8 +1,7 @@
-"""Log lines: one record is one line, whatever names from outside hold.
+"""Log lines: one record is one line, even with hostile names.
 
-A line break in a name could otherwise write a line of its own, and an escape sequence steer the
-terminal of who reads. As JSON for machines that collect them, else as text, where a traceback
-follows indented.
+A line break in a name could otherwise forge a line, and an escape sequence control the reader's
+terminal. As JSON for machines that collect them, else as text, where a traceback follows indented.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
     """Return Django's LOGGING: every line goes to standard error, in one form.
 
     Args:
-        level: of the root logger.
-        form: "text" or "json".
+        level: level of the root logger, such as "INFO".
+        form: format of the lines, "text" or "json".
     """
     return {
         "version": 1,
@@ -75,9 +74,9 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
             "uvicorn.access": {"level": "WARNING"},
             "axes": {"level": "WARNING"},
             "django.request": {"filters": ["no_probe"]},
-            # A traceback for each request of a stranger with a made-up Host header is no news.
+            # A traceback for each request with a made-up Host header only hides others.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
-            # One line for every task sent, received and done is no news.
+            # One line for every task sent, received and done only hides others.
             "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING", "filters": ["brief"]},

@@ -1,4 +1,4 @@
-"""The data directory: everything that one installation keeps on disk, readable by its owner only.
+"""The data directory: everything that one installation stores on disk, readable by its owner only.
 
 Layout, below ``OPSCENTER_DATA_DIR`` (mode 0700)::
 
@@ -49,7 +49,7 @@ def ensure_private_directory(path: Path, variable: str) -> Path:
     except OSError as exc:
         msg = f"{variable}: the directory {path} cannot be made: {exc.strerror}"
         raise ImproperlyConfigured(msg) from exc
-    # Who owns a directory may replace every file in it. Volumes of containers are root's.
+    # The owner of a directory may replace every file in it. Volumes of containers are root's.
     if found.st_uid not in (os.getuid(), 0):
         msg = f"{variable}: the directory {path} belongs to another user ({found.st_uid})"
         raise ImproperlyConfigured(msg)
@@ -62,11 +62,11 @@ def ensure_private_directory(path: Path, variable: str) -> Path:
 def runtime_directory(data_dir: Path) -> Path:
     """Return the directory for unix sockets: ``run/`` below the data directory.
 
-    Where that path is too long for a socket name, a directory in the system's temporary
-    directory stands in, named by user and data directory so that every process finds the same.
+    If that path is too long for a socket name, it is a directory in the system's temporary
+    directory, named by user and data directory so that every process finds the same.
 
     Raises:
-        ImproperlyConfigured: if the stand-in is a link or belongs to another user.
+        ImproperlyConfigured: if that directory is a link or belongs to another user.
     """
     preferred = data_dir / "run"
     if len(os.fsencode(preferred)) <= _LONGEST_SOCKET_DIRECTORY:
@@ -78,10 +78,10 @@ def runtime_directory(data_dir: Path) -> Path:
 
 
 def _ensure_own_directory(path: Path) -> None:
-    """Make a directory where others may have put something under its name before.
+    """Make a directory where others may already have put something of its name.
 
-    Nothing is followed: a link of somebody else would have us change what it leads to. Once it
-    is ours, the sticky bit of the temporary directory keeps it there.
+    Links are not followed: we would change the target of somebody else's. Once it is ours, the
+    sticky bit of the temporary directory protects it.
 
     Raises:
         ImproperlyConfigured: if it is a link, no directory, or not ours alone.
@@ -122,7 +122,7 @@ def read_or_create_secret(path: Path) -> str:
             try:
                 os.link(partial, path)
             except FileExistsError:
-                pass  # another process was first: its secret is the one
+                pass  # another process was first: its secret is used
             finally:
                 partial.unlink()
         value = path.read_text(encoding="utf-8").strip()

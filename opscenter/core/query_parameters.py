@@ -15,27 +15,27 @@ from rest_framework.views import APIView
 
 from opscenter.core.text import one_line
 
-_SHOWN_NAME, _SHOWN_FIELDS = 100, 20  # of what a caller made up
+_SHOWN_NAME, _SHOWN_FIELDS = 100, 20  # characters and number of unknown names
 
 
 class StrictQueryView(APIView):
-    """An endpoint that refuses a query parameter which it does not know.
+    """An endpoint that refuses an unknown query parameter.
 
-    A misspelt filter that were ignored would answer with everything. ``query_parameters`` holds
+    If it ignored a misspelt filter, it would answer with everything. ``query_parameters`` holds
     what GET takes; pages and filter sets add theirs. Other methods take none.
     """
 
     query_parameters: ClassVar[Sequence[OpenApiParameter]] = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check who calls, then what is asked.
+        """Authenticate the user, then check the query.
 
         Raises:
-            ValidationError: naming each unknown parameter, and each given twice that is one value.
+            ValidationError: naming each unknown parameter, and each single one that is given twice.
         """
         super().initial(request, *args, **kwargs)
         if request.method not in self.allowed_methods:
-            return  # 405 comes next, whatever was asked
+            return  # 405 comes next, with any query
         known = self.known_parameters() if request.method in ("GET", "HEAD") else {}
         wrong = {}
         for name, values in request.query_params.lists():

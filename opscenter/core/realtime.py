@@ -58,10 +58,10 @@ def publish(cluster_id: UUID, what: What) -> None:
 
 
 def publish_user(user_id: int) -> None:
-    """Have every open page of a user check anew whether it may listen.
+    """Make every open page of a user check again whether it may listen.
 
-    For sign-outs, changed grants and accounts switched off. A lost message costs at most the
-    minute until the sockets check by themselves.
+    For sign-outs, changed grants and deactivated accounts. A lost message costs at most the minute
+    until the sockets check by themselves.
     """
     try:
         _send({"type": "user.changed"}, user_group(user_id))

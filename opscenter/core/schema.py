@@ -19,15 +19,15 @@ _ERROR: dict[str, Any] = {
                 "fields": {
                     "type": "object",
                     "additionalProperties": True,
-                    "description": "The input fields that do not fit, each with the reasons.",
+                    "description": "The invalid input fields, each with the reasons.",
                 },
             },
         }
     },
 }
 _TEXTS = {
-    "400": "The input does not fit, or a query parameter is not known; `fields` names what.",
-    "401": "Not signed in, or the token is not good.",
+    "400": "The input is invalid, or a query parameter is unknown; `fields` names which.",
+    "401": "Not signed in, or the token is not valid.",
     "403": "Visible, but not allowed; or a read-only token.",
     "404": "There is none, or you may not see it: the two look the same.",
     "409": "The name is taken.",

@@ -1,4 +1,4 @@
-"""Which files the SQLite metric store has, by the number of shards. Pure but for looking."""
+"""The files of the SQLite metric store, by the number of shards. Only lists a directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long work on request: told to a worker at once, and found again by the clock if that is lost."""
+"""Long work on request: queued at once, and repeated by beat's schedule if that is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
 APPLICATION = "opscenter.celery.app"
-"""The Celery application, by name: the web process has not loaded it, and it is built on us."""
+"""The Celery application, by name: the web process has not loaded it, and it imports this
+module."""
 
 QUEUE = "slow"
 PRIORITY = 9
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def send_on_commit(task: str, *, argument: UUID | None = None) -> None:
-    """Put a task into the queue of long work when the surrounding transaction is through.
+    """Put a task into the queue of long work once the surrounding transaction has committed.
 
     A queue that is away is logged only: beat sends the same work every few minutes.
     """

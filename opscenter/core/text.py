@@ -16,7 +16,7 @@ def one_line(text: str, limit: int) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula: an apostrophe in front where needed."""
+    """Return text that no spreadsheet takes for a formula: after an apostrophe if needed."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 

@@ -1,4 +1,4 @@
-"""Ops Center's own figures for Prometheus, computed when they are asked for.
+"""Ops Center's own figures for Prometheus, computed when they are requested.
 
 Nothing is counted in the web process: every figure comes from the databases and from Redis, so
 that it is the same whichever web process answers, and right after a restart.
@@ -27,14 +27,14 @@ from opscenter.monitoring.readiness import heartbeat_ages
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 QUEUES = ("heartbeat", "pull", "backfill", "slow")
-# Where kombu keeps the tasks of a queue with a priority other than 0.
+# Part of the key under which kombu stores a queue's tasks of a priority other than 0.
 _PRIORITY_SEPARATOR = "\x06\x16"
 
 
 def exposition(now: float | None = None) -> bytes:
     """Return all figures in the text format. Costs three queries and a few Redis calls.
 
-    Redis being away leaves out what only it knows, and says so by ``opscenter_redis_up 0``.
+    While Redis is away, what only it knows is missing and ``opscenter_redis_up`` is 0.
     """
     registry = CollectorRegistry()
     registry.register(_Figures(time.time() if now is None else now))
@@ -140,9 +140,9 @@ def _cluster_figures(overviews: list[ClusterOverview]) -> Iterator[Metric]:
 
 
 def _hub_figures(hubs: Mapping[str, Iterable[Sample]]) -> Iterator[Metric]:
-    """Yield what the hubs count, each figure labelled with its hub.
+    """Yield the hubs' counters, each labelled with its hub.
 
-    Untyped, whatever the hubs say: those of two versions may differ, and a family has one type.
+    Always untyped: hubs of two versions may differ, and a family has one type.
     """
     families: dict[str, Metric] = {}
     for hub, samples in sorted(hubs.items()):

@@ -1,4 +1,4 @@
-"""What has to work for Ops Center to be ready, and what of it does not."""
+"""What has to work for Ops Center to be ready, and which parts do not."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 def heartbeat_names() -> tuple[str, ...]:
-    """Return the processes that show life by a heartbeat."""
+    """Return the processes that write a heartbeat."""
     return (*worker_names(), "beat", "hub")
 
 
 def heartbeat_ages(now: float) -> dict[str, float | None]:
-    """Return the seconds since each process's last sign of life; None where there is none.
+    """Return the seconds since each process's last heartbeat; None where there is none.
 
     Raises:
         redis.exceptions.RedisError: if Redis does not answer.
@@ -65,10 +65,10 @@ def missing_parts(now: float | None = None) -> dict[str, str]:
 
 
 def warnings() -> list[str]:
-    """Return what somebody should look at though everything works; mostly nothing.
+    """Return what somebody should check although everything works; usually nothing.
 
-    One small read of the metric store, which says nothing while it cannot be read: then
-    :func:`missing_parts` names it.
+    One small read of the metric store; nothing while it cannot be read: then :func:`missing_parts`
+    names it.
     """
     try:
         return [f"metric store: {line}" for line in get_store().warnings()]

@@ -28,7 +28,7 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 def readyz(_request: HttpRequest) -> JsonResponse:
     """Answer 200 if everything works, else 503; ``missing`` names what does not, and why.
 
-    ``warnings`` has what somebody should look at though it works.
+    ``warnings`` has what somebody should check although it works.
     """
     missing = missing_parts()
     body = {"ready": not missing, "missing": missing, "warnings": warnings()}
@@ -36,7 +36,7 @@ def readyz(_request: HttpRequest) -> JsonResponse:
 
 
 class MayScrape(BasePermission):
-    """Who sees every cluster; and, on a centre that is not published, anybody on its machine."""
+    """Users who see every cluster; on a centre that is not published, anybody on its machine."""
 
     message = "Give the API token of an admin, an operator or an auditor."
 
@@ -77,7 +77,7 @@ class MetricsView(APIView):
 
 
 def _is_from_this_machine(request: Request) -> bool:
-    """Return whether a process of this machine asks, and the centre is for this machine only."""
+    """Return whether the request is from this machine, and the centre is for this machine only."""
     if not is_loopback(settings.PUBLIC_HOST):
         return False
     if any(name in request.headers for name in _FORWARDING_HEADERS):

@@ -25,10 +25,10 @@ from opscenter.pages.forms import AddClusterForm, KeyForm
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def add(request: HttpRequest) -> HttpResponse:
-    """Ask for a name, a customer and labels; make the cluster and show how to connect it.
+    """Ask for a name, a customer and labels; create the cluster and show how to connect it.
 
-    The answer to the form shows the join token, which nothing else ever does again: it is not
-    kept in clear. The address in the browser becomes the cluster's own.
+    Only the answer to the form shows the join token: just its hash is stored. The address in the
+    browser becomes the cluster's own.
     """
     access.require_create(request.user)
     form = AddClusterForm(request.POST or None)
@@ -59,7 +59,7 @@ def add(request: HttpRequest) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
-    """Show how far the cluster is; POST makes a new token (the old one stops to work)."""
+    """Show how far the cluster is; POST makes a new token (the old one stops working)."""
     cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
     token = ""
     if request.method == "POST":
@@ -88,7 +88,7 @@ def register_key(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 def _join_page(
     request: HttpRequest, cluster: Cluster, token: str, form: KeyForm | None = None
 ) -> HttpResponse:
-    """Render the page of a cluster on its way in; ``token`` is shown if there is one."""
+    """Render the page of a cluster that is joining; ``token`` is shown if there is one."""
     context = _command_context(cluster, token) | {
         "cluster": cluster,
         "joining": joining(cluster, datetime.now(UTC)),
@@ -96,7 +96,7 @@ def _join_page(
         "section": "add",
     }
     status = 422 if form and form.errors else 200
-    # The page replaces its own address: a reload neither sends the form nor shows the token again.
+    # The page changes its own address: a reload neither sends the form nor shows the token again.
     return render(request, "cluster/join.html", context, status=status)
 
 

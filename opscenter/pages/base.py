@@ -1,4 +1,4 @@
-"""What every page does first: who asks, and how a refusal looks."""
+"""What every page does first: check the user, and turn errors into error pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ View = Callable[..., HttpResponse]
 def page(view: View) -> View:
     """Make a view a page: signed-in users only, refusals as 404 and 403 pages.
 
-    Where the metric store is away the answer is 503, to a script of ours one line.
+    While the metric store is away the answer is 503; for our scripts, in one line.
 
     A request by a script whose session has ended is told to take the whole browser to the
     sign-in page, so that a form never shows up inside a table.
@@ -46,14 +46,14 @@ def page(view: View) -> View:
 
 
 def is_fragment(request: HttpRequest) -> bool:
-    """Return whether a script of ours asks for a part of the page, not a person for all of it."""
+    """Return whether one of our scripts asks for a part of the page, not a person for all of it."""
     return request.headers.get("HX-Request") == "true" and (
         request.headers.get("HX-Boosted") != "true"
     )
 
 
 def _to_sign_in(request: HttpRequest) -> HttpResponse:
-    """Return a redirect to the sign-in page and back; a header instead for our scripts."""
+    """Return a redirect to the sign-in page and back; for our scripts, a header instead."""
     target = request.get_full_path()
     by_script = request.headers.get("HX-Request") == "true"
     if by_script:

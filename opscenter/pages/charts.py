@@ -39,7 +39,7 @@ _Line = tuple[float, float | None, float | None, float]
 """Mean, lowest, highest and coverage of one bucket."""
 
 FAR = 5
-"""A limit so many times above the highest value would press the line flat on the ground."""
+"""A limit this many times above the highest value would press the line flat to the axis."""
 
 _POD_CAPACITY = {"cpu": "cpu_cap_mc", "memory": "mem_cap"}
 
@@ -85,7 +85,7 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
 def _former(
     cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range, points: int
 ) -> Former | None:
-    """Return the same panel of the range that is compared with; None for none."""
+    """Return the same panel for the range to compare with; None for none."""
     if not chosen.compare:
         return None
     start, end = chosen.start - chosen.offset, chosen.end - chosen.offset
@@ -96,9 +96,9 @@ def _former(
 
 
 def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) -> HttpResponse:
-    """Return what the cluster itself says, a line of the panel after the other, or why nothing.
+    """Return the samples of the cluster itself, line by line of the panel, or why there are none.
 
-    An answer of 200 either way: a cluster that is away is no failure of this page.
+    The answer is 200 either way: a cluster that is away is no failure of this page.
     """
     lines = []
     note = ""
@@ -113,8 +113,8 @@ def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) ->
             lines.append({"name": plotly_text(line.title), "role": line.role,
                           "t": answer.t, "v": answer.v, "step": answer.step})  # fmt: skip
     except (ClusterError, InvalidInputError) as exc:
-        said = f"Not from the cluster: {str(exc).removeprefix('kind: ')}."
-        return _json({"error": said, "code": exc.code})
+        message = f"Not from the cluster: {str(exc).removeprefix('kind: ')}."
+        return _json({"error": message, "code": exc.code})
     if not any(line["t"] for line in lines):
         return _json({"error": "The cluster's source has nothing of this range.", "code": "empty"})
     return _json({"lines": lines, "note": f"From the cluster now: {note}."})
@@ -127,7 +127,7 @@ def _json(content: object) -> HttpResponse:
 def _nothing(
     cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: Mapping[str, query.RangeAnswer]
 ) -> bytes:
-    """Return why a chart has no number in its range, and when there was one before."""
+    """Return why a chart has no number in its range, and when the last one before it was."""
     first = answers[panel.lines[0].field]
     reasons = {reason_text(gap.state, gap.reason): None for gap in first.gaps}
     last = _last_before(cluster, key, panel, first.start)
@@ -163,7 +163,7 @@ def _last_before(cluster: Cluster, key: query.SeriesKey, panel: Panel, start: in
 def _node_capacity(
     cluster: Cluster, key: query.SeriesKey, panel: Panel, answers: Mapping[str, query.RangeAnswer]
 ) -> dict[str, Any]:
-    """Return the dashed line of a pod: what its node has, in words where that is far above."""
+    """Return the dashed line of a pod: its node's capacity, in words if that is far above."""
     if key.kind != "pod" or panel.name not in _POD_CAPACITY:
         return {}
     pod = query.pod(cluster, key.ns, key.name)
@@ -179,9 +179,9 @@ def _node_capacity(
 def _rows(
     panel: Panel, answers: Mapping[str, query.RangeAnswer]
 ) -> Iterator[tuple[int, list[_Line | None] | None, str]]:
-    """Yield (Unix time, values per line, why there is none), ascending.
+    """Yield (Unix time, values per line, why there are none), ascending.
 
-    The values of a line are (mean, min, max, coverage), None where it has no data then.
+    The values of a line are (mean, min, max, coverage); None if it has no data at that time.
     """
     found = columns(panel, answers)
     by_time: dict[int, list[_Line | None]] = {}
@@ -236,7 +236,7 @@ def _table(
 
 
 def _then(at: int, first: query.RangeAnswer, panel: Panel, former: Former) -> int:
-    """Return the start of the former bucket that belongs beside the one at ``at``."""
+    """Return the start of the former bucket that corresponds to the one at ``at``."""
     old = former.answers[panel.lines[0].field]
     return former_bucket(at, first.step, old.step, former.offset)
 

@@ -1,4 +1,4 @@
-"""The cluster's page and what can be done there."""
+"""The cluster's page and its actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One customer: how long its data is kept, and what holds it."""
+"""One customer: how long its data is kept, and its legal holds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from opscenter.pages.retention_forms import ChooseClassForm, HoldForm
 
 @page
 def customer_page(request: HttpRequest, customer_id: UUID) -> HttpResponse:
-    """Show what is kept of a customer; administrators change it here."""
+    """Show the retention of a customer; administrators change it here."""
     customer = access.get_customer(request.user, customer_id)
     return _page(request, customer)
 
@@ -37,7 +37,7 @@ def customer_page(request: HttpRequest, customer_id: UUID) -> HttpResponse:
 @page
 @require_http_methods(["POST"])
 def choose_class(request: HttpRequest, customer_id: UUID) -> HttpResponse:
-    """Give the customer a class in two steps: what it deletes is shown, then it is saved."""
+    """Assign a class in two steps: show what it deletes, then save it."""
     customer = _kept(request, customer_id)
     form = ChooseClassForm(request.POST, default=in_force.default_class())
     if not form.is_valid():
@@ -84,7 +84,7 @@ def lift_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
 @page
 @require_http_methods(["POST"])
 def erase(request: HttpRequest, customer_id: UUID) -> HttpResponse:
-    """Begin to erase everything of the customer."""
+    """Begin to erase all data of the customer."""
     customer = _kept(request, customer_id)
     form = ConfirmForm(request.POST, expected=customer.name)
     if form.is_valid():
@@ -132,11 +132,11 @@ def cluster_lift(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 
 
 def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[str, Any]:
-    """Return what the cluster's page shows of retention and holds."""
+    """Return what the cluster's page shows about retention and holds."""
     return {
         "retention": in_force.retention_of(cluster, now),
         "tiers": list(TIERS),
-        "may_keep": access.may_manage_retention(request.user),
+        "may_hold": access.may_manage_retention(request.user),
         "sees_customer": cluster.customer_id is not None
         and access.visible_customers(request.user).filter(pk=cluster.customer_id).exists(),
         "hold_form": HoldForm(auto_id="hold_%s"),

@@ -1,4 +1,4 @@
-"""Error answers outside views: in the shape of the API asked, as pages elsewhere."""
+"""Error answers outside views: in the shape of the requested API, as pages elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500; the log has the reason, the answer has not."""
+    """Answer 500; only the log has the reason."""
     if is_prometheus(request):
         return prometheus_error(500, "internal", "something went wrong here; the log says what")
     if is_api(request):

@@ -1,4 +1,4 @@
-"""Exports on the pages of customers and clusters: ask, watch, fetch, delete."""
+"""Exports on the pages of customers and clusters: request, watch, download, delete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def exports_context(target: Customer | Cluster) -> dict[str, Any]:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def exports(request: HttpRequest, which: str, target_id: UUID) -> HttpResponse:
-    """Show the list alone, for the page to fetch again; POST asks for an export."""
+    """Show only the list, for the page to fetch again; POST requests an export."""
     target: Customer | Cluster
     if which == "cluster":
         target = access.get_cluster(request.user, target_id)
@@ -57,8 +57,9 @@ def exports(request: HttpRequest, which: str, target_id: UUID) -> HttpResponse:
 def export_file(request: HttpRequest, export_id: UUID) -> HttpResponse:
     """Return the file of an export."""
     try:
-        asked = request.headers.get("Range", "")
-        return cast("HttpResponse", download(_export(request, export_id), asked, request.user))
+        range_header = request.headers.get("Range", "")
+        export = _export(request, export_id)
+        return cast("HttpResponse", download(export, range_header, request.user))
     except ConflictError as exc:
         raise Http404(str(exc)) from exc
 

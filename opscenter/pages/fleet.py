@@ -1,6 +1,6 @@
-"""The fleet page: who needs somebody, and everything else, worst first.
+"""The fleet page: the clusters that need attention, and all others, worst first.
 
-Everything that is shown hangs on the URL: ``q``, ``state``, ``customer``, ``label`` (see
+Everything that is shown depends on the URL: ``q``, ``state``, ``customer``, ``label`` (see
 :class:`clusters.selectors.FleetFilter`), ``view`` (grid or table), ``group`` (``customer``,
 ``agent`` or ``label:KEY``) and ``page``.
 """
@@ -30,7 +30,7 @@ from clusters.selectors import (
 from clusters.status_numbers import FLEET_COLUMNS
 from opscenter.pages.base import is_fragment, page
 
-NEEDS_SOMEBODY = ("critical", "degraded", "unknown")
+NEEDS_ATTENTION = ("critical", "degraded", "unknown")
 ATTENTION_ROWS = 40
 PAGE_SIZE = {"grid": 240, "table": 100}
 MAX_UPDATES = 100
@@ -39,7 +39,7 @@ FEW = 6
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A health state with its count, and the URL that filters by it or stops to."""
+    """A health state with its count, and the URL that switches the filter by it on or off."""
 
     state: str
     count: int
@@ -49,7 +49,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Clusters under one heading; ``title`` is "" where the list is not grouped."""
+    """Clusters under one heading; ``title`` is "" if the list is not grouped."""
 
     title: str
     clusters: list[ClusterOverview]
@@ -77,11 +77,11 @@ def fleet(request: HttpRequest) -> HttpResponse:
 def updates(request: HttpRequest) -> HttpResponse:
     """Return the rows of the clusters in ``ids`` and the totals, for a swap in place.
 
-    ``need`` and ``list`` name those that the page shows in its first and its second table; a
-    page that names none gets both rows of each.
+    ``need`` and ``list`` name those that the page shows in its first and its second table; a page
+    that names none gets both rows for each.
 
-    The header names the place of each of them (its state, "" where the page's filter leaves it
-    out), so that the page can say how many changes wait instead of moving rows about.
+    The header names the place of each of them (its state, "" if the page's filter leaves it out),
+    so that the page can show how many changes wait instead of moving rows about.
     """
     now = datetime.now(UTC)
     everything = cluster_overviews(access.visible_clusters(request.user), now)
@@ -128,13 +128,13 @@ def _summary_context(
         "q": wanted.q,
         "wanted": wanted,
         "filtered": bool(wanted.q or wanted.states or wanted.labels or wanted.customer),
-        "keep": _keep(query),
+        "keep": _hidden_fields(query),
     }
 
 
 def _attention_context(shown: Sequence[ClusterOverview]) -> dict[str, Any]:
-    """Return the clusters that need somebody, the worst of them only if they are many."""
-    attention = [overview for overview in shown if overview.health.state in NEEDS_SOMEBODY]
+    """Return the clusters that need attention; of many, only the worst."""
+    attention = [overview for overview in shown if overview.health.state in NEEDS_ATTENTION]
     return {
         "attention": attention[:ATTENTION_ROWS],
         "attention_count": len(attention),
@@ -175,7 +175,7 @@ def _groups(
     *,
     named: bool,
 ) -> Iterable[Group]:
-    """Cut a page of the list where its heading changes; counts are of the whole group."""
+    """Split a page of the list where its heading changes; counts are of the whole group."""
     totals: dict[str, list[int]] = {}
     for title, overview in everything:
         count = totals.setdefault(title, [0, 0])
@@ -209,14 +209,14 @@ def _without_label(query: QueryDict, key: str, value: str) -> str:
     return _url(query, label=[label for label in query.getlist("label") if label != text])
 
 
-def _keep(query: QueryDict) -> list[tuple[str, str]]:
+def _hidden_fields(query: QueryDict) -> list[tuple[str, str]]:
     """Return the parameters that the filter form passes on as hidden fields."""
     names = ("state", "label", "view")
     return [(name, value) for name in names for value in query.getlist(name)]
 
 
 def _url(query: QueryDict, **changes: str | list[str] | None) -> str:
-    """Return the page's URL with some parameters changed; None and [] take one out."""
+    """Return the page's URL with some parameters changed; None and [] remove one."""
     new = query.copy()
     for name in ("ids", "need", "list", "part", *changes):
         new.pop(name, None)
@@ -230,7 +230,7 @@ def _url(query: QueryDict, **changes: str | list[str] | None) -> str:
 
 
 def _view(query: QueryDict, all_count: int) -> str:
-    """Return how all clusters are shown: where nothing is asked for, a few say more as a table."""
+    """Return how all clusters are shown: by default a few as a table, many as a grid."""
     view = query.get("view", "")
     if view in PAGE_SIZE:
         return view
@@ -238,7 +238,7 @@ def _view(query: QueryDict, all_count: int) -> str:
 
 
 def _ids(text: str) -> Iterable[UUID]:
-    """Return the UUIDs of a comma list, leaving out what is none."""
+    """Return the UUIDs of a comma-separated list, skipping anything else."""
     for part in text.split(",")[:MAX_UPDATES]:
         try:
             yield UUID(part)

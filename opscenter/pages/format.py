@@ -1,4 +1,4 @@
-"""How amounts read on pages: short, with their unit, and a dash for what is not known. Pure."""
+"""Amounts as pages show them: short, with their unit, and a dash if not known. Pure."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def duration(seconds: float | None) -> str:
 
 
 def days(count: int) -> str:
-    """Return a number of days in words: "7 days", "2 years" where it is whole years."""
+    """Return a number of days in words: "7 days", "2 years" for whole years."""
     if count % 365 == 0 and count:
         return f"{count // 365} year{'s' if count > 365 else ''}"
     return f"{count:,} day{'' if count == 1 else 's'}"
@@ -102,18 +102,18 @@ def plain(value: object) -> str:
 
 
 def by_unit(unit: str, value: float | None) -> str:
-    """Return a value in the manner of a unit of :data:`metrics.series.catalog.Unit`."""
+    """Return a value with its unit, one of :data:`metrics.series.catalog.Unit`."""
     if value is None:
         return UNKNOWN
-    readers = {
+    formats = {
         "millicores": cores,
         "bytes": size,
         "bytes/s": rate,
         "count": count,
         "seconds": duration,
     }
-    if unit in readers:
-        return readers[unit](value)
+    if unit in formats:
+        return formats[unit](value)
     if unit == "us":
         return f"{value / 1000:,.1f} ms"
     if unit == "load x1000":
@@ -122,12 +122,12 @@ def by_unit(unit: str, value: float | None) -> str:
 
 
 def glyph(state: str) -> str:
-    """Return the sign of a health state, so that it never hangs on the colour."""
+    """Return the symbol of a health state, which never depends on the colour alone."""
     return _GLYPHS.get(state, "?")
 
 
 def word(state: str) -> str:
-    """Return how people call a health state."""
+    """Return the word that people use for a health state."""
     return _WORDS.get(state, state)
 
 

@@ -10,7 +10,7 @@ from clusters.models import CLUSTER_NAME
 
 
 class LabelsField(forms.CharField):
-    """Labels as text: one ``key=value`` a line, or several with commas between."""
+    """Labels as text: one ``key=value`` per line, or several separated by commas."""
 
     widget = forms.Textarea
 
@@ -77,7 +77,7 @@ class KeyForm(forms.Form):
 
 
 class ConfirmForm(forms.Form):
-    """A cluster's or customer's name, typed again before what cannot be taken back."""
+    """A cluster's or customer's name, typed again before an action that cannot be undone."""
 
     name = forms.CharField(max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
 
@@ -89,7 +89,7 @@ class ConfirmForm(forms.Form):
         """Return the name.
 
         Raises:
-            ValidationError: if it is another one.
+            ValidationError: if it is another name.
         """
         name = str(self.cleaned_data["name"]).strip()
         if name != self.expected:

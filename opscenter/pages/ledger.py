@@ -1,4 +1,4 @@
-"""The ledger as people read it: runs of windows that tell the same are one line. Pure."""
+"""The ledger as people read it: runs of windows with the same content are one row. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metrics.charts.figure import reason_text
 from metrics.query import Window
 
 SHOWN = 24
-"""A past of months is thousands of windows that all tell the same."""
+"""Months of backfill are thousands of windows with the same content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Run:
 
     @property
     def first(self) -> Window:
-        """Return the newest window, which says what all of them say."""
+        """Return the newest window, whose content is that of all."""
         return self.windows[0]
 
     @property
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def shown(self) -> tuple[Window, ...]:
-        """Return the newest windows, so many as a page lists of one run."""
+        """Return the newest windows, as many as a page lists of one run."""
         return self.windows[:SHOWN]
 
     @property
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def seconds(self) -> int:
-        """Return the length."""
+        """Return the length in seconds."""
         return self.end - self.start
 
     @property
@@ -70,27 +70,27 @@ class Run:
 
     @property
     def why(self) -> str:
-        """Return the reason in words, "" for none."""
+        """Return the reason in words; "" for none."""
         first = self.first
         return reason_text(first.state, first.reason) if first.reason else ""
 
 
 def runs(newest_first: Iterable[Window], *, fold: bool = True) -> list[Run]:
-    """Return the windows as runs, newest first; one run a window without ``fold``."""
+    """Return the windows as runs, newest first; one run per window without ``fold``."""
     found: list[list[Window]] = []
     for window in newest_first:
-        if fold and found and _goes_on(found[-1][-1], window):
+        if fold and found and _continues(found[-1][-1], window):
             found[-1].append(window)
         else:
             found.append([window])
     return [Run(tuple(windows)) for windows in found]
 
 
-def _goes_on(newer: Window, older: Window) -> bool:
-    """Return whether the older window ends where the newer begins and tells the same."""
-    return older.end == newer.start and _tells(older) == _tells(newer)
+def _continues(newer: Window, older: Window) -> bool:
+    """Return whether the older window ends where the newer begins and has the same content."""
+    return older.end == newer.start and _content(older) == _content(newer)
 
 
-def _tells(window: Window) -> tuple[str, str, str, bool, int]:
+def _content(window: Window) -> tuple[str, str, str, bool, int]:
     filled = window.filled_at is not None
     return window.state, window.reason, window.detail, filled, window.resolution

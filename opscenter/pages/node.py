@@ -1,4 +1,4 @@
-"""The page of one node: its charts, its filesystems, its pods; also after it is gone."""
+"""The page of one node: its charts, filesystems and pods; also after it is gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metrics import query
 from opscenter.pages.base import page
 from opscenter.pages.cluster import shared_context
 from opscenter.pages.pods import POD_ORDERS, read_order
-from opscenter.pages.series_blocks import chart_links, coverage_context, pods_told
+from opscenter.pages.series_blocks import chart_links, counts_pods, coverage_context
 
 
 @page
@@ -41,7 +41,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
             for item in query.filesystems(cluster, chosen.now, node=name).items
         ],
         "pods": pods,
-        "pods_told": bool(pods.items) or pods_told([detail.now]),
+        "counts_pods": bool(pods.items) or counts_pods([detail.now]),
         "order": order,
         "orders": POD_ORDERS,
         "nodes": {name: detail.now},

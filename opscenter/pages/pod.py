@@ -1,4 +1,4 @@
-"""The page of one pod: its charts against its node, its siblings, its life after death."""
+"""The page of one pod: its charts against its node, and its siblings; also after it is gone."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from opscenter.pages.top_lists import choices_context, top_context
 PAGE_SIZE = 50
 LAST_PAGE = 20
 FILE_LINES = 500
-"""So many of the fleet's pods are in a file: as many as in that of a list over a range."""
+"""How many of the fleet's pods a file holds: as many as that of a list over a range."""
 
 POD_ORDERS = {
     "cpu_mc": "CPU",
@@ -36,13 +36,13 @@ WITHIN = {"15m": (900, "15 minutes"), "1d": (DAY, "1 day"), "7d": (7 * DAY, "7 d
 
 
 def read_order(request: HttpRequest) -> str:
-    """Return the order in the URL; CPU where it names none."""
+    """Return the order in the URL; CPU if it names none."""
     order = request.GET.get("order", "")
     return order if order in POD_ORDERS else "cpu_mc"
 
 
 def ranked(order: str) -> str:
-    """Return the field that a list over a range goes by: a name has no amount."""
+    """Return the field that orders a list over a range: a name has no amount."""
     return "cpu_mc" if order == "name" else order
 
 
@@ -100,14 +100,14 @@ def pods_file(request: HttpRequest) -> HttpResponse:
         order="" if order == "name" else order, limit=FILE_LINES,
         within_seconds=WITHIN[within][0],
     )  # fmt: skip
-    asked = {"order": order, "q": text, "customer": customer, "within": within}
-    _record(request, asked, None)
+    detail = {"order": order, "q": text, "customer": customer, "within": within}
+    _record(request, detail, None)
     return pods_csv(f"pods by {POD_ORDERS[order]}", found)
 
 
 @page
 def cluster_pods_file(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
-    """Return all pods of a cluster's newest minute as CSV; with ``show=gone`` those that went."""
+    """Return all pods of a cluster's newest minute as CSV; with ``show=gone`` the gone ones."""
     cluster = access.get_cluster(request.user, cluster_id)
     text, order = read_search(request), read_order(request)
     gone = request.GET.get("show") == "gone"
@@ -122,7 +122,7 @@ def cluster_pods_file(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 
 
 def read_search(request: HttpRequest) -> str:
-    """Return what is searched for in the URL, "" for all."""
+    """Return the search text in the URL; "" for all."""
     return request.GET.get("q", "").strip()[:200]
 
 
@@ -141,9 +141,9 @@ def _of_customer(clusters: Iterable[Cluster], name: str) -> list[Cluster]:
     ]
 
 
-def _record(request: HttpRequest, asked: dict[str, Any], cluster_id: UUID | None) -> None:
-    """Note in the audit log who took numbers away."""
-    detail = {"what": "pods, newest minute", **asked}
+def _record(request: HttpRequest, detail: dict[str, Any], cluster_id: UUID | None) -> None:
+    """Record in the audit log who exported numbers."""
+    detail = {"what": "pods, newest minute", **detail}
     actor = cast("User", request.user)
     audit.record("data.export", actor=actor, cluster_id=cluster_id, detail=detail)
 

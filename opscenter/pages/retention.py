@@ -1,4 +1,4 @@
-"""Retention classes: what they keep, who has them, and what a change deletes before it is saved."""
+"""Retention classes: their limits, their customers, and what a change would delete."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ERASURES = 10
 
 @page
 def overview(request: HttpRequest) -> HttpResponse:
-    """Show every class and which customer has which, with the holds that stand."""
+    """Show every class and which customer has which, with the holds in force."""
     access.require_sees_all(request.user)
     customers = customer_retentions(Customer.objects.all())
     rows = list(RetentionClass.objects.all())
@@ -74,7 +74,7 @@ def add_class(request: HttpRequest) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def change_class(request: HttpRequest, class_id: int) -> HttpResponse:
-    """Change a class in two steps: first what it deletes is shown, then it is saved."""
+    """Change a class in two steps: show what that deletes, then save it."""
     access.require_manage_retention(request.user)
     row = _class(class_id)
     limits = complete(row.limits)

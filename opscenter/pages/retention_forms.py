@@ -63,7 +63,7 @@ class ClassForm(forms.Form):
         """Return the values; days must be in order.
 
         Raises:
-            ValidationError: saying each place where a finer tier is kept longer.
+            ValidationError: naming each place where a finer tier is kept longer.
         """
         found = super().clean() or self.cleaned_data
         if not self.errors:
@@ -74,7 +74,7 @@ class ClassForm(forms.Form):
 
 
 def initial_of(name: str, limits: Limits, *, is_default: bool) -> dict[str, Any]:
-    """Return what a class's form shows at first."""
+    """Return the initial values of a class's form."""
     days = {f"{kind}_{tier}": limits[kind][tier] for kind, tier in cells()}
     return {"name": name, "is_default": is_default, **days}
 

@@ -33,11 +33,11 @@ class ChartLinks:
     json: str
     csv: str
     table: str
-    raw: str = ""  # where the cluster itself is asked; "" while nobody wants that
+    raw: str = ""  # URL of the cluster's own samples; "" if not wanted
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class CoveragePart:
     """A part of the coverage strip; ``width`` in percent of the range."""
 
     css: str
@@ -51,8 +51,8 @@ class Stretch:
 class NodeRow:
     """A node in a list, with its CPU over the range as shares of its capacity now.
 
-    ``pods`` are those of the cluster's newest minute, as every list counts them; None where the
-    node says nothing of them. ``heat`` is empty while the metric store cannot be read.
+    ``pods`` are those of the cluster's newest minute, as every list counts them; None if the node
+    does not report them. ``heat`` is empty while the metric store cannot be read.
     """
 
     node: query.SeriesNow
@@ -72,13 +72,12 @@ def chart_links(
     """Return the charts of a kind for one series.
 
     Args:
-        cluster: visible to the asker.
-        kind: which kind of series.
-        chosen: the range.
-        ns: of the series.
-        name: of the series.
-        measured: its newest values, to leave out what sources rarely measure; None leaves that
-            out.
+        cluster: the cluster, visible to the user.
+        kind: kind of the series.
+        chosen: the range of the page.
+        ns: namespace of the series; "" for none.
+        name: name of the series; "" for the cluster itself.
+        measured: its newest values, to show charts of rare fields if it has them; None for none.
     """
     series = {"kind": kind} | ({"ns": ns} if ns else {}) | ({"name": name} if name else {})
     asked = f"{urlencode(series)}&{chosen.query}"
@@ -109,7 +108,7 @@ def coverage_context(cluster: Cluster, chosen: Range) -> dict[str, Any]:
     got = sum(segment.got for segment in segments)
     expected = sum(segment.expected for segment in segments)
     return {
-        "coverage": [_stretch(segment, chosen) for segment in segments],
+        "coverage": [_coverage_part(segment, chosen) for segment in segments],
         "coverage_ratio": got / expected if expected else None,
         "coverage_gaps": [
             (segment, reason_text(segment.state, segment.reason))
@@ -125,12 +124,12 @@ def node_rows(
     """Return the nodes with their heat strips; those that are not ready first."""
     heat, nothing = _heat(cluster, chosen)
     hosted = Counter(pod.node for pod in pods.items)
-    told = bool(hosted) or pods_told(nodes.items)
+    counted = bool(hosted) or counts_pods(nodes.items)
     rows = [
         NodeRow(
             node,
             _shares(heat.get(node.name, nothing), node.values["cpu_cap_mc"]),
-            hosted[node.name] if told and node.present and node.ready is not False else None,
+            hosted[node.name] if counted and node.present and node.ready is not False else None,
         )
         for node in nodes.items
     ]
@@ -138,17 +137,17 @@ def node_rows(
     return rows
 
 
-def pods_told(nodes: Iterable[query.SeriesNow]) -> bool:
-    """Return whether the source counts the pods of any of the nodes: 0 and not known differ."""
+def counts_pods(nodes: Iterable[query.SeriesNow]) -> bool:
+    """Return whether the source counts the pods of any node: 0 is not the same as not known."""
     return any(node.values["pods"] is not None for node in nodes)
 
 
 def _heat(
     cluster: Cluster, chosen: Range
 ) -> tuple[dict[str, Sequence[float | None]], Sequence[float | None]]:
-    """Return the nodes' CPU over the range by name, and what a node without any has.
+    """Return the nodes' CPU over the range by name, and the strip of a node without any.
 
-    Newest values are kept apart from the rest: a page with them is worth more than none.
+    Empty while history cannot be read: a page with newest values is better than none.
     """
     try:
         answer = query.heat(
@@ -160,7 +159,7 @@ def _heat(
 
 
 def capacities(nodes: Iterable[query.SeriesNow]) -> dict[str, query.SeriesNow]:
-    """Return nodes by name, to set their pods against."""
+    """Return nodes by name, as the capacities of their pods."""
     return {node.name: node for node in nodes}
 
 
@@ -174,16 +173,16 @@ def _shares(values: Sequence[float | None], whole: int | None) -> list[float | N
     return [None if value is None or not whole else value / whole for value in values]
 
 
-def _stretch(segment: query.Segment, chosen: Range) -> Stretch:
+def _coverage_part(segment: query.Segment, chosen: Range) -> CoveragePart:
     width = (segment.end - segment.start) / max(1, chosen.seconds) * 100
     if segment.state == "done" and segment.filled:
         text = "filled afterwards"
         if segment.reason:
             text += f" ({reason_text('done', segment.reason)})"
-        return Stretch("filled", width, segment.start, segment.end, text)
+        return CoveragePart("filled", width, segment.start, segment.end, text)
     text = {
         "done": "complete",
         "none": "before the first data",
         "pending": "not asked for yet",
     }.get(segment.state) or reason_text(segment.state, segment.reason)
-    return Stretch(segment.state, width, segment.start, segment.end, text)
+    return CoveragePart(segment.state, width, segment.start, segment.end, text)

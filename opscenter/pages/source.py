@@ -34,7 +34,7 @@ from opscenter.pages.source_forms import SourceForm
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def source(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
-    """Show the sources and the form of one kind; POST tests it, and sets it if that goes well."""
+    """Show the sources and the form of one kind; POST tests it, and saves it if the test passes."""
     cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
     current = sourcing_of(cluster)
     kind = request.GET.get("kind") or (
@@ -43,14 +43,14 @@ def source(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     if kind not in KINDS:
         raise Http404
     shown = current.etcd if KINDS[kind].role == "etcd" else current.main
-    kept = shown if shown is not None and shown.kind == kind else None
+    stored = shown if shown is not None and shown.kind == kind else None
     form = SourceForm(
         request.POST if request.method == "POST" else None,
         kind=kind,
-        initial=_initial(kind, kept),
-        secrets_set=kept.secrets_set if kept else [],
+        initial=_initial(kind, stored),
+        secrets_set=stored.secrets_set if stored else [],
     )
-    report = kept.report if kept else None
+    report = stored.report if stored else None
     if request.method == "POST":
         config = _read(form, cluster)
         report = None
@@ -67,7 +67,7 @@ def source(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 @page
 @require_http_methods(["POST"])
 def remove(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
-    """Go back to the agent's own collectors, or read etcd no longer."""
+    """Go back to the agent's own collectors, or stop reading etcd."""
     cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
     role = "etcd" if request.POST.get("role") == "etcd" else "main"
     try:
@@ -77,12 +77,12 @@ def remove(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     except NotFoundError:
         messages.info(request, "There was no such source.")
     else:
-        said = (
+        message = (
             "etcd is read no longer."
             if role == "etcd"
             else "The agent's own collectors answer from now on. What is stored stays."
         )
-        messages.success(request, said)
+        messages.success(request, message)
     return redirect("cluster_source", cluster_id=cluster.pk)
 
 
@@ -130,14 +130,14 @@ def _show(
 
 
 def _tested_at(form: SourceForm, *views: SourceView | None) -> datetime | None:
-    """Return when the source of the form was tested last."""
+    """Return when the form's source was last tested."""
     same = (view for view in views if view is not None and view.kind == form.kind.name)
     return next((view.tested_at for view in same), None)
 
 
-def _initial(kind: str, kept: SourceView | None) -> dict[str, Any]:
-    """Return what the form begins with: what is set, else the kind's own."""
+def _initial(kind: str, stored: SourceView | None) -> dict[str, Any]:
+    """Return the form's initial values: what is set, else the kind's defaults."""
     about = KINDS[kind]
-    if kept is None:
+    if stored is None:
         return {"service": about.service, "scheme": "http", **about.settings}
-    return {"service": kept.service, "scheme": kept.scheme, **kept.settings}
+    return {"service": stored.service, "scheme": stored.scheme, **stored.settings}

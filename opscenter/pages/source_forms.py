@@ -1,4 +1,4 @@
-"""The form of a source: one for each kind, with the fields that it knows."""
+"""The form of a source: one for each kind, with its fields."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class SourceForm(forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.kind = KINDS[kind]
-        kept = secrets_set or []
+        stored = secrets_set or []
         for name in (*self.kind.every_setting, *self.kind.every_secret):
-            self.fields[name] = self._field(name, kept=name in kept)
+            self.fields[name] = self._field(name, is_set=name in stored)
 
-    def _field(self, name: str, *, kept: bool) -> forms.CharField:
+    def _field(self, name: str, *, is_set: bool) -> forms.CharField:
         label, text = LABELS[name]
         secret = name in self.kind.every_secret
         long = name in LONGEST
@@ -47,7 +47,7 @@ class SourceForm(forms.Form):
             widget = forms.PasswordInput(attrs=attributes)
         else:
             widget = forms.TextInput(attrs=attributes)
-        if kept:
+        if is_set:
             text = f"{text} It is set; leave this empty to keep it.".strip()
         return forms.CharField(
             label=label, help_text=text, widget=widget,
@@ -61,16 +61,16 @@ class SourceForm(forms.Form):
 
     @property
     def tls_fields(self) -> list[forms.BoundField]:
-        """Return those of https."""
+        """Return the fields of https."""
         return [field for field in self if field.name in _TLS]
 
     @property
     def tls_open(self) -> bool:
-        """Return whether those of https are in use, or wrong."""
+        """Return whether the fields of https are in use, or invalid."""
         return self["scheme"].value() == "https" or any(field.errors for field in self.tls_fields)
 
     def given(self) -> dict[str, Any]:
-        """Return what :func:`~metrics.connections.config.read_config` takes, of a valid form."""
+        """Return a valid form as arguments of :func:`~metrics.connections.config.read_config`."""
         clean = self.cleaned_data
         return {
             "service": clean["service"],

@@ -1,4 +1,4 @@
-"""The time range of a page, as its URL says it: ``range=6h``, or ``start=`` and ``end=``. Pure."""
+"""The time range of a page, as in its URL: ``range=6h``, or ``start=`` and ``end=``. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT = "6h"
 SHORTEST_SECONDS = 300
 LONGEST_SECONDS = 10 * 366 * DAY
 RAW_SECONDS = 3600
-"""Up to this length a range may be asked for from the cluster itself."""
+"""Up to this length, a range may show the cluster's own samples."""
 
 _WORDS = {"1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "90d": "90 d", "2y": "2 y"}
 
@@ -61,7 +61,7 @@ class Range:
 
     @property
     def tail(self) -> str:
-        """Return how the range is shown, to go behind another one in a query string."""
+        """Return how the range is shown, to be appended to another one in a query string."""
         return (f"&compare={self.compare}" if self.compare else "") + ("&raw=1" if self.raw else "")
 
     @property
@@ -71,17 +71,17 @@ class Range:
 
     @property
     def compare_title(self) -> str:
-        """Return what the range is compared with, "" for nothing."""
+        """Return what the range is compared with; "" for nothing."""
         return TITLES.get(self.compare, "")
 
     @property
     def offset(self) -> int:
-        """Return how much earlier that lies, in seconds; 0 for nothing."""
+        """Return how much earlier that is, in seconds; 0 for nothing."""
         return OFFSETS.get(self.compare, 0)
 
     @property
     def title(self) -> str:
-        """Return how people read it."""
+        """Return the range in words."""
         if self.name:
             return f"last {_WORDS[self.name]}"
         begin, end = (datetime.fromtimestamp(at, UTC) for at in (self.start, self.end))
@@ -101,7 +101,7 @@ class Range:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> Range:
-    """Return the range that a URL asks for; what makes no sense is the default range."""
+    """Return the range that a URL asks for; the default range if it makes no sense."""
     at = int(now.timestamp())
     compare = query.get("compare", "")
     compare = compare if compare in OFFSETS else ""
@@ -118,7 +118,7 @@ def read_range(query: Mapping[str, str], now: datetime) -> Range:
 
 
 def _checked(chosen: Range) -> Range:
-    """Return the range without what it is too wide or too early for."""
+    """Return the range without a comparison or samples that it is too early or too wide for."""
     return replace(
         chosen,
         compare=chosen.compare if chosen.start >= chosen.offset else "",
@@ -127,7 +127,7 @@ def _checked(chosen: Range) -> Range:
 
 
 def comparisons(chosen: Range) -> list[tuple[str, str, bool]]:
-    """Return (query, words, whether it is chosen) of what a range may be compared with."""
+    """Return (query, words, whether it is chosen) of everything to compare a range with."""
     return [
         (replace(chosen, compare=name).query, TITLES.get(name, "off"), name == chosen.compare)
         for name in ("", *OFFSETS)
@@ -135,12 +135,12 @@ def comparisons(chosen: Range) -> list[tuple[str, str, bool]]:
 
 
 def choices(chosen: Range) -> list[tuple[str, str, bool]]:
-    """Return (name, words, whether it is chosen) of the ranges with a name."""
+    """Return (name, words, whether it is chosen) of the named ranges."""
     return [(name, _WORDS[name], name == chosen.name) for name in LENGTHS]
 
 
 def _instant(text: str) -> int | None:
-    """Return Unix seconds of Unix seconds or of an ISO time (UTC where it has no zone)."""
+    """Return Unix seconds from Unix seconds or an ISO time (UTC if it has no zone)."""
     if text.isascii() and text.isdigit() and len(text) <= 11:
         return int(text)
     try:

@@ -31,7 +31,7 @@ BY = {"mean": "mean", "max": "highest"}
 
 @dataclass(frozen=True, slots=True)
 class TopRow:
-    """One line of a list: ``ratio`` is its value as a share of the largest one."""
+    """One row of a list: ``ratio`` is its value as a share of the largest one."""
 
     rank: int
     entry: query.TopEntry
@@ -40,13 +40,13 @@ class TopRow:
 
 
 def read_over(request: HttpRequest) -> str:
-    """Return the range in the URL, "now" where it names none."""
+    """Return the range in the URL; "now" if it names none."""
     over = request.GET.get("over", "")
     return over if over in OVER else "now"
 
 
 def read_by(request: HttpRequest) -> By:
-    """Return what the list goes by, the mean where the URL names nothing."""
+    """Return the order of the list; the mean if the URL names none."""
     return "max" if request.GET.get("by") == "max" else "mean"
 
 
@@ -65,15 +65,15 @@ def top_context(  # noqa: PLR0913 - a query's parameters
     """Return what a list over a range shows.
 
     Args:
-        request: its URL says the range and what the list goes by.
-        clusters: visible to the user.
-        field: of a pod.
-        search: a part of the namespace or name.
-        now: Unix time.
-        page: from 1.
-        page_size: lines a page.
-        cluster: the one whose page it is; None on the fleet's.
-        customer: the one that the page is narrowed to; "" for none.
+        request: the request, whose URL holds the range and the order.
+        clusters: the clusters, visible to the user.
+        field: field of a pod in the catalogue.
+        search: a part of the namespace or name; "" for all.
+        now: Unix time in seconds.
+        page: number of the page, from 1.
+        page_size: rows per page.
+        cluster: the cluster of the page; None on the fleet's.
+        customer: name of the customer that the page is narrowed to; "" for none.
     """
     seconds, words = OVER[read_over(request)]
     by = read_by(request)
@@ -89,9 +89,9 @@ def top_context(  # noqa: PLR0913 - a query's parameters
         TopRow(rank, entry, entry.value(by), entry.value(by) / largest)
         for rank, entry in enumerate(entries, 1)
     ][skipped : skipped + page_size]
-    asked = {"kind": kind, "field": field, "by": by, "start": now - seconds, "end": now,
+    parameters = {"kind": kind, "field": field, "by": by, "start": now - seconds, "end": now,
              "limit": 500, "format": "csv"}  # fmt: skip
-    asked |= ({"q": search} if search else {}) | ({"customer": customer} if customer else {})
+    parameters |= ({"q": search} if search else {}) | ({"customer": customer} if customer else {})
     csv_url = reverse("api:cluster_top", args=[cluster.pk]) if cluster else reverse("api:top")
     return {
         "top": answer,
@@ -99,13 +99,13 @@ def top_context(  # noqa: PLR0913 - a query's parameters
         "top_words": words,
         "top_by": BY[by],
         "top_other": BY["mean" if by == "max" else "max"],
-        "top_csv": f"{csv_url}?{urlencode(asked)}",
+        "top_csv": f"{csv_url}?{urlencode(parameters)}",
         "more": len(entries) > page * page_size,
     }
 
 
 def choices_context(request: HttpRequest) -> dict[str, Any]:
-    """Return what the form of a list offers: ranges, and what it goes by."""
+    """Return the choices of a list's form: ranges and orders."""
     return {
         "over": read_over(request),
         "overs": [(name, words) for name, (_, words) in OVER.items()],

@@ -35,7 +35,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 class Child:
-    """A process slot: the same name may be run again and again."""
+    """A named process, which may be started again and again."""
 
     def __init__(
         self, name: str, *, directory: Path, write_line: Callable[[str, str], None]
@@ -56,7 +56,7 @@ class Child:
     async def run(self, command: Command) -> int:
         """Start the command, pass its lines on until it ends; return its exit status.
 
-        Must be awaited on the main thread: the parent-death signal goes by thread.
+        Must be awaited on the main thread: the parent-death signal is tied to the thread.
 
         Raises:
             OSError: if the program cannot be started.
@@ -84,7 +84,7 @@ class Child:
         try:
             return await self._follow(self._process, read_end)
         finally:
-            self.send(signal.SIGKILL)  # what it may have left in its process group
+            self.send(signal.SIGKILL)  # what may remain in its process group
             self._process = None
             self.started_at = None
             self.ended.set()
@@ -132,7 +132,7 @@ async def _lines(descriptor: int) -> AsyncIterator[str]:
 
 
 def _printable(line: bytes) -> str:
-    """Return a line without control characters, which could steer the reader's terminal."""
+    """Return a line without control characters, which could control the reader's terminal."""
     text = line.decode("utf-8", "replace").rstrip("\r")
     return "".join(
         char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text
@@ -140,7 +140,7 @@ def _printable(line: bytes) -> str:
 
 
 def describe_status(status: int) -> str:
-    """Return an exit status in words, as ``exit code 3`` or ``SIGKILL``."""
+    """Return an exit status in words: ``exit code 3`` or ``SIGKILL``."""
     if status >= 0:
         return f"exit code {status}"
     try:

@@ -1,4 +1,4 @@
-"""The processes of Ops Center: how each is started, when it is ready, how it shows life."""
+"""The processes of Ops Center: how each is started, when it is ready, and its sign of life."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from opscenter.core.heartbeats import (
 from opscenter.processes.child import Command
 from opscenter.processes.local_agent import agent_command
 from opscenter.processes.preflight import Listener, reachable_host
-from opscenter.processes.redis_server import RedisBinary, is_news, redis_arguments
+from opscenter.processes.redis_server import RedisBinary, is_notable, redis_arguments
 
 # Order of start, and what `manage.py up --only` accepts.
 NAMES = ("redis", "web", "hub", "worker", "beat", "agent")
@@ -32,21 +32,24 @@ STOPS_LAST = "redis"
 
 
 def signs_through() -> dict[str, str]:
-    """Return who writes whose sign of life: see ``liveness.py``. Any worker writes beat's."""
+    """Return which process carries whose sign of life: see ``liveness.py``.
+
+    Any worker writes beat's.
+    """
     workers = dict.fromkeys(("worker", *worker_names()), "redis")
     return {**workers, "hub": "redis", "beat": "worker"}
 
 
 @dataclass(frozen=True)
 class Process:
-    """One kind of child. ``needs`` are waited for, but not for ever: see the supervisor."""
+    """One kind of child. ``needs`` are waited for, up to a limit: see the supervisor."""
 
     name: str
-    command: Callable[[], Command | None]  # asked at every start; None: not to be started now
+    command: Callable[[], Command | None]  # called at every start; None: not to be started now
     needs: tuple[str, ...] = ()
     is_ready: Callable[[], Awaitable[bool]] | None = None  # None: once it runs
     last_sign: Callable[[], Awaitable[float | None]] | None = None  # Unix s; None: not watched
-    is_news: Callable[[str], bool] | None = None  # which lines are passed on; None: all
+    is_notable: Callable[[str], bool] | None = None  # which lines are passed on; None: all
 
     @property
     def is_worker(self) -> bool:
@@ -57,7 +60,7 @@ class Process:
 def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Process]:
     """Return the processes of the given names, in the order of start.
 
-    ``redis`` is the server to run, None where REDIS_URL names one that is run elsewhere.
+    ``redis`` is the server to run; None if REDIS_URL names one that runs elsewhere.
     """
     known = {
         # After web, so that the first page does not wait for their imports.
@@ -79,7 +82,7 @@ def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Pr
             command,
             is_ready=is_redis_ready,
             last_sign=_probe_sign(is_redis_ready),
-            is_news=None if settings.LOG_LEVEL == "DEBUG" else is_news,
+            is_notable=None if settings.LOG_LEVEL == "DEBUG" else is_notable,
         )
     wanted = [
         each
@@ -124,7 +127,7 @@ def _web() -> Command:
         (
             *(sys.executable, "-m", "uvicorn", "opscenter.asgi:application"),
             *("--host", settings.WEB_HOST, "--port", str(settings.WEB_PORT)),
-            # Open sockets would hold up the stop; our pages open them again by themselves.
+            # Open sockets would delay the stop; our pages open them again by themselves.
             *("--timeout-graceful-shutdown", "2"),
             *("--ws-max-size", "65536", "--limit-concurrency", "1000"),
             *("--http", "opscenter.web.http_protocol:BoundedProtocol"),
@@ -135,7 +138,7 @@ def _web() -> Command:
 
 
 def _forwarding() -> tuple[str, ...]:
-    """Return whose X-Forwarded-For uvicorn believes; said always, its own default is loopback."""
+    """Return whose X-Forwarded-For uvicorn trusts; always given, as its own default is loopback."""
     if not settings.TRUSTED_PROXIES:
         return ("--no-proxy-headers",)
     return ("--proxy-headers", "--forwarded-allow-ips", ",".join(settings.TRUSTED_PROXIES))
@@ -157,9 +160,9 @@ def _worker(name: str) -> Command:
             *("--without-gossip", "--without-mingle", "--loglevel", settings.LOG_LEVEL),
         ),
         {
-            # The centre's own tasks are JSON: what Celery fears of root is unpickling.
+            # The centre's own tasks are JSON: Celery's fear of root is about unpickling.
             "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
-            # glibc gives each thread a heap of its own, which keeps what one large answer took.
+            # glibc gives each thread its own heap, which retains the memory of a large answer.
             "MALLOC_ARENA_MAX": "2",
         },
     )

@@ -1,4 +1,4 @@
-"""What exists after the first start: the schema, the keys and somebody who can sign in."""
+"""What the first start makes: the schema, the keys and a user who can sign in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADMIN_NAME = "admin"
 
 @dataclass(frozen=True)
 class FirstStart:
-    """What this start made: the admin's random password, None if nobody was created."""
+    """What this start made: the admin's random password; None if no user was created."""
 
     password: str | None
 
@@ -28,7 +28,7 @@ def prepare() -> FirstStart:
     """Migrate the database, make the host key, and create the admin if there is no user yet.
 
     Calling it again changes nothing. The password comes from OPSCENTER_ADMIN_PASSWORD or is
-    random; a random one is also kept in ``admin_password`` (mode 0600) in the data directory.
+    random; a random one is also stored in ``admin_password`` (mode 0600) in the data directory.
 
     Raises:
         django.db.DatabaseError: if the database cannot be used.
@@ -41,19 +41,19 @@ def prepare() -> FirstStart:
 
 
 def password_path() -> Path:
-    """Return where a random admin password is kept."""
+    """Return the file that holds a random admin password."""
     return Path(settings.DATA_DIR) / "admin_password"
 
 
 def _ensure_admin() -> str | None:
-    """Create the admin on an empty user table; return the password if it was made up here."""
+    """Create the admin on an empty user table; return the password if it was generated here."""
     users = get_user_model()
     if users.objects.exists():
         return None
     given = env_secret("OPSCENTER_ADMIN_PASSWORD")
     password = given or secrets.token_urlsafe(15)
     if given is None:
-        # First the file: an admin whose password nobody ever saw would be of no use.
+        # The file comes first: an admin whose password nobody ever saw would be useless.
         descriptor = os.open(password_path(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(password + "\n")

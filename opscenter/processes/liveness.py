@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# A look that comes so much later than planned says that we ourselves stood still (suspended
-# machine, stopped terminal, clock set): everything gets a fresh start. It is more than a look at
-# a Redis that does not answer takes.
+# A check that comes this much later than planned means that we ourselves stood still (suspended
+# machine, stopped terminal, clock set): everything gets a fresh start. Longer than a check takes
+# while Redis does not answer.
 LATE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Sign:
-    """What is known of one running process."""
+    """What is known about one running process."""
 
     started_at: float
     seen_at: float | None  # last sign of life; None if there never was one
@@ -24,11 +24,11 @@ class Sign:
 
 @dataclass
 class Liveness:
-    """Judges signs of life, look by look.
+    """Judges signs of life, check by check.
 
-    A sign that travels through another process blames only the first one that is silent: worker,
-    beat and hub tell Redis, so nothing is said about them while Redis is away; beat's sign is
-    written by the worker, so beat is judged only after the worker has been well long enough.
+    Of signs that go through other processes, only the first silent process is blamed: worker, beat
+    and hub write to Redis, so they are not judged while Redis is away; the worker writes beat's
+    sign, so beat is judged only after the worker has been healthy for long enough.
     """
 
     limit_seconds: float
@@ -36,19 +36,19 @@ class Liveness:
     check_seconds: float
     through: Mapping[str, str] = field(default_factory=dict)  # name -> name that carries its sign
     _last_check: float | None = None
-    _well_since: dict[str, float] = field(default_factory=dict)
+    _healthy_since: dict[str, float] = field(default_factory=dict)
     _fresh_start: float = 0.0
 
     def hung(self, signs: Mapping[str, Sign], now: float) -> list[str]:
         """Return the names that have been silent for longer than the limit, carriers first.
 
-        Every carrier should be in ``signs``, also one that somebody else runs.
+        Every carrier should be in ``signs``, including one that runs elsewhere.
         """
         if self._last_check is None or not (
             0 <= now - self._last_check <= self.check_seconds + LATE_SECONDS
         ):
             self._fresh_start = now
-            self._well_since.clear()
+            self._healthy_since.clear()
         self._last_check = now
         return [name for name in sorted(signs, key=self._depth) if self._is_hung(name, signs, now)]
 
@@ -57,16 +57,16 @@ class Liveness:
         since = max(sign.started_at, self._fresh_start)
         carrier = self.through.get(name)
         if carrier in signs:
-            if carrier not in self._well_since:
-                self._well_since.pop(name, None)
+            if carrier not in self._healthy_since:
+                self._healthy_since.pop(name, None)
                 return False
-            since = max(since, self._well_since[carrier])
+            since = max(since, self._healthy_since[carrier])
         seen_at = sign.seen_at or 0.0
-        # Well is stricter than not hung: a carrier that is late already excuses the others.
+        # Healthy is stricter than not hung: a carrier that is late already excuses the others.
         if seen_at >= sign.started_at and now - seen_at <= self.limit_seconds / 2:
-            self._well_since.setdefault(name, now)
+            self._healthy_since.setdefault(name, now)
         else:
-            self._well_since.pop(name, None)
+            self._healthy_since.pop(name, None)
         limit = self.limit_seconds
         if seen_at < sign.started_at:
             limit = max(limit, self.first_sign_seconds)

@@ -1,7 +1,7 @@
 """The agent that `manage.py up` runs beside the centre: this machine as a cluster of its own.
 
-It enrols as any other agent does, through a join token and the hub; nothing is special about it
-but that nobody has to type the command.
+It enrols as any other agent does, through a join token and the hub; the only difference is that
+nobody has to type the command.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def agent_command() -> Command | None:
     """Return how to start the local agent; None if an operator has revoked its cluster.
 
     An enrolment whose cluster is gone is dropped, and the agent enrols again under the name
-    ``this-machine``. Asked before every start of the agent; costs two queries.
+    ``this-machine``. Called before every start of the agent; costs two queries.
 
     Raises:
         django.db.DatabaseError: if the database cannot be used.
@@ -58,7 +58,7 @@ def agent_command() -> Command | None:
 
 
 def _enrolment(cluster: Cluster | None) -> dict[str, str]:
-    """Return the variables that let the agent enrol; creates the cluster where it is missing."""
+    """Return the variables that let the agent enrol; creates the cluster if it is missing."""
     (agent_directory() / "enrolment.json").unlink(missing_ok=True)
     if cluster is None:
         cluster = services.create_cluster(name=NAME, actor=_ACTOR)
@@ -70,26 +70,26 @@ def _enrolment(cluster: Cluster | None) -> dict[str, str]:
 
 
 def _token(cluster: Cluster) -> str:
-    """Return the join token of this run of the supervisor; issue one if there is no good one.
+    """Return the join token of this run of the supervisor; issue one if there is no valid one.
 
-    An agent that dies again and again before it has enrolled gets the same one each time. One
-    that died after the centre had taken the token is answered again, as it has the same key.
+    An agent that dies again and again before it has enrolled gets the same one each time. One that
+    died after the token was used is answered again, as it has the same key.
     """
-    kept = _tokens.get(cluster.pk)
-    if kept is None or not enrolment.accepts_join_token(cluster, kept):
+    token = _tokens.get(cluster.pk)
+    if token is None or not enrolment.accepts_join_token(cluster, token):
         _tokens.clear()
-        kept = _tokens[cluster.pk] = enrolment.issue_join_token(cluster, actor=_ACTOR)
-    return kept
+        token = _tokens[cluster.pk] = enrolment.issue_join_token(cluster, actor=_ACTOR)
+    return token
 
 
 def _web_url() -> str:
-    """Return the web process's own address: the public one may lead through a proxy."""
+    """Return the web process's own address: the public one may go through a proxy."""
     host = reachable_host(settings.WEB_HOST)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.WEB_PORT}"
 
 
 def _enrolled_cluster() -> Cluster | None:
-    """Return the cluster of the kept enrolment; None if there is none or its cluster is gone."""
+    """Return the cluster of the stored enrolment; None if there is none or its cluster is gone."""
     path = agent_directory() / "enrolment.json"
     try:
         cluster_id = UUID(str(json.loads(path.read_text(encoding="utf-8"))["cluster_id"]))

@@ -1,6 +1,6 @@
 """Lines for a person, written by a thread of their own.
 
-Whoever reads the supervisor's output may stop reading or go away. Neither may keep the supervisor
+The reader of the supervisor's output may stop reading or go away. Neither may keep the supervisor
 from its work, least of all from stopping: lines that nobody takes are dropped, and counted when
 there is a reader again.
 """
@@ -18,11 +18,11 @@ _COLOURS = {
 _LINES_HELD = 10_000
 
 
-def let_go(stream: TextIO) -> None:
-    """Send what a stream still holds nowhere if its reader is gone; nothing otherwise.
+def discard_unwritten(stream: TextIO) -> None:
+    """Discard what a stream still holds if its reader is gone; else do nothing.
 
-    Python flushes its standard streams once more when it exits, and takes a failure of that for
-    one of the program: exit code 120.
+    Python flushes its standard streams once more when it exits; if that fails, the exit code is
+    120.
     """
     try:
         stream.flush()
@@ -38,9 +38,9 @@ class LineWriter:
     """Prints lines behind the name of their process; never blocks and never raises.
 
     Args:
-        stream: where to.
-        colour: whether names are coloured.
-        width: of the longest name.
+        stream: the stream to write to.
+        colour: True to colour the names.
+        width: length of the longest name, in characters.
     """
 
     def __init__(self, stream: TextIO, *, colour: bool, width: int = 6) -> None:
@@ -53,7 +53,7 @@ class LineWriter:
         self._thread.start()
 
     def __call__(self, name: str, line: str) -> None:
-        """Take a line; drop it if thousands are waiting already."""
+        """Accept a line; drop it if thousands are waiting already."""
         label = f"{name:<{self._width}} |"
         if self._colour:
             number = _COLOURS.get(name.partition("-")[0], 0)
@@ -64,7 +64,7 @@ class LineWriter:
             self._dropped += 1
 
     def close(self, patience_seconds: float = 0.5) -> None:
-        """Wait until what was taken is written, but not longer than ``patience_seconds``."""
+        """Wait until the accepted lines are written, but no longer than ``patience_seconds``."""
         try:
             self._lines.put_nowait(None)
         except queue.Full:
@@ -75,7 +75,7 @@ class LineWriter:
         reader_gone = False
         while (line := self._lines.get()) is not None:
             if reader_gone:
-                continue  # taken and forgotten, so that memory stays
+                continue  # discarded, so that memory does not grow
             if self._dropped:
                 line = f"up     | {self._dropped} lines were dropped: nobody read them\n{line}"
                 self._dropped = 0

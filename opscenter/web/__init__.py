@@ -1,1 +1,1 @@
-"""What stands between the server and a page: protocol, middleware, sockets, context."""
+"""What is between the server and a page: protocol, middleware, sockets, context."""

@@ -1,7 +1,7 @@
 """A cap on request bodies, before Django writes them to a temporary file.
 
-Django takes a body whole, however long, and only then asks the view; its own limits come later.
-No page and no endpoint takes files, so that the cap is low.
+Django reads the whole body, however long, and only then calls the view; its own limits come later.
+No page and no endpoint accepts files, so the cap is low.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BodyLimit:
             if received > self._max_bytes:
                 refused = True
                 await _refuse(send)
-                return {"type": "http.disconnect"}  # the application lets go of what it has
+                return {"type": "http.disconnect"}  # the application frees what it has
             return message
 
         async def unless_refused(message: Any) -> None:
@@ -53,7 +53,7 @@ class BodyLimit:
 
 
 def _announced(scope: Any) -> int:
-    """Return the length that the request announces; 0 if it does not, or not as a number."""
+    """Return the length that the request announces; 0 if there is none, or no number."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value[:18])
@@ -61,7 +61,7 @@ def _announced(scope: Any) -> int:
 
 
 async def _refuse(send: Any) -> None:
-    """Answer 413 and have the connection closed: the rest is not read."""
+    """Answer 413 and close the connection: the rest is not read."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(_REFUSAL)).encode()),

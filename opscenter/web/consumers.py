@@ -1,12 +1,12 @@
 """The sockets of live pages: ``/ws/fleet/`` and ``/ws/clusters/<uuid>/``.
 
-A socket says only which cluster changed and in what; the page fetches what it shows through the
+A socket sends only which cluster changed and which part; the page fetches what it shows through the
 same checks as any request. The server chooses the groups. Who may listen is checked when the
-socket opens, every :data:`RECHECK_SECONDS`, and at once when the user's group is told so
-(:func:`opscenter.core.realtime.publish_user`): signed out, switched off or without the grant, the
-socket closes.
+socket opens, every :data:`RECHECK_SECONDS`, and at once on a message to the user's group
+(:func:`opscenter.core.realtime.publish_user`): after a sign-out, a deactivation or the loss of the
+grant, the socket closes.
 
-Close codes: 4401 not signed in (any more), 4404 the cluster is not to be seen (any more), 4408 the
+Close codes: 4401 not signed in (any more), 4404 the cluster is not visible (any more), 4408 the
 browser reads too slowly, 4429 the user holds too many sockets, 1009 it sent more than a socket of
 ours needs, 1011 Redis or the database is away.
 """
@@ -47,7 +47,7 @@ SEND_SECONDS = 10
 MAX_FRAME_BYTES = 1024
 MAX_WAITING = 5000
 
-MAX_SOCKETS = 64  # of one user, in this web process: one user must not use up everybody's
+MAX_SOCKETS = 64  # of one user, in this web process: one user must not use up the sockets of all
 
 NOT_SIGNED_IN, NOT_VISIBLE, TOO_SLOW, TOO_MANY = 4401, 4404, 4408, 4429
 TOO_BIG, BROKEN = 1009, 1011
@@ -63,7 +63,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     counted: int | None = None  # the user that the socket counts for
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve the socket; whatever ends it, it counts no more."""
+        """Serve the socket; count it out when it ends, for any reason."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -73,7 +73,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                     del _sockets[self.counted]
 
     async def connect(self) -> None:
-        """Accept, and close at once with the reason where the user may not listen.
+        """Accept, and close at once with the reason if the user may not listen.
 
         A refusal before the hand-shake would show the browser no close code.
         """
@@ -102,12 +102,12 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await self.channel_layer.group_discard(group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Refuse long frames; browsers have nothing to say here, so short ones are ignored."""
+        """Refuse long frames; browsers have nothing to send here, so short ones are ignored."""
         if len(text_data or "") > MAX_FRAME_BYTES or len(bytes_data or b"") > MAX_FRAME_BYTES:
             await self.close(TOO_BIG)
 
     async def cluster_changed(self, event: dict[str, Any]) -> None:
-        """Take a change from the channel layer; the same one again waits only once."""
+        """Take a change from the channel layer; a repeat of a waiting one is dropped."""
         if len(self.waiting) >= MAX_WAITING:
             await self.close(TOO_SLOW)
             return
@@ -115,7 +115,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.wake.set()
 
     async def user_changed(self, event: dict[str, Any]) -> None:
-        """Check the user again at once: signed out, switched off, or grants changed."""
+        """Check the user again at once: signed out, deactivated, or grants changed."""
         del event
         await self._check()
 
@@ -124,12 +124,12 @@ class LiveConsumer(AsyncWebsocketConsumer):
         raise NotImplementedError
 
     async def _check(self) -> bool:
-        """Join what the user may hear now and leave the rest; close where nothing is left."""
+        """Join the groups that the user may listen to, leave the rest; close if there is none."""
         try:
             user = await database_sync_to_async(session_user)(self.scope)
             wanted = await self.wanted_groups(user) if user is not None else None
         except DatabaseError as exc:
-            # Not known to be allowed is not allowed; the page comes back by itself.
+            # Fail closed; the page reconnects by itself.
             logger.warning("a live page cannot be checked: %s", exc)
             await self.close(BROKEN)
             return False
@@ -197,7 +197,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
 
 class FleetConsumer(LiveConsumer):
-    """Every cluster that the user sees: one group for those who see all, else one a cluster."""
+    """Every cluster that the user sees: one group for those who see all, else one per cluster."""
 
     async def wanted_groups(self, user: AbstractBaseUser) -> set[str] | None:
         """Return the fleet's group, or those of the visible clusters (maybe none)."""
@@ -247,7 +247,7 @@ class StrictOriginValidator(OriginValidator):
 def session_user(scope: Any) -> AbstractBaseUser | None:
     """Return the active user of the socket's session as it is in the database now.
 
-    The session object of the hand-shake is not asked: it would answer from what it loaded then.
+    The session object of the hand-shake is not used: it would answer from what it loaded then.
     """
     key = getattr(scope.get("session"), "session_key", None)
     if not key:

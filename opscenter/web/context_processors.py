@@ -1,4 +1,4 @@
-"""What every page's template gets: the moment of the page, and what its user may start."""
+"""What every page's template gets: the time of the page, and what its user may do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from clusters import access
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """Return ``now`` (one moment for the whole page), ``version``, ``may_create``, ``sees_all``.
+    """Return ``now`` (one time for the whole page), ``version``, ``may_create``, ``sees_all``.
 
-    The latter two cost a query each, and only where a template asks for them.
+    The latter two cost a query each, and only if a template uses them.
     """
     user = getattr(request, "user", None)
     return {

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol, with what it lacks against strangers who only hold connections open.
+"""uvicorn's HTTP protocol, with limits on clients that only hold connections open.
 
 A few hundred connections that send a byte now and then would use up the server's limit for
-everybody: uvicorn waits for a request, a body and a reader for ever. ``manage.py up`` starts the
+everybody: uvicorn waits for ever for a request, a body and a reader. ``manage.py up`` starts the
 web process with this class (``--http``).
 """
 

@@ -1,4 +1,4 @@
-"""Middleware of the composition."""
+"""Middleware of the web process."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc] # it ha
 
 @sync_and_async_middleware
 def no_store(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Forbid caches to keep what a view answers: nearly all of it is of one tenant.
+    """Forbid caches to store what a view answers: nearly all of it belongs to one tenant.
 
-    Static files never get here: WhiteNoise answers them before and sets their own lifetime.
+    Static files never get here: WhiteNoise answers them first and sets their lifetime.
     """
     if iscoroutinefunction(get_response):
 

@@ -1,4 +1,4 @@
-"""How names from clusters stand in addresses. They may hold anything that is not a control."""
+"""How names from clusters are written in URLs. They may hold anything but control characters."""
 
 from __future__ import annotations
 

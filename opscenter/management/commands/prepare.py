@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Migrates the database and makes the keys and the admin; `up` does it by itself."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prepare, and say the admin's password if one was made up."""
+        """Prepare, and print the admin's password if one was generated."""
         password = prepare().password
         if password is not None:
             self.stdout.write(

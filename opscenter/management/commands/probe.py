@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("name", choices=["web", "worker", "beat", "hub"])
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Look, and say what is wrong."""
+        """Check the process, and print what is wrong."""
         problem = _problem(options["name"])
         if problem:
             print(f"{options['name']}: {problem}", file=sys.stderr)
@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
 
 def _problem(name: str) -> str:
-    """Return what is wrong with a process, "" if nothing."""
+    """Return what is wrong with a process; "" if nothing."""
     if name == "web":
         return "" if asyncio.run(is_web_ready()) else "/healthz does not answer"
     try:

@@ -22,7 +22,7 @@ from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
 from opscenter.processes.definitions import NAMES, listeners, make_processes
 from opscenter.processes.first_start import ADMIN_NAME, password_path, prepare
-from opscenter.processes.output import LineWriter, let_go
+from opscenter.processes.output import LineWriter, discard_unwritten
 from opscenter.processes.preflight import check_listeners, only_one
 from opscenter.processes.redis_server import RedisBinary, find_redis
 from opscenter.processes.supervisor import Supervisor, Timing
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until stopped. Exit code 2: something that a person has to change first."""
+        """Run until stopped. Exit code 2: somebody has to change something first."""
         os.umask(0o077)  # also of the children: nothing here is for other users
         only: str | None = options["only"]
         names: tuple[str, ...] = (only,) if only else NAMES
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         finally:
             write_line.close()
             for stream in (sys.stdout, sys.stderr):
-                let_go(stream)
+                discard_unwritten(stream)
 
 
 async def _supervise(
@@ -120,7 +120,7 @@ def _lock(only: str | None) -> contextlib.AbstractContextManager[None]:
 
 
 def _choose_redis(names: tuple[str, ...]) -> RedisBinary | None:
-    """Return the Redis to start, None if REDIS_URL's is used (which must answer)."""
+    """Return the Redis to start; None if that of REDIS_URL is used (which must answer)."""
     if env_secret("REDIS_URL") is None:
         if "redis" not in names:
             msg = "REDIS_URL is not set; --only needs a Redis that all containers share"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 
-from opscenter.processes.output import LineWriter, let_go
+from opscenter.processes.output import LineWriter, discard_unwritten
 
 
 def test_lines_carry_the_name_of_their_process_in_order():
@@ -56,7 +56,7 @@ def test_what_nobody_takes_does_not_fail_the_exit():
     os.close(reader)
     stream = os.fdopen(writer_end, "w")
     stream.write("a line that is still held")
-    let_go(stream)
+    discard_unwritten(stream)
     stream.close()  # flushes once more, as Python does with its own at its exit
 
 
@@ -64,6 +64,6 @@ def test_a_stream_with_a_reader_keeps_what_it_holds():
     reader, writer_end = os.pipe()
     with os.fdopen(writer_end, "w") as stream:
         stream.write("held")
-        let_go(stream)
+        discard_unwritten(stream)
     with os.fdopen(reader) as other:
         assert other.read() == "held"

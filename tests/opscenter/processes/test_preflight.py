@@ -79,8 +79,8 @@ def test_the_private_server_says_only_what_is_news(tmp_path, monkeypatch, bundle
     client.close()
     server.terminate()
     lines, _ = server.communicate(timeout=30)
-    assert [line for line in lines.splitlines() if redis_server.is_news(line)] == []
-    assert redis_server.is_news("1:M 21 Nov 2026 13:00:59.008 # Out Of Memory allocating 9 bytes!")
+    assert [line for line in lines.splitlines() if redis_server.is_notable(line)] == []
+    assert redis_server.is_notable("1:M 21 Nov 2026 13:00:59.008 # Out Of Memory allocating 9 B!")
 
 
 def _answers(client: redis.Redis) -> bool:
