@@ -1,4 +1,4 @@
-"""The admin of retention and pulls: to look at. Pages and API change retention, with a preview."""
+"""The admin of retention and pulls, read-only. Pages and API change retention, with a preview."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from metrics.models import (
 
 @admin.register(RetentionClass)
 class RetentionClassAdmin(ReadOnlyAdmin):
-    """Retention classes; the page "Retention" changes them and says first what that deletes."""
+    """Retention classes; the page "Retention" changes them and shows first what that deletes."""
 
     list_display = ("name", "is_default")
 
 
 @admin.register(CustomerRetention)
 class CustomerRetentionAdmin(ReadOnlyAdmin):
-    """Which customer has which class; without a row the default class holds."""
+    """Which customer has which class; without a row the default class applies."""
 
     list_display = ("customer", "retention_class")
     list_select_related = ("customer", "retention_class")
@@ -33,7 +33,7 @@ class CustomerRetentionAdmin(ReadOnlyAdmin):
 
 @admin.register(ClusterRetention)
 class ClusterRetentionAdmin(ReadOnlyAdmin):
-    """What retention does with each cluster's data now, and how far it was deleted."""
+    """The limits in force for each cluster, and up to when its data was deleted."""
 
     list_display = ("cluster_id", "shorter_since", "swept_day")
     search_fields = ("cluster_id",)
@@ -65,7 +65,7 @@ class PullScheduleAdmin(ReadOnlyAdmin):
 
 @admin.register(MetricSource)
 class MetricSourceAdmin(ReadOnlyAdmin):
-    """Which source each cluster has; changed on the cluster's page, where it is tested."""
+    """Each cluster's source; changed on the cluster's page, where it is tested."""
 
     list_display = ("cluster", "role", "kind", "service", "changed_by", "changed_at")
     list_select_related = ("cluster",)

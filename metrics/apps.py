@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class MetricsConfig(AppConfig):
-    """Numbers over time: pulled, rolled up, stored and queried."""
+    """Time series: pulled, rolled up, stored and queried."""
 
     name = "metrics"

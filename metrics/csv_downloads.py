@@ -1,7 +1,7 @@
-"""Every CSV of pages and API: one line a bucket or an entry, what it is in columns of its own.
+"""Every CSV of pages and API: a line per bucket or entry, with columns that identify it.
 
 No cell can be read as a formula by a spreadsheet. Answers are bounded (1,440 buckets, 500 entries),
-so that a file is made whole.
+so a file is built in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Number = float | None
 
 
 def csv_response(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
-    """Return a file to be saved as ``name``, each text made harmless; None is an empty cell."""
+    """Return a file to be saved as ``name``, each text escaped; None is an empty cell."""
     out = StringIO()
     writer = csv.writer(out)
     writer.writerow(head)
@@ -48,9 +48,9 @@ def range_csv(
     answer: RangeAnswer,
     comparison: Comparison | None = None,
 ) -> HttpResponse:
-    """Return a range: a line a bucket, and a line a gap, which says why in ``note``.
+    """Return a range: a line per bucket, and a line per gap with the reason in ``note``.
 
-    The former range of a comparison follows below, with its own times, tier and ``range`` "former".
+    The earlier range of a comparison follows, with its own times and tier; ``range`` is "former".
     """
     head = ["cluster", "kind", "namespace", "name", "field", "unit", "range", "tier", "step_s",
             "time_utc", "unix_s", "mean", "min", "max", "samples", "expected", "coverage",
@@ -66,9 +66,9 @@ class PanelPart:
     """One range of a panel.
 
     Attributes:
-        name: which range it is.
-        tier: that answered.
-        step: of a row, in seconds.
+        name: the range's name, e.g. "asked" or "former".
+        tier: the tier that answered.
+        step: width of a row in seconds.
         rows: (Unix time, (mean, lowest, highest, coverage) of each line, why there is none),
             ascending; None for a line, or for all of them, where nothing is known.
     """
@@ -87,15 +87,15 @@ def panel_csv(
     titles: Sequence[str],
     parts: Iterable[PanelPart],
 ) -> HttpResponse:
-    """Return the lines of one panel beside each other, one part below the other.
+    """Return the lines of one panel side by side, one part below the other.
 
     Args:
-        cluster: whose series it is.
-        key: which series.
-        panel: its name.
-        unit: of all its lines.
-        titles: of the lines, in order.
-        parts: the range that is shown, and a former one after it.
+        cluster: the series' cluster.
+        key: the series.
+        panel: the panel's name.
+        unit: the unit of all lines.
+        titles: the lines' titles, in order.
+        parts: the range that is shown, then an earlier one if there is one.
     """
     head = ["cluster", "namespace", "name", "range", "tier", "step_s", "time_utc", "unix_s", "note"]
     for title in titles:
@@ -113,7 +113,7 @@ def panel_csv(
 def raw_csv(
     cluster: Cluster, key: SeriesKey, field: str, unit: str, answer: RawAnswer
 ) -> HttpResponse:
-    """Return single values from the cluster itself, a line each."""
+    """Return raw values from the cluster's own source, a line each."""
     head = ["cluster", "kind", "namespace", "name", "field", "unit", "time_utc", "unix_s", "value"]
     who = (cluster.name, key.kind, key.ns, key.name, field, unit)
     rows = ((*who, iso_utc(int(t)), t, v) for t, v in zip(answer.t, answer.v, strict=True))
@@ -137,7 +137,7 @@ def top_csv(answer: TopAnswer) -> HttpResponse:
 
 
 def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
-    """Return pods as last measured, in the order given: every field, and of when it is."""
+    """Return pods as last measured, in the order given: every field, and when it was measured."""
     head = ["rank", "cluster", "customer", "namespace", "name", "node", "as_of_utc", "running"]
     head += [f"{field.name} ({field.unit})" for field in CATALOG["pod"]]
     rows = (
@@ -150,6 +150,11 @@ def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
         for rank, hit in enumerate(found, 1)
     )  # fmt: skip
     return csv_response(name, head, rows)
+
+
+def utc(seconds: int) -> str:
+    """Return a Unix time as ISO 8601, UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:

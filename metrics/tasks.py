@@ -1,7 +1,7 @@
 """Celery entry points of pulls and retention: thin, acknowledged early, expiring.
 
-A pull that is lost with its worker is not run again by the queue: the next tick does better.
-Threads have no time limits in Celery; the deadlines are inside.
+The queue does not run a pull again that was lost with its worker: the next tick does better.
+Celery has no time limits for threads; the pulls have their own deadlines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @shared_task(name="metrics.dispatch_due", ignore_result=True)
 def dispatch_due() -> int:
-    """Put every due pull and backfill into the queue; beat sends this every 5 s."""
+    """Queue every due pull and backfill; beat sends this every 5 s."""
     try:
         return schedule.dispatch(time.time(), _send_pull, _send_backfill)
     finally:
@@ -37,7 +37,7 @@ def dispatch_due() -> int:
 
 @shared_task(name="metrics.pull_cluster", ignore_result=True)
 def pull_cluster(cluster_id: str) -> str:
-    """Pull one cluster; return how it went, for the worker's log."""
+    """Pull one cluster; return the outcome, for the worker's log."""
     try:
         result = pull.pull_cluster(UUID(cluster_id))
     finally:
@@ -47,7 +47,7 @@ def pull_cluster(cluster_id: str) -> str:
 
 @shared_task(name="metrics.backfill_cluster", ignore_result=True)
 def backfill_cluster(cluster_id: str) -> str:
-    """Fill gaps of one cluster; return how it went, for the worker's log."""
+    """Fill gaps of one cluster; return the outcome, for the worker's log."""
     try:
         result = backfill.backfill_cluster(UUID(cluster_id))
     finally:
@@ -75,7 +75,7 @@ def _send_backfill(cluster_id: UUID) -> None:
 
 @shared_task(name="metrics.expire", ignore_result=True)
 def expire() -> str:
-    """Delete what is older than its retention; return what went, for the worker's log."""
+    """Delete what is older than its retention; return what was deleted, for the worker's log."""
     try:
         with leases.hold("expire", EXPIRE_LEASE_SECONDS) as held:
             if not held:
@@ -89,7 +89,7 @@ def expire() -> str:
 
 @shared_task(name=erasure.TASK, ignore_result=True)
 def erase(erasure_id: str) -> str:
-    """Erase a customer; return how far it is, for the worker's log."""
+    """Erase a customer; return the progress, for the worker's log."""
     try:
         done = erasure.run(UUID(erasure_id))
     except erasure.ErasureBusyError as exc:
@@ -115,7 +115,7 @@ def maintain_store() -> str:
 
 @shared_task(name=exports.TASK, ignore_result=True)
 def export() -> str:
-    """Make the exports that wait, each in a process of its own; return how many were made."""
+    """Run the waiting exports, each in its own process; return how many were run."""
     try:
         made = exports.work()
     finally:

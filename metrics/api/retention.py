@@ -26,7 +26,7 @@ from metrics.deletion.preview import effect_of_assigning, effect_of_change
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.retention import in_force, services
 from metrics.retention.rules import complete
-from metrics.retention.selectors import customer_retentions
+from metrics.retention.selectors import customer_summaries
 from opscenter.core.errors import NotFoundError
 from opscenter.core.query_parameters import StrictQueryView
 
@@ -127,7 +127,7 @@ class CustomerListView(StrictQueryView, GenericAPIView[Any]):
     )
     def get(self, request: Request) -> Response:
         """Return a page of the visible customers."""
-        rows = customer_retentions(access.visible_customers(request_user(request)))
+        rows = customer_summaries(access.visible_customers(request_user(request)))
         return paged(self, rows, shapes.CustomerSerializer)
 
 
@@ -186,9 +186,9 @@ class ClusterRetentionView(ClusterScopedView):
         found = in_force.retention_of(self.cluster, self.unix_now)
         body = {
             "retention_class": found.name,
-            "limits": found.force.limits,
-            "wanted": found.force.wanted,
-            "due_at": found.force.due_at,
+            "limits": found.effective.limits,
+            "wanted": found.effective.wanted,
+            "due_at": found.effective.due_at,
             "legal_holds": _holds(legal_holds.standing(self.cluster), request_user(request)),
         }
         return Response(shapes.ClusterRetentionSerializer(body).data)

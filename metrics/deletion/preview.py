@@ -11,7 +11,7 @@ from uuid import UUID
 from clusters import legal_holds
 from clusters.models import Cluster, Customer
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention.in_force import class_of, stored_force
+from metrics.retention.in_force import class_of, stored_limits
 from metrics.retention.rules import (
     GRACE_SECONDS,
     Limits,
@@ -109,8 +109,8 @@ def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
     counted = 0
     for pk in touched:
         # A cluster that nothing was deleted of yet is looked at as its class stands.
-        force = stored_force(rows.get(pk)) or advance(None, _wanted_now(pk), now)
-        shorter = shortenings(force.limits, wanted)
+        effective = stored_limits(rows.get(pk)) or advance(None, _wanted_now(pk), now)
+        shorter = shortenings(effective.limits, wanted)
         series: list[StoredSeries] = []
         if time.monotonic() < give_up_at:
             counted += 1

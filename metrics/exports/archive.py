@@ -90,7 +90,7 @@ def write_export(
     for cluster in span.clusters:
         retention = retention_of(cluster, now)
         for kind, tier in cells():
-            start = max(span.start, now - retention.kept(kind)[tier])
+            start = max(span.start, now - retention.reach(kind)[tier])
             rows, _ = amount(known[cluster.pk], kind, tier, start, span.end)
             progress.expected_rows += rows
     for cluster in span.clusters:

@@ -1,6 +1,6 @@
-"""What the centre keeps in Django's database about pulls and retention.
+"""What the centre stores in Django's database about pulls and retention.
 
-The numbers themselves, their watermark and the gap ledger live together in the metric store.
+The values themselves, their watermark and the gap ledger are together in the metric store.
 """
 
 from __future__ import annotations

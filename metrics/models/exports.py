@@ -1,4 +1,4 @@
-"""Exports of a customer's numbers."""
+"""Exports of a customer's data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clusters.models import Cluster, Customer
 
 
 class Export(models.Model):
-    """A file with one customer's or one cluster's data, being made or ready to be fetched."""
+    """A file with one customer's or one cluster's data, being written or ready to download."""
 
     class State(models.TextChoices):
-        """How far it is."""
+        """The export's progress."""
 
         WAITING = "waiting", "waiting"
         RUNNING = "running", "running"
@@ -21,7 +21,7 @@ class Export(models.Model):
         FAILED = "failed", "failed"
 
     class Format(models.TextChoices):
-        """What the tables inside the file are."""
+        """The format of the tables inside the file."""
 
         PARQUET = "parquet", "Parquet"
         CSV = "csv", "CSV"

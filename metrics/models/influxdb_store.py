@@ -1,7 +1,7 @@
 """What the InfluxDB store keeps in Django's database: everything but the points.
 
-Positions, ledger lines and last values change in one transaction, after InfluxDB has said that it
-has the points of a batch. A crash between the two makes the next pull write the same points again.
+Positions, ledger windows and last values change in one transaction, after InfluxDB has confirmed
+the points of a batch. After a crash between the two the next pull writes the same points again.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from django.db import models
 
 
 class MetricCluster(models.Model):
-    """One cluster that the store knows; not a foreign key, for it outlives the cluster's row.
+    """One cluster that the store knows; not a foreign key, because it outlives the cluster's row.
 
     ``writer`` and ``writer_until`` (Unix time) let one writer at a time read, compare and write a
-    cluster's points. ``generation`` grows with every change: what a process remembers of the
-    cluster's series is good while it stays the same. ``written`` says of the last changes that
-    were minutes, in which range: (generation, first minute, last minute).
+    cluster's points. ``generation`` grows with every change: what a process has cached of the
+    cluster's series is valid while it stays the same. ``written`` lists the ranges of the last
+    changes that were minutes: (generation, first minute, last minute).
     """
 
     cluster = models.UUIDField(unique=True)
@@ -32,10 +32,10 @@ class MetricCluster(models.Model):
 
 
 class MetricPlace(models.Model):
-    """In which bucket a cluster's rows of one kind and tier are.
+    """The bucket that holds a cluster's rows of one kind and tier.
 
-    ``kept_seconds`` names the bucket that is written to (0: for ever). While ``moving``, rows are
-    also in the bucket of ``previous_seconds``. Rows before ``expired`` are not shown any more.
+    ``kept_seconds`` names the bucket that is written to (0: forever). While ``moving``, rows are
+    also in the bucket of ``previous_seconds``. Rows before ``expired`` are no longer shown.
     """
 
     cluster = models.ForeignKey(MetricCluster, on_delete=models.CASCADE, related_name="places")
@@ -60,7 +60,7 @@ class MetricSeries(models.Model):
     """A series and its newest minute. Names are as :func:`metrics.stores.influxdb.series.text`.
 
     ``last_n`` is how many samples that minute has, -1 if only wider buckets are known; ``last_ts``
-    is NULL if not even these are. ``numbers`` is a list in the order of the catalogue.
+    is NULL if not even those are. ``numbers`` is a list in the order of the catalogue.
     """
 
     cluster = models.ForeignKey(MetricCluster, on_delete=models.CASCADE, related_name="series")
@@ -86,7 +86,7 @@ class MetricSeries(models.Model):
 
 
 class MetricPosition(models.Model):
-    """How far a stream is."""
+    """How far a stream has been pulled."""
 
     cluster = models.ForeignKey(MetricCluster, on_delete=models.CASCADE, related_name="positions")
     stream = models.CharField(max_length=20)
@@ -103,7 +103,7 @@ class MetricPosition(models.Model):
 
 
 class MetricWindow(models.Model):
-    """One line of the gap ledger; see :class:`metrics.series.windows.Window`."""
+    """One window of the gap ledger; see :class:`metrics.series.windows.Window`."""
 
     cluster = models.ForeignKey(MetricCluster, on_delete=models.CASCADE, related_name="windows")
     stream = models.CharField(max_length=20)

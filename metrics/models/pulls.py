@@ -10,9 +10,9 @@ from clusters.models import Cluster
 class PullSchedule(models.Model):
     """When a cluster's stream is pulled next. One row per cluster and stream.
 
-    ``failures`` drives the back-off; ``last_attempt_at`` lets a gap's reason tell a tunnel that
-    was down from a centre that did not ask. ``dispatched_at`` is when a pull was last put into the
-    queue: a tunnel that came up after it makes the stream due at once.
+    ``failures`` drives the back-off; with ``last_attempt_at`` a gap's reason distinguishes a tunnel
+    that was down from a centre that did not pull. ``dispatched_at`` is when a pull was last queued:
+    a tunnel that came up after it makes the stream due at once.
     """
 
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="+")
@@ -26,16 +26,16 @@ class PullSchedule(models.Model):
     duration_ms = models.FloatField(null=True)  # of the last pull, start to commit
     backfill_due_at = models.DateTimeField(null=True)  # NULL: no gap is open
     backfill_failures = models.PositiveIntegerField(default=0)  # runs in a row without progress
-    # From which minute on the source in use answers; what another one stored before stays.
+    # The first minute that the current source answers for; what another one stored before stays.
     source_since = models.BigIntegerField(default=0)
-    # Rows of live pulls whose time was far off: how many ever, and the last time.
+    # Rows of live pulls whose time was far off: how many ever, and when last.
     rejected_rows = models.BigIntegerField(default=0)
     rejected_at = models.DateTimeField(null=True)
     rejected_detail = models.CharField(max_length=300, blank=True, default="")
-    notes = models.JSONField(default=list)  # what is odd in the last answer, short lines
+    notes = models.JSONField(default=list)  # oddities of the last answer, short lines
     progress = models.JSONField(default=dict)  # of filling gaps: metrics.pulling.progress
-    recheck_due_at = models.DateTimeField(null=True)  # next look for late data; NULL: never
-    rechecked = models.JSONField(default=dict)  # delay in seconds -> end of what was looked at
+    recheck_due_at = models.DateTimeField(null=True)  # next check for late data; NULL: never
+    rechecked = models.JSONField(default=dict)  # delay in seconds -> end of what was checked
 
     class Meta:
         constraints = [
@@ -48,7 +48,7 @@ class PullSchedule(models.Model):
 
 
 class MetricSource(models.Model):
-    """What a cluster's metrics are pulled from besides, or instead of, our own agent.
+    """A source of a cluster's metrics, in addition to our own agent or instead of it.
 
     Without a row of the role ``main`` the agent's own collectors answer. Changes go through
     :mod:`metrics.connections.config`. The secrets are sealed and never shown again.
@@ -68,10 +68,10 @@ class MetricSource(models.Model):
     settings = models.JSONField(default=dict)  # database, org, bucket, path_prefix, ...
     sealed = models.TextField(blank=True, default="")  # JSON of secrets, see core.sealing
     secret_names = models.JSONField(default=list)  # which secrets are set
-    state = models.JSONField(default=dict)  # what the adapter keeps between pulls
+    state = models.JSONField(default=dict)  # what the adapter stores between pulls
     probe = models.JSONField(null=True)  # what the last test found; None before the first
     probed_at = models.DateTimeField(null=True)
-    error = models.CharField(max_length=500, blank=True, default="")  # of the last use, role etcd
+    error = models.CharField(max_length=500, blank=True, default="")  # of the last read, role etcd
     error_code = models.CharField(max_length=30, blank=True, default="")
     error_at = models.DateTimeField(null=True)
     added_by = models.CharField(max_length=150)

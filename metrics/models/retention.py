@@ -1,4 +1,4 @@
-"""How long numbers are kept, by class, customer and cluster; erasures."""
+"""How long data is kept, by class, customer and cluster; erasures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metrics.series.catalog import default_limits
 class RetentionClass(models.Model):
     """How long each kind and tier is kept; :mod:`metrics.retention.rules` has the rules.
 
-    ``limits`` is kind -> tier -> days. What a change of it means for the data waits in
+    ``limits`` is kind -> tier -> days. A change takes effect on the data through
     :class:`ClusterRetention`.
     """
 
@@ -36,7 +36,7 @@ class RetentionClass(models.Model):
 
 
 class CustomerRetention(models.Model):
-    """The retention class of a customer; without a row the default class holds."""
+    """The retention class of a customer; without a row the default class applies."""
 
     customer = models.OneToOneField(Customer, on_delete=models.CASCADE, related_name="+")
     retention_class = models.ForeignKey(RetentionClass, on_delete=models.PROTECT, related_name="+")
@@ -46,9 +46,9 @@ class CustomerRetention(models.Model):
 
 
 class ClusterRetention(models.Model):
-    """What retention does with a cluster's data now: a :class:`~metrics.retention.rules.Force`.
+    """A cluster's :class:`~metrics.retention.rules.EffectiveLimits`, and its current deletion.
 
-    No foreign key: the row says how far data was deleted for as long as there is some.
+    No foreign key: the row says up to when data was deleted for as long as there is any.
     """
 
     cluster_id = models.UUIDField(primary_key=True)
@@ -56,21 +56,21 @@ class ClusterRetention(models.Model):
     wanted = models.JSONField()
     shorter_since = models.BigIntegerField(null=True)  # Unix time
     gone = models.JSONField(default=dict)  # kind -> tier -> Unix time
-    sweep = models.JSONField(default=dict)  # the deletion that is under way; {} for none
-    swept_day = models.IntegerField(default=0)  # of the last whole deletion: Unix time / 86,400
+    sweep = models.JSONField(default=dict)  # the deletion in progress; {} for none
+    swept_day = models.IntegerField(default=0)  # of the last complete deletion: Unix time / 86,400
 
     def __str__(self) -> str:
         return f"retention of {self.cluster_id}"
 
 
 class Erasure(models.Model):
-    """One customer's data being erased, or erased: what is left to do, and who wanted it.
+    """The erasure of one customer's data: what is left to do, and who requested it.
 
-    No foreign keys: the customer and its clusters go, this row stays and says so.
+    No foreign keys: the customer and its clusters are deleted, this row stays as the record.
     """
 
     class State(models.TextChoices):
-        """How far it is."""
+        """The erasure's progress."""
 
         RUNNING = "running", "running"
         DONE = "done", "done"
@@ -82,8 +82,8 @@ class Erasure(models.Model):
     requested_by = models.CharField(max_length=150)
     requested_at = models.DateTimeField()
     state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
-    clusters = models.JSONField(default=list)  # ids of all, in the order of work
-    erased = models.JSONField(default=list)  # ids of those whose numbers are gone
+    clusters = models.JSONField(default=list)  # ids of all clusters, in the order of work
+    erased = models.JSONField(default=list)  # ids of those whose data is gone
     problem = models.CharField(max_length=500, blank=True, default="")
     finished_at = models.DateTimeField(null=True)
 
@@ -102,10 +102,10 @@ class Erasure(models.Model):
 
     @property
     def total(self) -> int:
-        """Return how many clusters there were, as far as is known."""
+        """Return how many clusters there were, as far as known."""
         return len(self.clusters)
 
     @property
     def done(self) -> int:
-        """Return of how many clusters everything is gone."""
+        """Return how many clusters are fully erased."""
         return len(self.erased)

@@ -132,14 +132,14 @@ class _Reader:
                 self.rows.append(Row({"__name__": metric.name, **thing.labels}, values))
 
     def _tier(self, cluster: Cluster, kind: Kind) -> str:
-        kept = self._retentions[cluster.pk].kept(kind)
-        tier = choose_tier(self._grid, now=self._now, kept=kept)
+        reach = self._retentions[cluster.pk].reach(kind)
+        tier = choose_tier(self._grid, now=self._now, reach=reach)
         if tier == WIDEST:
             return tier
         if cluster.pk not in self._finest:
             self._finest[cluster.pk] = finest_held(cluster.pk, *self._grid.reach(TIERS[tier]))
         finest = self._finest[cluster.pk]
-        return choose_tier(self._grid, now=self._now, kept=kept, finest=finest)
+        return choose_tier(self._grid, now=self._now, reach=reach, finest=finest)
 
 
 def _columns(

@@ -37,7 +37,7 @@ def instant_grid(given: Given, now: float) -> Grid:
     """Return the one moment of ``time``, now if it is not given.
 
     Raises:
-        QueryError: it is no time.
+        QueryError: it is not a time.
     """
     return Grid(_milliseconds(given, "time", now), 0, 1)
 
@@ -70,7 +70,7 @@ def since_seconds(given: Given) -> int:
     """Return ``start`` in whole seconds, 0 if it is not given; checks ``end`` as well.
 
     Raises:
-        QueryError: one is no time.
+        QueryError: one is not a time.
     """
     _milliseconds(given, "end", 0)
     return _milliseconds(given, "start", 0) // 1000
@@ -95,7 +95,7 @@ def limit(given: Given) -> int | None:
     """Return ``limit``; None for none, which 0 means as well.
 
     Raises:
-        QueryError: it is no number.
+        QueryError: it is not a number.
     """
     text = given.get("limit")
     if not text:
@@ -109,7 +109,7 @@ def timeout_seconds(given: Given, default: float) -> float:
     """Return ``timeout``, at most ``default``.
 
     Raises:
-        QueryError: it is no duration.
+        QueryError: it is not a duration.
     """
     text = given.get("timeout")
     return min(default, duration_seconds(text, "timeout")) if text else default

@@ -56,13 +56,13 @@ class Grid:
         return max(0, first), self.end_ms // 1000 + 1
 
 
-def choose_tier(grid: Grid, *, now: int, kept: Mapping[str, int], finest: int = 0) -> str:
+def choose_tier(grid: Grid, *, now: int, reach: Mapping[str, int], finest: int = 0) -> str:
     """Return the widest tier that is no wider than the step and still holds the start.
 
     Where none is, the finest that holds it; where nothing reaches back so far, the one kept
     longest. ``finest`` is as in :func:`metrics.query.tiers.select`.
     """
-    held = tiers_holding(grid.start_ms // 1000, now=now, kept=kept, finest=finest)
+    held = tiers_holding(grid.start_ms // 1000, now=now, reach=reach, finest=finest)
     fitting = [tier for tier in held if 1000 * TIERS[tier] <= grid.step_ms]
     return fitting[-1] if fitting else held[0]
 

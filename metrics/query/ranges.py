@@ -172,12 +172,12 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
 
 def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now: int) -> Selection:
     """Return the finest buckets that the range is kept in, and was held in at all."""
-    kept = retention_of(cluster, now).kept(kind)
-    chosen = select(start, end, points=points, now=now, kept=kept)
+    reach = retention_of(cluster, now).reach(kind)
+    chosen = select(start, end, points=points, now=now, reach=reach)
     if chosen.tier == WIDEST:
         return chosen
     finest = finest_held(cluster.pk, chosen.start, chosen.end)
-    return select(start, end, points=points, now=now, kept=kept, finest=finest)
+    return select(start, end, points=points, now=now, reach=reach, finest=finest)
 
 
 class _Life(NamedTuple):

@@ -30,7 +30,7 @@ class Selection:
 
 
 def select(
-    start: int, end: int, *, points: int, now: int, kept: Mapping[str, int], finest: int = 0
+    start: int, end: int, *, points: int, now: int, reach: Mapping[str, int], finest: int = 0
 ) -> Selection:
     """Choose the finest tier that still holds the whole range in at most ``points`` buckets.
 
@@ -42,7 +42,7 @@ def select(
         end: after ``start``.
         points: at most so many buckets; taken as 2 to 1,440.
         now: Unix time, from which retention counts.
-        kept: tier name -> how long it is kept, in seconds.
+        reach: tier name -> how far back it goes, in seconds.
         finest: tiers of narrower buckets, in seconds, do not have all of the range.
 
     Raises:
@@ -52,7 +52,7 @@ def select(
         msg = "start must be before end"
         raise ValueError(msg)
     points = max(MIN_POINTS, min(points, MAX_POINTS))
-    tiers = tiers_holding(start, now=now, kept=kept, finest=finest)
+    tiers = tiers_holding(start, now=now, reach=reach, finest=finest)
     for tier in tiers:
         selection = _aligned(tier, TIERS[tier], start, end)
         if selection.count <= points:
@@ -65,15 +65,15 @@ def select(
     return selection
 
 
-def tiers_holding(start: int, *, now: int, kept: Mapping[str, int], finest: int = 0) -> list[str]:
+def tiers_holding(start: int, *, now: int, reach: Mapping[str, int], finest: int = 0) -> list[str]:
     """Return the tiers that reach back to ``start``, the finest first; the longest-kept if none.
 
     ``finest`` is as in :func:`select`.
     """
     wide = [tier for tier in TIERS if TIERS[tier] >= finest]
     # max() takes the first of equals: the finest of the longest-kept.
-    return [tier for tier in wide if start >= now - kept[tier]] or [
-        max(wide, key=lambda tier: kept[tier])
+    return [tier for tier in wide if start >= now - reach[tier]] or [
+        max(wide, key=lambda tier: reach[tier])
     ]
 
 

@@ -138,9 +138,11 @@ def top(  # noqa: PLR0913 - a query's parameters
     )  # fmt: skip
 
 
-def choose_tier(start: int, end: int, *, now: int, kept: Mapping[str, int], finest: int = 0) -> str:
+def choose_tier(
+    start: int, end: int, *, now: int, reach: Mapping[str, int], finest: int = 0
+) -> str:
     """Return the tier that a list over the range is made from; see :func:`tiers_holding`."""
-    held = tiers_holding(start, now=now, kept=kept, finest=finest)
+    held = tiers_holding(start, now=now, reach=reach, finest=finest)
     fitting = [tier for tier in held if (end - start) // TIERS[tier] >= LEAST_BUCKETS]
     return fitting[-1] if fitting else held[0]
 
@@ -151,11 +153,11 @@ def _by_tier(
     """Return the clusters by the tier that answers for them; three queries."""
     found: dict[str, list[UUID]] = {}
     for pk, retention in retentions_of(clusters, now).items():
-        kept = retention.kept(kind)
-        tier = choose_tier(start, end, now=now, kept=kept)
+        reach = retention.reach(kind)
+        tier = choose_tier(start, end, now=now, reach=reach)
         if tier != WIDEST:
             finest = finest_held(pk, start, end)
-            tier = choose_tier(start, end, now=now, kept=kept, finest=finest)
+            tier = choose_tier(start, end, now=now, reach=reach, finest=finest)
         found.setdefault(tier, []).append(pk)
     return found
 

@@ -1,1 +1,1 @@
-"""How long what is kept: the rules, what is in force, changes, lists."""
+"""How long data is kept: the rules, the limits in force, changes, lists."""

@@ -1,4 +1,4 @@
-"""How long what of a cluster is kept: its customer's class, and what of it is in force."""
+"""How long a cluster's data is kept: its customer's class, and which limits are in force."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import transaction
 
 from clusters.models import Cluster
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention.rules import Force, Limits, advance, complete, kept_seconds
+from metrics.retention.rules import EffectiveLimits, Limits, advance, complete, reach_seconds
 from metrics.series.catalog import KINDS, TIERS, Kind
 
 _COLUMNS = ["limits", "wanted", "shorter_since"]
@@ -19,51 +19,52 @@ _COLUMNS = ["limits", "wanted", "shorter_since"]
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What holds for one cluster at one moment."""
+    """The retention of one cluster at one moment."""
 
     name: str
-    """Of the class."""
-    force: Force
+    """The class's name."""
+    effective: EffectiveLimits
     now: int
+    """Unix time in seconds."""
 
-    def kept(self, kind: Kind) -> Mapping[str, int]:
-        """Return how far back each tier of a kind reaches: tier name -> seconds before now."""
-        return kept_seconds(self.force, kind, self.now)
+    def reach(self, kind: Kind) -> Mapping[str, int]:
+        """Return how far back each tier of a kind goes: tier name -> seconds before now."""
+        return reach_seconds(self.effective, kind, self.now)
 
     @property
     def seconds(self) -> Mapping[str, int]:
-        """Return the longest of :meth:`kept` over all kinds."""
-        every = [self.kept(kind) for kind in KINDS]
+        """Return the longest of :meth:`reach` over all kinds."""
+        every = [self.reach(kind) for kind in KINDS]
         return {tier: max(one[tier] for one in every) for tier in TIERS}
 
     @property
     def limits(self) -> Limits:
-        """Return the days that deletion goes by, kind -> tier -> days."""
-        return self.force.limits
+        """Return the limits that deletion applies, kind -> tier -> days."""
+        return self.effective.limits
 
 
 def retention_of(cluster: Cluster, now: int | None = None) -> Retention:
     """Return the retention of a cluster: its customer's class, else the default. 2-3 queries.
 
     Args:
-        cluster: whose.
-        now: Unix time; the clock if None.
+        cluster: the cluster.
+        now: current Unix time in seconds; None reads the clock.
     """
     chosen = class_of(cluster.customer_id)
     now = int(time.time()) if now is None else now
     row = ClusterRetention.objects.filter(pk=cluster.pk).first()
     wanted = complete(chosen.limits)
-    # Shown is what deletion would go by now; only :func:`refresh_in_force` starts a grace for all
-    # to see.
-    return Retention(chosen.name, advance(stored_force(row), wanted, now), now)
+    # This shows what deletion would apply now; only :func:`refresh_in_force` stores the start of a
+    # grace period.
+    return Retention(chosen.name, advance(stored_limits(row), wanted, now), now)
 
 
 def retentions_of(clusters: Iterable[Cluster], now: int) -> dict[UUID, Retention]:
     """Return the retention of many clusters, by cluster; three queries.
 
     Args:
-        clusters: whose.
-        now: Unix time.
+        clusters: the clusters.
+        now: current Unix time in seconds.
     """
     customers = {cluster.pk: cluster.customer_id for cluster in clusters}
     default = default_class()
@@ -75,13 +76,13 @@ def retentions_of(clusters: Iterable[Cluster], now: int) -> dict[UUID, Retention
     found = {}
     for pk, customer in customers.items():
         chosen = by_customer.get(customer, default) if customer else default
-        force = advance(stored_force(rows.get(pk)), complete(chosen.limits), now)
-        found[pk] = Retention(chosen.name, force, now)
+        effective = advance(stored_limits(rows.get(pk)), complete(chosen.limits), now)
+        found[pk] = Retention(chosen.name, effective, now)
     return found
 
 
 def class_of(customer_id: UUID | None) -> RetentionClass:
-    """Return the class of a customer, the default one for none. 1-2 queries."""
+    """Return a customer's class, the default one if it has none or is None. 1-2 queries."""
     if customer_id is not None:
         chosen = (
             CustomerRetention.objects.filter(customer_id=customer_id)
@@ -99,7 +100,7 @@ def default_class() -> RetentionClass:
 
 
 def wanted_limits() -> dict[UUID, Limits]:
-    """Return what is wanted for every cluster by its customer's class. Three queries."""
+    """Return the limits of every cluster's class, by cluster. Three queries."""
     default = complete(default_class().limits)
     by_customer = {
         row.customer_id: complete(row.retention_class.limits)
@@ -113,10 +114,10 @@ def wanted_limits() -> dict[UUID, Limits]:
 
 
 def refresh_in_force(now: int, only: Iterable[UUID] | None = None) -> dict[UUID, ClusterRetention]:
-    """Bring what is in force up to date for all clusters, or ``only`` some; return their rows.
+    """Update the limits in force of all clusters, or of ``only`` some; return their rows.
 
-    Runs before every deletion and after every change of a class, so that a grace begins when the
-    change is made. Rows of clusters that are not registered any more are left as they are.
+    Runs before every deletion and after every change of a class, so that a grace period begins when
+    the change is made. Rows of clusters that are no longer registered are left as they are.
     """
     wanted = wanted_limits()
     ids = wanted.keys() if only is None else wanted.keys() & set(only)
@@ -126,28 +127,30 @@ def refresh_in_force(now: int, only: Iterable[UUID] | None = None) -> dict[UUID,
         fresh, changed = [], []
         for pk in ids:
             row = found.get(pk)
-            force = advance(stored_force(row), wanted[pk], now)
+            effective = advance(stored_limits(row), wanted[pk], now)
             if row is None:
                 row = ClusterRetention(cluster_id=pk)
                 fresh.append(row)
-            elif force != stored_force(row):
+            elif effective != stored_limits(row):
                 changed.append(row)
-            row.limits, row.wanted, row.shorter_since = _plain(force)
+            row.limits, row.wanted, row.shorter_since = _plain(effective)
             rows[pk] = row
         ClusterRetention.objects.bulk_create(fresh, ignore_conflicts=True)
         ClusterRetention.objects.bulk_update(changed, _COLUMNS, batch_size=500)
     return rows
 
 
-def stored_force(row: ClusterRetention | None) -> Force | None:
-    """Return what a row says; None for no row."""
+def stored_limits(row: ClusterRetention | None) -> EffectiveLimits | None:
+    """Return a row's limits; None for no row."""
     if row is None:
         return None
     gone = {kind: dict(tiers) for kind, tiers in row.gone.items()} or None
-    return Force(complete(row.limits), complete(row.wanted), row.shorter_since, gone)
+    return EffectiveLimits(complete(row.limits), complete(row.wanted), row.shorter_since, gone)
 
 
-def _plain(force: Force) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]], int | None]:
-    limits = {str(kind): dict(tiers) for kind, tiers in force.limits.items()}
-    wanted = {str(kind): dict(tiers) for kind, tiers in force.wanted.items()}
-    return limits, wanted, force.shorter_since
+def _plain(
+    effective: EffectiveLimits,
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]], int | None]:
+    limits = {str(kind): dict(tiers) for kind, tiers in effective.limits.items()}
+    wanted = {str(kind): dict(tiers) for kind, tiers in effective.wanted.items()}
+    return limits, wanted, effective.shorter_since

@@ -1,9 +1,9 @@
-"""How long what is kept: the arithmetic of retention. Pure.
+"""The arithmetic of retention. Pure.
 
-*Limits* say for each kind of series and each tier how many days it is kept. What is *in force* for
-a cluster follows what is *wanted* for it (its customer's class), longer ones at once, shorter ones
-after a grace, so that a mistake can still be taken back before it costs data. Deletion goes by
-whole days, UTC: a limit of 7 days keeps between 7 and 8.
+**Limits* say for each kind of series and each tier how many days it is kept. The limits *in force*
+for a cluster follow those *wanted* for it (its customer's class): longer ones at once, shorter ones
+after a grace period, so that a mistake can be undone before it costs data. Deletion works in whole
+days, UTC: a limit of 7 days keeps between 7 and 8.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from metrics.series.catalog import CATALOG, DEFAULT_DAYS, KINDS, TIERS, Kind
 from metrics.series.windows import DAY
 
 GRACE_SECONDS = DAY
-"""From the moment that shorter limits are wanted to the first deletion by them."""
+"""Time from the moment shorter limits are wanted to the first deletion by them."""
 
 MIN_DAYS = 1
-"""A day of minutes at least: the hour that is still being rolled up never lacks some."""
+"""At least a day of minutes, so that the hour still being rolled up has all of its minutes."""
 MAX_DAYS = 3_660
 """Ten years."""
 
@@ -32,15 +32,15 @@ Horizons = Mapping[Kind, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Force:
-    """What holds for one cluster.
+class EffectiveLimits:
+    """The retention of one cluster.
 
     Attributes:
-        limits: what deletion goes by.
-        wanted: what its class says, as last seen.
-        shorter_since: Unix time at which ``wanted`` became shorter than ``limits`` in a place;
+        limits: the limits that deletion applies.
+        wanted: the limits of its class, as last seen.
+        shorter_since: Unix time at which any limit of ``wanted`` became shorter than in ``limits``;
             None while they are equal.
-        gone: how far each tier was deleted, ever.
+        gone: up to when each tier was ever deleted; None for never.
     """
 
     limits: Limits
@@ -50,13 +50,13 @@ class Force:
 
     @property
     def due_at(self) -> int | None:
-        """Return when the shorter limits come into force; None if none wait."""
+        """Return when the shorter limits come into force; None if there are none."""
         return None if self.shorter_since is None else self.shorter_since + GRACE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Shortening:
-    """One place in which limits become shorter."""
+    """One kind and tier whose limit becomes shorter, in days."""
 
     kind: Kind
     tier: str
@@ -72,9 +72,9 @@ def cells() -> Iterator[tuple[Kind, str]]:
 
 
 def problems(limits: Mapping[Any, Any]) -> list[str]:
-    """Return what is wrong with limits, one line for people each; [] if nothing is.
+    """Return what is wrong with limits, one readable line each; [] if nothing is.
 
-    Every kind and tier has to be there, in 1..3660 days, and no tier may be kept longer than a
+    Every kind and tier must be present, with 1..3660 days, and no tier may be kept longer than a
     coarser one of the same kind: an old range would show minutes and hide the hours around them.
     """
     found = [f"{kind}: there is no such kind" for kind in limits if kind not in CATALOG]
@@ -102,7 +102,7 @@ def _problems_of(kind: Kind, days: Any) -> list[str]:
 
 
 def complete(limits: Mapping[Any, Any]) -> dict[Kind, dict[str, int]]:
-    """Return limits with every kind and tier of today; what is missing takes the defaults.
+    """Return limits with all current kinds and tiers; missing ones get the defaults.
 
     For rows that were stored before a kind or tier existed.
     """
@@ -113,13 +113,13 @@ def complete(limits: Mapping[Any, Any]) -> dict[Kind, dict[str, int]]:
 
 
 def longest(several: Iterable[Limits]) -> dict[Kind, dict[str, int]]:
-    """Return the longest limit of each place; ``several`` holds at least one."""
+    """Return the longest limit of each kind and tier; ``several`` holds at least one."""
     every = list(several)
     return {kind: {tier: max(one[kind][tier] for one in every) for tier in TIERS} for kind in KINDS}
 
 
 def shortenings(before: Limits, after: Limits) -> list[Shortening]:
-    """Return the places in which ``after`` keeps less than ``before``."""
+    """Return the kinds and tiers for which ``after`` is shorter than ``before``."""
     return [
         Shortening(kind, tier, after[kind][tier], before[kind][tier])
         for kind, tier in cells()
@@ -127,32 +127,32 @@ def shortenings(before: Limits, after: Limits) -> list[Shortening]:
     ]
 
 
-def advance(force: Force | None, wanted: Limits, now: int) -> Force:
-    """Return what holds now, given what held before and what is wanted.
+def advance(effective: EffectiveLimits | None, wanted: Limits, now: int) -> EffectiveLimits:
+    """Return the limits in force now, given those in force before and those wanted.
 
-    Longer limits hold at once. Shorter ones wait for the grace; if what is wanted becomes shorter
-    still meanwhile, all of it waits anew. Calling it again without a change changes nothing
-    before the grace is over.
+    Longer limits apply at once. Shorter ones wait for the grace period; if the wanted limits become
+    shorter still meanwhile, all of them wait anew. Calling it again without a change changes
+    nothing before the grace period is over.
 
     Args:
-        force: as last returned; None for a cluster that was never looked at: nothing was promised
-            about it, so that what is wanted holds at once.
-        wanted: what the class says now.
-        now: Unix time.
+        effective: the limits last returned; None for a cluster that was never seen: nothing was
+            promised about it, so the wanted limits apply at once.
+        wanted: the limits of the class now.
+        now: current Unix time in seconds.
     """
-    if force is None:
-        return Force(wanted, wanted)
-    if not shortenings(force.limits, wanted):
-        return Force(wanted, wanted, None, force.gone)
-    anew = force.shorter_since is None or bool(shortenings(force.wanted, wanted))
-    since = now if anew or force.shorter_since is None else force.shorter_since
+    if effective is None:
+        return EffectiveLimits(wanted, wanted)
+    if not shortenings(effective.limits, wanted):
+        return EffectiveLimits(wanted, wanted, None, effective.gone)
+    restart = effective.shorter_since is None or bool(shortenings(effective.wanted, wanted))
+    since = now if restart or effective.shorter_since is None else effective.shorter_since
     if now >= since + GRACE_SECONDS:
-        return Force(wanted, wanted, None, force.gone)
-    return Force(longest((force.limits, wanted)), wanted, since, force.gone)
+        return EffectiveLimits(wanted, wanted, None, effective.gone)
+    return EffectiveLimits(longest((effective.limits, wanted)), wanted, since, effective.gone)
 
 
 def bound(now: int, days: int) -> int:
-    """Return the moment before which a tier of ``days`` is deleted: a midnight, UTC."""
+    """Return the Unix time before which a tier of ``days`` is deleted: a midnight, UTC."""
     return max(0, (now - days * DAY) // DAY * DAY)
 
 
@@ -162,7 +162,7 @@ def bounds(limits: Limits, now: int) -> dict[Kind, dict[str, int]]:
 
 
 def horizons(gone: Horizons | None, more: Horizons) -> dict[Kind, dict[str, int]]:
-    """Return how far each tier was deleted after a deletion before ``more``."""
+    """Return up to when each tier is deleted, after one more deletion up to ``more``."""
     before = gone or {}
     return {
         kind: {tier: max(before.get(kind, {}).get(tier, 0), more[kind][tier]) for tier in TIERS}
@@ -170,13 +170,14 @@ def horizons(gone: Horizons | None, more: Horizons) -> dict[Kind, dict[str, int]
     }
 
 
-def kept_seconds(force: Force, kind: Kind, now: int) -> dict[str, int]:
-    """Return how far back each tier of a kind reaches, in seconds before ``now``.
+def reach_seconds(effective: EffectiveLimits, kind: Kind, now: int) -> dict[str, int]:
+    """Return how far back each tier of a kind goes, in seconds before ``now``.
 
-    Where a limit was made longer, what the shorter one deleted does not come back: the tier
-    reaches back to there only, until it has grown.
+    Where a limit was made longer, what the shorter one deleted does not come back: the tier goes
+    back no further than that until it has grown.
     """
-    gone = (force.gone or {}).get(kind, {})
+    gone = (effective.gone or {}).get(kind, {})
     return {
-        tier: max(0, min(force.limits[kind][tier] * DAY, now - gone.get(tier, 0))) for tier in TIERS
+        tier: max(0, min(effective.limits[kind][tier] * DAY, now - gone.get(tier, 0)))
+        for tier in TIERS
     }

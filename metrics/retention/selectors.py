@@ -1,4 +1,4 @@
-"""What pages and the API list of customers and what is kept of them."""
+"""The customers with their retention, as pages and the API list them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from metrics.retention.in_force import default_class
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerRetentionRow:
+class CustomerSummary:
     """One customer in a list."""
 
     id: UUID
     name: str
     clusters: int
     retention_class: RetentionClass
-    """Its own, or the default one."""
+    """The customer's own class, or the default one."""
     own_class: bool
     legal_hold: bool
-    """On the customer or one of its clusters."""
+    """Whether the customer or one of its clusters has a hold."""
 
 
-def customer_retentions(customers: Iterable[Customer]) -> list[CustomerRetentionRow]:
-    """Return customers by name with what is kept of them. Five queries."""
+def customer_summaries(customers: Iterable[Customer]) -> list[CustomerSummary]:
+    """Return customers with their retention, sorted by name. Five queries."""
     rows = sorted(customers, key=lambda customer: customer.name.casefold())
     chosen = {
         row.customer_id: row.retention_class
@@ -41,7 +41,7 @@ def customer_retentions(customers: Iterable[Customer]) -> list[CustomerRetention
     held = set(LegalHold.objects.values_list("customer_id", flat=True))
     held |= set(LegalHold.objects.values_list("cluster__customer_id", flat=True))
     return [
-        CustomerRetentionRow(
+        CustomerSummary(
             row.pk,
             row.name,
             counts.get(row.pk, 0),

@@ -1,8 +1,8 @@
-"""Writes about retention: classes, which customer has which, and what a change would delete.
+"""Changes of retention: classes, and which customer has which.
 
-Callers check the permission (:func:`clusters.access.require_manage_retention`) first. Every change
-writes its audit line, and starts the grace of what became shorter (:mod:`metrics.retention.rules`)
-in the same transaction.
+Callers check permission first (:func:`clusters.access.require_keeper`). Every change writes its
+audit line, and starts the grace period of shorter limits (:mod:`metrics.retention.rules`), in the
+same transaction.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ NAME_LENGTH = 60
 
 
 def checked_limits(limits: Mapping[Any, Any]) -> Limits:
-    """Return limits that make sense.
+    """Return limits, complete and checked.
 
     Raises:
-        InvalidInputError: saying everything that does not.
+        InvalidInputError: if any are invalid; its text lists all of them.
     """
     wrong = problems(limits)
     if wrong:
@@ -42,10 +42,10 @@ def checked_limits(limits: Mapping[Any, Any]) -> Limits:
 
 
 def create_class(*, name: str, limits: Mapping[Any, Any], actor: Actor) -> RetentionClass:
-    """Make a class, which nobody has yet.
+    """Create a class; no customer has it yet.
 
     Raises:
-        InvalidInputError: for a name or limits that make no sense.
+        InvalidInputError: if the name or the limits are invalid.
         ConflictError: if the name is taken.
     """
     row = RetentionClass(name=_name(name), limits=checked_limits(limits))
@@ -65,10 +65,13 @@ def change_class(
     is_default: bool | None = None,
     now: int | None = None,
 ) -> None:
-    """Change a class; None leaves a part as it is. Only another default ends being the default.
+    """Change a class; None leaves a part as it is.
+
+    A class stops being the default only when another one becomes it.
 
     Raises:
-        InvalidInputError: for a name or limits that make no sense, or an end of being default.
+        InvalidInputError: if the name or the limits are invalid, or ``is_default`` is False for
+            the default class.
         ConflictError: if the name is taken.
     """
     before = {"name": row.name, "limits": complete(row.limits), "is_default": row.is_default}
@@ -81,7 +84,7 @@ def change_class(
     if after == before:
         return
     with transaction.atomic():
-        refresh_in_force(_clock(now))  # so that clusters never looked at have the grace as well
+        refresh_in_force(_clock(now))  # so that clusters never seen get the grace period too
         if row.is_default:
             RetentionClass.objects.exclude(pk=row.pk).filter(is_default=True).update(
                 is_default=False
@@ -93,7 +96,7 @@ def change_class(
 
 
 def delete_class(row: RetentionClass, *, actor: Actor) -> None:
-    """Delete a class that nobody has.
+    """Delete a class that no customer has.
 
     Raises:
         ConflictError: if it is the default or a customer has it.
@@ -113,13 +116,13 @@ def delete_class(row: RetentionClass, *, actor: Actor) -> None:
 def assign(
     customer: Customer, chosen: RetentionClass | None, *, actor: Actor, now: int | None = None
 ) -> None:
-    """Give a customer a class; None for the default one, whichever that is."""
+    """Give a customer a class; None for whichever is the default."""
     before = CustomerRetention.objects.filter(customer=customer).first()
-    was = None if before is None else before.retention_class
-    if was == chosen:
+    former = None if before is None else before.retention_class
+    if former == chosen:
         return
     with transaction.atomic():
-        refresh_in_force(_clock(now))  # so that clusters never looked at have the grace as well
+        refresh_in_force(_clock(now))  # so that clusters never seen get the grace period too
         if chosen is None:
             CustomerRetention.objects.filter(customer=customer).delete()
         else:
@@ -129,7 +132,7 @@ def assign(
         detail = {
             "customer": customer.name,
             "customer_id": str(customer.pk),
-            "before": None if was is None else was.name,
+            "before": None if former is None else former.name,
             "after": None if chosen is None else chosen.name,
         }
         audit.record("retention.assign", actor=actor, detail=detail)

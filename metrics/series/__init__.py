@@ -1,1 +1,1 @@
-"""The vocabulary of everything else: kinds and fields, rows, windows, roll-ups."""
+"""The types that everything else uses: kinds and fields, rows, windows, rollups."""

@@ -37,7 +37,7 @@ class Field:
     unit: Unit
     title: str
     across_nodes: Combine | None = None
-    """How nodes make the cluster's value; None where the cluster has no such field."""
+    """How the nodes' values combine into the cluster's; None where it has no such field."""
 
 
 _NODE = (
@@ -58,7 +58,7 @@ _NODE = (
     Field("etcd_fsync_us", "us", "etcd fsync p99", "max"),
     Field("etcd_leader_changes", "count", "etcd leader changes seen", "max"),
 )
-_LATER = ("etcd_leader_changes",)  # of nodes; the cluster has them behind its own fields
+_LATER = ("etcd_leader_changes",)  # node fields that come after the cluster's own fields
 
 CATALOG: dict[Kind, tuple[Field, ...]] = {
     "cluster": (
@@ -106,5 +106,5 @@ def field_of(kind: Kind, name: str) -> Field:
 
 
 def default_limits() -> dict[Kind, dict[str, int]]:
-    """Return the limits of a class that says nothing else."""
+    """Return the default limits of a class: kind -> tier -> days."""
     return {kind: dict(DEFAULT_DAYS) for kind in KINDS}

@@ -1,9 +1,8 @@
-"""Minutes kept in columns, as our agent sends them and as a table takes them.
+"""Minutes in columns, as our agent sends them and as a table takes them.
 
-A fleet's minutes are 200,000 numbers and more. As a tuple for every field and one for every row
-they cost more time to make, and to clear away, than to check and to store. :class:`Minutes` is a
-sequence of rows for everybody who wants rows, which are made when somebody looks at one; a store
-that can takes the columns instead.
+A fleet's minutes are 200,000 numbers and more. As a tuple per field and one per row they cost more
+time to create and to free than to check and to store. :class:`Minutes` is a sequence of rows, which
+are created on first access; a store that can take columns uses those instead.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from metrics.series.rows import Cell, MinuteRow, SeriesKey
 
 
 class FieldColumn(NamedTuple):
-    """One field of a table, an entry a row: samples, sum, lowest, highest.
+    """One field of a table, one entry per row: samples, sum, lowest, highest.
 
-    All four are None where a row does not measure the field.
+    All four are None where a row has no value of the field.
     """
 
     n: Sequence[int | None]
@@ -41,11 +40,11 @@ class MinuteTable:
     """Minutes of one kind.
 
     Attributes:
-        kind: of all series.
+        kind: the kind of all series.
         keys: the series, each once.
-        times: of each row, Unix seconds.
-        series: of each row, an index of ``keys``; no (time, series) twice.
-        columns: in the order of the catalogue; None where no row measures the field.
+        times: each row's time, in Unix seconds.
+        series: each row's series, as an index of ``keys``; no (time, series) twice.
+        columns: the fields in the order of the catalogue; None where no row has the field.
     """
 
     kind: Kind
@@ -78,7 +77,7 @@ class Minutes(Sequence[MinuteRow]):
         return max(times, default=None)
 
     def at(self, kind: Kind, ts: int) -> list[MinuteRow]:
-        """Return a kind's rows of one minute, without making the others."""
+        """Return a kind's rows of one minute, without creating the others."""
         return [
             table.row(at)
             for table in self.tables
@@ -95,7 +94,7 @@ class Minutes(Sequence[MinuteRow]):
         return sum(len(table.times) for table in self.tables)
 
     def __iter__(self) -> Iterator[MinuteRow]:
-        return iter(self._made())
+        return iter(self._all_rows())
 
     @overload
     def __getitem__(self, at: int) -> MinuteRow: ...
@@ -104,7 +103,7 @@ class Minutes(Sequence[MinuteRow]):
     def __getitem__(self, at: slice) -> list[MinuteRow]: ...
 
     def __getitem__(self, at: int | slice) -> MinuteRow | list[MinuteRow]:
-        return self._made()[at]
+        return self._all_rows()[at]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sequence):
@@ -113,7 +112,7 @@ class Minutes(Sequence[MinuteRow]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _made(self) -> list[MinuteRow]:
+    def _all_rows(self) -> list[MinuteRow]:
         if self._rows is None:
             rows = [table.row(at) for table in self.tables for at in range(len(table.times))]
             self._rows = sorted(rows, key=attrgetter("ts"))

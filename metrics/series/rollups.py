@@ -17,10 +17,10 @@ from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, Columns
 
 LARGEST = 2**57
-"""No value beyond it is stored, so that an hour of minutes still adds up within 64 bits."""
+"""No larger value is stored, so that the sum of an hour of minutes fits into 64 bits."""
 
 MAX_SAMPLES = 100_000
-"""More samples in one minute are refused as nonsense."""
+"""A minute with more samples is refused as invalid."""
 
 Cells = tuple[Cell | None, ...]
 
@@ -38,8 +38,8 @@ def rounded_mean(total: int, n: int) -> int:
 def minute(cell: Cell | None) -> Cell | None:
     """Turn a source's samples of one minute into the stored minute: n 1, total the rounded mean.
 
-    Returns None for None and for a cell that is refused: values that are no integers, beyond
-    :data:`LARGEST`, without samples, or with extremes on the wrong side of the mean.
+    Returns None for None and for a cell that is refused: values that are not integers or beyond
+    :data:`LARGEST`, no samples or too many, or extremes on the wrong side of the mean.
     """
     if cell is None:
         return None
@@ -55,11 +55,11 @@ def minute(cell: Cell | None) -> Cell | None:
 
 
 def coarse(cell: Cell | None, width: int) -> Cell | None:
-    """Return a wider bucket's cell as it is stored, which is as it is given.
+    """Return a wider bucket's cell as it is stored, which is unchanged.
 
-    Returns None for None and for a cell that is refused: values that are no integers or beyond
-    :data:`LARGEST`, over no minutes or more than fit into ``width`` seconds, or with extremes on
-    the wrong side of the mean. The extremes may be None.
+    Returns None for None and for a cell that is refused: values that are not integers or beyond
+    :data:`LARGEST`, no minutes or more than fit into ``width`` seconds, or extremes on the wrong
+    side of the mean. The extremes may be None.
     """
     if cell is None:
         return None
@@ -94,7 +94,7 @@ def merge(cells: Iterable[Cell | None]) -> Cell | None:
 
 
 def _known(pick: Callable[[list[int]], int], values: Sequence[int | None]) -> int | None:
-    """Return the least or most of several values; None if any is not known, or none is there."""
+    """Return the least or most of several values; None if any is unknown, or there are none."""
     known = [value for value in values if value is not None]
     return pick(known) if known and len(known) == len(values) else None
 
@@ -105,7 +105,7 @@ def merge_rows(rows: Sequence[Cells]) -> Cells:
 
 
 def laid_over(new: Cells, old: Cells) -> Cells:
-    """Return a source's wider bucket with what it lacks, as it was made from minutes before."""
+    """Return ``new`` with the fields it lacks taken from ``old``."""
     return tuple(b if a is None else a for a, b in zip(new, old, strict=True))
 
 
@@ -114,8 +114,8 @@ def cluster_minute(nodes: Sequence[Cells]) -> Cells:
 
     A sum's low and high equal the sum of means: the lowest moment of a sum is not known from the
     lowest moments of its parts. Nodes that did not measure a field do not count for it;
-    ``nodes_total`` is how many nodes had this minute, ``nodes_ready`` how many of them were ready
-    (None if none said).
+    ``nodes_total`` is how many nodes have this minute, ``nodes_ready`` how many of them were ready
+    (None if none reported it).
     """
     by_name = dict(zip(FIELD_NAMES["node"], zip(*nodes, strict=True), strict=True)) if nodes else {}
     cells: list[Cell | None] = []
@@ -148,9 +148,9 @@ def _across(column: Iterable[Cell | None], combine: str) -> Cell | None:
 def cluster_bucket(nodes: Sequence[Cells]) -> Cells:
     """Return the cluster's wider bucket from those of its nodes, where there are no minutes.
 
-    Sums add up; their extremes are not known. Of a worst value the bucket with the largest (or
-    smallest) mean stands for all. ``nodes_total`` adds up how many minutes each node has, so
-    that its mean is how many nodes there were.
+    Sums add up; their extremes are not known. For a field that takes the largest (or smallest)
+    value, the bucket with the largest (or smallest) mean stands for all. ``nodes_total`` adds up
+    how many minutes each node has, so that its mean is how many nodes there were.
     """
     by_name = dict(zip(FIELD_NAMES["node"], zip(*nodes, strict=True), strict=True)) if nodes else {}
     cells: list[Cell | None] = []
@@ -172,7 +172,7 @@ def _across_buckets(column: Iterable[Cell | None], combine: str) -> Cell | None:
         return _added(cells)
     pick: Callable[[list[int]], int] = max if combine == "max" else min
     sign = 1 if combine == "max" else -1
-    # As fractions: more minutes decide between equal means, so that the order does not matter.
+    # As fractions: of equal means the one of more minutes wins, so the order does not matter.
     worst = max(cells, key=lambda cell: (sign * Fraction(cell.total, cell.n), cell.n))
     return worst._replace(
         low=_known(pick, [cell.low for cell in cells]),
@@ -181,7 +181,7 @@ def _across_buckets(column: Iterable[Cell | None], combine: str) -> Cell | None:
 
 
 def _added(cells: Sequence[Cell]) -> Cell | None:
-    """Return the sum of several nodes' buckets; None without any or beyond what is stored."""
+    """Return the sum of several nodes' buckets; None for none, or beyond what is stored."""
     if not cells:
         return None
     n = max(cell.n for cell in cells)
@@ -200,8 +200,8 @@ def rebucket(columns: Columns, width: int) -> Columns:
     The extremes are None if any part's is.
 
     Args:
-        columns: ascending in time.
-        width: in seconds, > 0.
+        columns: the buckets, ascending in time.
+        width: bucket width in seconds, > 0.
     """
     merged = Columns([], [], [], [], [], columns.damaged)
     entries = zip(columns.t, columns.n, columns.total, columns.low, columns.high, strict=True)
@@ -210,7 +210,7 @@ def rebucket(columns: Columns, width: int) -> Columns:
         if merged.t and merged.t[-1] == start:
             merged.n[-1] += n
             merged.total[-1] += total
-            # By hand: of years of hours this is most of a page's time.
+            # Inlined: for years of hours this is most of a page's time.
             least, most = merged.low[-1], merged.high[-1]
             merged.low[-1] = None if least is None or low is None else min(least, low)
             merged.high[-1] = None if most is None or high is None else max(most, high)

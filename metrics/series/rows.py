@@ -1,4 +1,4 @@
-"""What is stored: series, cells, rows of minutes and of wider tiers. Pure."""
+"""The stored data: series, cells, rows of minutes and of wider tiers. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metrics.series.catalog import Kind
 
 
 class SeriesKey(NamedTuple):
-    """What a series is called within its cluster.
+    """The identity of a series within its cluster.
 
     A named tuple: every row is looked up by its key several times, and a frozen dataclass hashes
     in Python.
@@ -24,8 +24,8 @@ class SeriesKey(NamedTuple):
 class Cell(NamedTuple):
     """One field over one bucket; ``mean = total / n``. ``n`` >= 1.
 
-    ``low`` and ``high`` are None where they are not known, which happens in the wider tiers only,
-    where a source's own rollups gave the mean alone.
+    ``low`` and ``high`` are None where they are not known: only in the wider tiers, where a
+    source's own rollups gave the mean alone.
 
     A named tuple, as is :class:`MinuteRow`: a fleet makes 200,000 cells a minute, and a frozen
     dataclass costs three times as much.
@@ -47,13 +47,13 @@ class MinuteRow(NamedTuple):
 
 
 class CoarseRow(NamedTuple):
-    """All fields of one series over one wider bucket, from a source that keeps no minutes of it.
+    """All fields of one series over one wider bucket, from a source that no longer has its minutes.
 
-    Read from a source's own rollups (5 minutes, an hour) where its raw data is gone.
+    Read from the source's own rollups (5 minutes, an hour) where its raw data is gone.
     """
 
     tier: str
-    """"10m" or "1h": the tier that the row enters."""
+    """"10m" or "1h": the tier that the row is written to."""
     ts: int
     """Start of the bucket, aligned to the tier's width."""
     key: SeriesKey
@@ -63,22 +63,22 @@ class CoarseRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SeriesInfo:
-    """What else is known of a series; the newest wins."""
+    """What else is known about a series; the newest wins."""
 
     key: SeriesKey
     node: str = ""
     """The node that a pod runs on; "" for others."""
     attrs: Mapping[str, str] = field(default_factory=dict)
-    """Short facts for people: phase, workload, image, role, device, fs type. Never identity."""
+    """Short facts for display: phase, workload, image, role, device, fs type. Never identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """One field of one series over time, one entry a bucket that has data, ascending.
+    """One field of one series over time, one entry per bucket that has data, ascending.
 
     ``n`` counts minutes within the bucket (1 in the 1m tier). ``low`` and ``high`` are None where
-    they are not known. ``damaged`` are the stretches (start, end) of which buckets were stored and
-    cannot be read any more, ascending; :meth:`MetricStore.read_fields` tells of them.
+    they are not known. ``damaged`` are the spans (start, end) with stored buckets that can no
+    longer be read, ascending; see :meth:`MetricStore.read_fields`.
     """
 
     t: list[int]

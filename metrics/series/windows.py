@@ -1,4 +1,4 @@
-"""Time as streams are cut: minutes, buckets, and the windows of the ledger. Pure."""
+"""The units of time of a stream: minutes, buckets, and the windows of the ledger. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Reason = Literal[
     "", "tunnel_down", "service_down", "consent_off", "bad_response", "centre_down",
     "not_enrolled", "agent_stopped", "spool_expired", "store_damaged", "pending",
 ]  # fmt: skip
-"""Why a window has, or had, less than it should. ``consent_off``: the agent's owner lets nobody
-reach the service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded
-nothing then, or keeps it no longer. ``store_damaged`` is in no ledger: the store had it, and cannot
-read it any more. ``pending`` is a gap not asked for yet; "" where nothing was
-ever missing. A gap that was filled keeps its reason, so that the ledger says what happened."""
+"""Why a window is, or was, incomplete. ``consent_off``: the agent's owner lets nobody reach the
+service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded nothing then,
+or no longer has it. ``store_damaged`` is in no ledger: the data was stored and can no longer be
+read. ``pending`` is a gap that was not requested yet; "" where nothing was ever missing. A gap that
+was filled keeps its reason, so that the ledger shows what happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One line of the gap ledger: an aligned range of one stream and what became of it.
+    """One window of the gap ledger: an aligned range of one stream and what became of it.
 
     ``got`` and ``expected`` count minutes. ``attempts`` counts pulls that included the window.
     """
@@ -43,13 +43,13 @@ class Window:
     filled_at: int | None
     """When a former gap was filled; None for windows that came in time or are still open."""
     resolution: int = 60
-    """The finest step in seconds at which the range is held: wider where the source's raw data
+    """The finest step in seconds at which the range is stored: wider where the source's raw data
     was gone and its own rollups filled the gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a stream is: contiguous up to ``watermark``, newest data up to ``head``."""
+    """How far a stream has been pulled: complete to ``watermark``, newest data to ``head``."""
 
     watermark: int | None
     head: int | None
@@ -61,10 +61,10 @@ def utc_datetime(moment: float) -> datetime:
 
 
 def floor_minute(moment: float) -> int:
-    """Return the start of the minute that holds ``moment``."""
+    """Return the start of the minute that contains the Unix time ``moment``."""
     return int(moment // MINUTE) * MINUTE
 
 
 def floor_bucket(moment: float) -> int:
-    """Return the start of the bucket that holds ``moment``."""
+    """Return the start of the bucket that contains the Unix time ``moment``."""
     return int(moment // BUCKET) * BUCKET

@@ -16,7 +16,7 @@ from metrics.deletion.preview import Effect, effect_of_change
 from metrics.models import Erasure, RetentionClass
 from metrics.retention import services
 from metrics.retention.rules import GRACE_SECONDS, complete
-from metrics.retention.selectors import customer_retentions
+from metrics.retention.selectors import customer_summaries
 from metrics.series.catalog import KINDS, TIERS, default_limits
 from opscenter.core.errors import InvalidInputError
 from opscenter.pages.base import page
@@ -29,7 +29,7 @@ ERASURES = 10
 def overview(request: HttpRequest) -> HttpResponse:
     """Show every class and which customer has which, with the holds in force."""
     access.require_sees_all(request.user)
-    customers = customer_retentions(Customer.objects.all())
+    customers = customer_summaries(Customer.objects.all())
     rows = list(RetentionClass.objects.all())
     for row in rows:
         row.limits = complete(row.limits)

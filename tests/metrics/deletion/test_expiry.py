@@ -149,7 +149,7 @@ def test_nothing_expires_under_a_legal_hold(cluster, foreign_cluster, admin, on)
     assert (set(expiry.buckets), expiry.held) == ({foreign_cluster.id}, 1)
     assert kept(cluster.id, "1m") == [0, 9 * DAY]
     # Queries still count on it, however old it gets.
-    assert retention_of(cluster, NOW).force.gone is None
+    assert retention_of(cluster, NOW).effective.gone is None
     legal_holds.lift(hold, actor=admin)
     expire_due(NOW)
     assert kept(cluster.id, "1m") == [0]
@@ -207,8 +207,8 @@ def test_a_run_that_is_cut_off_is_finished_by_the_next_with_all_rows_counted(clu
         expire_due(NOW)
     assert lines() == []
     # Queries do not count on what may be gone.
-    assert retention_of(cluster, NOW).kept("node")["1m"] == 7 * DAY
-    assert retention_of(cluster, NOW).force.gone is not None
+    assert retention_of(cluster, NOW).reach("node")["1m"] == 7 * DAY
+    assert retention_of(cluster, NOW).effective.gone is not None
     monkeypatch.setattr(store, "expire", expire)
     expire_due(NOW)
     (line,) = lines()

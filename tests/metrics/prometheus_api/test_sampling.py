@@ -10,7 +10,7 @@ from metrics.series.rows import Columns
 
 T0 = 1_700_000_000 // 3600 * 3600
 DAY = 86_400
-KEPT = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
+REACH = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
 
 
 def columns(*cells):
@@ -80,7 +80,7 @@ def test_the_tier_is_the_widest_that_fits_the_step_and_holds_the_start():
     now = T0 + 30 * DAY
 
     def tier(ago, step):
-        return choose_tier(Grid(1000 * (now - ago), 1000 * step, 2), now=now, kept=KEPT)
+        return choose_tier(Grid(1000 * (now - ago), 1000 * step, 2), now=now, reach=REACH)
 
     assert [tier(3600, s) for s in (0, 15, 60, 599, 600, 3599, 3600, DAY)] == [
         "1m", "1m", "1m", "1m", "10m", "10m", "1h", "1h",

@@ -11,7 +11,7 @@ from metrics.series.catalog import TIERS
 from metrics.series.rows import Columns
 
 DAY = 86_400
-KEPT = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
+REACH = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
 NOW = 1_700_000_000 // 3600 * 3600
 
 
@@ -32,12 +32,12 @@ NOW = 1_700_000_000 // 3600 * 3600
     ],
 )
 def test_the_finest_kept_tier_that_fits_answers(start, end, points, tier, step):
-    chosen = select(start, end, points=points, now=NOW, kept=KEPT)
+    chosen = select(start, end, points=points, now=NOW, reach=REACH)
     assert (chosen.tier, chosen.step) == (tier, step)
 
 
 def test_a_range_is_rounded_out_to_buckets():
-    assert select(NOW + 1, NOW + 61, points=9, now=NOW, kept=KEPT) == Selection(
+    assert select(NOW + 1, NOW + 61, points=9, now=NOW, reach=REACH) == Selection(
         "1m", 60, NOW, NOW + 120
     )
 
@@ -49,7 +49,7 @@ def test_a_range_is_rounded_out_to_buckets():
     now=st.integers(0, 2**33),
 )
 def test_never_more_points_than_asked_and_always_the_whole_range(start, length, points, now):
-    chosen = select(start, start + length, points=points, now=now, kept=KEPT)
+    chosen = select(start, start + length, points=points, now=now, reach=REACH)
     assert 1 <= chosen.count <= max(2, min(points, MAX_POINTS))
     assert chosen.start <= start < start + length <= chosen.end
     assert chosen.step % TIERS[chosen.tier] == 0
@@ -58,7 +58,7 @@ def test_never_more_points_than_asked_and_always_the_whole_range(start, length, 
 
 def test_an_empty_range_is_refused():
     with pytest.raises(ValueError, match="before end"):
-        select(NOW, NOW, points=9, now=NOW, kept=KEPT)
+        select(NOW, NOW, points=9, now=NOW, reach=REACH)
 
 
 def test_coverage_counts_elapsed_minutes_of_a_living_series_only():

@@ -16,7 +16,7 @@ from tests.metrics.stores.contract import NODE, T0, coarse, row, window
 
 pytestmark = pytest.mark.django_db
 DAY = 86_400
-KEPT = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
+REACH = {"1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY}
 NOW = T0 + 7200
 
 
@@ -121,7 +121,7 @@ def test_the_tier_is_the_widest_with_a_dozen_buckets():
     now = T0 + 400 * DAY
 
     def tier(seconds, ago=0):
-        return choose_tier(now - ago - seconds, now - ago, now=now, kept=KEPT)
+        return choose_tier(now - ago - seconds, now - ago, now=now, reach=REACH)
 
     lengths = (60, 900, 3600, 7200, 12 * 3600, 30 * DAY)
     assert [tier(s) for s in lengths] == ["1m", "1m", "1m", "10m", "1h", "1h"]

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from metrics.retention.rules import (
     GRACE_SECONDS,
     MAX_DAYS,
-    Force,
+    EffectiveLimits,
     advance,
     bound,
     bounds,
     cells,
     complete,
     horizons,
-    kept_seconds,
     longest,
     problems,
+    reach_seconds,
     shortenings,
 )
 from metrics.series.catalog import KINDS, TIERS, default_limits
@@ -100,7 +100,7 @@ def test_a_finer_tier_is_never_deleted_later_than_a_coarser_one(now, limits):
 
 @given(LIMITS, MOMENTS)
 def test_a_cluster_never_looked_at_has_what_is_wanted_at_once(wanted, now):
-    assert advance(None, wanted, now) == Force(wanted, wanted)
+    assert advance(None, wanted, now) == EffectiveLimits(wanted, wanted)
 
 
 @given(LIMITS, LIMITS, MOMENTS)
@@ -117,20 +117,20 @@ def test_longer_limits_hold_at_once_and_shorter_ones_after_the_grace(old, new, n
 
 @given(LIMITS, LIMITS, st.integers(0, GRACE_SECONDS - 1), MOMENTS)
 def test_a_change_taken_back_within_the_grace_costs_nothing(old, new, later, now):
-    force = advance(advance(None, old, now), new, now)
-    back = advance(force, old, now + later)
+    effective = advance(advance(None, old, now), new, now)
+    back = advance(effective, old, now + later)
     assert not shortenings(old, back.limits)
     assert advance(back, old, now + later + GRACE_SECONDS).limits == old
 
 
 @given(LIMITS, st.lists(st.tuples(st.integers(0, 3 * DAY), LIMITS), max_size=6), MOMENTS)
 def test_nothing_gets_shorter_that_was_not_wanted_shorter_for_the_whole_grace(old, changes, now):
-    force, seen = advance(None, old, now), [(now, old)]
+    effective, seen = advance(None, old, now), [(now, old)]
     for wait, wanted in changes:
         now += wait
         # As every run does: what was wanted until now is looked at before what is wanted next.
-        force = advance(force, force.wanted, now)
-        force = advance(force, wanted, now)
+        effective = advance(effective, effective.wanted, now)
+        effective = advance(effective, wanted, now)
         seen.append((now, wanted))
         recent = [one for at, one in seen if at > now - GRACE_SECONDS] + [
             [one for at, one in seen if at <= now - GRACE_SECONDS][-1]
@@ -138,32 +138,32 @@ def test_nothing_gets_shorter_that_was_not_wanted_shorter_for_the_whole_grace(ol
             else old
         ]
         for kind, tier in cells():
-            assert force.limits[kind][tier] >= min(one[kind][tier] for one in recent)
-            assert force.limits[kind][tier] >= wanted[kind][tier]
+            assert effective.limits[kind][tier] >= min(one[kind][tier] for one in recent)
+            assert effective.limits[kind][tier] >= wanted[kind][tier]
 
 
 def test_wanting_still_less_starts_the_grace_anew():
     old, less, least = changed("pod"), changed("pod", t1m=5), changed("pod", t1m=2)
-    force = advance(advance(None, old, NOW), less, NOW)
-    force = advance(force, least, NOW + DAY // 2)
-    assert advance(force, least, NOW + DAY).limits == old
-    assert advance(force, least, NOW + DAY + DAY // 2).limits == least
+    effective = advance(advance(None, old, NOW), less, NOW)
+    effective = advance(effective, least, NOW + DAY // 2)
+    assert advance(effective, least, NOW + DAY).limits == old
+    assert advance(effective, least, NOW + DAY + DAY // 2).limits == least
 
 
 def test_a_longer_limit_does_not_reach_back_before_what_the_shorter_one_deleted():
     short, long = changed("pod"), changed("pod", t1m=90)
     gone = horizons(None, bounds(short, NOW))
-    force = advance(Force(short, short, None, gone), long, NOW)
-    assert kept_seconds(force, "pod", NOW)["1m"] == NOW - bound(NOW, 7) < 8 * DAY
+    effective = advance(EffectiveLimits(short, short, None, gone), long, NOW)
+    assert reach_seconds(effective, "pod", NOW)["1m"] == NOW - bound(NOW, 7) < 8 * DAY
     later = NOW + 40 * DAY
-    assert kept_seconds(force, "pod", later)["1m"] == later - bound(NOW, 7)
-    assert kept_seconds(force, "pod", NOW + 200 * DAY)["1m"] == 90 * DAY
+    assert reach_seconds(effective, "pod", later)["1m"] == later - bound(NOW, 7)
+    assert reach_seconds(effective, "pod", NOW + 200 * DAY)["1m"] == 90 * DAY
 
 
 @given(LIMITS, MOMENTS)
 def test_a_tier_that_lost_nothing_reaches_back_as_long_as_it_is_kept(limits, now):
     for kind in KINDS:
-        kept = kept_seconds(Force(limits, limits), kind, now)
+        kept = reach_seconds(EffectiveLimits(limits, limits), kind, now)
         assert kept == {tier: min(now, days * DAY) for tier, days in limits[kind].items()}
 
 

@@ -29,7 +29,7 @@ def standard() -> RetentionClass:
 
 def test_the_default_class_keeps_a_week_a_quarter_and_two_years(cluster):
     for kind in KINDS:
-        assert retention_of(cluster, NOW).kept(kind) == {
+        assert retention_of(cluster, NOW).reach(kind) == {
             "1m": 7 * DAY, "10m": 90 * DAY, "1h": 730 * DAY,
         }  # fmt: skip
     assert standard().name == "Standard"
@@ -44,8 +44,8 @@ def test_a_customers_class_holds_for_its_clusters_only(cluster, foreign_cluster,
     bank = create_class(name="Bank", limits=days(1, 2, 3650), actor=admin)
     assign(cluster.customer, bank, actor=admin, now=NOW - 2 * DAY)
     refresh_in_force(NOW - 1)
-    assert retention_of(cluster, NOW).kept("pod")["1h"] == 3650 * DAY
-    assert retention_of(foreign_cluster, NOW).kept("pod")["1h"] == 730 * DAY
+    assert retention_of(cluster, NOW).reach("pod")["1h"] == 3650 * DAY
+    assert retention_of(foreign_cluster, NOW).reach("pod")["1h"] == 730 * DAY
     assert retention_of(ClusterFactory(customer=None), NOW).name == "Standard"
     for each in (cluster, foreign_cluster):
         store_hours(each.id, 0, 4 * DAY)
@@ -60,8 +60,8 @@ def test_each_kind_has_limits_of_its_own(cluster, admin):
     change_class(standard(), limits=limits, actor=admin, now=NOW - 2 * DAY)
     refresh_in_force(NOW - 1)
     retention = retention_of(cluster, NOW)
-    assert retention.kept("pod") == {"1m": DAY, "10m": 2 * DAY, "1h": 3 * DAY}
-    assert retention.kept("node")["1m"] == retention.seconds["1m"] == 7 * DAY
+    assert retention.reach("pod") == {"1m": DAY, "10m": 2 * DAY, "1h": 3 * DAY}
+    assert retention.reach("node")["1m"] == retention.seconds["1m"] == 7 * DAY
 
 
 def test_a_range_comes_from_the_tier_that_holds_it_for_its_kind(cluster, admin):
@@ -84,7 +84,7 @@ def test_shorter_limits_delete_after_a_day_of_grace(cluster, admin):
     store_hours(cluster.id, 0, 4 * DAY)
     expire_due(NOW)
     change_class(standard(), limits=days(1, 90, 730), actor=admin, now=NOW)
-    assert retention_of(cluster, NOW).force.due_at == NOW + DAY
+    assert retention_of(cluster, NOW).effective.due_at == NOW + DAY
     expire_due(NOW + 3600)
     assert kept(cluster.id, "1m") == [0, 4 * DAY]
     expire_due(NOW + DAY - 1)
@@ -108,7 +108,7 @@ def test_a_change_taken_back_in_time_costs_nothing(cluster, admin):
     change_class(standard(), limits=default_limits(), actor=admin, now=NOW + DAY - 60)
     expire_due(NOW + 2 * DAY)
     assert kept(cluster.id, "1m") == [0, 4 * DAY]
-    assert retention_of(cluster, NOW).force.due_at is None
+    assert retention_of(cluster, NOW).effective.due_at is None
 
 
 def test_longer_limits_hold_at_once_but_bring_nothing_back(cluster, admin):
