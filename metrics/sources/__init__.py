@@ -1,1 +1,1 @@
-"""Adapters: a window of one cluster in, rows of the catalogue out."""
+"""Adapters that turn a window of one cluster into rows of the catalogue."""

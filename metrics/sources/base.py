@@ -1,7 +1,7 @@
-"""What every source is: an adapter that turns a window of one cluster into rows.
+"""The interface of sources: adapters that turn a window of one cluster into rows.
 
-A source knows neither Django nor the tunnel: it gets a client that asks the cluster, and it
-trusts nothing that comes back. Credentials are the client's affair.
+A source knows neither Django nor the tunnel: it gets a client that sends requests to the cluster,
+and it trusts nothing that comes back. The client handles credentials.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from metrics.sources.parse_concurrency import ParseSlot
 
 
 class JsonClient(Protocol):
-    """Asks one service of one cluster, with a deadline and a cap on the answer's size."""
+    """Sends requests to one service of one cluster, with a deadline and a cap on the answer."""
 
     async def get_json(
         self,
@@ -26,15 +26,15 @@ class JsonClient(Protocol):
         *,
         before_parsing: Callable[[], object] = ...,
     ) -> Any:
-        """Return the parsed answer; call ``before_parsing`` once it is in.
+        """Return the parsed answer; call ``before_parsing`` once it has arrived.
 
         Raises:
-            ClusterError: the cluster, or the service in it, did not answer acceptably.
+            ClusterError: the answer of the cluster, or of its service, is missing or refused.
         """
 
 
 class HttpClient(JsonClient, Protocol):
-    """What sources other than our own agent need besides.
+    """The additional methods that sources other than our own agent need.
 
     Attributes:
         server_date: the ``Date`` header of the last answer as Unix seconds, within half a second;
@@ -50,7 +50,7 @@ class HttpClient(JsonClient, Protocol):
         *,
         before_parsing: Callable[[], object] = ...,
     ) -> Any:
-        """Return the parsed answer to a form; as :meth:`get_json` otherwise.
+        """Return the parsed answer to a form; otherwise as :meth:`get_json`.
 
         For queries that are too long for a URL.
         """
@@ -80,8 +80,8 @@ class Resolution:
 
     Attributes:
         step: width in seconds.
-        reach: for how long it keeps them, in seconds; None if that is not known.
-        tier: the tier that they enter: "1m", "10m" or "1h".
+        reach: how long the source keeps them, in seconds; None if not known.
+        tier: the tier that they are written to: "1m", "10m" or "1h".
     """
 
     step: int
@@ -90,14 +90,58 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What a source has of the requested window, checked. Times are Unix seconds, minute aligned.
+
+    Attributes:
+        rows: minutes, ascending by time; no (time, series) twice.
+        infos: every series that the answer names.
+        start: start of the requested window.
+        end: the source covered ``[start, end)``: what is not in ``rows`` before ``end``, it does
+            not have. Earlier than requested if the newest minute is still open or the answer was
+            cut.
+        oldest: start of the oldest minute that the source still has; None if it has none.
+        newest_end: end of the newest minute that it has; None if it has none.
+        now: the source's own clock when its last answer arrived, in Unix seconds.
+        agent_version: as the agent reports it; "" if it does not.
+        kind: "host", "kubernetes" or "".
+        minutes_alive: minutes of ``[start, end)`` in which the source recorded anything; for
+            coarse answers every minute that a coarse value stands for.
+        ignored: number of kinds, fields and rows left out because this version does not know them.
+        coarse: wider buckets, where the source keeps no minutes of the window; an answer has
+            either rows or coarse rows.
+        resolution: step of the answer in seconds: 60, or that of the coarse values.
+        notes: short lines for display about oddities of the answer, e.g. two replicas.
+        rejected: number of rows left out because their time is outside the requested window.
+    """
+
+    # No repr: asyncio.run() in a main thread computes it for its return value, twice.
+    rows: Sequence[MinuteRow] = field(repr=False)
+    infos: Sequence[SeriesInfo] = field(repr=False)
+    start: int
+    end: int
+    oldest: int | None
+    newest_end: int | None
+    now: float
+    agent_version: str
+    kind: str
+    minutes_alive: frozenset[int] = field(repr=False)
+    ignored: int = 0
+    coarse: Sequence[CoarseRow] = field(default=(), repr=False)
+    resolution: int = 60
+    notes: Sequence[str] = ()
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FieldProbe:
     """Whether a source has one field of the catalogue, and if not, why.
 
     Attributes:
-        kind: of the series.
-        field: of the catalogue.
+        kind: the series' kind.
+        field: the field, a name of the catalogue.
         series: how many series have it now; 0 if none.
-        why: why it is missing, and what would bring it; "" if it is there.
+        why: why it is missing, and what would provide it; "" if it is present.
     """
 
     kind: Kind
@@ -108,17 +152,17 @@ class FieldProbe:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a source says of itself when it is asked for the first time.
+    """What a source has, as a test of it found.
 
     Attributes:
-        product: what answered, e.g. "Prometheus", "VictoriaMetrics", "InfluxDB".
-        version: as it says itself; "" if it does not say.
-        oldest: start of its oldest data, Unix seconds; None if it has none.
-        newest: its newest data; None if it has none.
+        product: the server's product, e.g. "Prometheus", "VictoriaMetrics", "InfluxDB".
+        version: as the server reports it; "" if it does not.
+        oldest: start of its oldest data in Unix seconds; None if it has none.
+        newest: time of its newest data in Unix seconds; None if it has none.
         series: how many series of each kind it has now.
         fields: every field of node, filesystem and pod, present or missing.
-        resolutions: what it keeps for how long, as found on the server.
-        notes: short lines for people: label generation, replicas, retention policies.
+        resolutions: how long it keeps values of each width, as found on the server.
+        notes: short lines for display: label generation, replicas, retention policies.
     """
 
     product: str
@@ -147,27 +191,27 @@ class Source(Protocol):
         """Return what the cluster has of ``[start, end)``.
 
         Args:
-            client: asks the cluster.
-            start: minute aligned, Unix seconds.
-            end: exclusive, minute aligned.
-            now: our clock, to judge the cluster's by.
-            slot: taken before an answer is parsed, given back while the cluster is asked; held
-                at the end, for the caller to store the rows.
+            client: the client that reaches the cluster.
+            start: start of the window in Unix seconds, minute aligned.
+            end: end of the window in Unix seconds, exclusive, minute aligned.
+            now: our clock in Unix seconds, to check the cluster's against.
+            slot: the parse slot: acquired before an answer is parsed, released while waiting for
+                the cluster; held on return, for the caller to store the rows.
 
         Raises:
-            ClusterError: nothing can be said of the window.
+            ClusterError: nothing is known about the window.
         """
 
 
 class HttpSource(Protocol):
-    """A source that is no agent of ours: what it keeps and stands is declared.
+    """A source other than our agent, which declares what it keeps and what load it tolerates.
 
     Attributes:
-        overlap_seconds: as :class:`Source`.
+        overlap_seconds: as in :class:`Source`.
         settle_seconds: how long after its end a minute is complete at the source; the newest
-            minute that is asked for ends no later than ``now - settle_seconds``.
-        longest_request_seconds: of one :meth:`fetch`; the source cuts it further as it needs.
-        resolutions: what it keeps for how long, finest first.
+            requested minute ends no later than ``now - settle_seconds``.
+        longest_request_seconds: longest window of one :meth:`fetch`; the source may cut it further.
+        resolutions: how long it keeps values of each width, finest first.
     """
 
     overlap_seconds: ClassVar[int]
@@ -176,35 +220,35 @@ class HttpSource(Protocol):
 
     @property
     def resolutions(self) -> Sequence[Resolution]:
-        """Return what the source keeps for how long, finest first; never empty."""
+        """Return how long the source keeps values of each width, finest first; never empty."""
 
     async def fetch(
         self, client: HttpClient, start: int, end: int, *, now: float, slot: ParseSlot
     ) -> SourceAnswer:
         """Return what the cluster has of ``[start, end)``; as :meth:`Source.fetch`.
 
-        A window older than the finest values' reach is answered with coarse rows, up to the
-        moment at which finer ones begin: the answer then ends there.
+        A window that is older than the finest values is answered with coarse rows; the answer ends
+        where finer ones begin.
         """
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
         """Return what the source has, for the form that adds it; a few small queries.
 
         Raises:
-            ClusterError: it does not answer, refuses, or is no such server.
+            ClusterError: it does not answer, refuses, or is a different kind of server.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """One field of one series as finely as a source has it, ascending in time. Nothing is stored.
+    """One field of one series at a source's finest step, ascending in time. Nothing is stored.
 
     Attributes:
-        t: Unix seconds, on the same clock as stored minutes: what a source says at the end of a
-            minute is at the minute's start.
-        v: values, as long as ``t``, in the catalogue's unit.
-        step: how far apart the source has them, in seconds; None if that is not known.
-        note: one line for people on what the values are; "" for nothing to add.
+        t: times in Unix seconds, labelled as stored minutes are: a value that a source reports at
+            the end of a minute is at the minute's start.
+        v: values, one for each of ``t``, in the catalogue's unit.
+        step: the values' distance at the source, in seconds; None if not known.
+        note: one line for display about what the values are; "" if there is nothing to add.
     """
 
     t: Sequence[float]
@@ -215,7 +259,7 @@ class RawAnswer:
 
 @runtime_checkable
 class RawSource(Protocol):
-    """A source that can be asked for single values, live, for a chart that is zoomed in."""
+    """A source that returns raw values, live, for a chart that is zoomed in."""
 
     async def raw(
         self, client: Any, key: SeriesKey, field: str, start: int, end: int, *, now: float
@@ -225,6 +269,6 @@ class RawSource(Protocol):
         Empty if it has nothing of the series then.
 
         Raises:
-            ClusterError: the source does not answer acceptably.
-            InvalidInputError: it has no such field, or not by itself.
+            ClusterError: the source's answer is missing or refused.
+            InvalidInputError: it has no such field, or only as part of another.
         """

@@ -1,8 +1,8 @@
 """etcd's own ``/metrics``: how long its disk takes to sync, and how often its leader changed.
 
-A supplement to a cluster's main source: none of the usual installations keeps these values. etcd
-tells totals since its start, so a reading needs the one before: it is handed in and back as plain
-JSON values, and whoever asks keeps it.
+A supplement to a cluster's main source: the usual installations do not store these values. etcd
+reports totals since its start, so a reading needs the previous one: it is passed in and returned as
+plain JSON values, and the caller stores it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from metrics.sources.base import FieldProbe, HttpClient, Probe
 from opscenter.core.errors import BadResponseError
 
 QUANTILE = 0.99
-MAX_AGE_SECONDS = 600  # of the reading before: a longer time says nothing of the newest minute
+MAX_AGE_SECONDS = 600  # of the previous reading: a longer span says nothing about the newest minute
 MAX_BUCKETS = 100
 _HISTOGRAM = "etcd_disk_wal_fsync_duration_seconds_bucket"
 _LEADER = "etcd_server_leader_changes_seen_total"
@@ -37,13 +37,13 @@ Buckets = Mapping[float, float]
 
 @dataclass(frozen=True, slots=True)
 class EtcdReading:
-    """What one scrape says.
+    """The values of one scrape.
 
     Attributes:
-        fsync_us: 99 % of the syncs since the scrape before took no longer, in microseconds; None
-            without such a scrape, without a sync since, or after a restart of etcd.
-        leader_changes: seen since etcd's start; None if it does not say.
-        state: to be handed to the next scrape; plain JSON values.
+        fsync_us: 99th percentile of the syncs since the previous scrape, in microseconds; None
+            without a previous scrape, without a sync since, or after a restart of etcd.
+        leader_changes: number of leader changes since etcd's start; None if it does not report it.
+        state: input of the next scrape; plain JSON values.
     """
 
     fsync_us: int | None
@@ -52,15 +52,15 @@ class EtcdReading:
 
 
 class EtcdSource:
-    """etcd as a source: it is tested like every other one, and scraped beside the main one."""
+    """etcd as a source: tested like any other one, and scraped in addition to the main one."""
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
-        """Return what etcd's own page of metrics tells; see :class:`.base.HttpSource`."""
+        """Return what etcd's own metrics page has; see :class:`.base.HttpSource`."""
         text = await client.get_text("/metrics")
         reading = read_scrape(text, None, now=now)
         version = _VERSION.search(text)
         changes = reading.leader_changes is not None
-        why = "" if changes else "etcd does not tell leader changes"
+        why = "" if changes else "etcd does not report leader changes"
         note = "Read with every pull; fsync needs two readings, so it begins with the second."
         return Probe(
             product="etcd",
@@ -82,22 +82,22 @@ async def scrape_etcd(
     """Read etcd's metrics once.
 
     Args:
-        client: asks etcd.
-        state: of the reading before; None or {} if there is none.
-        now: our clock, Unix seconds.
+        client: the client that reaches etcd.
+        state: state of the previous reading; None or {} if there is none.
+        now: our clock in Unix seconds.
 
     Raises:
-        ClusterError: etcd does not answer acceptably.
-        BadResponseError: what answers is no etcd, or its numbers are none.
+        ClusterError: etcd's answer is missing or refused.
+        BadResponseError: the answer is not from an etcd, or its numbers are invalid.
     """
     return read_scrape(await client.get_text("/metrics"), state, now=now)
 
 
 def read_scrape(text: str, state: Mapping[str, Any] | None, *, now: float) -> EtcdReading:
-    """Return what a page of metrics says, compared with the one before.
+    """Return the reading of a metrics page, compared with the previous one.
 
     Raises:
-        BadResponseError: it is no page of an etcd, or its numbers are none.
+        BadResponseError: the page is not from an etcd, or its numbers are invalid.
     """
     buckets = _read_buckets(text)
     changes = _CHANGES.search(text)
@@ -110,13 +110,13 @@ def read_scrape(text: str, state: Mapping[str, Any] | None, *, now: float) -> Et
 
 
 def p99_us(before: Buckets, after: Buckets) -> int | None:
-    """Return the 99th percentile of what was counted between two readings, in microseconds.
+    """Return the 99th percentile of the syncs between two readings, in microseconds.
 
-    Linear within a bucket, and the highest finite bound where it lies beyond: the formula of
+    Linear within a bucket, and the highest finite bound for values beyond it: the formula of
     Prometheus' ``histogram_quantile`` (``promql/quantile.go``, bucketQuantile).
 
     Returns:
-        None if nothing was counted, a count went back, or the bounds are not the same.
+        None if nothing was counted, a count decreased, or the bounds are not the same.
     """
     if before.keys() != after.keys() or math.inf not in after:
         return None
@@ -127,7 +127,7 @@ def p99_us(before: Buckets, after: Buckets) -> int | None:
     for at in range(1, len(counts)):  # scraped while it was counting: make it cumulative again
         counts[at] = max(counts[at], counts[at - 1])
     rank = QUANTILE * counts[-1]
-    at = next(place for place, count in enumerate(counts) if count >= rank)
+    at = next(index for index, count in enumerate(counts) if count >= rank)
     if at == len(bounds) - 1:
         return round(bounds[-2] * 1e6)
     low, below = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
@@ -141,27 +141,28 @@ def with_etcd(
     """Return rows with a reading in the newest minute of the node that etcd runs on.
 
     Args:
-        rows: of the main source, ascending by time.
-        reading: of the cluster's etcd.
-        nodes: where etcd may run, the likeliest first, e.g. those of the control plane; the first
-            one that has the newest minute gets the values, else the first node by name.
+        rows: minutes of the main source, ascending by time.
+        reading: the reading of the cluster's etcd.
+        nodes: names of nodes where etcd may run, the likeliest first, e.g. those of the control
+            plane; the first one that has the newest minute gets the values, else the first node by
+            name.
     """
     minute = max((row.ts for row in rows if row.key.kind == "node"), default=None)
-    there = {
+    present = {
         row.key.name: at
         for at, row in enumerate(rows)
         if row.key.kind == "node" and row.ts == minute
     }
     result = list(rows)
-    if not there:
+    if not present:
         return result
-    name = next((node for node in nodes if node in there), min(there))
-    row = rows[there[name]]
+    name = next((node for node in nodes if node in present), min(present))
+    row = rows[present[name]]
     cells = list(row.cells)
     for at, value in ((_FSYNC_AT, reading.fsync_us), (_CHANGES_AT, reading.leader_changes)):
         if value is not None:
             cells[at] = Cell(1, value, value, value)
-    result[there[name]] = row._replace(cells=tuple(cells))
+    result[present[name]] = row._replace(cells=tuple(cells))
     return result
 
 
@@ -175,30 +176,30 @@ def _read_buckets(text: str) -> dict[float, float]:
         raise BadResponseError(msg, problem="too_many_series")
     buckets = {_bound(labels): _count(value) for labels, value in found}
     if len(buckets) != len(found):
-        msg = f"the answer has a bucket of {_HISTOGRAM} twice: is it of one etcd?"
+        msg = f"the answer has a bucket of {_HISTOGRAM} twice: is it a single etcd?"
         raise BadResponseError(msg, problem="duplicate_series")
     if math.inf not in buckets or not text.endswith("\n"):
-        msg = f"the answer ends within its text or within {_HISTOGRAM}: it is not whole"
+        msg = f"the answer ends within its text or within {_HISTOGRAM}: it is incomplete"
         raise BadResponseError(msg, problem="cut_off")
     return buckets
 
 
 def _buckets_of(state: Mapping[str, Any], now: float) -> dict[float, float] | None:
-    """Return the counts of the reading before; None if they are too old, or not readable."""
+    """Return the counts of the previous reading; None if they are too old, or not readable."""
     try:
         if not 0 < now - float(state["at"]) <= MAX_AGE_SECONDS:
             return None
         return {float(bound): float(count) for bound, count in state["buckets"]}
     except (KeyError, TypeError, ValueError):
-        return None  # written by another version: this reading begins anew
+        return None  # written by another version: start over with this reading
 
 
 def _bound(labels: str) -> float:
-    """Return a bucket's upper bound in seconds, which a store holds in microseconds."""
+    """Return a bucket's upper bound in seconds, small enough to be stored in microseconds."""
     found = _BOUND.search(labels)
     bound = _number(found[1] if found else "", "le")
     if not (0 < bound <= LARGEST / 1e6 or bound == math.inf):
-        msg = f"{_HISTOGRAM}: a bound that is no time"
+        msg = f"{_HISTOGRAM}: a bound that is not a time"
         raise BadResponseError(msg, problem="bad_value")
     return bound
 
@@ -209,7 +210,7 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        msg = f"{_HISTOGRAM}: {where} is no number"
+        msg = f"{_HISTOGRAM}: {where} is not a number"
         raise BadResponseError(msg, problem="bad_value")
     return value
 

@@ -1,8 +1,8 @@
-"""The kinds of sources that can be set: the one list of them.
+"""The only list of the kinds of sources that can be configured.
 
-A new kind is an entry of :data:`KINDS`: the API, the form, the check of what is entered, the test
-and the pulls follow it. A setting or secret that no kind had before gets an entry of
-:data:`LABELS`. The agent's own collectors are no kind: there is nothing to set.
+A new kind is an entry of :data:`KINDS`: the API, the form, its validation, the test and the pulls
+use it. A setting or secret that no other kind has gets an entry in :data:`LABELS`. The agent's own
+collectors are not a kind: there is nothing to configure.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ TLS_SECRETS = ("client_key",)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds one fetch of an adapter.
+    """The limits of one fetch of an adapter.
 
     Attributes:
-        budget_seconds: after which it asks for no further piece.
-        max_bytes: what the client accepts as one decoded answer.
+        budget_seconds: time in seconds after which it requests no further piece.
+        max_bytes: the largest decoded answer that the client accepts, in bytes.
     """
 
     budget_seconds: float
@@ -42,17 +42,17 @@ MakeAdapter = Callable[[Mapping[str, str], Limits], Adapter]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of source that can be set.
+    """One kind of source that can be configured.
 
     Attributes:
-        name: as stored.
-        title: for people.
-        role: which part it plays.
-        service: of the tunnel, by default.
-        settings: what can be set, each with its default ("" = optional, None = required).
-        secrets: what can be set and never read again.
-        adapter: makes what asks it.
-        auth_scheme: how a token is announced in the ``Authorization`` header.
+        name: the kind's name, as stored.
+        title: the kind's name for display.
+        role: whether it is a cluster's main source or adds etcd's values.
+        service: default name of the tunnel's service.
+        settings: the settings, each with its default ("" = optional, None = required).
+        secrets: the settings that can be written but never read.
+        adapter: creates the adapter.
+        auth_scheme: the scheme of a token in the ``Authorization`` header.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Kind:
 
 
 def _prometheus(settings: Mapping[str, str], limits: Limits) -> Adapter:
-    del settings  # credentials and path prefix are the client's affair
+    del settings  # the client handles credentials and the path prefix
     return PrometheusSource(budget_seconds=limits.budget_seconds, max_bytes=limits.max_bytes)
 
 
@@ -90,7 +90,7 @@ def _influxdb2(settings: Mapping[str, str], limits: Limits) -> Adapter:
 
 
 def _etcd(settings: Mapping[str, str], limits: Limits) -> Adapter:
-    del settings, limits  # its node is the affair of the pull
+    del settings, limits  # the pull handles the node
     return EtcdSource()
 
 
@@ -134,17 +134,17 @@ KINDS: dict[str, Kind] = {
 }
 
 LABELS: Mapping[str, tuple[str, str]] = {
-    "database": ("Database", "That Heapster writes to; Gravity's own is k8s."),
+    "database": ("Database", "The one that Heapster writes to; in Gravity it is k8s."),
     "org": ("Organisation", "Its name or id."),
-    "bucket": ("Bucket", "That Telegraf writes to."),
+    "bucket": ("Bucket", "The one that Telegraf writes to."),
     "username": ("User name", ""),
     "path_prefix": ("Path prefix", "If the server does not answer at /, e.g. /prometheus."),
     "node": ("Node", "Name of the node that this etcd runs on; else one of the control plane."),
-    "ca": ("CA certificates (PEM)", "Whom to believe; this machine's own list if empty."),
+    "ca": ("CA certificates (PEM)", "The CAs to trust; this machine's own list if empty."),
     "server_name": ("Name in its certificate", "Not checked if empty and a CA is given."),
     "certificate": ("Our certificate (PEM)", "If it asks for one."),
     "password": ("Password", ""),
     "token": ("Token", ""),
     "client_key": ("Key of our certificate (PEM)", ""),
 }
-"""What every setting and secret is called, and a hint; "" for none."""
+"""The label of every setting and secret, and a hint; "" for none."""

@@ -1,7 +1,7 @@
-"""How many answers one process works through at a time, from JSON to the store.
+"""A limit on how many answers one process handles at a time, from JSON to the store.
 
-Reading numbers and writing them is work for one core, whatever the number of threads: those are
-there to wait for slow clusters. Without turns, a fleet that comes back at once is parsed by all
+Reading and writing numbers keeps one core busy, however many threads there are: those are there to
+wait for slow clusters. Without the limit, a fleet that comes back all at once is parsed by all
 threads at once: every pull is late, and all their rows are in memory together.
 """
 
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 LIVE_AT_ONCE = 3
-FILLING_AT_ONCE = 1  # so that filling gaps takes no more than its share from live pulls
+FILLING_AT_ONCE = 1  # so that filling gaps does not slow down live pulls
 
 _SLOTS = {
     "live": threading.BoundedSemaphore(LIVE_AT_ONCE),
@@ -22,11 +22,11 @@ _SLOTS = {
 
 
 class ParseSlot:
-    """One thread's turn. A context manager that gives it back; taken when there is work.
+    """One thread's slot for parsing. A context manager that releases it; acquired on demand.
 
     Attributes:
-        held: whether it is this thread's turn.
-        answered_at: when it was last asked for, i.e. when an answer was in; ``time.monotonic``.
+        held: whether this thread holds the slot.
+        answered_at: ``time.monotonic`` of the last :meth:`acquire`, i.e. when an answer arrived.
     """
 
     def __init__(self, kind: Literal["live", "filling"]) -> None:
@@ -34,15 +34,15 @@ class ParseSlot:
         self.held = False
         self.answered_at = 0.0
 
-    def take(self) -> None:
-        """Wait for the turn, unless it is held already. Never hold it while a cluster is asked."""
+    def acquire(self) -> None:
+        """Wait for the slot unless it is held already. Never hold it while a cluster is queried."""
         self.answered_at = time.monotonic()
         if not self.held:
             self._semaphore.acquire()
             self.held = True
 
     def release(self) -> None:
-        """Let the next one work; nothing if the turn is not held."""
+        """Release the slot; do nothing if it is not held."""
         if self.held:
             self.held = False
             self._semaphore.release()

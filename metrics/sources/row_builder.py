@@ -1,8 +1,8 @@
-"""Points of time series databases, put together to rows of the catalogue. Pure.
+"""Points of time series databases, combined into rows of the catalogue. Pure.
 
-Databases answer by field: one list of points a field. Rows go by minute and series. A point's
-place is coded in one integer, its minute and the number of its series, so that fields are put
-together by loops that run in C.
+Databases answer by field: one list of points per field. Rows are by minute and series. A point's
+minute and the number of its series are encoded in one integer, so that fields are combined by loops
+that run in C.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from metrics.sources.validation import MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
 MAX_SERIES = 20_000  # of one answer and kind
-SHIFT = 20  # bits of a code that hold the number of the series
+SHIFT = 20  # bits of a code that encode the number of the series
 MASK = (1 << SHIFT) - 1
-NAMELESS, UNWANTED = -1, -2  # instead of the number of a series, and so of a code
+NAMELESS, UNWANTED = -1, -2  # instead of a series' number, which makes the code negative too
 _NUMBERS = ({int}, {float}, {int, float})
-# Of fstype in Prometheus' terms; Heapster and Telegraf have the device, or the type for it.
+# Corresponds to Prometheus' fstype; Heapster and Telegraf have the device, or the type for it.
 _IN_MEMORY = (
     "tmpfs", "devtmpfs", "shm", "overlay", "none", "rootfs", "/run", "/sys",
     "/dev/shm",  # noqa: S108 - a name to compare with
@@ -41,14 +41,14 @@ _NODE_SUMS = {
 _EMPTY = (None, None, None, None)
 
 Value = int | Cell
-"""Of one minute or bucket: a single sample, which nearly all are, or a cell."""
+"""The value of one minute or bucket: a single sample, as nearly all are, or a cell."""
 Tags = tuple[str | None, ...]
-"""What names a series: of a node (name), of a filesystem (node, name), of a pod (namespace, name,
+"""The tags of a series: of a node (name), of a filesystem (node, name), of a pod (namespace, name,
 node)."""
 
 
 class _Numbers(dict[Tags, int]):
-    """Numbers of series by their tags; a new one comes from ``make``."""
+    """Numbers of series by their tags; ``make`` creates a new one."""
 
     def __init__(self, make: Callable[[Tags], int]) -> None:
         super().__init__()
@@ -63,13 +63,13 @@ class Table:
     """The series and cells of one kind.
 
     Attributes:
-        kind: of the series.
-        keys: of the series, by their number.
-        numbers: numbers by tags, made at the first look-up; negative where the tags name no
-            series, or one that nobody wants.
+        kind: the series' kind.
+        keys: the series' keys, by their number.
+        numbers: numbers by tags, created at the first lookup; negative where the tags name no
+            series, or one that is not wanted.
         fields: values by code (see :func:`codes_of`), for each field.
         hosts: the node that a pod ran on, by code.
-        ignored: points that were left out: of no series, or with a value that cannot be stored.
+        ignored: number of points left out: of no series, or with a value that cannot be stored.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -79,10 +79,10 @@ class Table:
         self.fields: dict[str, dict[int, Value]] = {name: {} for name in FIELD_NAMES[kind]}
         self.hosts: dict[int, str] = {}
         self.ignored = 0
-        self._by_key: dict[SeriesKey, tuple[int, Tags]] = {}  # number, and the name as it came
+        self._by_key: dict[SeriesKey, tuple[int, Tags]] = {}  # number, and the raw name
 
     def put(self, field: str, codes: Sequence[int], values: Iterable[Value], where: str) -> None:
-        """Put one field's values.
+        """Add one field's values.
 
         Raises:
             BadResponseError: one series has a time twice.
@@ -102,7 +102,7 @@ class Table:
         return BadResponseError(msg, problem="duplicate_series")
 
     def minutes(self, before: int) -> MinuteTable:
-        """Return every minute earlier than ``before`` of every series, in columns, ascending."""
+        """Return the minutes of all series before ``before``, in columns, ascending."""
         codes = [code for code in self._codes() if code >> SHIFT < before]
         return MinuteTable(
             kind=self.kind,
@@ -132,10 +132,10 @@ class Table:
         return sorted(set[int]().union(*self.fields.values()))
 
     def infos(self) -> list[SeriesInfo]:
-        """Return every series; of a pod with the node that it was last seen on.
+        """Return every series; pods with the node that they were last seen on.
 
         Raises:
-            BadResponseError: the name of such a node is none.
+            BadResponseError: the name of such a node is not valid.
         """
         nodes: dict[int, str] = {}
         for code in sorted(self.hosts):
@@ -149,17 +149,17 @@ class Table:
             return NAMELESS
         names = [clean_text(tag, f"a name of a {self.kind}", MAX_NAME) for tag in tags if tag]
         if not all(names):
-            msg = f"the name of a {self.kind} has nothing that prints: {tags!r}"
+            msg = f"the name of a {self.kind} has no printable characters: {tags!r}"
             raise BadResponseError(msg, problem="bad_name")
         if self.kind == "filesystem" and not is_real_filesystem(names[1]):
             return UNWANTED
         key = SeriesKey(self.kind, "", names[0])
         if self.kind != "node":
             key = SeriesKey(self.kind, names[0], names[1])
-        said = tags[: 1 if self.kind == "node" else 2]
-        known, first_said = self._by_key.setdefault(key, (len(self.keys), said))
-        if said != first_said:
-            msg = f"two names of a {self.kind} are one once they are printed: {key.ns}/{key.name}"
+        raw_name = tags[: 1 if self.kind == "node" else 2]
+        known, first_name = self._by_key.setdefault(key, (len(self.keys), raw_name))
+        if raw_name != first_name:
+            msg = f"two names of a {self.kind} look the same when printed: {key.ns}/{key.name}"
             raise BadResponseError(msg, problem="duplicate_series")
         if known == len(self.keys):
             if known >= MAX_SERIES:
@@ -170,7 +170,7 @@ class Table:
 
 
 def is_real_filesystem(name: str) -> bool:
-    """Return whether a device or mount point is of a disk, not of memory or a container's view."""
+    """Return whether a device or mount point is on a disk, not in memory or a container's view."""
     return not name.startswith(_IN_MEMORY)
 
 
@@ -183,7 +183,7 @@ def integers(values: Collection[object], where: str, scale: int = 1) -> list[int
     """Return numbers times ``scale`` (a divisor if negative) as integers, halves rounded up.
 
     Raises:
-        BadResponseError: a value is no number, or infinite.
+        BadResponseError: a value is not a number, or infinite.
     """
     types = set(map(type, values))
     if not types or types == {int}:
@@ -195,7 +195,7 @@ def integers(values: Collection[object], where: str, scale: int = 1) -> list[int
         return [(2 * value - scale) // (-2 * scale) for value in whole]
     if types not in _NUMBERS:
         strange = next(value for value in values if type(value) not in (int, float))
-        msg = f"{where}: {str(strange)[:60]!r} where a number must be"
+        msg = f"{where}: {str(strange)[:60]!r} where a number is expected"
         raise BadResponseError(msg, problem="bad_value")
     numbers = cast("Collection[float]", values)
     try:
@@ -208,25 +208,25 @@ def integers(values: Collection[object], where: str, scale: int = 1) -> list[int
 
 
 def storable(table: Table, codes: list[int], values: list[int]) -> tuple[list[int], list[int]]:
-    """Return codes and values without those of no series or beyond what a store holds.
+    """Return codes and values without those of no series or beyond what can be stored.
 
-    What goes is counted in the table's ``ignored``, save filesystems that nobody wants.
+    The table's ``ignored`` counts what is left out, except unwanted filesystems.
     """
     nowhere = bool(codes) and min(codes) < 0
     beyond = bool(values) and (max(values) > LARGEST or min(values) < -LARGEST)
     if not nowhere and not beyond:
         return codes, values
-    kept = [
+    storable_pairs = [
         (code, value)
         for code, value in zip(codes, values, strict=True)
         if code >= 0 and -LARGEST <= value <= LARGEST
     ]
-    table.ignored += len(codes) - len(kept) - codes.count(UNWANTED)
-    return [code for code, _ in kept], [value for _, value in kept]
+    table.ignored += len(codes) - len(storable_pairs) - codes.count(UNWANTED)
+    return [code for code, _ in storable_pairs], [value for _, value in storable_pairs]
 
 
 def sampled_cells(codes: Sequence[int], values: Sequence[int]) -> dict[int, Cell]:
-    """Return one cell a code from several samples."""
+    """Return one cell per code, from several samples."""
     samples: dict[int, list[int]] = {}
     for code, value in zip(codes, values, strict=True):
         samples.setdefault(code, []).append(value)
@@ -243,7 +243,7 @@ def summed(codes: Sequence[int], values: Sequence[int]) -> dict[int, int]:
 
 
 def count_pods(pods: Table, nodes: Table) -> None:
-    """Put how many pods each node had: 0 where others had some in that minute."""
+    """Set the pod count of each node: 0 where other nodes have pods in that minute."""
     counts = Counter(zip(map(rshift, pods.hosts, repeat(SHIFT)), pods.hosts.values(), strict=True))
     counts = Counter({entry: count for entry, count in counts.items() if entry[1]})
     minutes = {time for time, _ in counts}
@@ -256,18 +256,18 @@ def count_pods(pods: Table, nodes: Table) -> None:
 
 
 def sum_filesystems(filesystems: Table, nodes: Table) -> None:
-    """Put what the filesystems of each node add up to."""
+    """Set the totals of each node's filesystems."""
     hosts = [nodes.numbers[(key.ns,)] for key in filesystems.keys]
     for name, part in _NODE_SUMS.items():
         column = nodes.fields[name]
         for code, value in filesystems.fields[part].items():
-            place = (code >> SHIFT) << SHIFT | hosts[code & MASK]
-            old = column.get(place)
-            column[place] = value if old is None else _added(old, value)
+            node_code = (code >> SHIFT) << SHIFT | hosts[code & MASK]
+            old = column.get(node_code)
+            column[node_code] = value if old is None else _added(old, value)
 
 
 def _added(one: Value, other: Value) -> Value:
-    """Add two gauges over the same time; each of ``n`` minutes or samples."""
+    """Add two gauges over the same time span, each of ``n`` minutes or samples."""
     if isinstance(one, int) and isinstance(other, int):
         return one + other
     one, other = as_cell(one), as_cell(other)
@@ -282,7 +282,7 @@ def _per(cell: Cell, n: int) -> int:
 
 
 def as_cell(value: Value) -> Cell:
-    """Return a single sample as a cell; a cell as it is."""
+    """Return a single sample as a cell, and a cell unchanged."""
     return Cell(1, value, value, value) if isinstance(value, int) else value
 
 

@@ -1,4 +1,4 @@
-"""What comes from a cluster is hostile until checked: names (labels, series, versions), moments."""
+"""Checks of untrusted text and times from a cluster: names of labels, series, versions."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import unicodedata
 
 from opscenter.core.errors import BadResponseError
 
-MAX_MOMENT = 4_102_444_800  # 2100, Unix seconds: nothing is later, and calendars hold it
-MAX_NAME = 253  # as Kubernetes; of raw text, before control characters go
+MAX_MOMENT = 4_102_444_800  # 2100 in Unix seconds: no real data is later, and datetime can hold it
+MAX_NAME = 253  # as in Kubernetes; of raw text, before control characters are removed
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def clean_text(value: object, where: str, longest: int) -> str:
-    """Return text from a cluster without anything that does not print.
+    """Return text from a cluster without unprintable characters.
 
-    Line breaks, control characters, direction marks and private code points go, the same that
-    the agent takes out itself, so that two of its names never become one here. Markup stays: it
-    is escaped where it is shown.
+    Removes line breaks, control characters, direction marks and private code points, the same that
+    the agent itself removes, so that two of its names never become one here. Markup stays: it is
+    escaped where it is shown.
 
     Raises:
-        BadResponseError: if it is no text or longer than ``longest`` characters.
+        BadResponseError: if it is not text or longer than ``longest`` characters.
     """
     if type(value) is not str:
         msg = f"{where}: not a text"

@@ -1,7 +1,7 @@
-"""What the agent answers, checked and turned into rows. Pure.
+"""The agent's answers, checked and turned into rows. Pure.
 
-Everything in an answer is hostile until checked: a cluster that sends nonsense gets its error
-recorded and nothing stored. Columns are checked as wholes, by loops that run in C, because a
+Everything in an answer is untrusted until checked: if a cluster sends invalid data, the error is
+recorded and nothing is stored. Columns are checked as a whole, by loops that run in C, because a
 fleet's answers hold some 800,000 numbers a minute.
 """
 
@@ -19,7 +19,7 @@ from metrics.sources.validation import MAX_MOMENT, MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
 MAX_SERIES = 20_000  # of one answer, all kinds together
-MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
+MAX_ROWS = 400_000  # of one fetch; the next one reads the rest of the window
 MAX_ATTRS = 16
 MAX_ATTR = 256
 MAX_SAMPLES = 600  # of one minute: ten a second
@@ -35,10 +35,10 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
     Kinds and fields that this version does not know are left out and counted.
 
     Args:
-        raw: the parsed JSON.
-        start: what was asked for, Unix seconds, minute aligned.
-        end: exclusive.
-        now: our clock.
+        raw: the parsed JSON, unchecked.
+        start: start of the requested window in Unix seconds, minute aligned.
+        end: end of the requested window in Unix seconds, exclusive, minute aligned.
+        now: our clock in Unix seconds.
 
     Raises:
         BadResponseError: names what is wrong and where.
@@ -128,7 +128,7 @@ class _Table:
         low, high = min(times), max(times)
         if low < self._start or high >= self._limit:
             strange = low if low < self._start else high
-            msg = f"{where}: {strange} is outside what was asked for or in the future"
+            msg = f"{where}: {strange} is outside the requested range or in the future"
             raise BadResponseError(msg, problem="bad_value")
         if any(time % MINUTE for time in set(times)):
             msg = f"{where}: a time is not the start of a minute"
@@ -233,7 +233,7 @@ def _integers(values: list[Any], where: str) -> None:
     """Refuse a list that holds anything but whole numbers: no booleans, floats or nulls."""
     if set(map(type, values)) != _INT:
         strange = next(value for value in values if type(value) is not int)
-        msg = f"{where}: {type(strange).__name__} where a whole number must be"
+        msg = f"{where}: {type(strange).__name__} where a whole number is expected"
         raise BadResponseError(msg, problem="bad_value")
 
 
@@ -253,7 +253,7 @@ def _clock(value: object) -> float:
         msg = "now: not a number"
         raise BadResponseError(msg, problem="bad_value")
     number = cast("float", value)
-    if not 0 <= number <= MAX_MOMENT:  # NaN is not, either
+    if not 0 <= number <= MAX_MOMENT:  # false for NaN too
         msg = "now: not a time in Unix seconds"
         raise BadResponseError(msg, problem="bad_value")
     return float(number)

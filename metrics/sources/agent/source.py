@@ -45,7 +45,7 @@ class _Pieces:
         return self.count >= MAX_ROWS or len(self.infos) >= MAX_SERIES
 
     def joined(self, start: int, last: SourceAnswer) -> SourceAnswer:
-        """Return them as one answer from ``start`` to where the last one ended."""
+        """Return the pieces as one answer from ``start`` to the end of the last one."""
         return replace(
             last,
             rows=Minutes.joined(self.rows),
@@ -57,15 +57,15 @@ class _Pieces:
 
 
 class AgentSource:
-    """Asks an agent for a window, in pieces where one answer does not hold it.
+    """Reads a window from an agent, in pieces where one answer does not hold it.
 
     Args:
-        budget_seconds: no further piece is asked for once this much time has gone, so that what
-            is in gets stored before the caller's deadline.
+        budget_seconds: no further piece is requested after this many seconds, so that what was read
+            is stored before the caller's deadline.
     """
 
-    # The agent serves a minute when the last sample of it is in, 2 s after its end. Asking for
-    # it again, to be safe, would double or triple what a pull costs at both ends.
+    # The agent serves a minute once its last sample is in, 2 s after its end. Requesting it again,
+    # to be safe, would double or triple the cost of a pull at both ends.
     overlap_seconds: ClassVar[int] = 0
     settle_seconds: ClassVar[int] = 0
     longest_request_seconds: ClassVar[int] = 1800
@@ -86,11 +86,11 @@ class AgentSource:
     ) -> SourceAnswer:
         """Return what the agent has of ``[start, end)``; see :class:`metrics.sources.base.Source`.
 
-        Of one kind of series only, where ``kind`` names it.
+        Returns only series of ``kind`` if it is given.
 
-        Asks again from where an answer ended, until the window is covered, the agent makes no
-        progress, or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in. When the way to
-        the agent breaks after the first piece, the pieces so far are the answer.
+        Continues where an answer ended, until the window is covered, the agent makes no progress,
+        or :data:`MAX_PIECES` answers or :data:`MAX_ROWS` rows are in. When the connection to the
+        agent fails after the first piece, the pieces so far are the answer.
 
         Raises:
             ClusterError: the first request failed.
@@ -101,9 +101,9 @@ class AgentSource:
         pieces, reached = _Pieces(), start
         for _ in range(MAX_PIECES):
             slot.release()
-            asked = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
+            params = {"start": str(reached), "end": str(end)} | ({"kinds": kind} if kind else {})
             try:
-                raw = await client.get_json("/v1/range", asked, before_parsing=slot.take)
+                raw = await client.get_json("/v1/range", params, before_parsing=slot.acquire)
             except (ClusterUnreachableError, ServiceUnavailableError) as exc:
                 if reached == start:
                     raise
@@ -120,7 +120,7 @@ class AgentSource:
     async def raw(
         self, client: JsonClient, key: SeriesKey, field: str, start: int, end: int, *, now: float
     ) -> RawAnswer:
-        """Return minutes of one series: the agent's finest; see :class:`.base.RawSource`."""
+        """Return minutes of one series, the agent's finest step; see :class:`.base.RawSource`."""
         at = FIELD_NAMES[key.kind].index(field)
         first, last = start - start % MINUTE, end + -end % MINUTE
         with ParseSlot("live") as slot:

@@ -21,15 +21,22 @@ from opscenter.core.errors import BadResponseError
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A policy with data in it, and where its data begins."""
+class StoredPolicy:
+    """A policy that has data, and the Unix time at which its data begins."""
 
     policy: Policy
     begins: int
 
 
 class InfluxApi:
-    """Sends statements and takes the answers apart."""
+    """Sends statements and splits the answers.
+
+    Args:
+        client: the client that reaches the server.
+        database: the database's name.
+        slot: the parse slot; released while waiting for an answer.
+        budget_seconds: time in seconds after which :attr:`late` is true.
+    """
 
     def __init__(
         self, client: HttpClient, database: str, slot: ParseSlot, budget_seconds: float
@@ -42,36 +49,36 @@ class InfluxApi:
 
     @property
     def late(self) -> bool:
-        """Whether the budget has gone."""
+        """Return whether the budget is used up."""
         return self._clock() >= self._stop_at
 
     def clock(self, now: float) -> float:
-        """Return the server's time by its last answer; ``now`` if it did not say."""
-        said = self._client.server_date
-        return now if said is None else said
+        """Return the server's time from its last answer; ``now`` if it had none."""
+        reported = self._client.server_date
+        return now if reported is None else reported
 
     async def ask(self, statements: Sequence[str]) -> list[object]:
         """Return each statement's part of the answer.
 
         Raises:
-            ClusterError: the server did not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         self._slot.release()
         form = {"db": self.database, "epoch": "s", "q": ";".join(statements)}
-        raw = await self._client.post_form_json("/query", form, before_parsing=self._slot.take)
+        raw = await self._client.post_form_json("/query", form, before_parsing=self._slot.acquire)
         try:
             return results_of(raw, len(statements))
         except BadResponseError as exc:
             position = _not_executed(raw)
             if position is None or len(statements) == 1 or position >= len(statements):
                 raise
-            # The server says so of a statement that failed with others behind it (1.6.7); by
-            # itself it says why.
+            # The server (1.6.7) reports this for a statement that failed with others after it; sent
+            # alone, it returns the reason.
             await self.ask([statements[position]])
             raise exc from None
 
-    async def held(self) -> list[Held]:
-        """Return the policies with data in them, finest first, and where each begins."""
+    async def stored_policies(self) -> list[StoredPolicy]:
+        """Return the policies that have data, finest first, and where each begins."""
         results = await self.ask([f"SHOW RETENTION POLICIES ON {identifier(self.database)}"])
         self.policies = read_policies(results[0])
         names = {policy.name for policy in self.policies}
@@ -82,7 +89,7 @@ class InfluxApi:
             begins = read_edge(result)
             if begins is not None:
                 begins -= MINUTE if policy is RAW else 0
-                found.append(Held(policy, begins - begins % policy.step))
+                found.append(StoredPolicy(policy, begins - begins % policy.step))
         return found
 
 
@@ -95,7 +102,7 @@ def _not_executed(raw: object) -> int | None:
 
 
 def resolutions_of(policies: Sequence[RetentionPolicy]) -> Sequence[Resolution]:
-    """Return what a server's policies keep, finest first; () if none is the database's own."""
+    """Return the resolutions of a server's policies, finest first; () if none is the default."""
     reach = {policy.name: policy.seconds for policy in policies}
     raw = next((policy for policy in policies if policy.default), None)
     if raw is None:

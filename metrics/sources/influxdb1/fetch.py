@@ -1,4 +1,4 @@
-"""One window of an InfluxDB 1.x on its way in, in as many answers as it takes."""
+"""Fetching one window from an InfluxDB 1.x, in as many answers as needed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.minute_columns import Minutes
-from metrics.series.source_answer import SourceAnswer
-from metrics.series.windows import MINUTE
-from metrics.sources.influxdb1.client import Held, InfluxApi
+from metrics.sources.base import SourceAnswer
+from metrics.sources.influxdb1.client import InfluxApi, StoredPolicy
 from metrics.sources.influxdb1.queries import (
     COARSE,
     MINUTES,
@@ -42,18 +41,18 @@ from opscenter.core.errors import (
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 90
-MAX_POINTS = 1_500_000  # of one fetch; the rest of the window is for the next one
+MAX_POINTS = 1_500_000  # of one fetch; the next one reads the rest of the window
 MAX_PIECES = 256  # answers of one fetch
-FIRST_PIECE = 600  # seconds of a long window that are asked for first, to see how much comes
-SHORT = 300  # up to so many seconds, names with every point are shorter than once a series
-LATE_SECONDS = 300  # a minute that is this old and absent will not come any more
+FIRST_PIECE = 600  # seconds of a long window that are requested first, to see how much comes
+SHORT = 300  # seconds up to which names in every point are shorter than one per series
+LATE_SECONDS = 300  # a missing minute that is this old will not come
 TARGET_BYTES = 4_000_000  # of one answer, decoded; the client refuses twice as much
 _SERIES_BYTES, _POINT_BYTES, _NAMED_POINT_BYTES = 220, 24, 110
 
 
 @dataclass(slots=True)
 class Fetch:
-    """One window on its way in."""
+    """One window that is being fetched."""
 
     api: InfluxApi
     start: int
@@ -68,11 +67,11 @@ class Fetch:
     oldest: int | None = None
     newest_end: int | None = None
 
-    async def minutes(self, held: Sequence[Held] | None) -> SourceAnswer:
+    async def minutes(self, policies: Sequence[StoredPolicy] | None) -> SourceAnswer:
         """Fetch minutes."""
-        reached = await self._pieces(RAW, self.start, self.end, edges=held is None)
-        if held:
-            self.oldest = min(one.begins for one in held)
+        reached = await self._pieces(RAW, self.start, self.end, edges=policies is None)
+        if policies:
+            self.oldest = min(one.begins for one in policies)
         clock = self.api.clock(self.now)
         covered = min(reached, self._closed(clock))
         _join_samples(self.tables["node"], self.samples)
@@ -82,17 +81,19 @@ class Fetch:
         alive = frozenset(time for table in rows.tables for time in table.times)
         return self._answer(rows=rows, end=max(self.start, covered), minutes_alive=alive)
 
-    async def rollups(self, policy: Policy, until: int, held: Sequence[Held]) -> SourceAnswer:
-        """Fetch a policy's values up to ``until``, in whole buckets of its tier."""
+    async def rollups(
+        self, policy: Policy, until: int, policies: Sequence[StoredPolicy]
+    ) -> SourceAnswer:
+        """Fetch a policy's values up to ``until``, in complete buckets of its tier."""
         width = TIERS[policy.tier]
         begin, stop = self.start - self.start % width, until + -until % width
         reached = min(until, await self._pieces(policy, begin, stop, edges=False))
         closed = int(self.api.clock(self.now) - LATE_SECONDS - policy.step)
         reached = min(reached, closed - closed % width)
-        self.oldest = min(one.begins for one in held)
+        self.oldest = min(one.begins for one in policies)
         self.notes.append(
             f"{policy.step // MINUTE}-minute values of {policy.name!r}: lowest values are not "
-            "known, and of filesystems only the highest, which stand for the mean"
+            "known, and for filesystems only the highest, which stand for the mean"
         )
         nodes = self.tables["node"]
         sum_filesystems(self.tables["filesystem"], nodes)
@@ -124,7 +125,7 @@ class Fetch:
         )
 
     def _closed(self, clock: float) -> int:
-        """Return up to where minutes that are not there will not come any more."""
+        """Return the Unix time before which missing minutes will not come any more."""
         settled = int(clock - SETTLE_SECONDS) // MINUTE * MINUTE
         if self.newest_end is None or self.newest_end >= self.end:
             return settled
@@ -156,10 +157,10 @@ class Fetch:
         return reached
 
     async def _piece(self, policy: Policy, span: Span, *, first: bool, edges: bool) -> int:
-        """Fetch one piece whole, then put it; return how long the next one may be, in seconds."""
+        """Fetch one complete piece, then add it; return the next one's length in seconds."""
         wanted = MINUTES + SAMPLES if policy is RAW else COARSE[policy.name]
         extras = self._extras(edges=edges) if first and policy is RAW else []
-        found, rest = await self._ask(wanted, policy, span, extras)
+        found, rest = await self._request(wanted, policy, span, extras)
         if rest:
             self._read_extras(rest)
         points, names = 0, 0
@@ -175,10 +176,10 @@ class Fetch:
         self.points += points
         return _next_step(span, points, names, TIERS[policy.tier])
 
-    async def _ask(
+    async def _request(
         self, wanted: Sequence[Series], policy: Policy, span: Span, extras: Sequence[str] = ()
     ) -> tuple[list[Points], list[object]]:
-        """Ask for fields, in halves if one bucket of all of them does not fit in an answer."""
+        """Request fields, in halves if one bucket of all of them does not fit into an answer."""
         database, (start, end) = self.api.database, (span.start, span.end)
         selects = [
             select(database, series, policy, start, end, grouped=span.grouped) for series in wanted
@@ -192,8 +193,8 @@ class Fetch:
                 msg = f"{wanted[0].measurement}: too many series for an answer: {exc}"
                 raise BadResponseError(msg, problem="too_many_series") from exc
             half = len(wanted) // 2
-            found, rest = await self._ask(wanted[:half], policy, span, extras)
-            return found + (await self._ask(wanted[half:], policy, span))[0], rest
+            found, rest = await self._request(wanted[:half], policy, span, extras)
+            return found + (await self._request(wanted[half:], policy, span))[0], rest
         parts = results[len(extras) :]
         found = [
             read_points(part, one, columns_of(one, policy), span, one.measurement + policy.suffix)
@@ -202,7 +203,7 @@ class Fetch:
         return found, results[: len(extras)]
 
     def _extras(self, *, edges: bool) -> list[str]:
-        """Return what is asked along with the first minutes; all of it if nothing was before."""
+        """Return the statements sent with the first minutes; with ``edges``, all of them."""
         database = self.api.database
         newest = edge(database, RAW, newest=True)
         if not edges:
@@ -220,7 +221,7 @@ class Fetch:
 
 
 def _next_step(span: Span, points: int, names: int, width: int) -> int:
-    """Return how many seconds the next answer may be long, by how much the last one had."""
+    """Return how many seconds the next answer may cover, from the size of the last one."""
     seconds = span.end - span.start
     room = max(TARGET_BYTES // 4, TARGET_BYTES - names * _SERIES_BYTES)
     each = _POINT_BYTES if span.grouped else _NAMED_POINT_BYTES
@@ -229,11 +230,11 @@ def _next_step(span: Span, points: int, names: int, width: int) -> int:
 
 
 def _join_samples(nodes: Table, samples: Table) -> None:
-    """Give nodes what Telegraf sampled of them.
+    """Add Telegraf's samples to the nodes.
 
-    Telegraf's ``host`` may be a pod's name, so that a name is taken for a node only if Heapster
-    has it too. Where satellites name nodes as Heapster does, one that only they know is a node
-    without Heapster's data: that it is not ready is worth a row.
+    Telegraf's ``host`` may be a pod's name, so a name counts as a node only if Heapster has it too.
+    Where satellites name nodes as Heapster does, one that only they know is a node without
+    Heapster's data: that it is not ready is worth a row.
     """
     known = set(nodes.keys)
     same_names = any(key in known for key in samples.keys)
@@ -241,5 +242,5 @@ def _join_samples(nodes: Table, samples: Table) -> None:
         for code, cell in column.items():
             key = samples.keys[code & MASK]
             if key in known or (name == "ready" and same_names):
-                place = (code >> SHIFT) << SHIFT | nodes.numbers[(key.name,)]
-                nodes.fields[name][place] = cell
+                node_code = (code >> SHIFT) << SHIFT | nodes.numbers[(key.name,)]
+                nodes.fields[name][node_code] = cell

@@ -1,4 +1,4 @@
-"""What an InfluxDB 1.x has, for the form that adds it."""
+"""The probe of an InfluxDB 1.x, for the form that adds it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from metrics.series.catalog import CATALOG, Kind
 from metrics.series.rows import MinuteRow
 from metrics.series.windows import MINUTE
 from metrics.sources.base import FieldProbe, Probe
-from metrics.sources.influxdb1.client import Held, InfluxApi
+from metrics.sources.influxdb1.client import InfluxApi, StoredPolicy
 from metrics.sources.influxdb1.fetch import Fetch
 from metrics.sources.influxdb1.queries import MINUTES, RAW, ROLLUPS, SAMPLES, edge
 from metrics.sources.influxdb1.responses import RetentionPolicy, read_edge, read_names, read_version
@@ -20,47 +20,47 @@ _OLD_SECONDS = 600
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _WHERE = {(series.kind, series.field): series for series in (*MINUTES, *SAMPLES)}
 _FROM_OTHERS = {
-    "fs_used": "summed over filesystems, of which there are none",
-    "fs_cap": "summed over filesystems, of which there are none",
-    "inodes_total": "summed over filesystems, of which there are none",
-    "inodes_free": "summed over filesystems, of which there are none",
-    "pods": "counted from pods, of which there are none",
+    "fs_used": "the sum over filesystems, and there are none",
+    "fs_cap": "the sum over filesystems, and there are none",
+    "inodes_total": "the sum over filesystems, and there are none",
+    "inodes_free": "the sum over filesystems, and there are none",
+    "pods": "the number of pods, and there are none",
     "etcd_fsync_us": "Gravity's InfluxDB does not have it: add etcd itself as a source",
     "etcd_leader_changes": "Gravity's InfluxDB does not have it: add etcd itself as a source",
 }
 
 
 async def probe(api: InfluxApi, now: float) -> Probe:
-    """Return what the server has: its policies, and the newest minutes that it holds.
+    """Return what the server has: its policies, and its newest minutes.
 
     Raises:
         ClusterError: it does not answer, refuses, or lacks the database.
     """
-    held = await api.held()
+    stored = await api.stored_policies()
     version = await _version(api)
-    # Of the request's own database: InfluxDB 1.2 (Gravity 5.0) has no ON here.
+    # It lists the request's own database: InfluxDB 1.2 (Gravity 5.0) has no ON here.
     names = read_names((await api.ask(["SHOW MEASUREMENTS"]))[0])
     newest = read_edge((await api.ask([edge(api.database, RAW, newest=True)]))[0])
     rows: Sequence[MinuteRow] = ()
     if newest is not None:
-        # The newest minute may be half written, so that the ones before it are looked at.
+        # The newest minute may be half written, so the ones before it are read.
         end = newest // MINUTE * MINUTE - MINUTE
-        answer = await Fetch(api, end - PROBED_MINUTES * MINUTE, end, now).minutes(held)
+        answer = await Fetch(api, end - PROBED_MINUTES * MINUTE, end, now).minutes(stored)
         rows = answer.rows
     keys = {row.key for row in rows}
     return Probe(
         product="InfluxDB",
         version=version,
-        oldest=min((one.begins for one in held), default=None),
+        oldest=min((one.begins for one in stored), default=None),
         newest=newest,
         series={kind: sum(1 for key in keys if key.kind == kind) for kind in _KINDS},
         fields=_fields(rows, names),
-        notes=_notes(api.policies, held, newest, api.clock(now)),
+        notes=_notes(api.policies, stored, newest, api.clock(now)),
     )
 
 
 async def _version(api: InfluxApi) -> str:
-    """Return the server's version; "" to a user who is no administrator."""
+    """Return the server's version; "" if the user is not an administrator."""
     try:
         return read_version((await api.ask(["SHOW DIAGNOSTICS"]))[0])
     except BadResponseError as exc:
@@ -94,22 +94,23 @@ def _why(kind: Kind, field: str, names: Collection[str]) -> str:
 
 
 def _notes(
-    policies: Sequence[RetentionPolicy], held: Sequence[Held], newest: int | None, clock: float
+    policies: Sequence[RetentionPolicy],
+    stored: Sequence[StoredPolicy],
+    newest: int | None,
+    clock: float,
 ) -> list[str]:
     notes = []
-    begins = {one.policy.name: one.begins for one in held}
+    begins = {one.policy.name: one.begins for one in stored}
     for policy in policies:
         name = "" if policy.default else policy.name
         if policy.default or any(policy.name == one.name for one in ROLLUPS):
             since = f"data since {minute_utc(begins[name])}" if name in begins else "no data"
         else:
             since = "not used"
-        kept = "for ever" if policy.seconds is None else f"{policy.seconds // 3600} h"
-        notes.append(f"retention policy {policy.name!r} keeps {kept}: {since}")
+        retention = "forever" if policy.seconds is None else f"for {policy.seconds // 3600} h"
+        notes.append(f"retention policy {policy.name!r} keeps data {retention}: {since}")
     if newest is None:
-        notes.append("Heapster has written nothing of nodes into this database")
+        notes.append("Heapster has written no node data into this database")
     elif newest < clock - _OLD_SECONDS:
-        notes.append(
-            f"the newest data is of {minute_utc(newest)}: Heapster does not write any more"
-        )
+        notes.append(f"the newest data is from {_text(newest)}: Heapster no longer writes")
     return notes

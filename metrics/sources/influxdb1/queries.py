@@ -1,8 +1,8 @@
-"""What is asked of an InfluxDB 1.x that Heapster and Telegraf write to, as in Gravity 5.
+"""Queries to an InfluxDB 1.x that Heapster and Telegraf write to, as in Gravity 5.
 
-Heapster writes a measurement a metric, with one field ``value``, every minute; its times are the
-ends of the minutes that they describe. Continuous queries roll some of them up to 5 minutes and
-to an hour; those times are starts. Telegraf writes every 20 s what it sampled.
+Heapster writes one measurement per metric, with one field ``value``, every minute; its times are
+the ends of the minutes that they describe. Continuous queries roll some of them up to 5 minutes and
+to an hour; those times are starts. Telegraf writes its samples every 20 s.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TAGS: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A retention policy and what is in it.
+    """A retention policy and its values.
 
     Attributes:
-        name: as the server says; "" for the database's own default.
+        name: as the server reports it; "" for the database's default policy.
         step: width of its values in seconds.
-        tier: that they enter.
-        suffix: of the measurements' names.
+        tier: the tier that they are written to.
+        suffix: suffix of the measurements' names.
     """
 
     name: str
@@ -39,23 +39,23 @@ class Policy:
 
 RAW = Policy("", 60, "1m", "")
 ROLLUPS = (Policy("medium", 300, "10m", "/medium"), Policy("long", 3600, "1h", "/long"))
-"""Gravity's, finest first."""
+"""The rollups of Gravity, finest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One field of the catalogue, and where it is.
+    """One field of the catalogue, and where it is stored.
 
     Attributes:
-        kind: of the series.
-        field: of the catalogue.
-        measurement: without a roll-up's suffix.
-        type: Heapster's tag ``type``; "" for Telegraf's.
+        kind: the series' kind.
+        field: the field, a name of the catalogue.
+        measurement: the measurement, without a rollup's suffix.
+        type: Heapster's tag ``type``; "" for Telegraf's measurements.
         column: InfluxDB's field.
-        tags: that name the series.
-        scale: what values are multiplied with; divided by if negative.
-        merge: what several points of a series and minute are: "one" if there may be one only,
-            "sum" if they add up, "samples" of the same thing.
+        tags: the tags that name the series.
+        scale: factor of the values; a divisor if negative.
+        merge: how to treat several points of a series in one minute: "one" if only one is allowed,
+            "sum" if they add up, "samples" if they are samples of the same value.
     """
 
     kind: Kind
@@ -97,14 +97,14 @@ MINUTES: tuple[Series, ...] = (
     _of_containers("fs_used", "filesystem/usage"),
     _of_containers("restarts", "restart_count"),
 )
-"""What Heapster has of each minute."""
+"""Heapster's fields of each minute."""
 
 SAMPLES: tuple[Series, ...] = (
     Series("node", "load1_m", "system", "", "load1", ("nodename", "host"), 1000, "samples"),
     Series("node", "ready", "satellite_k8s_node_ready", "", "gauge", ("node", "nodename"), 1,
            "samples"),
 )  # fmt: skip
-"""What Telegraf has; of the two tags the first that is there names the node."""
+"""Telegraf's fields; the first present one of the two tags names the node."""
 
 _RATES = ("cpu_mc", "mem_ws", "net_rx_bps", "net_tx_bps")
 _USAGES = ("used", "fs_used")
@@ -112,11 +112,11 @@ COARSE: dict[str, tuple[Series, ...]] = {
     "medium": tuple(s for s in MINUTES if s.field in (*_RATES, *_USAGES)),
     "long": tuple(s for s in MINUTES if s.field in (*_RATES, *_USAGES) and s.field != "mem_ws"),
 }
-"""What Gravity's roll-ups have. Of ``filesystem/usage`` they keep the highest value only."""
+"""The fields of Gravity's rollups. Of ``filesystem/usage`` they keep the highest value only."""
 
 
 def columns_of(series: Series, policy: Policy) -> tuple[str, ...]:
-    """Return InfluxDB's fields: the value; or of a roll-up its mean, if kept, and its highest."""
+    """Return InfluxDB's fields: the value; for a rollup its mean, if stored, and its highest."""
     if policy.step == RAW.step:
         return (series.column,)
     return ("value",) if series.field in _USAGES else ("value_mean", "value_max")
@@ -127,16 +127,17 @@ def select(
 ) -> str:
     """Return the statement for the values that describe ``[start, end)``.
 
-    Heapster's times are ends of minutes, so that its are taken from after ``start`` up to and
-    with ``end``; those of roll-ups and of Telegraf are taken from ``start`` up to ``end``.
+    Heapster's times are ends of minutes, so its range excludes ``start`` and includes ``end``;
+    rollups and Telegraf include ``start`` and exclude ``end``.
 
     Args:
-        database: to ask.
-        series: what to ask for.
-        policy: where it is.
-        start: Unix seconds.
-        end: exclusive.
-        grouped: names once a series instead of once a point: shorter for many points a series.
+        database: the database's name.
+        series: the series to select.
+        policy: the policy that has the values.
+        start: start of the range in Unix seconds.
+        end: end of the range in Unix seconds, exclusive.
+        grouped: whether to name each series once instead of in each point: shorter if there are
+            many points per series.
     """
     ends = series.type and policy.step == RAW.step
     span = f"time > {start}s AND time <= {end}s" if ends else f"time >= {start}s AND time < {end}s"
@@ -150,7 +151,7 @@ def select(
 
 
 def edge(database: str, policy: Policy, *, newest: bool) -> str:
-    """Return the statement for the oldest or newest value of a policy that nodes have."""
+    """Return the statement for the oldest or newest node value of a policy."""
     series = MINUTES[0]
     column = identifier(columns_of(series, policy)[0])
     source = measurement(database, series, policy)
@@ -159,7 +160,7 @@ def edge(database: str, policy: Policy, *, newest: bool) -> str:
 
 
 def measurement(database: str, series: Series, policy: Policy) -> str:
-    """Return where a series is: ``"database"."policy"."measurement"``."""
+    """Return a series' measurement in full: ``"database"."policy"."measurement"``."""
     where = f".{identifier(policy.name)}." if policy.name else ".."
     return identifier(database) + where + identifier(series.measurement + policy.suffix)
 

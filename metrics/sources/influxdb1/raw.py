@@ -1,4 +1,4 @@
-"""Single points from an InfluxDB 1.x, as Heapster and Telegraf wrote them."""
+"""Raw points from an InfluxDB 1.x, as Heapster and Telegraf wrote them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _series(key: SeriesKey, field: str) -> Series:
     for series in (*MINUTES, *SAMPLES):
         if (series.kind, series.field) == (key.kind, field):
             return series
-    msg = f"field: InfluxDB has no {field} of a {key.kind} by itself"
+    msg = f"field: InfluxDB does not store {field} of a {key.kind} on its own"
     raise InvalidInputError(msg)
 
 
@@ -78,13 +78,13 @@ def _statement(database: str, series: Series, key: SeriesKey, start: int, end: i
 
 def _number(value: object, series: Series) -> float:
     if type(value) not in (int, float) or not -LARGEST <= float(str(value)) <= LARGEST:
-        msg = f"{series.measurement}: {str(value)[:40]!r} is no number"
+        msg = f"{series.measurement}: {str(value)[:40]!r} is not a number"
         raise BadResponseError(msg, problem="bad_value")
     number = float(str(value))
     return number / -series.scale if series.scale < 0 else number * series.scale
 
 
 def _step(times: Sequence[int]) -> float | None:
-    """Return the usual distance of points; None for less than two."""
+    """Return the median distance of points in seconds; None for less than two."""
     gaps = sorted(b - a for a, b in pairwise(times))
     return gaps[len(gaps) // 2] if gaps else None

@@ -1,6 +1,6 @@
-"""What an InfluxDB 1.x answers: checked, and told apart by statement. Pure.
+"""The answers of an InfluxDB 1.x, checked and split by statement. Pure.
 
-Everything in an answer is hostile until checked. One bad thing refuses the whole answer.
+Everything in an answer is untrusted until checked. One error refuses the whole answer.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _TEXT = ({str}, {str, type(None)}, {type(None)})
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """One policy of a database, as the server says.
+    """One policy of a database, as the server reports it.
 
     Attributes:
-        name: of the policy.
-        seconds: for how long it keeps values; None for ever.
-        default: whether it is the database's own.
+        name: the policy's name.
+        seconds: how long it keeps values, in seconds; None for forever.
+        default: whether it is the database's default.
     """
 
     name: str
@@ -57,12 +57,12 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What was asked for, to check an answer's times by.
+    """The requested range, to check an answer's times against.
 
     Attributes:
-        start: of what the values describe, Unix seconds.
-        end: exclusive.
-        grouped: whether series are named once, or with every point.
+        start: start of the described range in Unix seconds.
+        end: end of the range in Unix seconds, exclusive.
+        grouped: whether each series is named once, not in every point.
     """
 
     start: int
@@ -71,16 +71,16 @@ class Span:
 
 
 def results_of(raw: object, count: int) -> list[Any]:
-    """Return the parts of an answer, one a statement, in order.
+    """Return the parts of an answer, one per statement, in order.
 
     Args:
-        raw: the parsed JSON.
-        count: how many statements were sent.
+        raw: the parsed JSON, unchecked.
+        count: number of statements that were sent, >= 1.
 
     Raises:
-        BadResponseError: it is no answer of InfluxDB; a statement was refused, or cut by a limit
+        BadResponseError: it is not from InfluxDB; a statement was refused, or cut by a limit
             of the server (``too_large``), or its part is missing (``cut_off``).
-        ServiceUnavailableError: the server could not do it now.
+        ServiceUnavailableError: the server is temporarily unable to answer.
     """
     answer = _object(raw, "the answer")
     if "error" in answer:
@@ -100,28 +100,28 @@ def results_of(raw: object, count: int) -> list[Any]:
             msg = "the server cuts answers of this length (max-row-limit)"
             raise BadResponseError(msg, problem="too_large")
     if len(results) != count:
-        msg = f"{len(results)} results for {count} statements: the answer is not whole"
+        msg = f"{len(results)} results for {count} statements: the answer is incomplete"
         raise BadResponseError(msg, problem="cut_off")
     return results
 
 
 def refusal(text: object) -> BadResponseError | ServiceUnavailableError:
-    """Return the error for what the server says of a statement, which comes with status 200."""
-    said = one_line(text if type(text) is str else "an error without words", 300)
-    msg = f"InfluxDB refused the query: {said}"
+    """Return the error for a statement's error text, which comes with status 200."""
+    reason = one_line(text if type(text) is str else "no reason given", 300)
+    msg = f"InfluxDB refused the query: {reason}"
     for words, problem in _REFUSALS:
-        if words in said:
+        if words in reason:
             return BadResponseError(msg, problem=problem)
-    if any(words in said for words in _UNAVAILABLE):
+    if any(words in reason for words in _UNAVAILABLE):
         return ServiceUnavailableError(msg)
     return BadResponseError(msg, problem="query_refused")
 
 
 def read_policies(result: object) -> list[RetentionPolicy]:
-    """Return what ``SHOW RETENTION POLICIES`` says.
+    """Return the answer to ``SHOW RETENTION POLICIES``.
 
     Raises:
-        BadResponseError: it says something else.
+        BadResponseError: it is malformed.
     """
     policies = []
     for series in _series(_object(result, "the policies")):
@@ -135,26 +135,26 @@ def read_policies(result: object) -> list[RetentionPolicy]:
 
 
 def read_edge(result: object) -> int | None:
-    """Return the time of a statement's only point; None if there is none.
+    """Return the Unix time of a statement's only point; None if there is none.
 
     Raises:
-        BadResponseError: it is no time.
+        BadResponseError: it is not a time.
     """
     for series in _series(_object(result, "the edge")):
         for row in _list(_object(series, "the edge").get("values"), "values"):
             moment = next(iter(_list(row, "a point")), None)
             if type(moment) is not int or not MINUTE <= moment <= MAX_MOMENT:
-                msg = f"{str(moment)[:40]!r} is no time in Unix seconds"
+                msg = f"{str(moment)[:40]!r} is not a time in Unix seconds"
                 raise BadResponseError(msg, problem="bad_value")
             return moment
     return None
 
 
 def read_names(result: object) -> set[str]:
-    """Return what ``SHOW MEASUREMENTS`` lists.
+    """Return the names that ``SHOW MEASUREMENTS`` lists.
 
     Raises:
-        BadResponseError: it lists something else.
+        BadResponseError: it is malformed.
     """
     names: set[str] = set()
     for series in _series(_object(result, "the measurements")):
@@ -167,7 +167,7 @@ def read_version(result: object) -> str:
     """Return the version that ``SHOW DIAGNOSTICS`` names; "" if it names none.
 
     Raises:
-        BadResponseError: it is no table.
+        BadResponseError: it is not a table.
     """
     for series in _series(_object(result, "the diagnostics")):
         part = _object(series, "the diagnostics")
@@ -184,7 +184,7 @@ class Points:
     times: list[int]
     tags: list[Tags]
     values: list[list[Any]]
-    """One list a column that was asked for."""
+    """One list per requested column."""
 
 
 def read_points(
@@ -193,15 +193,15 @@ def read_points(
     """Return the points of one statement.
 
     Args:
-        result: the statement's part of the answer.
-        series: what was asked for.
-        columns: InfluxDB's fields that were asked for.
-        span: of time that was asked for.
-        where: names the measurement in errors.
+        result: the statement's part of the answer, unchecked.
+        series: the requested series.
+        columns: the requested fields of InfluxDB.
+        span: the requested range.
+        where: the measurement's name, for errors.
 
     Raises:
-        BadResponseError: a series comes twice, times are not in order or not what was asked for,
-            a name is no text, or the part is of another shape.
+        BadResponseError: a series comes twice, times are not in order or outside the range, a name
+            is not text, or the part is malformed.
     """
     points = Points([], [], [[] for _ in columns])
     found = _series(_object(result, where))
@@ -230,17 +230,17 @@ def read_points(
 
 
 def put_points(points: Points, series: Series, span: Span, table: Table, where: str) -> None:
-    """Put minutes into the table of their kind.
+    """Add minutes to the table of their kind.
 
     Args:
-        points: of one statement.
-        series: what was asked for.
-        span: of time that was asked for.
-        table: of the kind.
-        where: names the measurement in errors.
+        points: the points of one statement.
+        series: the requested series.
+        span: the requested range.
+        table: the kind's table.
+        where: the measurement's name, for errors.
 
     Raises:
-        BadResponseError: a value is no number, or one series has a time twice.
+        BadResponseError: a value is not a number, or one series has a time twice.
     """
     times = points.times
     numbers = _numbers(points.tags, series, table)
@@ -273,21 +273,21 @@ def put_points(points: Points, series: Series, span: Span, table: Table, where: 
 
 
 def _numbers(tags: Sequence[Tags], series: Series, table: Table) -> list[int]:
-    """Return the number of each point's series; Telegraf's nodes go by the first tag there is."""
+    """Return the number of each point's series; Telegraf's nodes use the first present tag."""
     if series.type:
         return list(map(table.numbers.__getitem__, tags))
     return [table.numbers[(first or second,)] for first, second in tags]
 
 
 def check_span(starts: Sequence[int], span: Span, where: str) -> None:
-    """Check that times lie in what was asked for.
+    """Check that times are within the requested range.
 
     Raises:
-        BadResponseError: one does not.
+        BadResponseError: one is not.
     """
     if starts and not span.start <= min(starts) <= max(starts) < span.end:
         strange = min(starts) if min(starts) < span.start else max(starts)
-        msg = f"{where}: {strange} is outside what was asked for, {span.start}..{span.end}"
+        msg = f"{where}: {strange} is outside the requested range, {span.start}..{span.end}"
         raise BadResponseError(msg, problem="bad_value")
 
 
@@ -295,18 +295,18 @@ def _read_series(part: dict[str, Any], expected: list[str], where: str) -> list[
     """Return the columns of one series; times are checked to ascend."""
     if part.get("columns") != expected:
         others = one_line(str(part.get("columns")), 100)
-        msg = f"{where}: columns {others} where {expected} were asked for"
+        msg = f"{where}: columns {others} where {expected} were requested"
         raise BadResponseError(msg, problem="bad_value")
     rows = _list(part.get("values"), f"{where}: values")
     if not rows:
         return [[] for _ in expected]
     if set(map(type, rows)) != {list} or set(map(len, rows)) != {len(expected)}:
-        msg = f"{where}: a point that has not {len(expected)} values"
+        msg = f"{where}: a point does not have {len(expected)} values"
         raise BadResponseError(msg, problem="bad_value")
     columns = list(map(list, zip(*rows, strict=True)))
     times = columns[0]
     if set(map(type, times)) != {int}:
-        msg = f"{where}: a time is no whole number of seconds"
+        msg = f"{where}: a time is not a whole number of seconds"
         raise BadResponseError(msg, problem="bad_value")
     if not all(map(le, times, times[1:])):
         msg = f"{where}: the points are not in order of time"
@@ -318,14 +318,14 @@ def _tags(part: dict[str, Any], series: Series, where: str) -> Tags:
     named = _object(part.get("tags"), f"{where}: tags")
     tags = tuple(map(named.get, series.tags))
     if set(map(type, tags)) not in _TEXT:
-        msg = f"{where}: a name that is no text"
+        msg = f"{where}: a name that is not text"
         raise BadResponseError(msg, problem="bad_name")
     return tags
 
 
 def _tag_columns(columns: list[list[Any]], where: str) -> Iterable[Tags]:
     if any(column and set(map(type, column)) not in _TEXT for column in columns):
-        msg = f"{where}: a name that is no text"
+        msg = f"{where}: a name that is not text"
         raise BadResponseError(msg, problem="bad_name")
     return zip(*columns, strict=True)
 
@@ -335,21 +335,21 @@ def _series(part: dict[str, Any]) -> list[Any]:
 
 
 def _entries(series: object, where: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a small table by the names of its columns."""
+    """Yield the rows of a small table as column name -> value."""
     part = _object(series, where)
     columns = _list(part.get("columns"), f"{where}: columns")
     if not set(map(type, columns)) <= {str}:
-        msg = f"{where}: the name of a column is no text"
+        msg = f"{where}: the name of a column is not text"
         raise BadResponseError(msg, problem="bad_value")
     for row in _list(part.get("values", []), f"{where}: values"):
         yield dict(zip(columns, _list(row, where), strict=False))
 
 
 def _seconds(duration: str) -> int | None:
-    """Return a duration of Go ("672h0m0s") in seconds; None for 0, which is for ever."""
+    """Return a Go duration ("672h0m0s") in seconds; None for 0, which means forever."""
     found = _DURATION.fullmatch(duration)
     if found is None or not duration:
-        msg = f"{duration[:40]!r} is no duration"
+        msg = f"{duration[:40]!r} is not a duration"
         raise BadResponseError(msg, problem="bad_value")
     hours, minutes, seconds = found.groups(default="0")
     return 3600 * int(hours) + 60 * int(minutes) + int(float(seconds)) or None

@@ -1,13 +1,13 @@
-"""Roll-ups that a source keeps itself, as buckets of our wider tiers. Pure.
+"""A source's own rollups, as buckets of our wider tiers. Pure.
 
-Gravity's continuous queries keep means and highest values, never the lowest. A value of 5 minutes
-stands for 5 minutes, two of them make a bucket of 10; a value of an hour stands for 60. Of
-``filesystem/usage`` they keep the highest value only. It stands for the mean as well, for what a
-disk holds changes little within 5 minutes, and a chart that is a little high beats none; over an
-hour the same holds less well, so that the answer's notes say it.
+Gravity's continuous queries keep means and highest values, never the lowest. A 5-minute value
+stands for 5 minutes, and two of them make a bucket of 10; an hourly value stands for 60. Of
+``filesystem/usage`` they keep the highest value only. It stands for the mean as well: disk usage
+changes little within 5 minutes, and a chart that is a little high is better than none. Over an hour
+this is less accurate, so the answer's notes mention it.
 
-The roll-ups go by Heapster's times, which are the ends of minutes, so that a bucket of theirs
-begins one minute before its label; that minute is not corrected.
+The rollups use Heapster's times, which are the ends of minutes, so each of their buckets begins one
+minute before its label; that minute is not corrected.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from metrics.sources.row_builder import (
 def put_rollups(
     points: Points, series: Series, policy: Policy, span: Span, table: Table, where: str
 ) -> None:
-    """Put a policy's values into the table of their kind, each at its own start.
+    """Add a policy's values to the table of their kind, each at its own start.
 
     Args:
-        points: of one statement: the mean and the highest, or the highest alone.
-        series: what was asked for.
-        policy: that keeps the values.
-        span: of time that was asked for.
-        table: of the kind.
-        where: names the measurement in errors.
+        points: the points of one statement: the mean and the highest, or the highest alone.
+        series: the requested series.
+        policy: the policy that has the values.
+        span: the requested range.
+        table: the kind's table.
+        where: the measurement's name, for errors.
 
     Raises:
-        BadResponseError: a value is no number, or one series has a time twice.
+        BadResponseError: a value is not a number, or one series has a time twice.
     """
     check_span(points.times, span, where)
     n = policy.step // MINUTE
@@ -78,33 +78,33 @@ def put_rollups(
 
 
 def widen(table: Table, tier: str) -> None:
-    """Merge what lies in the same bucket of a tier."""
+    """Merge the values of each bucket of a tier."""
     width = TIERS[tier]
     for column in table.fields.values():
         merged: dict[int, Cell] = {}
         for code, cell in column.items():
             start = code >> SHIFT
-            place = (start - start % width) << SHIFT | code & MASK
-            old = merged.get(place)
-            merged[place] = as_cell(cell) if old is None else _both(old, as_cell(cell))
+            bucket = (start - start % width) << SHIFT | code & MASK
+            old = merged.get(bucket)
+            merged[bucket] = as_cell(cell) if old is None else _both(old, as_cell(cell))
         column.clear()
         column.update(merged)
 
 
 def _both(one: Cell, other: Cell) -> Cell:
-    """Merge one field over two times; the highest is not known if it is not of both."""
+    """Merge one field over two times; the highest is known only if both are."""
     high = None if one.high is None or other.high is None else max(one.high, other.high)
     return Cell(one.n + other.n, one.total + other.total, one.low, high)
 
 
 def _present(codes: Iterable[int], values: list[object]) -> tuple[list[int], list[object]]:
     """Return codes and values without those that are null or of no series."""
-    kept = [
+    present = [
         (code, value)
         for code, value in zip(codes, values, strict=True)
         if value is not None and code >= 0
     ]
-    return [code for code, _ in kept], [value for _, value in kept]
+    return [code for code, _ in present], [value for _, value in present]
 
 
 def _check_once(

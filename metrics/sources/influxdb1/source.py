@@ -1,8 +1,8 @@
 """The ``influxdb`` source: an InfluxDB 1.x that Heapster and Telegraf write to (Gravity 5).
 
-Its minutes are in the database's own retention policy, its roll-ups in others; which there are,
-and how far back each reaches, is asked, not assumed. Minutes are selected as they are, never
-grouped by time: Heapster writes one a minute already, and that is five times cheaper.
+Its minutes are in the database's default retention policy, its rollups in others; which policies
+there are, and how far back each goes, is queried, not assumed. Minutes are selected as they are,
+never grouped by time: Heapster already writes one per minute, and this is five times cheaper.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from typing import ClassVar
 
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
-from metrics.series.source_answer import SourceAnswer
-from metrics.series.windows import DAY, MINUTE
-from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
-from metrics.sources.influxdb1.client import Held, InfluxApi, resolutions_of
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
+from metrics.sources.influxdb1.client import InfluxApi, StoredPolicy, resolutions_of
 from metrics.sources.influxdb1.fetch import SETTLE_SECONDS, SHORT, Fetch
 from metrics.sources.influxdb1.probe import probe
 from metrics.sources.influxdb1.queries import RAW, Policy, identifier
@@ -32,15 +30,15 @@ _GRAVITY = (
 
 
 class InfluxSource:
-    """Asks an InfluxDB 1.x for a window, in pieces where one answer does not hold it.
+    """Reads a window from an InfluxDB 1.x, in pieces where one answer does not hold it.
 
     Args:
-        database: that Heapster writes to.
-        budget_seconds: no further piece is asked for once this much time has gone, so that what
-            is in gets stored before the caller's deadline.
+        database: the database that Heapster writes to.
+        budget_seconds: no further piece is requested after this many seconds, so that what was read
+            is stored before the caller's deadline.
 
     Raises:
-        ValueError: the database cannot be named in InfluxQL.
+        ValueError: the database's name cannot be written in InfluxQL.
     """
 
     # Heapster writes a minute in batches of 10,000 points, so that the newest one may be half
@@ -58,7 +56,7 @@ class InfluxSource:
 
     @property
     def resolutions(self) -> Sequence[Resolution]:
-        """Return what the server keeps for how long; Gravity's own before it was asked."""
+        """Return how long the server keeps values of each width; Gravity's until it was queried."""
         return self._resolutions
 
     async def fetch(
@@ -66,25 +64,25 @@ class InfluxSource:
     ) -> SourceAnswer:
         """Return what the database has of ``[start, end)``; see :class:`.base.HttpSource`.
 
-        Minutes, or where the window begins before them the values of the finest roll-up that
-        reaches so far back, up to the first of its buckets that is all minutes.
+        Minutes, or where the window begins before them, the values of the finest rollup that goes
+        back that far, up to the first of its buckets that has all minutes.
 
         Raises:
-            ClusterError: nothing can be said of the window.
+            ClusterError: nothing is known about the window.
         """
         api = InfluxApi(client, self._database, slot, self._budget_seconds)
         if end - start <= SHORT and start >= now - RECENT:
-            held = None
+            stored = None
         else:
-            held = await api.held()
+            stored = await api.stored_policies()
         fetch = Fetch(api, start, end, now)
         policy, until = RAW, end
-        if held:
-            policy, until = _choose(held, start, end)
+        if stored:
+            policy, until = _choose(stored, start, end)
         if policy is RAW:
-            answer = await fetch.minutes(held)
+            answer = await fetch.minutes(stored)
         else:
-            answer = await fetch.rollups(policy, until, held or [])
+            answer = await fetch.rollups(policy, until, stored or [])
         self._resolutions = resolutions_of(api.policies) or self._resolutions
         return answer
 
@@ -106,14 +104,14 @@ class InfluxSource:
             return await influxdb_raw(api, key, field, start, end)
 
 
-def _choose(held: Sequence[Held], start: int, end: int) -> tuple[Policy, int]:
+def _choose(stored: Sequence[StoredPolicy], start: int, end: int) -> tuple[Policy, int]:
     """Return the finest policy that reaches back to ``start``, and where its answer ends.
 
-    That is where finer values begin, at the next border of the coarse ones' tier, so that every
-    bucket there is whole. Coarse values are asked for only if one of them at least is older.
+    The answer ends where finer values begin, rounded up to the coarse values' tier, so that every
+    bucket is complete. Coarse values are requested only if at least one of them is older.
     """
-    chosen, until = held[0], end
-    for coarser in held[1:]:
+    chosen, until = stored[0], end
+    for coarser in stored[1:]:
         if start < chosen.begins and coarser.begins + coarser.policy.step <= chosen.begins:
             until = chosen.begins
             chosen = coarser

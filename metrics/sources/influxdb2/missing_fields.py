@@ -44,9 +44,9 @@ def probe_fields(kind: Kind, tables: Tables, names: Collection[str]) -> list[Fie
     """Return for every field of a kind how many series have it, and if none, why.
 
     Args:
-        kind: of the series.
-        tables: of the newest minutes.
-        names: of the measurements in the bucket.
+        kind: the series' kind.
+        tables: the tables of the newest minutes.
+        names: the names of the bucket's measurements.
     """
     probes = []
     for field in CATALOG[kind]:
@@ -61,9 +61,9 @@ def _why(kind: Kind, field: str, names: Collection[str]) -> str:
     wanted = _FROM.get((kind, field))
     if wanted is None:
         return _ETCD
-    there = [name for name in wanted if name in names]
+    present = [name for name in wanted if name in names]
     listed = " or ".join(repr(name) for name in wanted)
-    if not there:
+    if not present:
         return f"Telegraf does not write {listed} into this bucket"
-    from_api = " (of its input kube_inventory)" if field in _INVENTORY else ""
-    return f"{listed}{from_api} has nothing of it in the newest minutes"
+    from_api = " (from the input kube_inventory)" if field in _INVENTORY else ""
+    return f"{listed}{from_api} has no values of it in the newest minutes"

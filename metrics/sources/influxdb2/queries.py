@@ -1,11 +1,11 @@
-"""What is asked of an InfluxDB 2.x that Telegraf writes to, in Flux.
+"""Flux queries to an InfluxDB 2.x that Telegraf writes to.
 
-Gauges are averaged to minutes by the server, which it does while it reads; of counters the last
-value of each minute is taken, with its own time. Every stream is trimmed to what is needed and
-names its fields as columns: a sixth of the bytes.
+The server averages gauges to minutes while it reads; of counters it returns the last value of each
+minute, with its own time. Every stream is trimmed to what is needed, with its fields as columns,
+which takes a sixth of the bytes.
 
-What comes from outside, the bucket and the times, is never part of the text: it is bound as
-options beside it, as InfluxDB's own clients do.
+External input, the bucket and the times, is never part of the text: it is bound as options beside
+it, as InfluxDB's own clients do.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Stream:
     """One part of a query, from one measurement.
 
     Attributes:
-        name: of the result in the answer.
-        measurement: of Telegraf.
-        fields: of the measurement.
-        tags: that name the series, as columns.
-        take: the mean of each minute, or the last value of each.
-        only: one more condition of Flux on ``r``; constant.
+        name: the result's name in the answer.
+        measurement: Telegraf's measurement.
+        fields: the measurement's fields.
+        tags: the tags that name the series, as columns.
+        aggregate: whether to use the mean of each minute, or its last value.
+        only: an additional Flux condition on ``r``; constant.
     """
 
     name: str
     measurement: str
     fields: tuple[str, ...]
     tags: tuple[str, ...]
-    take: Literal["mean", "last"] = "mean"
+    aggregate: Literal["mean", "last"] = "mean"
     only: str = ""
 
 
@@ -94,7 +94,7 @@ EDGES = {
     "kubernetes_pod_container": "memory_working_set_bytes",
     "cpu": "usage_idle",
 }
-"""Measurements that say, by one field each, where data begins and ends."""
+"""Measurements, with one field each, that show where data begins and ends."""
 
 
 def minutes_query(
@@ -103,11 +103,11 @@ def minutes_query(
     """Return the body of a request for the minutes of ``[start, end)``.
 
     Args:
-        bucket: to ask.
-        start: Unix seconds.
-        end: exclusive.
-        before: so many seconds earlier counters are taken, for the first minute's rate.
-        now: for what :func:`edges_query` asks as well, up to then; None for not.
+        bucket: the bucket's name.
+        start: start of the range in Unix seconds, minute aligned.
+        end: end of the range in Unix seconds, exclusive.
+        before: seconds before ``start`` from which counters are read, for the first minute's rate.
+        now: current Unix time in seconds, to include :func:`edges_query`; None to omit it.
     """
     parts = [_minutes(stream) for stream in STREAMS] + ([] if now is None else _edges())
     times = {"start": start, "stop": end, "earlier": start - before, "now_": now or 0}
@@ -121,12 +121,11 @@ def samples_query(
     """Return the body of a request for the samples of one series in ``[start, end)``.
 
     Args:
-        bucket: to ask.
-        stream: its fields and tags are the columns of the answer.
-        named: what the series' tags must be; quoted here, for only what is written into the
-            query is looked up in the index.
-        start: Unix seconds.
-        end: exclusive.
+        bucket: the bucket's name.
+        stream: the stream, whose fields and tags are the columns of the answer.
+        named: the series' tags; quoted here, because only constants of the query use the index.
+        start: start of the range in Unix seconds.
+        end: end of the range in Unix seconds, exclusive.
     """
     who = "".join(f" and r.{tag} == {_quoted(value)}" for tag, value in named.items())
     fields = " or ".join(f"r._field == {_quoted(field)}" for field in stream.fields)
@@ -146,14 +145,14 @@ def edges_query(bucket: str, now: int) -> dict[str, Any]:
     """Return the body of a request for the oldest and newest time, and the bucket itself.
 
     Args:
-        bucket: to ask.
-        now: before which data counts, Unix seconds.
+        bucket: the bucket's name.
+        now: Unix time in seconds before which data counts.
     """
     return _body("\n".join(_edges()), {"bucket": _text(bucket), "now_": _moment(now)})
 
 
 def measurements_query(bucket: str) -> dict[str, Any]:
-    """Return the body of a request for the names of a bucket's measurements of 30 days."""
+    """Return the body of a request for the names of a bucket's measurements of the last 30 days."""
     text = 'import "influxdata/influxdb/schema"\nschema.measurements(bucket: bucket)'
     return _body(text, {"bucket": _text(bucket)})
 
@@ -177,18 +176,18 @@ def _edges() -> list[str]:
 
 
 def _minutes(stream: Stream) -> str:
-    start = "start" if stream.take == "mean" else "earlier"
+    start = "start" if stream.aggregate == "mean" else "earlier"
     fields = " or ".join(f"r._field == {_quoted(field)}" for field in stream.fields)
     more = f" and {stream.only}" if stream.only else ""
     columns = ", ".join(map(_quoted, ("_time", *stream.tags, *stream.fields)))
-    take = 'aggregateWindow(every: 1m, fn: mean, createEmpty: false, timeSrc: "_start")'
-    if stream.take == "last":
-        take = 'window(every: 1m) |> last() |> drop(columns: ["_start", "_stop"])'
+    aggregate = 'aggregateWindow(every: 1m, fn: mean, createEmpty: false, timeSrc: "_start")'
+    if stream.aggregate == "last":
+        aggregate = 'window(every: 1m) |> last() |> drop(columns: ["_start", "_stop"])'
     return (
         f"from(bucket: bucket) |> range(start: {start}, stop: stop)"
         f" |> filter(fn: (r) => r._measurement == {_quoted(stream.measurement)}{more}"
         f" and ({fields}))"
-        f" |> {take}"
+        f" |> {aggregate}"
         ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
         f" |> keep(columns: [{columns}]) |> group() |> yield(name: {_quoted(stream.name)})"
     )
@@ -225,7 +224,7 @@ def _moment(seconds: int) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text for Flux: quotes, backslashes, control characters, and what would be filled in.
+    """Quote a text for Flux: quotes, backslashes, control characters and interpolations.
 
     Source: "String literals" of the Flux specification; ``${`` begins an expression.
     """

@@ -1,4 +1,4 @@
-"""Single samples from an InfluxDB 2.x, as Telegraf wrote them."""
+"""Raw samples from an InfluxDB 2.x, as Telegraf wrote them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from opscenter.core.errors import BadResponseError, InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Where one field of the catalogue is, sample by sample.
+    """Where the samples of one field of the catalogue are stored.
 
     Attributes:
-        measurement: of Telegraf.
-        fields: that add up.
+        measurement: Telegraf's measurement.
+        fields: the measurement's fields, which add up.
         names: tags that name the series, in the order of its key.
         parts: a tag whose values add up (containers, interfaces); "" for none.
-        scale: what a sample is multiplied with.
-        counter: whether the field counts up, so that the rate between two samples is wanted.
+        scale: factor of the samples.
+        counter: whether the field is a counter, so that rates between samples are returned.
     """
 
     measurement: str
@@ -38,7 +38,7 @@ class Samples:
 
     @property
     def stream(self) -> Stream:
-        """Return what is asked for."""
+        """Return the stream to query."""
         tags = (*self.names, self.parts) if self.parts else self.names
         return Stream("samples", self.measurement, self.fields, tags)
 
@@ -68,15 +68,15 @@ _WHERE: dict[tuple[Kind, str], Samples] = {
 
 
 def samples_of(key: SeriesKey, field: str) -> Samples:
-    """Return where a field of a series is.
+    """Return where a field of a series is stored.
 
     Raises:
-        InvalidInputError: Telegraf has no such field, or not by itself.
+        InvalidInputError: Telegraf has no such field, or only as part of another.
     """
     try:
         return _WHERE[key.kind, field]
     except KeyError:
-        msg = f"field: Telegraf has no {field} of a {key.kind} by itself"
+        msg = f"field: Telegraf does not store {field} of a {key.kind} on its own"
         raise InvalidInputError(msg) from None
 
 
@@ -85,13 +85,13 @@ def raw_answer(found: Columns, samples: Samples, start: int) -> RawAnswer:
 
     Args:
         found: the points, some of them before ``start`` for the first rate.
-        samples: what was asked for.
-        start: Unix seconds.
+        samples: the requested field.
+        start: start of the range in Unix seconds.
 
     Raises:
-        BadResponseError: a value is infinite or no number.
+        BadResponseError: a value is infinite or not a number.
     """
-    # By part, for two Telegrafs may say the same of a container at one time.
+    # By part, because two Telegrafs may report the same container at one time.
     points: dict[tuple[int, Any], float] = {}
     for field in samples.fields:
         for time, tags, value in zip(found.times, found.tags, found.fields[field], strict=True):
@@ -107,15 +107,15 @@ def raw_answer(found: Columns, samples: Samples, start: int) -> RawAnswer:
     values = [sums[time] * samples.scale for time in times]
     if samples.counter:
         times, values = _rates(times, values)
-    kept = [(time, value) for time, value in zip(times, values, strict=True) if time >= start]
-    steps = [later - earlier for (earlier, _), (later, _) in pairwise(kept)]
+    wanted = [(time, value) for time, value in zip(times, values, strict=True) if time >= start]
+    steps = [later - earlier for (earlier, _), (later, _) in pairwise(wanted)]
     step = float(median(steps)) if steps else None
     note = "rates between the samples of Telegraf" if samples.counter else "as Telegraf wrote it"
-    return RawAnswer([time for time, _ in kept], [value for _, value in kept], step, note)
+    return RawAnswer([time for time, _ in wanted], [value for _, value in wanted], step, note)
 
 
 def _rates(times: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
-    """Return what a counter rose a second, at the later of two samples; nothing where it fell."""
+    """Return a counter's rate per second at the later of two samples; nothing where it fell."""
     both = list(zip(times, values, strict=True))
     risen = [(t2, (v2 - v1) / (t2 - t1)) for (t1, v1), (t2, v2) in pairwise(both) if v2 >= v1]
     return [time for time, _ in risen], [rate for _, rate in risen]

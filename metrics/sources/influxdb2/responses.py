@@ -1,6 +1,6 @@
-"""What an InfluxDB 2.x answers to Flux: CSV with a header before each table. Pure.
+"""The answers of an InfluxDB 2.x to Flux: CSV with a header before each table. Pure.
 
-Everything in an answer is hostile until checked. One bad thing refuses the whole answer.
+Everything in an answer is untrusted until checked. One error refuses the whole answer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Columns:
     """The points of one stream: equally long columns.
 
     Attributes:
-        times: Unix seconds.
-        tags: of each point, in the stream's order; "" is None.
-        fields: numbers by the name of the field; None where a point has none.
+        times: each point's time in Unix seconds.
+        tags: each point's tags, in the stream's order; "" where it has none.
+        fields: numbers by field name; None where a point has none.
     """
 
     times: list[int] = field(default_factory=list)
@@ -45,29 +45,29 @@ class _Moments(dict[str, int]):
         except ValueError:
             seconds = -1
         if not 0 <= seconds <= MAX_MOMENT:
-            msg = f"{one_line(text, 40)!r} is no time"
+            msg = f"{one_line(text, 40)!r} is not a time"
             raise BadResponseError(msg, problem="bad_value")
         self[text] = seconds
         return seconds
 
 
 def read_tables(text: str) -> dict[str, list[tuple[list[str], list[list[str]]]]]:
-    """Take an answer apart: (header, rows) of each table, by the name of the result.
+    """Split an answer into (header, rows) of each table, by the name of the result.
 
     Raises:
-        BadResponseError: it is no such CSV, an error of the server, or cut off.
+        BadResponseError: it is not such CSV, an error of the server, or cut off.
     """
     tables: dict[str, list[tuple[list[str], list[list[str]]]]] = {}
     for header, rows in _blocks(text):
         if tuple(header[-2:]) == _ERROR:
-            said = one_line(" ".join(rows[0]) if rows else "no words", 300)
-            msg = f"InfluxDB broke off: {said}"
+            reason = one_line(" ".join(rows[0]) if rows else "no reason given", 300)
+            msg = f"InfluxDB aborted the answer: {reason}"
             raise BadResponseError(msg, problem="query_refused")
         if header[:3] != ["", "result", "table"]:
-            msg = f"no table of InfluxDB: {one_line(','.join(header), 100)!r}"
+            msg = f"not a table of InfluxDB: {one_line(','.join(header), 100)!r}"
             raise BadResponseError(msg, problem="not_json")
         if any(len(row) != len(header) for row in rows):
-            msg = f"a row that has not {len(header)} columns: the answer is not whole"
+            msg = f"a row does not have {len(header)} columns: the answer is incomplete"
             raise BadResponseError(msg, problem="cut_off")
         for row in rows[:1]:
             if any(other[1] != row[1] for other in rows):
@@ -75,7 +75,7 @@ def read_tables(text: str) -> dict[str, list[tuple[list[str], list[list[str]]]]]
                 raise BadResponseError(msg, problem="bad_value")
             tables.setdefault(row[1], []).append((header, rows))
     if tables and not text.endswith(("\n\r\n", "\n\n")):
-        msg = "no blank line behind the last table: the answer is not whole"
+        msg = "no blank line after the last table: the answer is incomplete"
         raise BadResponseError(msg, problem="cut_off")
     return tables
 
@@ -84,7 +84,7 @@ def read_stream(tables: Sequence[tuple[list[str], list[list[str]]]], stream: Str
     """Return the points of one stream.
 
     Raises:
-        BadResponseError: a column is missing or of another kind.
+        BadResponseError: a column is missing or has another type.
     """
     read = Columns(fields={name: [] for name in stream.fields})
     moments = _Moments()
@@ -104,10 +104,10 @@ def read_stream(tables: Sequence[tuple[list[str], list[list[str]]]], stream: Str
 
 
 def read_moment(tables: Sequence[tuple[list[str], list[list[str]]]]) -> int | None:
-    """Return the only time of a result; None if there is none.
+    """Return the only time of a result in Unix seconds; None if there is none.
 
     Raises:
-        BadResponseError: it is no time.
+        BadResponseError: it is not a time.
     """
     for header, rows in tables:
         for row in rows:
@@ -117,7 +117,7 @@ def read_moment(tables: Sequence[tuple[list[str], list[list[str]]]]) -> int | No
 
 
 def read_column(tables: Sequence[tuple[list[str], list[list[str]]]], name: str) -> list[str]:
-    """Return one column of a result, of all its tables."""
+    """Return one column of a result, over all its tables."""
     return [
         dict(zip(header, row, strict=True)).get(name, "") for header, rows in tables for row in rows
     ]
@@ -138,7 +138,7 @@ def _blocks(text: str) -> Iterator[tuple[list[str], list[list[str]]]]:
             else:
                 header = row
     except csv.Error as exc:
-        msg = f"no CSV of InfluxDB: {one_line(str(exc), 120)}"
+        msg = f"not CSV of InfluxDB: {one_line(str(exc), 120)}"
         raise BadResponseError(msg, problem="not_json") from exc
     if header:
         yield header, rows
@@ -155,7 +155,7 @@ def _numbers(column: Sequence[str], where: str) -> list[float | None]:
 
 
 def _six_digits(text: str) -> str:
-    """Cut nanoseconds to what Python reads."""
+    """Cut nanoseconds to the microseconds that Python reads."""
     head, dot, rest = text.partition(".")
     if not dot:
         return text

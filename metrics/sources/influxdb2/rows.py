@@ -1,8 +1,8 @@
-"""Telegraf's points, put together to rows of the catalogue. Pure.
+"""Telegraf's points, combined into rows of the catalogue. Pure.
 
-A pod's values are summed over its containers. What two Telegrafs say of the same thing in one
-minute, as while one is replaced by the next, is averaged. Counters become rates between the last
-samples of two minutes that follow on each other; one that was reset has none for that minute.
+A pod's values are summed over its containers. If two Telegrafs report the same value in one minute,
+as while one is replaced by the next, it is averaged. Counters become rates between the last samples
+of two consecutive minutes; one that was reset has none for that minute.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ Values = Sequence[float | None]
 
 @dataclass(slots=True)
 class Tables:
-    """The tables of an answer, made from the columns of its streams.
+    """The tables of an answer, built from the columns of its streams.
 
     Attributes:
         found: the columns of every stream, by its name.
-        start: of the asked window; earlier points are there for the first rates only.
+        start: start of the requested window in Unix seconds; earlier points are only for the first
+            rates.
     """
 
     found: Mapping[str, Columns]
@@ -65,7 +66,7 @@ class Tables:
 
     @property
     def ignored(self) -> int:
-        """How many points were left out: of no series, or with a value that cannot be stored."""
+        """Return how many points were left out: of no series, or with an unstorable value."""
         return sum(table.ignored for table in self.tables.values())
 
     def minutes(self, before: int) -> Minutes:
@@ -73,7 +74,7 @@ class Tables:
         return Minutes(table.minutes(before) for table in self.tables.values())
 
     def times(self) -> set[int]:
-        """Return every minute of which anything has a value."""
+        """Return every minute in which anything has a value."""
         return {time for table in self.tables.values() for time in table.times()}
 
     def infos(self) -> list[SeriesInfo]:
@@ -81,34 +82,34 @@ class Tables:
         return [info for table in self.tables.values() for info in table.infos()]
 
     def fill(self) -> set[str]:
-        """Put everything; return the hosts of Telegraf that are no nodes of the cluster.
+        """Fill all tables; return Telegraf's hosts that are not nodes of the cluster.
 
         Raises:
-            BadResponseError: a value is no number, or a name is none.
+            BadResponseError: a value is not a number, or a name is not valid.
         """
         nodes, pods = self.tables["node"], self.tables["pod"]
         self._kubelets(nodes)
         self._pods(pods)
         known = {key.name for key in nodes.keys}
-        strangers: set[str] = set()
+        unknown_nodes: set[str] = set()
         machines = Table("node")
         self._machines(machines)
-        # A counter of the kubelet that was reset is not to be continued by another one.
+        # A kubelet's counter that was reset must not be continued by another counter.
         counted = {tags[0] for tags in self.found["node_net"].tags}
         for name, column in machines.fields.items():
             for code, cell in column.items():
                 host = machines.keys[code & MASK].name
                 if known and host not in known:
-                    strangers.add(host)
+                    unknown_nodes.add(host)
                     continue
                 if name in _COUNTED and host in counted:
                     continue
-                place = (code >> SHIFT) << SHIFT | nodes.numbers[(host,)]
-                nodes.fields[name].setdefault(place, cell)
-        self._filesystems(strangers)
+                node_code = (code >> SHIFT) << SHIFT | nodes.numbers[(host,)]
+                nodes.fields[name].setdefault(node_code, cell)
+        self._filesystems(unknown_nodes)
         sum_filesystems(self.tables["filesystem"], nodes)
         count_pods(pods, nodes)
-        return strangers
+        return unknown_nodes
 
     def _kubelets(self, nodes: Table) -> None:
         found = self.found["node"]
@@ -137,17 +138,17 @@ class Tables:
         found = self.found["container"]
         where = "kubernetes_pod_container"
         numbers = [pods.numbers[tags[:3]] for tags in found.tags]
-        places = codes_of(found.times, numbers)
+        point_codes = codes_of(found.times, numbers)
         for ours, theirs in _CONTAINER.items():
             codes: list[int] = []
             values: list[float] = []
             for name in theirs:
                 column = found.fields[name]
-                codes += (c for c, v in zip(places, column, strict=True) if v is not None)
+                codes += (c for c, v in zip(point_codes, column, strict=True) if v is not None)
                 values += (v for v in column if v is not None)
             scale = _NANOCORES if ours == "cpu_mc" else 1
             self._sum(pods, ours, codes, values, where, scale)
-        hosts = zip(places, found.tags, strict=True)
+        hosts = zip(point_codes, found.tags, strict=True)
         pods.hosts.update((code, tags[2] or "") for code, tags in hosts if code >= 0)
         self._rate(pods, "net_rx_bps", "pod_net", "rx_bytes", 3)
         self._rate(pods, "net_tx_bps", "pod_net", "tx_bytes", 3)
@@ -156,8 +157,8 @@ class Tables:
         highest: dict[tuple[int, Tags], float] = {}
         for time, tags, value in _present(restarts, restarts.fields["restarts_total"]):
             if time >= self.start:
-                place = (time - time % MINUTE, tags)
-                highest[place] = max(value, highest.get(place, value))
+                key = (time - time % MINUTE, tags)
+                highest[key] = max(value, highest.get(key, value))
         codes = codes_of((t for t, _ in highest), (pods.numbers[tags[:3]] for _, tags in highest))
         self._sum(pods, "restarts", codes, list(highest.values()), where)
 
@@ -170,9 +171,9 @@ class Tables:
             None if one is None else one + (other or 0.0)
             for one, other in zip(cpu.fields["usage_idle"], cpu.fields["usage_iowait"], strict=True)
         ]
-        places = zip(system.times, system.tags, strict=True)
-        cores = dict(zip(places, system.fields["n_cpus"], strict=True))
-        counts = [cores.get(place) for place in zip(cpu.times, cpu.tags, strict=True)]
+        keys = zip(system.times, system.tags, strict=True)
+        cores = dict(zip(keys, system.fields["n_cpus"], strict=True))
+        counts = [cores.get(key) for key in zip(cpu.times, cpu.tags, strict=True)]
         busy = _each(idle, counts, lambda a, n: max(100.0 - a, 0.0) * 10.0 * n)
         self._put(machines, "cpu_mc", cpu, busy, "cpu")
         self._gauge(machines, "mem_cap", "mem", "total")
@@ -181,10 +182,10 @@ class Tables:
         self._rate(machines, "net_rx_bps", "net", "bytes_recv", 1)
         self._rate(machines, "net_tx_bps", "net", "bytes_sent", 1)
 
-    def _filesystems(self, strangers: set[str]) -> None:
-        """Put disks by path; of nodes without any, what the kubelet says of its own."""
+    def _filesystems(self, unknown_nodes: set[str]) -> None:
+        """Add disks by path; for nodes without any, the one that the kubelet reports."""
         table, disks = self.tables["filesystem"], self.found["disk"]
-        chosen = {tags for tags in _chosen_paths(disks.tags) if tags[0] not in strangers}
+        chosen = {tags for tags in _chosen_paths(disks.tags) if tags[0] not in unknown_nodes}
         tags: list[Tags] = [one[:2] if one in chosen else _NOBODY for one in disks.tags]
         for ours, theirs in _DISK.items():
             self._put(table, ours, disks, disks.fields[theirs], "disk", tags)
@@ -227,19 +228,17 @@ class Tables:
         table.put(ours, codes, whole, where)
 
     def _rate(self, table: Table, ours: str, stream: str, theirs: str, names: int) -> None:
-        """Put the rates of a counter, summed over what shares the first ``names`` tags."""
+        """Add the rates of a counter, summed over series with the same first ``names`` tags."""
         found = self.found[stream]
         sums: dict[tuple[int, Tags], float | None] = {}
         for (minute, tags), rate in rates(_present(found, found.fields[theirs])):
-            place = (minute, tags[:names])
+            key = (minute, tags[:names])
             if minute >= self.start:
-                old = sums.get(place, 0.0)
-                sums[place] = None if old is None or rate is None else old + rate
-        kept = [(place, rate) for place, rate in sums.items() if rate is not None]
-        codes = codes_of(
-            (place[0] for place, _ in kept), (table.numbers[place[1]] for place, _ in kept)
-        )
-        self._sum(table, ours, codes, [rate for _, rate in kept], f"{stream}.{theirs}")
+                old = sums.get(key, 0.0)
+                sums[key] = None if old is None or rate is None else old + rate
+        known = [(key, rate) for key, rate in sums.items() if rate is not None]
+        codes = codes_of((key[0] for key, _ in known), (table.numbers[key[1]] for key, _ in known))
+        self._sum(table, ours, codes, [rate for _, rate in known], f"{stream}.{theirs}")
 
 
 def rates(
@@ -247,14 +246,14 @@ def rates(
 ) -> Iterable[tuple[tuple[int, Tags], float | None]]:
     """Yield ((minute, series), units per second) from samples of counters, in any order.
 
-    Of several samples in a minute the last counts. None where the counter went down; nothing where
-    the minute before has no sample.
+    Of several samples in a minute the last one counts. The rate is None where the counter went
+    down; nothing is yielded where the minute before has no sample.
     """
     last: dict[tuple[Tags, int], tuple[int, float]] = {}
     for time, tags, value in points:
-        place = (tags, time - time % MINUTE)
-        if place not in last or last[place] < (time, value):
-            last[place] = (time, value)
+        key = (tags, time - time % MINUTE)
+        if key not in last or last[key] < (time, value):
+            last[key] = (time, value)
     for (tags, minute), (time, value) in last.items():
         before = last.get((tags, minute - MINUTE))
         if before is not None:
@@ -263,16 +262,16 @@ def rates(
 
 
 def merged(found: Columns) -> Columns:
-    """Return points of which no two are of the same minute and tags: the average where some were.
+    """Return one point for each minute and tags: the average where there were several.
 
-    While one Telegraf is replaced by another, both say something of a minute.
+    While one Telegraf is replaced by another, both report the same minute.
     """
-    places = list(zip((t - t % MINUTE for t in found.times), found.tags, strict=True))
-    if len(set(places)) == len(places):
+    keys = list(zip((t - t % MINUTE for t in found.times), found.tags, strict=True))
+    if len(set(keys)) == len(keys):
         return found
     rows: dict[tuple[int, Tags], list[int]] = {}
-    for row, place in enumerate(places):
-        rows.setdefault(place, []).append(row)
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
     fields = {
         name: [_mean([values[row] for row in same]) for same in rows.values()]
         for name, values in found.fields.items()
@@ -281,8 +280,8 @@ def merged(found: Columns) -> Columns:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
 
 
 def _present(found: Columns, values: Values) -> Iterable[tuple[int, Tags, float]]:
@@ -292,7 +291,7 @@ def _present(found: Columns, values: Values) -> Iterable[tuple[int, Tags, float]
 
 
 def _each(ones: Values, others: Values, make: Callable[[float, float], float]) -> Values:
-    """Return what ``make`` makes of each pair; None where one of the two is."""
+    """Return ``make`` of each pair; None where either value is None."""
     return [
         None if one is None or other is None else make(one, other)
         for one, other in zip(ones, others, strict=True)
@@ -300,7 +299,7 @@ def _each(ones: Values, others: Values, make: Callable[[float, float], float]) -
 
 
 def _chosen_paths(tags: Iterable[Tags]) -> set[Tags]:
-    """Return the tags to read of each disk: a device that is mounted often counts once."""
+    """Return the tags of each disk: a device that is mounted several times counts once."""
     paths: dict[Tags, Tags] = {}
     for host, path, device in tags:
         old = paths.get((host, device))

@@ -43,30 +43,29 @@ from opscenter.core.errors import (
     ClusterUnreachableError,
     ServiceUnavailableError,
 )
-from opscenter.core.text import minute_utc
 
 logger = logging.getLogger(__name__)
 
-FIRST_PIECE = 600  # seconds of a long window that are asked for first, to see how much comes
+FIRST_PIECE = 600  # seconds of a long window that are requested first, to see how much comes
 LONGEST_PIECE = 6 * 3600
 MAX_PIECES = 256
-MAX_POINTS = 1_500_000  # of one fetch; the rest of the window is for the next one
+MAX_POINTS = 1_500_000  # of one fetch; the next one reads the rest of the window
 TARGET_BYTES = 4_000_000  # of one answer; the client refuses twice as much
-LATE_SECONDS = 300  # a minute that is this old and absent will not come any more
-BEFORE = 120  # seconds that counters are taken from before a window
+LATE_SECONDS = 300  # a missing minute that is this old will not come
+BEFORE = 120  # seconds before a window from which counters are read
 
 
 class Influx2Source:
-    """Asks an InfluxDB 2.x for a window, in pieces where one answer does not hold it.
+    """Reads a window from an InfluxDB 2.x, in pieces where one answer does not hold it.
 
     Args:
-        org: that owns the bucket.
-        bucket: that Telegraf writes to.
-        budget_seconds: no further piece is asked for once this much time has gone, so that what
-            is in gets stored before the caller's deadline.
+        org: the organisation that owns the bucket.
+        bucket: the bucket that Telegraf writes to.
+        budget_seconds: no further piece is requested after this many seconds, so that what was read
+            is stored before the caller's deadline.
     """
 
-    # Telegraf flushes every 10 s, with as much jitter; one more minute heals what came late.
+    # Telegraf flushes every 10 s, with as much jitter; one more minute covers late data.
     overlap_seconds: ClassVar[int] = 60
     settle_seconds: ClassVar[int] = 60
     longest_request_seconds: ClassVar[int] = 6 * 3600
@@ -78,7 +77,7 @@ class Influx2Source:
 
     @property
     def resolutions(self) -> Sequence[Resolution]:
-        """Return what the bucket keeps; for how long is known once it was asked."""
+        """Return the bucket's only resolution; its retention is known after the first query."""
         return (Resolution(MINUTE, self._reach, "1m"),)
 
     async def fetch(
@@ -87,12 +86,12 @@ class Influx2Source:
         """Return what the bucket has of ``[start, end)``; see :class:`.base.HttpSource`.
 
         Raises:
-            ClusterError: nothing can be said of the window.
+            ClusterError: nothing is known about the window.
         """
         api = _FluxApi(client, self._org, self._bucket, slot, self._budget_seconds)
         tables, reached, edges = await _pieces(api, start, end, int(now) + LATE_SECONDS)
         self._reach = edges.reach
-        strangers = tables.fill()
+        unknown_nodes = tables.fill()
         clock = api.clock(now)
         minutes = tables.times()
         newest_end = max(minutes) + MINUTE if minutes else None
@@ -112,7 +111,7 @@ class Influx2Source:
             kind="kubernetes" if tables.found["node"].times else "host",
             minutes_alive=frozenset(minute for minute in minutes if minute < covered),
             ignored=tables.ignored,
-            notes=_strangers(strangers),
+            notes=_unknown_nodes_note(unknown_nodes),
         )
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
@@ -125,14 +124,14 @@ class Influx2Source:
             names = await api.measurements()
             end = (edges.newest or int(now)) // MINUTE * MINUTE
             tables, _, _ = await _pieces(api, end - 5 * MINUTE, end, end)
-            strangers = tables.fill()
+            unknown_nodes = tables.fill()
         version = health.get("version", "") if isinstance(health, dict) else ""
-        kept = "for ever" if edges.reach is None else f"{edges.reach // 3600} h"
-        notes = [f"the bucket keeps {kept}", *_strangers(strangers)]
+        retention = "forever" if edges.reach is None else f"for {edges.reach // 3600} h"
+        notes = [f"the bucket keeps data {retention}", *_unknown_nodes_note(unknown_nodes)]
         if edges.newest is None:
-            notes.append("Telegraf has written nothing of nodes or hosts into this bucket")
+            notes.append("Telegraf has written no node or host data into this bucket")
         elif edges.newest < now - 2 * LATE_SECONDS:
-            notes.append(f"the newest data is of {minute_utc(edges.newest)}")
+            notes.append(f"the newest data is from {_text(edges.newest)}")
         kinds: tuple[Kind, ...] = ("node", "filesystem", "pod")
         return Probe(
             product="InfluxDB",
@@ -164,7 +163,7 @@ class Influx2Source:
 
 @dataclass(frozen=True, slots=True)
 class _Edges:
-    """Where a bucket's data begins and ends, Unix seconds, and for how long it is kept."""
+    """Where a bucket's data begins and ends in Unix seconds, and its retention in seconds."""
 
     oldest: int | None
     newest: int | None
@@ -173,7 +172,7 @@ class _Edges:
 
 @dataclass(slots=True)
 class _FluxApi:
-    """Sends queries and takes the answers apart."""
+    """Sends queries and splits the answers."""
 
     client: HttpClient
     org: str
@@ -187,19 +186,19 @@ class _FluxApi:
 
     @property
     def late(self) -> bool:
-        """Whether the budget has gone."""
+        """Return whether the budget is used up."""
         return asyncio.get_running_loop().time() >= self.stop_at
 
     def clock(self, now: float) -> float:
-        """Return the server's time by its last answer; ``now`` if it did not say."""
-        said = self.client.server_date
-        return now if said is None else said
+        """Return the server's time from its last answer; ``now`` if it had none."""
+        reported = self.client.server_date
+        return now if reported is None else reported
 
     async def ask(self, body: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """Return an answer's tables by result, and its length.
 
         Raises:
-            ClusterError: the server did not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         self.slot.release()
         try:
@@ -212,7 +211,7 @@ class _FluxApi:
                     str(exc), problem="database_missing", status=exc.status
                 ) from exc
             raise
-        self.slot.take()
+        self.slot.acquire()
         return read_tables(text), len(text)
 
     async def edges(self, now: int) -> _Edges:
@@ -221,7 +220,7 @@ class _FluxApi:
         return _read_edges(tables)
 
     async def measurements(self) -> set[str]:
-        """Return the names of what was written in the last 30 days."""
+        """Return the names of the measurements of the last 30 days."""
         tables, _ = await self.ask(measurements_query(self.bucket))
         return {name for parts in tables.values() for name in read_column(parts, "_value")}
 
@@ -235,14 +234,14 @@ def _read_edges(tables: Mapping[str, Any]) -> _Edges:
     newest = max((m for m in moments["last"] if m is not None), default=None)
     reach = None
     for text in read_column(tables.get("bucket", ()), "retentionPeriod"):
-        # Of 64 bits; a text made longer would not be read.
+        # 64 bits; a longer text is cut, so that it cannot be slow to read.
         reach = int(text[:19]) // 1_000_000_000 if text.isdecimal() else None
     aligned = None if oldest is None else oldest - oldest % MINUTE
     return _Edges(aligned, newest, reach or None)
 
 
 async def _pieces(api: _FluxApi, start: int, end: int, now: int) -> tuple[Tables, int, _Edges]:
-    """Fetch piece after piece; return all of it, where the last one ended, and the edges."""
+    """Fetch piece after piece; return all data, where the last piece ended, and the edges."""
     edges = _Edges(None, None, None)
     found = {stream.name: Columns(fields={f: [] for f in stream.fields}) for stream in STREAMS}
     reached, step, points = start, FIRST_PIECE, 0
@@ -270,10 +269,10 @@ async def _pieces(api: _FluxApi, start: int, end: int, now: int) -> tuple[Tables
             edges = _read_edges(parts)
         for stream in STREAMS:
             read = read_stream(parts.get(stream.name, ()), stream)
-            low = reached - before if stream.take == "last" else reached
+            low = reached - before if stream.aggregate == "last" else reached
             _check_times(read, low, stop, stream.measurement)
             points += len(read.times)
-            _extend(found[stream.name], merged(read) if stream.take == "mean" else read)
+            _extend(found[stream.name], merged(read) if stream.aggregate == "mean" else read)
         fitting = TARGET_BYTES * (stop - reached) // max(1, length)
         step = max(MINUTE, min(fitting, 8 * (stop - reached), LONGEST_PIECE) // MINUTE * MINUTE)
         reached = stop
@@ -285,7 +284,7 @@ async def _pieces(api: _FluxApi, start: int, end: int, now: int) -> tuple[Tables
 def _check_times(read: Columns, low: int, high: int, where: str) -> None:
     if read.times and not low <= min(read.times) <= max(read.times) < high:
         strange = min(read.times) if min(read.times) < low else max(read.times)
-        msg = f"{where}: {strange} is outside what was asked for, {low}..{high}"
+        msg = f"{where}: {strange} is outside the requested range, {low}..{high}"
         raise BadResponseError(msg, problem="bad_value")
 
 
@@ -297,14 +296,18 @@ def _extend(found: Columns, more: Columns) -> None:
 
 
 def _closed(clock: float, newest_end: int | None, end: int) -> int:
-    """Return up to where minutes that are not there will not come any more."""
+    """Return the Unix time before which missing minutes will not come any more."""
     settled = int(clock - Influx2Source.settle_seconds) // MINUTE * MINUTE
     if newest_end is None or newest_end >= end:
         return settled
     return min(settled, max(newest_end, int(clock - LATE_SECONDS) // MINUTE * MINUTE))
 
 
-def _strangers(hosts: set[str]) -> list[str]:
+def _unknown_nodes_note(hosts: set[str]) -> list[str]:
     if not hosts:
         return []
-    return [f"{len(hosts)} hosts of Telegraf are no nodes, e.g. {min(hosts)}: left out"]
+    return [f"left out: {len(hosts)} hosts of Telegraf that are not nodes, e.g. {min(hosts)}"]
+
+
+def _text(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,1 +1,1 @@
-"""Prometheus, and what speaks its API, as a source."""
+"""Prometheus, and servers with its API, as a source."""

@@ -1,4 +1,4 @@
-"""How much of a window is asked for at once, so that every answer stays within the cap. Pure."""
+"""How much of a window to request at once, so that every answer stays within the cap. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metrics.sources.prometheus.queries import QUERIES
 
 MAX_SERIES = 20_000  # of one window, all kinds together
 MAX_POINTS = 360  # six hours; servers accept 11,000
-MAX_SLICE_ROWS = 100_000  # in memory with all that is read beside them
+MAX_SLICE_ROWS = 100_000  # in memory, with everything else that is read
 # VictoriaMetrics refuses more than 16 KB.
 MAX_QUERY = 14_000
 _LABEL_BYTES = 200
@@ -19,11 +19,11 @@ _LIKELY_NODES = 10
 
 
 class Plan:
-    """Cuts a window: so many minutes at a time, so many fields in a request.
+    """Decides how to cut a window: minutes per slice, fields per request.
 
     Args:
-        max_bytes: the cap on one answer.
-        pods: how many pods there are, as far as known.
+        max_bytes: the cap on one decoded answer, in bytes.
+        pods: expected number of pods; 0 if not known.
     """
 
     def __init__(self, max_bytes: int, *, pods: int = 0) -> None:
@@ -35,21 +35,21 @@ class Plan:
         self.points = self._choose()
 
     def requests(self, points: int) -> list[list[int]]:
-        """Return the numbers of the queries to ask in each request for so many minutes."""
+        """Return the query numbers of each request for ``points`` minutes."""
         groups: list[list[int]] = []
         size = length = 0.0
         for number, query in enumerate(QUERIES):
             own = self._bytes(query.kind, points)
-            long = len(query.expr) + 50
-            if not groups or size + own > self._budget or length + long > MAX_QUERY:
+            text = len(query.expr) + 50
+            if not groups or size + own > self._budget or length + text > MAX_QUERY:
                 groups.append([])
                 size = length = 0.0
             groups[-1].append(number)
-            size, length = size + own, length + long
+            size, length = size + own, length + text
         return groups
 
     def learn(self, infos: Iterable[SeriesInfo]) -> None:
-        """Take in how many series a slice really had."""
+        """Adjust to the number of series that a slice really had."""
         counts: dict[Kind, int] = {}
         for info in infos:
             counts[info.key.kind] = counts.get(info.key.kind, 0) + 1
@@ -58,7 +58,7 @@ class Plan:
         self.points = self._choose()
 
     def shrink(self) -> bool:
-        """Ask for less at a time; tell whether that is possible."""
+        """Request less at a time from now on; return whether that is possible."""
         before = (self.points, len(self.requests(self.points)))
         if before == (1, len(QUERIES)):
             return False
@@ -68,7 +68,7 @@ class Plan:
         return True
 
     def _choose(self) -> int:
-        """Return how many minutes fit, so that each single field does within one answer."""
+        """Return how many minutes to request so that any single field fits into one answer."""
         rows = sum(self._series.values())
         points = max(1, min(MAX_POINTS, MAX_SLICE_ROWS // rows))
         largest = max(self._series, key=lambda kind: self._series[kind])

@@ -1,4 +1,4 @@
-"""Single questions to a Prometheus, each with the caller's turn."""
+"""Single requests to a Prometheus, each parsed in the caller's slot."""
 
 from __future__ import annotations
 
@@ -23,29 +23,35 @@ _REACHES = ((8 * DAY, HOUR), (400 * DAY, DAY))
 
 
 class PrometheusApi:
-    """Puts single questions to a server; takes the turn for each answer."""
+    """Sends single requests to a server; acquires the parse slot for each answer.
+
+    Args:
+        client: the client that reaches the server.
+        slot: the parse slot; released while waiting for an answer.
+
+    """
 
     def __init__(self, client: HttpClient, slot: ParseSlot) -> None:
         self._client = client
         self._slot = slot
 
     async def clock(self) -> float:
-        """Return the server's own time, Unix seconds.
+        """Return the server's own time in Unix seconds.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
-        # As a vector, because VictoriaMetrics knows no scalars.
+        # As a vector, because VictoriaMetrics has no scalars.
         match await self.vector("vector(time())"):
             case [(_, value)]:
                 return _moment(value)
-        return refuse("it does not say what time it is", "bad_value")
+        return refuse("it does not give its time", "bad_value")
 
     async def facts(self, start: int, end: int) -> Facts:
-        """Return who is who in a window.
+        """Return the nodes, their addresses and the pods of a window.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         facts = Facts()
         facts.learn(await self.vector(facts_expr(max(MINUTE, end - start)), end), TAG)
@@ -54,10 +60,10 @@ class PrometheusApi:
     async def vector(
         self, expr: str, at: int | None = None
     ) -> list[tuple[Mapping[str, str], float]]:
-        """Return an instant vector, at the server's now if no moment is given.
+        """Return an instant vector at Unix time ``at``; None for the server's present.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         when = {} if at is None else {"time": str(at)}
         return read_vector(await self._ask("query", query=expr, **when), most=MAX_FACTS)
@@ -66,7 +72,7 @@ class PrometheusApi:
         """Return the unchecked answer for some queries at each minute of ``first..last``.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         return await self.ranged(joined(numbers), first, last, MINUTE)
 
@@ -74,7 +80,7 @@ class PrometheusApi:
         """Return the unchecked answer for an expression at ``first..last``, ``step`` s apart.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         return await self._ask(
             "query_range", query=expr, start=str(first), end=str(last), step=f"{step}s"
@@ -83,11 +89,11 @@ class PrometheusApi:
     async def oldest(self, clock: float) -> int | None:
         """Return the start of the oldest minute that the server has; None if it has none.
 
-        Looked for by the hour within the last days, else by the day, then more closely. None too
-        if the server has no such queries (before Prometheus 2.7) or finds them too large.
+        Searched hour by hour within the last 8 days, else day by day, then to the minute. Also None
+        if the server has no such queries (before Prometheus 2.7) or refuses them as too large.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         try:
             return await self._oldest(clock)
@@ -113,7 +119,7 @@ class PrometheusApi:
         """Return the end of the newest minute that the server has; None if it has none.
 
         Raises:
-            ClusterError: the server does not answer acceptably.
+            ClusterError: the server's answer is missing or refused.
         """
         for reach, step in _REACHES:
             found = await self.vector(newest_expr(reach, step))
@@ -123,15 +129,15 @@ class PrometheusApi:
 
     async def _ask(self, what: str, **form: str) -> Any:
         self._slot.release()
-        # VictoriaMetrics otherwise hides the newest 30 s and keeps answers that were not complete.
+        # Otherwise VictoriaMetrics hides the newest 30 s and caches answers that were not complete.
         form["nocache"] = "1"
         return await self._client.post_form_json(
-            f"/api/v1/{what}", form, before_parsing=self._slot.take
+            f"/api/v1/{what}", form, before_parsing=self._slot.acquire
         )
 
 
 def _moment(value: float) -> float:
-    """Return Unix seconds as they are; NaN, times before 1970 and far ones are refused."""
+    """Return Unix seconds unchanged; NaN, times before 1970 and far ones are refused."""
     if not 0 <= value <= MAX_MOMENT:
-        refuse(f"{value!r} where Unix seconds must be", "bad_value")
+        refuse(f"{value!r} where Unix seconds are expected", "bad_value")
     return value

@@ -1,9 +1,9 @@
-"""One name for each node, whoever speaks of it: kubelet, kube-state-metrics, node-exporter. Pure.
+"""One name for each node, across kubelet, kube-state-metrics and node-exporter. Pure.
 
-kube-state-metrics says ``node``, a kubelet ``instance="10.0.0.5:10250"``, its node-exporter
-``instance="10.0.0.5:9100"`` or the host name. Where Kubernetes is told of, the nodes are those
-that it knows, and machines that are none of them are left out, so that nothing counts twice.
-Without Kubernetes, each node-exporter is a node, by its ``instance``.
+kube-state-metrics labels a node ``node``, a kubelet ``instance="10.0.0.5:10250"``, node-exporter
+``instance="10.0.0.5:9100"`` or the host name. Where Kubernetes is present, the nodes are the ones
+it knows, and other machines are left out, so that nothing counts twice. Without Kubernetes, each
+node-exporter is a node, named by its ``instance``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from metrics.sources.prometheus.queries import NODE_LABELS
 from metrics.sources.prometheus.responses import Labels
 from metrics.sources.validation import MAX_NAME, clean_text
 
-_SAID = NODE_LABELS[:-1]  # without the instance
+_NAME_LABELS = NODE_LABELS[:-1]  # without the instance
 _ENGINE_TEXT = 256
 
 
 @dataclass(slots=True)
 class PodFacts:
-    """What kube_pod_info says of a pod."""
+    """What kube_pod_info reports about a pod."""
 
     node: str = ""
     owner: str = ""
@@ -31,19 +31,19 @@ class PodFacts:
 
 @dataclass(slots=True)
 class Facts:
-    """Who is who in a window, from the answer to :func:`facts_expr`.
+    """The nodes, addresses and pods of a window, from the answer to :func:`facts_expr`.
 
     Attributes:
-        kubernetes: whether anything tells of Kubernetes.
-        node_attrs: short facts for people, by the node's name.
-        pods: by namespace and name.
-        strangers: what was left out: machines that are no nodes of the cluster.
+        kubernetes: whether there are any Kubernetes nodes.
+        node_attrs: short facts for display, by the node's name.
+        pods: the pods, by namespace and name.
+        unknown_nodes: machines that were left out because they are not nodes of the cluster.
     """
 
     kubernetes: bool = False
     node_attrs: dict[str, dict[str, str]] = field(default_factory=dict)
     pods: dict[tuple[str, str], PodFacts] = field(default_factory=dict)
-    strangers: set[str] = field(default_factory=set)
+    unknown_nodes: set[str] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)
     _by_address: dict[str, str] = field(default_factory=dict)
     _by_short: dict[str, str | None] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class Facts:
     _resolved: dict[tuple[str | None, ...], str | None] = field(default_factory=dict)
 
     def node_of(self, labels: Labels) -> str | None:
-        """Return the node that a series of a kubelet or an exporter speaks of.
+        """Return the node that a series of a kubelet or an exporter belongs to.
 
         Returns:
-            Its name; None, remembered as a stranger, if it is no node of the cluster.
+            Its name; None, recorded in ``unknown_nodes``, if it is not a node of the cluster.
 
         Raises:
             BadResponseError: a name is too long.
@@ -66,35 +66,35 @@ class Facts:
 
     @property
     def exporters_alone(self) -> bool:
-        """Whether there are node-exporters and no Kubernetes."""
+        """Return whether there are node-exporters and no Kubernetes."""
         return bool(self._unames) and not self.kubernetes
 
     def only_machine(self, labels: Labels) -> str | None:
-        """Return the machine of a process that is no exporter, e.g. etcd, without Kubernetes.
+        """Return the machine of a process other than an exporter, e.g. etcd, without Kubernetes.
 
-        Its port differs from that of the machine's exporter, so only the host tells.
+        Its port differs from that of the machine's exporter, so only the host identifies it.
         """
         host = host_of(labels.get("instance", ""))
         for instance, unames in self._unames.items():
             if host == host_of(instance) or host == unames[0].get("nodename"):
                 return self.node_of({"instance": instance})
-        self.strangers.add(_name(labels.get("instance", "?")))
+        self.unknown_nodes.add(_name(labels.get("instance", "?")))
         return None
 
     def _resolve(self, labels: Labels) -> str | None:
         instance = labels.get("instance", "")
-        said = _said_name(labels)
+        labelled = _labelled_name(labels)
         found = self._find(labels, instance)
         if found is None and not self.kubernetes:
-            found = said or instance
+            found = labelled or instance
         name = _name(found or "")
         if not name:
-            self.strangers.add(_name(instance or said) or "?")
+            self.unknown_nodes.add(_name(instance or labelled) or "?")
             return None
         return name
 
     def _find(self, labels: Labels, instance: str) -> str | None:
-        for label in _SAID:
+        for label in _NAME_LABELS:
             name = _name(labels.get(label, ""))
             if name in self._known:
                 return name
@@ -121,11 +121,11 @@ class Facts:
         return self._by_short.get(_short(name)) if name else None
 
     def learn(self, series: Iterable[tuple[Labels, float]], tag: str) -> None:
-        """Take in the answer to :func:`facts_expr`, whose tags are in the label ``tag``."""
+        """Add the answer to :func:`facts_expr`, whose tags are in the label ``tag``."""
         sorted_by_tag: dict[str, list[tuple[Labels, float]]] = {}
         for labels, value in series:
             sorted_by_tag.setdefault(labels.get(tag, ""), []).append((labels, value))
-        # Those that are there now first: an address may have been another node's before.
+        # Current nodes first: an address may have belonged to another node before.
         for labels, _ in sorted(sorted_by_tag.get("node", ()), key=_value, reverse=True):
             self._learn_node(labels)
         roles: dict[str, list[str]] = {}
@@ -180,18 +180,18 @@ class Facts:
         )
 
     def _learn_kubelets(self, kubelets: list[Labels]) -> None:
-        """Learn addresses, and the nodes themselves where kube-state-metrics is not there."""
+        """Learn addresses, and the nodes themselves where there is no kube-state-metrics."""
         alone = not self._known
         for labels in kubelets:
             host = host_of(labels.get("instance", ""))
-            name = _name(_said_name(labels) or host)
+            name = _name(_labelled_name(labels) or host)
             if alone and name:
                 self._known.add(name)
             if name in self._known and host:
                 self._by_address.setdefault(host, name)
 
     def _learn_machines(self) -> None:
-        """Take what node-exporter knows of its machine where nothing better is known."""
+        """Add what node-exporter reports about its machine where nothing better is known."""
         for group in self._unames.values():
             for labels in group:
                 node = self.node_of({key: labels[key] for key in labels if key != "nodename"})
@@ -206,7 +206,7 @@ class Facts:
 
 
 def pod_of(labels: Labels) -> tuple[str, str] | None:
-    """Return the namespace and name of the pod that a series speaks of; None if of none.
+    """Return the namespace and name of a series' pod; None if it has none.
 
     Raises:
         BadResponseError: a name is too long.
@@ -236,8 +236,8 @@ def _ksm_node(labels: Labels) -> str:
     return _name(labels.get("exported_node") or labels.get("node", ""))
 
 
-def _said_name(labels: Mapping[str, str]) -> str:
-    return next((labels[label] for label in _SAID if labels.get(label)), "")
+def _labelled_name(labels: Mapping[str, str]) -> str:
+    return next((labels[label] for label in _NAME_LABELS if labels.get(label)), "")
 
 
 def _short(name: str) -> str:

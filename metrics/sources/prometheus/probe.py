@@ -1,4 +1,4 @@
-"""The first look at a Prometheus: what it is, how far back it goes, what it has and lacks."""
+"""The probe of a Prometheus: what it is, how far back it goes, what it has and lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VICTORIA = "VictoriaMetrics"
 PROMETHEUS = "Prometheus"
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 _NODE_TOTALS = {"fs_used": "used", "fs_cap": "cap"}  # of a node, from its filesystems
-# Within one line, so that a page made to be slow to read is not.
+# Within one line, so that a malicious page cannot make matching slow.
 _BUILD = re.compile(r'^prometheus_build_info\{[^}\n]*\bversion="([^"\n]{1,40})"', re.MULTILINE)
 _VICTORIA_BUILD = re.compile(
     r'^vm_app_version\{[^}\n]*\bshort_version="v?([^"\n]{0,40})"', re.MULTILINE
@@ -34,22 +34,22 @@ _MONTHS = re.compile(r"\d{1,9}")
 _SECONDS = {
     "ms": 0, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000,
 }  # fmt: skip
-_MONTH = 31 * 86_400  # which VictoriaMetrics counts where there is no unit
+_MONTH = 31 * 86_400  # VictoriaMetrics' unit where none is given
 
 
 async def probe_server(
     client: HttpClient, api: PrometheusApi, answer: SourceAnswer, *, clock: float
 ) -> Probe:
-    """Return what a server has, by the newest complete minute.
+    """Return what a server has, judged by the newest complete minute.
 
     Args:
-        client: asks the server.
-        api: asks it questions of its query language.
+        client: the client that reaches the server.
+        api: the server's query API.
         answer: that minute, read exactly as pulls do.
-        clock: the server's, in Unix seconds.
+        clock: the server's time in Unix seconds.
 
     Raises:
-        ClusterError: it does not answer, refuses, or is no Prometheus.
+        ClusterError: it does not answer, refuses, or is not a Prometheus.
     """
     end = answer.start + MINUTE
     oldest = await api.oldest(clock)
@@ -72,15 +72,15 @@ async def probe_server(
 
 
 async def _fields(api: PrometheusApi, answer: SourceAnswer, end: int) -> list[FieldProbe]:
-    """Return every field of the catalogue, and for what is missing which metric is."""
+    """Return every field of the catalogue; for missing ones, the metric that is missing."""
     counts: dict[tuple[Kind, str], int] = {}
     for row in answer.rows:
         for name, cell in zip(FIELD_NAMES[row.key.kind], row.cells, strict=True):
             if cell is not None:
                 counts[row.key.kind, name] = counts.get((row.key.kind, name), 0) + 1
     wanted = [(kind, name) for kind in _KINDS for name in FIELD_NAMES[kind]]
-    ways = {field: _ways(*field) for field in wanted if field not in counts}
-    names = {metric for queries in ways.values() for query in queries for metric in query.metrics}
+    lacking = {field: _queries_for(*field) for field in wanted if field not in counts}
+    names = {metric for ways in lacking.values() for query in ways for metric in query.metrics}
     there: set[str] = set()
     if names:
         found = await api.vector(names_expr(names), end)
@@ -88,13 +88,13 @@ async def _fields(api: PrometheusApi, answer: SourceAnswer, end: int) -> list[Fi
     return [
         FieldProbe(
             kind, name, counts.get((kind, name), 0),
-            _why(ways[kind, name], there) if (kind, name) in ways else "",
+            _reason(lacking[kind, name], there) if (kind, name) in lacking else "",
         )
         for kind, name in wanted
     ]  # fmt: skip
 
 
-def _ways(kind: Kind, name: str) -> list[Query]:
+def _queries_for(kind: Kind, name: str) -> list[Query]:
     """Return all queries that could give a field, the best first."""
     from_disks = _NODE_TOTALS.get(name, name)
     return [
@@ -105,14 +105,14 @@ def _ways(kind: Kind, name: str) -> list[Query]:
     ]
 
 
-def _why(ways: Sequence[Query], there: set[str]) -> str:
-    """Return why none of the ways gives a value, and what would."""
-    for query in ways:
+def _reason(queries: Sequence[Query], there: set[str]) -> str:
+    """Return why none of the queries gives a value, and what would."""
+    for query in queries:
         present = [metric for metric in query.metrics if metric in there]
         if present:
             return f"{present[0]} is there, but not with what is needed. {query.hint}".strip()
     missing = []
-    for query in ways:
+    for query in queries:
         text = f"{query.exporter} is not scraped: no {' or '.join(query.metrics)}"
         if text not in missing:
             missing.append(text)
@@ -120,7 +120,7 @@ def _why(ways: Sequence[Query], there: set[str]) -> str:
 
 
 def _layout_notes(found: Iterable[tuple[Mapping[str, str], float]]) -> list[str]:
-    """Return what is worth knowing of labels and replicas."""
+    """Return notes about labels and replicas."""
     counts = {labels.get(TAG, ""): int(value) for labels, value in found if value == value}  # noqa: PLR0124 - no NaN
     notes = []
     if counts.get("pod"):
@@ -135,44 +135,44 @@ def _layout_notes(found: Iterable[tuple[Mapping[str, str], float]]) -> list[str]
         if counts.get(label, 0) > 1
     ]
     if not counts.get("up"):
-        notes.append("there is no up: minutes in which nothing was scraped cannot be told apart")
+        notes.append("there is no up: minutes in which nothing was scraped cannot be recognised")
     return notes
 
 
 async def _product(client: HttpClient, about: str) -> tuple[str, str]:
     """Return the product and its version, "" if it does not say."""
-    told = product_of(about)
-    if told is not None:
-        return told
+    product = product_of(about)
+    if product is not None:
+        return product
     build = await _optional_json(client, "/api/v1/status/buildinfo")
     version = build.get("version")
     return PROMETHEUS, clean_text(version[:40], "version", 40) if type(version) is str else ""
 
 
 def product_of(page: str) -> tuple[str, str] | None:
-    """Return product and version by a server's own metrics; None if they do not tell."""
+    """Return product and version from a server's own metrics; None if they do not show them."""
     short, long = _VICTORIA_BUILD.search(page), _VICTORIA_LONG.search(page)
     if short or long:
-        told = _NUMBERED.search(f"{short[1] if short else ''} {long[1] if long else ''}")
-        return VICTORIA, told[0] if told else ""
+        version = _NUMBERED.search(f"{short[1] if short else ''} {long[1] if long else ''}")
+        return VICTORIA, version[0] if version else ""
     own = _BUILD.search(page)
     return (PROMETHEUS, clean_text(own[1], "version", 40)) if own else None
 
 
 async def _reach(client: HttpClient, about: str, product: str) -> int | None:
-    """Return for how many seconds the server keeps samples; None if it does not say."""
+    """Return how long the server keeps samples, in seconds; None if it does not say."""
     if product == VICTORIA:
         flag = _VICTORIA_REACH.search(about)
         return duration_seconds(flag[1]) if flag else None
     runtime = await _optional_json(client, "/api/v1/status/runtimeinfo")
-    told = runtime.get("storageRetention")
-    if type(told) is str:
+    retention = runtime.get("storageRetention")
+    if type(retention) is str:
         # "15d", "15d or 10GiB", or "10GiB" alone.
-        return duration_seconds(told.partition(" or ")[0])
+        return duration_seconds(retention.partition(" or ")[0])
     flags = await _optional_json(client, "/api/v1/status/flags")
     for name in ("storage.tsdb.retention.time", "storage.tsdb.retention"):
-        told = flags.get(name)
-        if type(told) is str and (seconds := duration_seconds(told)):
+        retention = flags.get(name)
+        if type(retention) is str and (seconds := duration_seconds(retention)):
             return seconds
     return None
 
@@ -181,7 +181,7 @@ def duration_seconds(text: str) -> int | None:
     """Return a duration as Prometheus and VictoriaMetrics write it, e.g. ``1y2w``, in seconds.
 
     Returns:
-        None for what is no duration, and for none at all (``0s``), which means "not set".
+        None for a text that is not a duration, and for ``0s``, which means "not set".
     """
     if _MONTHS.fullmatch(text):
         return int(text) * _MONTH or None
@@ -191,17 +191,17 @@ def duration_seconds(text: str) -> int | None:
 
 
 async def _optional(client: HttpClient, path: str) -> str:
-    """Return a page that not every server, or not every way to it, offers; "" if there is none."""
+    """Return a page that not every server or proxy offers; "" if it is missing."""
     try:
         return await client.get_text(path)
     except BadResponseError:
-        return ""  # what is behind a proxy often has only the query API
+        return ""  # behind a proxy there is often only the query API
 
 
 async def _optional_json(client: HttpClient, path: str) -> dict[str, Any]:
     try:
         raw = await client.get_json(path)
     except BadResponseError:
-        return {}  # younger than this server, or kept back by a proxy
+        return {}  # the server is too old, or a proxy blocks it
     data = raw.get("data") if type(raw) is dict else None
     return data if type(data) is dict else {}

@@ -1,12 +1,12 @@
-"""What Prometheus is asked for each field of the catalogue. Pure.
+"""The queries to Prometheus for each field of the catalogue. Pure.
 
 Every expression
 
-* keeps the labels that say whose value it is, under all the names that they go by: ``pod`` and
+** keeps the labels that identify the value's owner, under all of their names: ``pod`` and
   ``pod_name``, ``exported_pod`` where a scrape did not honour its target's labels, ``node`` and
   ``instance``;
-* takes the largest of what differs in any other label before it adds up, so that two replicas of
-  Prometheus, or two jobs that scrape one target, never count double;
+** takes the maximum over all other labels before it adds up, so that two replicas of Prometheus, or
+  two jobs that scrape one target, never count double;
 * rounds to whole numbers on the server, which makes answers a third shorter.
 
 A node's value may come from several exporters. They have ranks: for each minute the lowest rank
@@ -25,7 +25,7 @@ TAG = "q"
 _NAMES_SECONDS = 6 * 3600
 _PODS_SECONDS = 600
 UP = "up"
-"""Tag of the series that says whether anything was scraped: 0 where nothing was for a minute."""
+"""Tag of the series for whether anything was scraped: 0 where nothing was for a minute."""
 KUBE_STATE = "kube-state-metrics"
 CADVISOR = "the kubelet's cAdvisor"
 NODE_EXPORTER = "node-exporter"
@@ -41,7 +41,7 @@ _KSM_NODE = "node,exported_node"
 _POD = ",".join(POD_LABELS)
 _FS = f"{_NODE},device,mountpoint,fstype"
 
-# As the agent's own collector: loopback, containers' ends, bridges, tunnels, stacked interfaces.
+# The same as in the agent's collector: loopback, veths, bridges, tunnels, stacked interfaces.
 _VIRTUAL = (
     "lo|veth.*|docker.*|br[0-9]+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
     "vxlan.*|tun[0-9].*|tap.*|wg[0-9].*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit[0-9].*|"
@@ -64,16 +64,16 @@ _OLD_CONTAINERS = '{container_name!="",container_name!="POD"}'
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One way to have one field.
+    """One way to get one field.
 
     Attributes:
-        kind: of the series.
-        field: of the catalogue.
-        rank: 0 for the best way; others fill what it lacks.
+        kind: the series' kind.
+        field: the field, a name of the catalogue.
+        rank: 0 for the best query; others fill in what it lacks.
         expr: PromQL, an instant vector of whole numbers.
-        metrics: names that must exist for it; any one of them, where generations differ.
-        exporter: who exports them.
-        hint: why the metrics may be there and the field still has no value.
+        metrics: names of the metrics it needs; any one of them, where versions differ.
+        exporter: the exporter of the metrics.
+        hint: why the field may have no value although the metrics exist.
     """
 
     kind: Kind
@@ -91,8 +91,8 @@ _RATE_HINT = "a rate needs two samples within two minutes: is it scraped every 6
 def _fresh(selector: str) -> str:
     """Return a gauge without what was last seen more than 90 s ago.
 
-    The kubelet gives cAdvisor's samples times of their own. Prometheus then does not mark series
-    that end as stale, and shows a container that is gone for five minutes more.
+    The kubelet gives cAdvisor's samples their own timestamps. Prometheus then does not mark ended
+    series as stale, and shows a deleted container for five more minutes.
     """
     return f"({selector} and count_over_time({selector}[90s]))"
 
@@ -102,7 +102,7 @@ def _old_generation(vector: str) -> str:
 
 
 def _of_containers(metric: str, measure: str, *per: str, factor: str = "") -> str:
-    """Return a sum over a pod's containers, by the labels of Kubernetes 1.16 or those before."""
+    """Return a sum over a pod's containers, with the labels of Kubernetes 1.16 or earlier ones."""
     more = "".join(f",{label}" for label in per)
     new = measure.replace("$", metric + _CONTAINERS)
     old = _old_generation(measure.replace("$", metric + _OLD_CONTAINERS))
@@ -241,7 +241,7 @@ def _filesystem_queries() -> Iterable[Query]:
     )
     hint = "only filesystems that hold data count, not tmpfs or the layers of containers"
     for field, value, metric in (
-        # As df and the agent: what is kept back for root is neither used nor capacity.
+        # Like df and the agent: what is reserved for root is neither used nor capacity.
         ("used", f"{size}-{free}", "node_filesystem_free_bytes"),
         ("cap", f"{size}-{free}+{avail}", "node_filesystem_avail_bytes"),
         ("inodes_total", f"node_filesystem_files{_MOUNTS}>0", "node_filesystem_files"),
@@ -275,7 +275,7 @@ def _pod_queries() -> Iterable[Query]:
 QUERIES: tuple[Query, ...] = (*_node_queries(), *_filesystem_queries(), *_pod_queries())
 
 # Count of scraped targets; 0 where there were some within ten minutes, but not within this one.
-# 65 s, so that one scrape a minute that is a little late is none too few.
+# 65 s, so that one scrape a minute that is a little late still counts.
 UP_EXPR = "(count(count_over_time(up[65s])) or 0*count(count_over_time(up[10m])))"
 
 
@@ -283,7 +283,7 @@ def joined(numbers: Sequence[int]) -> str:
     """Return one expression that answers several of :data:`QUERIES`, and whether anything was up.
 
     Args:
-        numbers: indexes of queries; each becomes the value of the label :data:`TAG`.
+        numbers: indexes into :data:`QUERIES`; each becomes the value of the label :data:`TAG`.
     """
     return _either(
         [
@@ -306,14 +306,14 @@ def _either(exprs: Sequence[str]) -> str:
 
 
 def facts_expr(window: int) -> str:
-    """Return the expression for who is who in a window: nodes, their addresses, pods' nodes.
+    """Return the expression for the facts of a window: nodes, their addresses, pods' nodes.
 
     To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``role``, ``uname``
-    (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info); nodes and pods are 2 where they are
-    there at the window's end, 1 where they were before.
+    (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info); nodes and pods are 2 if they exist
+    at the window's end, 1 if they did before.
 
     Args:
-        window: length in seconds, > 0.
+        window: length of the window in seconds, > 0.
     """
     # Nodes keep their names while kube-state-metrics is away for a while, and pods their nodes.
     lately, within = f"[{max(window, _NAMES_SECONDS)}s]", f"[{max(window, _PODS_SECONDS)}s]"
@@ -322,7 +322,7 @@ def facts_expr(window: int) -> str:
         f"{_KSM_NODE},internal_ip,os_image,kernel_version,kubelet_version,container_runtime_version"
     )
     uname = f"{_NODE},pod,namespace,release,machine"
-    # A cAdvisor of its own, on a machine without Kubernetes, is no kubelet.
+    # A standalone cAdvisor, on a machine without Kubernetes, is not a kubelet.
     container = "container_memory_working_set_bytes"
     pods = f'(count({container}{{pod!=""}}) or count({container}{{pod_name!=""}}))'
     kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{lately})) and on() {pods}"
@@ -343,23 +343,23 @@ def facts_expr(window: int) -> str:
     ])  # fmt: skip
 
 
-# Something that every kind of installation has from its first scrape on.
-# Of each apart: of an expression, timestamp() is the moment at which it is evaluated.
+# Metrics of which every installation has one from its first scrape on. Each has its own
+# timestamp(): of an expression, it is the time of evaluation.
 _SEEN_AT = "(timestamp(up) or timestamp(kube_node_info) or timestamp(node_boot_time_seconds))"
 
 
 def oldest_expr(window: int, step: int) -> str:
-    """Return the expression for the oldest sample of a time, looked for every ``step`` seconds."""
+    """Return the expression for the oldest sample of a window, checked every ``step`` seconds."""
     return f"min(min_over_time({_SEEN_AT}[{window}s:{step}s]))"
 
 
 def newest_expr(window: int, step: int) -> str:
-    """Return the expression for the newest sample of a time; at most ``step`` seconds too old."""
+    """Return the expression for the newest sample of a window; at most ``step`` seconds too old."""
     return f"max(max_over_time({_SEEN_AT}[{window}s:{step}s]))"
 
 
 def layout_expr() -> str:
-    """Return the expression for what a first look tells of labels and replicas, one tag each."""
+    """Return the expression for the labels and replicas that a probe reports, one tag each."""
     container = "container_memory_working_set_bytes"
     return _either(
         [

@@ -1,4 +1,4 @@
-"""Single values from Prometheus, at its own scrape interval."""
+"""Raw values from Prometheus, at its own scrape interval."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from metrics.sources.prometheus.rows import Slice
 from opscenter.core.errors import InvalidInputError
 
 INTERVALS = (5, 10, 15, 20, 30, 60)
-"""Steps that are asked for; the scrape interval is taken as the nearest of them."""
+"""The possible steps in seconds; the one nearest to the scrape interval is requested."""
 
-_LOOK_SECONDS = 600
-_SCRAPES_EXPR = f"max(count_over_time(up[{_LOOK_SECONDS}s]))"
+_SCRAPES_SECONDS = 600
+_SCRAPES_EXPR = f"max(count_over_time(up[{_SCRAPES_SECONDS}s]))"
 _OF_FILESYSTEMS = {
     "fs_used": "used",
     "fs_cap": "cap",
@@ -33,7 +33,7 @@ async def prometheus_raw(
 ) -> RawAnswer:
     """Return one field of one series at the scrape interval; see :class:`.base.RawSource`.
 
-    Rates are, as in stored minutes, over the two minutes before.
+    As in stored minutes, rates are over the previous two minutes.
     """
     numbers = _numbers(key, field)
     if not numbers:
@@ -56,12 +56,12 @@ async def prometheus_raw(
     known = [(ts, cell.total / cell.n) for ts, cell in found if cell is not None]
     return RawAnswer(
         [ts for ts, _ in known], [value for _, value in known], step,
-        "as Prometheus says at each scrape; rates are over the two minutes before",
+        "as Prometheus reports at each scrape; rates are over the two minutes before",
     )  # fmt: skip
 
 
 def _numbers(key: SeriesKey, field: str) -> list[int]:
-    """Return which queries give a field; a node's totals come from its filesystems as well."""
+    """Return the numbers of a field's queries; node totals include those of filesystems."""
     wanted = {(key.kind, field)}
     if key.kind == "node" and field in _OF_FILESYSTEMS:
         wanted.add(("filesystem", _OF_FILESYSTEMS[field]))
@@ -71,8 +71,8 @@ def _numbers(key: SeriesKey, field: str) -> list[int]:
 async def _interval(api: PrometheusApi) -> int:
     """Return the shortest scrape interval of any target."""
     found = await api.vector(_SCRAPES_EXPR)
-    count = max((value for _, value in found if value > 0), default=_LOOK_SECONDS / MINUTE)
-    return min(INTERVALS, key=lambda step: abs(step - _LOOK_SECONDS / count))
+    count = max((value for _, value in found if value > 0), default=_SCRAPES_SECONDS / MINUTE)
+    return min(INTERVALS, key=lambda step: abs(step - _SCRAPES_SECONDS / count))
 
 
 def _tagged(number: int, key: SeriesKey) -> str:

@@ -1,6 +1,6 @@
 """The answers of Prometheus' query API, checked. Pure.
 
-Whatever comes back is hostile until it has passed here. Numbers are read a series at a time by
+Every answer is untrusted until it has been checked here. Numbers are read a series at a time by
 loops that run in C, because a fleet's answers hold some 200,000 numbers a minute.
 """
 
@@ -28,7 +28,7 @@ _new_cell: Callable[[Iterable[int]], Cell] = partial(tuple.__new__, Cell)
 
 
 class Line(NamedTuple):
-    """One series of a matrix: a cell for each asked minute, None where it has none."""
+    """One series of a matrix: a cell for each requested minute, None where it has none."""
 
     labels: Labels
     cells: Cells
@@ -38,9 +38,9 @@ def read_matrix(raw: object, times: Sequence[int], *, most: int) -> list[Line]:
     """Return the series of an answer to ``query_range``.
 
     Args:
-        raw: the parsed JSON.
-        times: the moments that were asked for, ascending.
-        most: how many series are accepted.
+        raw: the parsed JSON, unchecked.
+        times: the requested times in Unix seconds, ascending.
+        most: the largest accepted number of series.
 
     Raises:
         BadResponseError: names what is wrong; nothing of the answer may be used.
@@ -58,7 +58,7 @@ def read_matrix(raw: object, times: Sequence[int], *, most: int) -> list[Line]:
 
 
 def read_vector(raw: object, *, most: int) -> list[tuple[Labels, float]]:
-    """Return the series of an answer to ``query``; NaN where there is no number.
+    """Return the series of an answer to ``query``; NaN where there is not a number.
 
     Raises:
         BadResponseError: names what is wrong.
@@ -75,16 +75,16 @@ def read_vector(raw: object, *, most: int) -> list[tuple[Labels, float]]:
 
 
 def read_data(raw: object) -> dict[str, Any]:
-    """Return the ``data`` of an answer, whatever it was asked.
+    """Return the ``data`` of an answer to any query.
 
     Raises:
-        BadResponseError: it is no such answer, an error, or only a part.
+        BadResponseError: it is malformed, an error, or partial.
     """
     if type(raw) is not dict:
-        refuse("the answer is no object", "bad_value")
+        refuse("the answer is not an object", "bad_value")
     if raw.get("status") != "success":
-        said = raw.get("error")
-        text = clean_text(said[:_MAX_MESSAGE], "error", _MAX_MESSAGE) if type(said) is str else ""
+        error = raw.get("error")
+        text = clean_text(error[:_MAX_MESSAGE], "error", _MAX_MESSAGE) if type(error) is str else ""
         refuse(f"the query failed: {text or 'no reason given'}", "query_refused")
     if raw.get("isPartial") is True:  # VictoriaMetrics with a storage node down
         refuse("the answer is partial: a storage node of the server is away", "cut_off")
@@ -106,26 +106,26 @@ def _series(raw: object, kind: str, most: int) -> list[tuple[dict[str, str], obj
         refuse(f"the answer is no {kind}", "bad_value")
     result = data.get("result")
     if type(result) is not list:
-        refuse("the result is no list", "bad_value")
+        refuse("the result is not a list", "bad_value")
     if len(result) > most:
         refuse(f"{len(result)} series; at most {most} are accepted", "too_many_series")
     values = "values" if kind == "matrix" else "value"
     try:
         entries = [(entry["metric"], entry.get(values)) for entry in result]
     except (TypeError, KeyError, AttributeError) as exc:
-        msg = "the result holds something that is no series"
+        msg = "the result holds something that is not a series"
         raise BadResponseError(msg, problem="bad_value") from exc
     _check_labels([labels for labels, _ in entries])
     return entries
 
 
 def _check_labels(all_labels: list[Any]) -> None:
-    """Refuse labels that are no texts, too many or too long, and a label set that comes twice."""
+    """Refuse labels that are not text, too many or too long, and a duplicate label set."""
     if any(type(labels) is not dict for labels in all_labels):
-        refuse("a series' labels are no object", "bad_value")
+        refuse("a series' labels are not an object", "bad_value")
     texts = list(chain.from_iterable(map(dict.values, all_labels)))
     if not set(map(type, texts)) <= {str}:
-        refuse("a label is no text", "bad_name")
+        refuse("a label is not text", "bad_name")
     if max(map(len, all_labels), default=0) > MAX_LABELS:
         refuse(f"a series has more than {MAX_LABELS} labels", "bad_name")
     if max(map(len, texts), default=0) > MAX_LABEL:
@@ -138,8 +138,8 @@ def _read_full_series(all_values: list[Any], grid: tuple[int, ...]) -> list[Cell
     """Return the cells of all series at once, which is much faster than one by one.
 
     Returns:
-        None if any of them has a hole, or anything that is not a whole number: they must then be
-        looked at one by one, which also says what is wrong.
+        None if any of them has a gap, or anything that is not a whole number: they must then be
+        read one by one, which also finds what is wrong.
     """
     size = len(grid)
     if any(type(values) is not list or len(values) != size for values in all_values):
@@ -168,7 +168,7 @@ def _cells(values: object, grid: tuple[int, ...], place: Mapping[int, int], wher
     try:
         times, texts = zip(*values, strict=True)
     except (TypeError, ValueError) as exc:
-        msg = f"{where}: a value is no pair of a time and a number"
+        msg = f"{where}: a value is not a pair of a time and a number"
         raise BadResponseError(msg, problem="bad_value") from exc
     if set(map(type, texts)) != {str}:
         refuse(f"{where}: a number is not written as text", "bad_value")
@@ -214,15 +214,15 @@ def _cell(value: float, where: str) -> Cell | None:
 
 
 def _number(text: str, where: str) -> float:
-    """Return a number; NaN is one.
+    """Return a number, which may be NaN.
 
     Raises:
-        BadResponseError: it is none, or infinite.
+        BadResponseError: it is not a number, or infinite.
     """
     try:
         value = float(text)
     except ValueError as exc:
-        msg = f"{where}: {clean_text(text[:40], 'value', 40)!r} where a number must be"
+        msg = f"{where}: {clean_text(text[:40], 'value', 40)!r} where a number is expected"
         raise BadResponseError(msg, problem="bad_value") from exc
     if math.isinf(value):
         refuse(f"{where}: an infinite value", "bad_value")

@@ -1,8 +1,8 @@
-"""From the series of many answers to the rows of one window. Pure.
+"""Turn the series of many answers into the rows of one window. Pure.
 
 A column is one field of one series over the window's minutes. Columns of the same field that come
-from several series (two exporters on one node, two ranks) are laid over each other; rows are made
-at the end, all fields of a series at once.
+from several series (two exporters on one node, two ranks) are merged; rows are built at the end,
+all fields of a series at once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from metrics.sources.prometheus.responses import Cells, Labels, Line, refuse
 from metrics.sources.validation import MAX_NAME, clean_text
 
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
-_PLACES = {(kind, name): at for kind in _KINDS for at, name in enumerate(FIELD_NAMES[kind])}
-_PLACE = [_PLACES[query.kind, query.field] for query in QUERIES]
-_NETWORK_OF_PODS = {_PLACES["pod", name] for name in ("net_rx_bps", "net_tx_bps")}
-_READY = _PLACES["node", "ready"]
+_INDEXES = {(kind, name): at for kind in _KINDS for at, name in enumerate(FIELD_NAMES[kind])}
+_INDEX = [_INDEXES[query.kind, query.field] for query in QUERIES]
+_NETWORK_OF_PODS = {_INDEXES["pod", name] for name in ("net_rx_bps", "net_tx_bps")}
+_READY = _INDEXES["node", "ready"]
 _TOTALS = [
-    (_PLACES["filesystem", part], _PLACES["node", total])
+    (_INDEXES["filesystem", part], _INDEXES["node", total])
     for part, total in (
         ("used", "fs_used"), ("cap", "fs_cap"),
         ("inodes_total", "inodes_total"), ("inodes_free", "inodes_free"),
@@ -47,30 +47,30 @@ class Slice:
     """Collects the series of one slice of a window.
 
     Args:
-        times: starts of the slice's minutes, ascending.
-        facts: who is who.
+        times: starts of the slice's minutes in Unix seconds, ascending.
+        facts: the nodes and pods of the window.
     """
 
     def __init__(self, times: Sequence[int], facts: Facts) -> None:
         self._times = times
         self._facts = facts
         self._pods: dict[SeriesKey, Columns] = {}
-        # By labels as they came; two of them may clean to one pod.
+        # By raw labels; two of them may be the same pod once cleaned.
         self._pod_names: dict[tuple[str | None, ...], tuple[Columns, bool]] = {}
-        # (query, key) first: ranks are laid over each other when all are in.
+        # Query number -> node: ranks are merged when all of them are in.
         self._nodes: dict[int, dict[str, Cells]] = {}
         self._disks: dict[tuple[str, str], _Disk] = {}
         self._up: Cells | None = None
 
     def add(self, lines: Iterable[Line], allowed: frozenset[int]) -> None:
-        """Take in one answer.
+        """Add one answer.
 
         Args:
-            lines: checked.
-            allowed: numbers of the queries that were asked.
+            lines: the answer's series, checked.
+            allowed: numbers of the queries that were sent.
 
         Raises:
-            BadResponseError: a series of no asked query, or with a name that is refused.
+            BadResponseError: a series of any other query, or with a name that is refused.
         """
         routes = {str(number): (QUERIES[number].kind, number) for number in allowed}
         for labels, cells in lines:
@@ -94,17 +94,17 @@ class Slice:
         if pod is None:
             pod = self._pod_names[name] = self._pod(labels)
         columns, on_host = pod
-        place = _PLACE[number]
-        if on_host and place in _NETWORK_OF_PODS:
+        index = _INDEX[number]
+        if on_host and index in _NETWORK_OF_PODS:
             return  # it would show the node's traffic as its own
-        before = columns[place]
-        columns[place] = cells if before is None else _largest(before, cells)
+        before = columns[index]
+        columns[index] = cells if before is None else _largest(before, cells)
 
     def _pod(self, labels: Labels) -> tuple[Columns, bool]:
-        """Return where a pod's columns go, and whether it is on its node's network."""
+        """Return a pod's columns, and whether it is on its node's network."""
         pod = pod_of(labels)
         if pod is None:
-            return [None] * len(FIELD_NAMES["pod"]), False  # of no pod: goes nowhere
+            return [None] * len(FIELD_NAMES["pod"]), False  # not of a pod: dropped
         about = self._facts.pods.get(pod)
         columns = self._pods.setdefault(SeriesKey("pod", *pod), [None] * len(FIELD_NAMES["pod"]))
         return columns, about is not None and about.host_network
@@ -112,7 +112,7 @@ class Slice:
     def _add_node(self, number: int, labels: Labels, cells: Cells) -> None:
         query = QUERIES[number]
         if query.exporter == CADVISOR and self._facts.exporters_alone:
-            return  # a cAdvisor beside node-exporter, without Kubernetes: the same machine again
+            return  # cAdvisor beside node-exporter, without Kubernetes: the same machine
         if query.exporter == ETCD and not self._facts.kubernetes:
             node = self._facts.only_machine(labels)
         else:
@@ -130,12 +130,12 @@ class Slice:
         disk = self._disks.get((node, point))
         if disk is None:
             disk = self._disks[node, point] = _Disk(labels)
-        place = _PLACE[number]
-        before = disk.columns[place]
-        disk.columns[place] = cells if before is None else _largest(before, cells)
+        index = _INDEX[number]
+        before = disk.columns[index]
+        disk.columns[index] = cells if before is None else _largest(before, cells)
 
     def finish(self) -> tuple[list[MinuteRow], list[SeriesInfo]]:
-        """Return the slice's rows, ascending by time, and what is known of their series."""
+        """Return the slice's rows, ascending by time, and the infos of their series."""
         disks = self._chosen_disks()
         nodes = self._node_columns(disks)
         tables: list[tuple[SeriesKey, Columns]] = [
@@ -161,7 +161,7 @@ class Slice:
         return [row for row in rows if any(row.cells)]
 
     def _dead_minutes(self) -> set[int]:
-        """Return minutes in which nothing was scraped; what they show is older."""
+        """Return minutes in which nothing was scraped; their values are older."""
         if self._up is None:
             return set()
         return {
@@ -171,7 +171,7 @@ class Slice:
         }
 
     def _chosen_disks(self) -> dict[tuple[str, str], _Disk]:
-        """Return each device once: where it is mounted several times, the shortest path."""
+        """Return each device once: the shortest path where it is mounted several times."""
         taken: set[tuple[str, str]] = set()
         chosen = {}
         for name in sorted(self._disks, key=lambda name: (name[0], len(name[1]), name[1])):
@@ -184,7 +184,7 @@ class Slice:
         return chosen
 
     def _node_columns(self, disks: dict[tuple[str, str], _Disk]) -> dict[str, Columns]:
-        """Return all fields of each node: of each field the best rank that has a value."""
+        """Return all fields of each node, each from the best rank that has a value."""
         nodes: dict[str, Columns] = {}
         for (node, _), disk in disks.items():
             if disk.remote:
@@ -193,17 +193,17 @@ class Slice:
             for part, total in _TOTALS:
                 columns[total] = _sum(columns[total], disk.columns[part])
         for number in sorted(self._nodes, key=lambda number: QUERIES[number].rank):
-            place = _PLACE[number]
+            index = _INDEX[number]
             for node, cells in self._nodes[number].items():
                 columns = nodes.setdefault(node, _no_columns())
-                columns[place] = _first(columns[place], cells)
+                columns[index] = _first(columns[index], cells)
         if not self._facts.kubernetes:
             for columns in nodes.values():
                 columns[_READY] = self._answered(columns)
         return nodes
 
     def _answered(self, columns: Columns) -> Cells:
-        """Return 1 for each minute in which a plain machine was seen, as the agent says it."""
+        """Return 1 for each minute in which a plain machine was seen, as the agent reports it."""
         present = [column for column in columns if column is not None]
         return [
             Cell(1, 1, 1, 1) if any(cells) else None for cells in zip(*present, strict=True)
@@ -238,11 +238,11 @@ class _Disk:
 
     @property
     def remote(self) -> bool:
-        """Whether it lies on another machine, and is no part of its node's totals."""
+        """Return whether it is on another machine, so not part of its node's totals."""
         return self._fstype in _REMOTE
 
     def attrs(self) -> dict[str, str]:
-        """Return what is shown of it."""
+        """Return its attributes for display."""
         return {"device": self.device, "fstype": self._fstype}
 
 
@@ -251,7 +251,7 @@ def _no_columns() -> Columns:
 
 
 def _mount_point(point: str) -> str:
-    """Return a mount point as the machine itself calls it."""
+    """Return a mount point as seen on the machine itself."""
     for root in _ROOTS:
         if point == root:
             return "/"
@@ -269,7 +269,7 @@ def _largest(one: Cells, other: Cells) -> Cells:
 
 
 def _first(one: Cells | None, other: Cells) -> Cells:
-    """Return ``one``, and the other's values where it has none."""
+    """Return ``one``, with the other's values where it has none."""
     if one is None:
         return other
     return [b if a is None else a for a, b in zip(one, other, strict=True)]

@@ -1,8 +1,8 @@
 """The ``prometheus`` source: minutes from Prometheus or VictoriaMetrics, ``/api/v1/query_range``.
 
-A minute ``[t, t + 60)`` is what the server says at its end, ``t + 60``, at moments aligned to the
-minute, so that asking again gives the same minutes. What is asked is in
-:mod:`metrics.sources.prometheus.queries`; how an answer is checked in
+A minute ``[t, t + 60)`` is the server's value at its end, ``t + 60``, aligned to the minute, so
+that repeated requests give the same minutes. The queries are in
+:mod:`metrics.sources.prometheus.queries`, the checks of an answer in
 :mod:`metrics.sources.prometheus.responses`.
 """
 
@@ -33,26 +33,27 @@ from opscenter.core.errors import (
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 400_000  # of one fetch; the rest of the window is for the next one
+MAX_ROWS = 400_000  # of one fetch; the next one reads the rest of the window
 OPEN_SECONDS = 15  # after its end, until a minute's last scrape is in
-OLDEST_FOR_SECONDS = 300  # shorter windows are live pulls, which need not know it each time
+OLDEST_FOR_SECONDS = 300  # shorter windows are live pulls, which do not need it each time
 _SHOWN = 5
-# A server answers a query that is too much for it with 400 or 422 and one of these.
+# A server answers a query that is too large for it with 400 or 422 and one of these.
 _TOO_MUCH = ("too many", "exceed", "cannot select more", "hit the max")
 
 
 class PrometheusSource:
-    """Asks a Prometheus, or what speaks like it, for a window, slice by slice.
+    """Reads a window from a Prometheus, or a compatible server, slice by slice.
 
     Args:
-        reach_seconds: how long the server keeps its data, as its probe found; None if not known.
-        budget_seconds: no further slice is asked for once this much time has gone, so that what
-            is in gets stored before the caller's deadline.
-        max_bytes: what the client accepts as one decoded answer.
+        reach_seconds: how long the server keeps its data in seconds, from its probe; None if not
+            known.
+        budget_seconds: no further slice is requested after this many seconds, so that what was
+            read is stored before the caller's deadline.
+        max_bytes: the largest decoded answer that the client accepts, in bytes.
     """
 
-    # The server is asked once its scrapes of a minute are in. One more minute is asked for again
-    # for what came a little late, e.g. by remote write.
+    # A minute is requested once its scrapes are in. The minute before is requested again, for data
+    # that came a little late, e.g. by remote write.
     overlap_seconds: ClassVar[int] = 60
     settle_seconds: ClassVar[int] = 45
     longest_request_seconds: ClassVar[int] = 6 * HOUR
@@ -70,7 +71,7 @@ class PrometheusSource:
 
     @property
     def resolutions(self) -> Sequence[Resolution]:
-        """Return one: Prometheus keeps everything at the resolution it was scraped at."""
+        """Return a single resolution: Prometheus keeps everything as it was scraped."""
         return (Resolution(MINUTE, self._reach_seconds, "1m"),)
 
     async def fetch(
@@ -84,26 +85,26 @@ class PrometheusSource:
     ) -> SourceAnswer:
         """Return what the server has of ``[start, end)``.
 
-        The answer ends early when the time is up, enough rows are in, or the way to the server
-        breaks after the first slice.
+        The answer ends early when the time is up, enough rows are in, or the connection to the
+        server fails after the first slice.
 
         Raises:
-            ClusterError: nothing can be said of the window.
+            ClusterError: nothing is known about the window.
             BadResponseError: an answer is refused as a whole; ``problem`` says why.
         """
         api = PrometheusApi(client, slot)
         clock = await api.clock()
         ours = asyncio.get_running_loop().time
-        told_at = ours()
+        clock_read_at = ours()
         facts = await api.facts(start, end)
         limit = int(clock - OPEN_SECONDS) // MINUTE * MINUTE
-        # First, because the way may break later and what is in is then the answer.
+        # First, because the connection may fail later, and the answer is then what was read so far.
         long = end - start > OLDEST_FOR_SECONDS
         oldest = await api.oldest(clock) if long else None
         window = _Window(api, facts, Plan(self._max_bytes, pods=len(facts.pods)))
         await window.read(start, max(start, min(end, limit)), seconds=self._budget_seconds)
         answered_at = ours()
-        slot.take()
+        slot.acquire()
         rows = window.rows
         return SourceAnswer(
             rows=rows,
@@ -112,7 +113,7 @@ class PrometheusSource:
             end=window.reached,
             oldest=oldest if oldest is not None or not rows else rows[0].ts,
             newest_end=rows[-1].ts + MINUTE if rows else None,
-            now=clock + answered_at - told_at,
+            now=clock + answered_at - clock_read_at,
             agent_version="",
             kind=("kubernetes" if facts.kubernetes else "host") if rows else "",
             minutes_alive=frozenset(row.ts for row in rows),
@@ -120,10 +121,10 @@ class PrometheusSource:
         )
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
-        """Return what the server has, and why it lacks what it lacks.
+        """Return what the server has, and why anything is missing.
 
         Raises:
-            ClusterError: it does not answer, refuses, or is no Prometheus.
+            ClusterError: it does not answer, refuses, or is not a Prometheus.
         """
         with ParseSlot("live") as slot:
             api = PrometheusApi(client, slot)
@@ -147,7 +148,7 @@ class PrometheusSource:
 
 
 class _Window:
-    """Reads a window in slices, as large as their answers may be."""
+    """Reads a window in slices that are as large as the cap on answers allows."""
 
     def __init__(self, api: PrometheusApi, facts: Facts, plan: Plan) -> None:
         self._api = api
@@ -158,10 +159,10 @@ class _Window:
         self.reached = 0
 
     async def read(self, start: int, end: int, *, seconds: float) -> None:
-        """Read ``[start, end)``, or as much of it as goes.
+        """Read ``[start, end)``, or as much of it as possible.
 
         Raises:
-            ClusterError: not even the first slice could be had, or an answer is refused.
+            ClusterError: not even the first slice could be read, or an answer is refused.
         """
         clock = asyncio.get_running_loop().time
         stop_at = clock() + seconds
@@ -212,8 +213,8 @@ def _is_too_much(error: BadResponseError) -> bool:
 
 
 def _notes(facts: Facts) -> list[str]:
-    if not facts.strangers:
+    if not facts.unknown_nodes:
         return []
-    some = sorted(facts.strangers)
+    some = sorted(facts.unknown_nodes)
     more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
     return [f"left out, on no node of the cluster: {', '.join(some[:_SHOWN])}{more}"]

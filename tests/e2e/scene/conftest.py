@@ -36,7 +36,7 @@ GARBAGE = {
     "flood": ("too_large", f"sent more than the cap of {MAX_BYTES} bytes"),
     "bomb": ("too_large", f"sent more than the cap of {MAX_BYTES} bytes"),
     "oversized": ("too_large", "announced 50"),
-    "future": ("bad_value", "outside what was asked for or in the future"),
+    "future": ("bad_value", "outside the requested range or in the future"),
     "long_name": ("bad_name", "10000 characters; at most 253 are accepted"),
     "slow": ("service_down", "no complete answer within 10 s"),
 }

@@ -56,7 +56,7 @@ class ScriptedSource:
         """Return minutes, or wider values up to where minutes begin."""
         del client
         self.asked.append((start, end))
-        slot.take()
+        slot.acquire()
         if self.error is not None:
             raise self.error
         if end - start > self.most:

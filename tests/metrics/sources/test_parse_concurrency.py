@@ -18,8 +18,8 @@ def test_no_more_than_the_limit_work_at_a_time(kind, limit):
         nonlocal working, most
         with ParseSlot(kind) as slot:
             for _ in range(3):
-                slot.take()
-                slot.take()  # held already
+                slot.acquire()
+                slot.acquire()  # held already
                 with lock:
                     working += 1
                     most = max(most, working)
@@ -40,9 +40,9 @@ def test_no_more_than_the_limit_work_at_a_time(kind, limit):
 def test_filling_gaps_holds_no_live_pull_up():
     turns = [ParseSlot("filling") for _ in range(FILLING_AT_ONCE)]
     for slot in turns:
-        slot.take()
+        slot.acquire()
     with ParseSlot("live") as live:
-        live.take()
+        live.acquire()
         assert live.held
     for slot in turns:
         slot.release()
@@ -51,7 +51,7 @@ def test_filling_gaps_holds_no_live_pull_up():
 def test_an_error_gives_the_turn_back():
     def fail() -> None:
         with ParseSlot("live") as slot:
-            slot.take()
+            slot.acquire()
             raise ValueError("broken")
 
     for _ in range(LIVE_AT_ONCE + 1):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.series.catalog import TIERS
-from metrics.sources.influxdb1.client import Held
+from metrics.sources.influxdb1.client import StoredPolicy
 from metrics.sources.influxdb1.queries import (
     COARSE,
     MINUTES,
@@ -83,17 +83,21 @@ minutes = st.integers(0, 100_000).map(lambda number: 60 * number)
 @given(minutes, minutes, minutes, minutes, st.integers(1, 500), st.data())
 def test_asking_from_where_the_last_answer_ended_comes_to_the_end(raw, five, hour, start, n, data):
     """Every answer gets on, none is finer than what was left behind, and buckets are whole."""
-    held = [Held(RAW, raw), Held(ROLLUPS[0], five), Held(ROLLUPS[1], hour)]
-    held = [one for one in held if one.policy is RAW or data.draw(st.booleans())]
+    stored = [
+        StoredPolicy(RAW, raw),
+        StoredPolicy(ROLLUPS[0], five),
+        StoredPolicy(ROLLUPS[1], hour),
+    ]
+    stored = [one for one in stored if one.policy is RAW or data.draw(st.booleans())]
     end, step = start + 60 * n, 1 << 30
     for _ in range(4):
-        policy, until = _choose(held, start, end)
+        policy, until = _choose(stored, start, end)
         assert start < until <= end
         assert policy.step <= step
         assert until == end or until % TIERS[policy.tier] == 0
         if policy is not RAW:
-            begins = min(one.begins for one in held if one.policy.step < policy.step)
-            assert start < max(one.begins for one in held if one.policy.step < policy.step)
+            begins = min(one.begins for one in stored if one.policy.step < policy.step)
+            assert start < max(one.begins for one in stored if one.policy.step < policy.step)
             assert begins is not None
         start, step = until, policy.step
         if start == end:

@@ -311,7 +311,7 @@ async def test_the_probe_says_what_is_there_and_why_the_rest_is_not(server, grav
     )
     assert len(probe.notes) == 4
     assert "retention policy 'default' keeps 24 h: data since" in probe.notes[0]
-    assert "Heapster does not write any more" in probe.notes[3]
+    assert "Heapster no longer writes" in probe.notes[3]
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ async def test_every_number_is_what_telegraf_wrote(server, telegraf):
     assert (answer.oldest, answer.newest_end, answer.kind) == (START, END, "kubernetes")
     assert answer.minutes_alive == set(range(START, END, 60))
     assert SeriesInfo(SeriesKey("pod", "kube-system", "dns"), "node-b") in answer.infos
-    assert list(answer.notes) == ["1 hosts of Telegraf are no nodes, e.g. stranger: left out"]
+    assert list(answer.notes) == ["left out: 1 hosts of Telegraf that are not nodes, e.g. stranger"]
 
 
 async def test_a_window_in_the_middle_has_the_same_numbers_as_the_whole(server, telegraf):
@@ -310,7 +310,7 @@ async def test_single_samples_are_what_minutes_are_made_of(server, telegraf):
         assert answer.v == [number("/datasdb1", t) for t in range(start, end, 20)]
         for name in ('a"b', "${bucket}", '") |> drop() //', "a\nb", "\\", "\u202ex\x00"):
             assert not (await raw("pod", "default", name, "cpu_mc")).t
-        with pytest.raises(InvalidInputError, match="by itself"):
+        with pytest.raises(InvalidInputError, match="on its own"):
             await raw("node", "", "node-a", "pods")
 
 

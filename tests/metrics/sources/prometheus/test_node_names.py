@@ -58,7 +58,7 @@ def test_whatever_a_node_is_called_it_is_one_node(labels: dict[str, str], node: 
 def test_a_machine_that_is_no_node_of_the_cluster_is_left_out_and_named():
     facts = learnt(ksm("node-a", internal_ip="10.0.0.1"))
     assert facts.node_of({"instance": "backup:9100"}) is None
-    assert facts.strangers == {"backup:9100"}
+    assert facts.unknown_nodes == {"backup:9100"}
 
 
 def test_two_nodes_with_one_short_name_are_not_mixed_up():
