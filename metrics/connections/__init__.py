@@ -1,1 +1,1 @@
-"""Which source a cluster is read from, how it is configured, reached, tested and shown."""
+"""A cluster's source: how it is configured, reached, tested and shown."""

@@ -1,7 +1,7 @@
-"""Which source a cluster's metrics come from: what can be set, and how it is written down.
+"""The source of a cluster's metrics: its settings, and how they are stored.
 
-Callers have checked the right (:mod:`clusters.access`) before. Secrets come in and are sealed;
-nothing gives them out but :func:`secrets_of`, for the client that talks to the source.
+Callers check permission first (:mod:`clusters.access`). Secrets are sealed when they come in; only
+:func:`secrets_of` returns them, for the client that talks to the source.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """A source as it is to be asked: checked, with its secrets in clear."""
+    """The checked configuration of a source, with its secrets in the clear."""
 
     kind: str
     service: str
@@ -46,11 +46,11 @@ class SourceConfig:
 
     @property
     def role(self) -> Role:
-        """Return which part it plays."""
+        """Return the source's role."""
         return KINDS[self.kind].role
 
     def tls(self) -> TlsIdentity | None:
-        """Return how to speak TLS with it; None for plain HTTP inside the tunnel."""
+        """Return the TLS settings; None for plain HTTP inside the tunnel."""
         if self.scheme != "https":
             return None
         get = self.settings.get
@@ -71,20 +71,20 @@ def read_config(
     secrets: Mapping[str, Any] | None = None,
     before: MetricSource | None = None,
 ) -> SourceConfig:
-    """Check what somebody entered.
+    """Check the input of a form or request.
 
     Args:
-        kind: a key of :data:`KINDS`.
-        service: of the tunnel; "" for the kind's own.
-        scheme: http or https.
-        settings: by name; what is missing or "" takes its default.
-        secrets: by name; one that is missing or "" keeps what ``before`` has, while service and
-            kind stay the same: a secret never follows to another server.
-        before: what is stored now, if anything.
+        kind: the source's kind, a key of :data:`KINDS`.
+        service: the tunnel's service; "" for the kind's default.
+        scheme: "http" or "https".
+        settings: settings by name; missing or "" ones get their default.
+        secrets: secrets by name; missing or "" ones are taken from ``before`` while service and
+            kind stay the same: a secret is never sent to another server.
+        before: the stored source; None if there is none.
 
     Raises:
         InvalidInputError: naming the field that cannot be used.
-        SealBrokenError: a secret is to be kept and cannot be opened.
+        SealBrokenError: a stored secret is needed and cannot be opened.
     """
     if kind not in KINDS:
         raise InvalidInputError(f"kind: use one of {', '.join(KINDS)}")
@@ -107,12 +107,12 @@ def read_config(
 
 
 def source_row(cluster: Cluster, role: Role = "main") -> MetricSource | None:
-    """Return what is stored of a cluster's source; None for the agent's own collectors."""
+    """Return a cluster's stored source; None for the agent's own collectors."""
     return MetricSource.objects.filter(cluster=cluster, role=role).first()
 
 
 def source_name(row: MetricSource | None) -> str:
-    """Return which source this is, by kind and service; "" for the agent's own collectors."""
+    """Return a source's kind and service as text; "" for the agent's own collectors."""
     return "" if row is None else f"{row.kind} {row.service}"
 
 
@@ -126,7 +126,7 @@ def config_of(row: MetricSource) -> SourceConfig:
 
 
 def secrets_of(row: MetricSource) -> dict[str, str]:
-    """Return the secrets in clear, by name.
+    """Return the secrets in the clear, by name.
 
     Raises:
         SealBrokenError: they cannot be opened.
@@ -146,11 +146,11 @@ def save_source(
     """Make this the cluster's source from the next pull on, and let the hub accept its service.
 
     Args:
-        cluster: which cluster.
-        config: from :func:`read_config`.
-        actor: who does it.
-        probe: what a test found just now, if there was one.
-        now: when; the clock if None.
+        cluster: the cluster.
+        config: the source, from :func:`read_config`.
+        actor: the user or program that makes the change.
+        probe: the report of a test just now; None if there was none.
+        now: current time; None reads the clock.
     """
     now = now or datetime.now(UTC)
     name = audit.actor_name(actor)[:150]
@@ -160,7 +160,7 @@ def save_source(
         old = before.first()
         row = old or MetricSource(cluster=cluster, role=config.role, added_by=name, added_at=now)
         before_name = source_name(old)
-        was = None if old is None else shown(old)
+        former = None if old is None else shown(old)
         row.kind, row.service, row.scheme = config.kind, config.service, config.scheme
         row.settings = dict(config.settings)
         row.sealed = seal(orjson.dumps(dict(config.secrets)).decode()) if config.secrets else ""
@@ -178,14 +178,14 @@ def save_source(
             _hand_over(cluster, now)
         audit.record(
             "source.set", actor=actor, cluster_id=cluster.pk, now=now,
-            detail={"before": was, "after": shown(row)},
+            detail={"before": former, "after": shown(row)},
         )  # fmt: skip
     realtime.publish_on_commit(cluster.pk, "config")
     return row
 
 
 def remove_source(cluster: Cluster, role: Role = "main", *, actor: Actor) -> None:
-    """Go back to the agent's own collectors, or without etcd's figures; what is stored stays.
+    """Go back to the agent's own collectors, or to no etcd values; stored data stays.
 
     Raises:
         NotFoundError: if there is no such source.
@@ -194,19 +194,19 @@ def remove_source(cluster: Cluster, role: Role = "main", *, actor: Actor) -> Non
         row = MetricSource.objects.select_for_update().filter(cluster=cluster, role=role).first()
         if row is None:
             raise NotFoundError("The cluster has no such source.")
-        was = shown(row)
+        former = shown(row)
         row.delete()
         if role == "main":
             _hand_over(cluster, datetime.now(UTC))
         still_used = MetricSource.objects.filter(cluster=cluster, service=row.service)
         if not still_used.exists():
             cluster_services.refuse_service(cluster, row.service, actor=actor)
-        audit.record("source.remove", actor=actor, cluster_id=cluster.pk, detail={"before": was})
+        audit.record("source.remove", actor=actor, cluster_id=cluster.pk, detail={"before": former})
     realtime.publish_on_commit(cluster.pk, "config")
 
 
 def shown(row: MetricSource) -> dict[str, Any]:
-    """Return what may be shown of a source, for the log: of secrets only that they are set."""
+    """Return a source's configuration for the log, with only the names of its secrets."""
     brief = {name: "(given)" if name in LONGEST else text for name, text in row.settings.items()}
     return {
         "kind": row.kind,
@@ -220,9 +220,8 @@ def shown(row: MetricSource) -> dict[str, Any]:
 def _hand_over(cluster: Cluster, now: datetime) -> None:
     """Let the new source answer from now on, or from the end of the newest data.
 
-    Two sources may name nodes differently. A minute that both had stored would count a node
-    twice, so what the one before has stored stays as it is, also what a pull that goes on just
-    now will have stored.
+    Two sources may name nodes differently. A minute stored from both would count a node twice, so
+    what the previous source stored stays as it is, including what a running pull may still store.
     """
     head = get_store().position(cluster.pk, STREAM).head or 0
     since = max(head, int(now.timestamp()) // MINUTE * MINUTE + MINUTE)
@@ -258,7 +257,7 @@ def _read_secrets(about: Kind, secrets: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return a value without blanks around it; PEM texts may have several lines."""
+    """Return a value without surrounding whitespace; PEM texts may have several lines."""
     if value is None:
         return ""
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""From a cluster to the source that answers for it, and the client that carries its credentials."""
+"""A cluster's source, and the client that carries its credentials."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ from opscenter.core.errors import (
 
 AnySource = AgentSource | HttpSource
 Connect = Callable[[Cluster], AbstractAsyncContextManager[Any]]
-"""Opens the way to the source: a :class:`~metrics.sources.base.JsonClient` or ``HttpClient``."""
+"""Opens the source's client: a :class:`~metrics.sources.base.JsonClient` or ``HttpClient``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceConnection:
-    """A cluster's source, how to get to it and on which terms."""
+    """A cluster's source, how to connect to it, and its limits."""
 
     cluster: Cluster
     source: AnySource
     connect: Connect
     limits: SourceLimits
-    etcd: MetricSource | None = None  # to be read besides
+    etcd: MetricSource | None = None  # to be read in addition
 
     def fetch(
         self, start: int, end: int, now: float, slot: ParseSlot, *, seconds: float
     ) -> SourceAnswer:
-        """Ask for ``[start, end)``, from any thread.
+        """Fetch ``[start, end)``, from any thread.
 
-        The turn is held afterwards, for what the rows are wanted for.
+        The slot is held on return, for the caller to use the rows.
 
         Args:
-            start: minute aligned, Unix seconds.
-            end: exclusive.
-            now: our clock.
-            slot: of this thread.
-            seconds: the deadline of it all.
+            start: start of the window in Unix seconds, minute aligned.
+            end: end of the window in Unix seconds, exclusive, minute aligned.
+            now: our clock in Unix seconds.
+            slot: the parse slot of this thread.
+            seconds: deadline of the whole call in seconds.
 
         Raises:
-            ClusterError: nothing can be said of the window.
+            ClusterError: nothing is known about the window.
         """
-        return asyncio.run(self.ask(start, end, now, slot, seconds=seconds))
+        return asyncio.run(self.fetch_async(start, end, now, slot, seconds=seconds))
 
-    async def ask(
+    async def fetch_async(
         self, start: int, end: int, now: float, slot: ParseSlot, *, seconds: float
     ) -> SourceAnswer:
-        """Ask for ``[start, end)``; as :meth:`fetch`, for a running event loop."""
+        """Fetch ``[start, end)``; as :meth:`fetch`, for a running event loop."""
         try:
             async with asyncio.timeout(seconds) as limit, self.connect(self.cluster) as client:
                 answer = await self.source.fetch(client, start, end, now=now, slot=slot)
-                limit.reschedule(None)  # what took long after the answer is not the cluster's
+                limit.reschedule(None)  # time spent after the answer is not the cluster's
                 return answer
         except TimeoutError as exc:
             msg = f"source of {self.cluster.name}: no complete answer within {seconds:g} s"
@@ -81,15 +81,15 @@ class SourceConnection:
 def connection_to(
     cluster: Cluster, schedule: PullSchedule | None, connect: Connect | None = None
 ) -> SourceConnection:
-    """Return the way to a cluster's source. 1 query; some more before its first data.
+    """Return the connection to a cluster's source. 1 query; some more before its first data.
 
     Args:
-        cluster: which cluster, with its status.
-        schedule: of its stream; None before the first pull.
-        connect: another way than through the tunnel, for tests.
+        cluster: the cluster, with its status.
+        schedule: the schedule of its stream; None before the first pull.
+        connect: opens the client instead of the tunnel, for tests; None for the tunnel.
 
     Raises:
-        SourceConfigError: the source cannot be asked as it is set.
+        SourceConfigError: the source's configuration cannot be used.
     """
     rows = {row.role: row for row in MetricSource.objects.filter(cluster=cluster)}
     row = rows.get("main")
@@ -116,7 +116,7 @@ def connection_to(
 
 
 def source_of(cluster: Cluster) -> tuple[AnySource, Connect]:
-    """Return what answers for a cluster's nodes, filesystems and pods, and the way to it.
+    """Return a cluster's main source, and how to connect to it.
 
     One query. The agent's own collectors answer where no other source is set.
 
@@ -134,17 +134,17 @@ def _source_in(row: MetricSource | None) -> tuple[AnySource, Connect]:
 
 
 def _is_new(cluster: Cluster) -> bool:
-    """Return whether no data came yet: how much of the past is wanted matters only then."""
+    """Return whether no data came yet: only then it matters how much of the past is wanted."""
     return cluster.current.data_as_of is None
 
 
 def _reaches(known: Sequence[Sequence[Any]] | None) -> list[tuple[int, int | None]]:
-    """Return what a test found that the server keeps: (step, reach) in seconds, finest first."""
+    """Return a test's resolutions of the server: (step, reach) in seconds, finest first."""
     return [(int(step), reach) for step, reach, _ in known or ()]
 
 
 def _budget() -> float:
-    """Return after how long a source asks for no further piece, so that what is in is stored."""
+    """Return the seconds after which a source requests no further piece, to leave time to store."""
     return settings.PULL_DEADLINE_SECONDS / 2
 
 
@@ -152,11 +152,11 @@ def main_adapter(config: SourceConfig) -> HttpSource:
     """Return the adapter that reads a main source.
 
     Raises:
-        InvalidInputError: if there is none for this kind, or not with its settings.
+        InvalidInputError: the kind has no adapter, or its settings cannot be used.
     """
     made = adapter(config) if config.kind in KINDS else None
     if made is None or isinstance(made, EtcdSource):
-        raise InvalidInputError(f"kind: {config.kind} is no main source of this version")
+        raise InvalidInputError(f"kind: {config.kind} is not a main source in this version")
     return made
 
 
@@ -174,7 +174,7 @@ def adapter(config: SourceConfig) -> Adapter:
 
 
 def by_tunnel(cluster: Cluster) -> ClusterClient:
-    """Return the client that asks a cluster's agent through the hub's gateway."""
+    """Return the client that reaches a cluster's agent through the hub's gateway."""
     return ClusterClient(
         cluster.pk,
         "agent",
@@ -185,7 +185,7 @@ def by_tunnel(cluster: Cluster) -> ClusterClient:
 
 
 def connector(config: SourceConfig) -> Callable[[Cluster], ClusterClient]:
-    """Return what opens the client of a source: with its credentials, and TLS where set."""
+    """Return a function that opens a source's client, with its credentials, and TLS where set."""
 
     def connect(cluster: Cluster) -> ClusterClient:
         return ClusterClient(
@@ -203,7 +203,7 @@ def connector(config: SourceConfig) -> Callable[[Cluster], ClusterClient]:
 
 
 def credentials(config: SourceConfig) -> dict[str, str]:
-    """Return the headers that sign us in; {} where nothing is set."""
+    """Return the authentication headers; {} if no credentials are set."""
     token, password = config.secrets.get("token", ""), config.secrets.get("password", "")
     if token:
         return {"Authorization": f"{KINDS[config.kind].auth_scheme} {token}"}

@@ -1,7 +1,7 @@
-"""Test a source through the tunnel, at once: what it is, what it has, or exactly what is wrong.
+"""Test a source through the tunnel: what it is, what it has, or exactly what is wrong.
 
-A test may need the hub to accept the service first. An agent that offers it already dials again
-for that, which takes some seconds; the test waits.
+A test may need the hub to accept the service first. An agent that already offers it reconnects for
+that, which takes some seconds; the test waits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from opscenter.core.errors import (
 )
 from opscenter.core.text import one_line
 
-WAIT_SECONDS = 15.0  # for an agent that dials again because its service is allowed now
+WAIT_SECONDS = 15.0  # for an agent that reconnects because its service is allowed now
 RETRY_SECONDS = 0.5
 MAX_NOTES = 12
 _WORDS: Mapping[str, str] = {
@@ -40,45 +40,45 @@ _WORDS: Mapping[str, str] = {
     "credentials_refused": "Wrong credentials",
     "forbidden": "These credentials may not read it",
     "not_found": "Nothing at this address",
-    "query_refused": "It refuses our questions",
-    "server_error": "It fails inside",
-    "redirect": "It sends us elsewhere",
+    "query_refused": "It refuses our queries",
+    "server_error": "It has an internal error",
+    "redirect": "It redirects us",
     "not_json": "Another kind of server answers",
     "too_large": "Its answer is too large",
-    "cut_off": "Its answer breaks off",
+    "cut_off": "Its answer is cut off",
     "database_missing": "There is no such database",
     "too_many_series": "It has too many series",
-    "bad_value": "It sends values that are no numbers",
+    "bad_value": "It sends values that are not numbers",
     "duplicate_series": "It names a series twice",
     "unsorted": "Its points are not in order",
     "bad_name": "It sends names that cannot be used",
     "bad_response": "Its answer cannot be used",
-    "source_config": "It cannot be asked as it is set here",
+    "source_config": "It cannot be queried with these settings",
     "store_error": "Ops Center could not store it",
 }
 _ADVICE: Mapping[str, str] = {
     "tunnel_down": "Wait until the cluster is connected, then test again.",
     "credentials_refused": "Check the user name, the password or the token.",
-    "forbidden": "Give the user the right to read the database, or take another user.",
+    "forbidden": "Give the user the right to read the database, or use another user.",
     "not_found": "Is there a path prefix, e.g. /prometheus? Is it the right kind of server?",
     "server_error": "Its own log says why.",
-    "redirect": "Use https if it sends us there, or set the path prefix that it adds.",
+    "redirect": "Use https if it redirects us there, or set the path prefix that it adds.",
     "not_json": "Most likely another server, or a proxy with a sign-in page, answers there.",
-    "database_missing": "Check the name: Gravity's own is k8s.",
+    "database_missing": "Check the name: in Gravity it is k8s.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a test found; goes to the page, the API and the stored source alike.
+    """The result of a test, for the page, the API and the stored source.
 
     Attributes:
         ok: whether the source can be used.
-        code: of the failure: an error's code, or what is wrong with the answer; "" if ok.
+        code: the failure's code: an error's code, or the answer's problem; "" if ok.
         title: the failure in a few words.
         message: what exactly happened; "" if ok.
-        advice: what to do about it; "" where nothing is known.
-        missing: the fields of the catalogue that it does not have, with why.
+        advice: what to do about it; "" if not known.
+        missing: the fields of the catalogue that it does not have, with the reason.
     """
 
     ok: bool
@@ -107,7 +107,7 @@ class Report:
         return [one for one in self.fields if one["series"]]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the report as JSON values."""
         return {**asdict(self), "series": dict(self.series), "fields": [*map(dict, self.fields)],
                 "resolutions": [list(one) for one in self.resolutions]}  # fmt: skip
 
@@ -117,13 +117,13 @@ def title_of(code: str) -> str:
     return _WORDS.get(code, "It cannot be used")
 
 
-def report_of(kept: Mapping[str, Any] | None) -> Report | None:
-    """Return a report from what :meth:`Report.as_json` gave; None for None."""
-    if kept is None:
+def report_of(stored: Mapping[str, Any] | None) -> Report | None:
+    """Return a report from the result of :meth:`Report.as_json`; None for None."""
+    if stored is None:
         return None
-    lists = {name: tuple(kept.get(name, ())) for name in ("fields", "notes")}
-    found = tuple((step, reach, tier) for step, reach, tier in kept.get("resolutions", ()))
-    return Report(**{**kept, **lists, "resolutions": found})
+    lists = {name: tuple(stored.get(name, ())) for name in ("fields", "notes")}
+    found = tuple((step, reach, tier) for step, reach, tier in stored.get("resolutions", ()))
+    return Report(**{**stored, **lists, "resolutions": found})
 
 
 def try_source(
@@ -134,23 +134,23 @@ def try_source(
     now: float | None = None,
     wait_seconds: float | None = None,
 ) -> Report:
-    """Ask a source who it is and what it has; one audit line. Takes up to a minute.
+    """Test what a source is and what it has; one audit line. Takes up to a minute.
 
     Args:
-        cluster: behind whose tunnel it is.
-        config: from :func:`metrics.connections.config.read_config`.
-        actor: who tests.
-        now: Unix seconds; the clock if None.
-        wait_seconds: how long an agent may take to offer a service that was not allowed before;
-            :data:`WAIT_SECONDS` if None.
+        cluster: the cluster whose tunnel leads to the source.
+        config: the source, from :func:`metrics.connections.config.read_config`.
+        actor: the user or program that tests.
+        now: current Unix time in seconds; None reads the clock.
+        wait_seconds: how long an agent may take to offer a service that was not allowed before, in
+            seconds; None for :data:`WAIT_SECONDS`.
     """
     wait_seconds = WAIT_SECONDS if wait_seconds is None else wait_seconds
-    newly = services.allow_service(cluster, config.service, actor=actor)
-    give_up_at = time.monotonic() + (wait_seconds if newly else 0)
+    newly_allowed = services.allow_service(cluster, config.service, actor=actor)
+    give_up_at = time.monotonic() + (wait_seconds if newly_allowed else 0)
     while True:
         report, error = _once(cluster, config, time.time() if now is None else now)
-        waits = isinstance(error, ClusterUnreachableError | ConsentOffError) or _not_yet(error)
-        if error is None or not waits or time.monotonic() >= give_up_at:
+        may_pass = isinstance(error, ClusterUnreachableError | ConsentOffError) or _not_yet(error)
+        if error is None or not may_pass or time.monotonic() >= give_up_at:
             break
         time.sleep(RETRY_SECONDS)
     audit.record(
@@ -161,7 +161,7 @@ def try_source(
 
 
 def offered_services(cluster: Cluster) -> list[str]:
-    """Return what the agent lets through its tunnel now; [] without a tunnel."""
+    """Return the services that the agent offers through its tunnel now; [] without a tunnel."""
     session = (
         TunnelSession.objects.filter(cluster=cluster, ended_at=None, state__in=("ready", "suspect"))
         .order_by("-connected_at")
@@ -171,12 +171,12 @@ def offered_services(cluster: Cluster) -> list[str]:
 
 
 def agent_setting(service: str) -> str:
-    """Return the line that lets a service through, for the agent's environment."""
+    """Return the line for the agent's environment that offers a service."""
     return f"OPSCENTER_AGENT_SERVICES={service}=HOST:{SERVICE_PORTS[service]}"
 
 
 def openssh_option(service: str) -> str:
-    """Return the same for a stock OpenSSH client."""
+    """Return the option of a stock OpenSSH client that offers a service."""
     port = SERVICE_PORTS[service]
     return f"-R {service}:{port}:HOST:{port}"
 
@@ -198,8 +198,8 @@ async def _probe(cluster: Cluster, config: SourceConfig, now: float) -> Report:
     except TimeoutError as exc:
         msg = f"{config.service} of {cluster.name}: no complete answer within {seconds:g} s"
         raise ServiceUnavailableError(msg) from exc
-    asked_for = time.monotonic() - started
-    skew = None if clock is None else round(1000 * (clock - now - asked_for))
+    elapsed = time.monotonic() - started
+    skew = None if clock is None else round(1000 * (clock - now - elapsed))
     return _good(found, skew)
 
 
@@ -247,5 +247,5 @@ def _failed(error: ClusterError, config: SourceConfig) -> Report:
 
 
 def _not_yet(error: ClusterError | None) -> bool:
-    """Return whether the hub itself has not learnt yet that the service is allowed."""
+    """Return whether the hub does not yet know that the service is allowed."""
     return isinstance(error, ServiceUnavailableError) and "is not allowed for" in str(error)

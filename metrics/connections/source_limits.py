@@ -1,4 +1,4 @@
-"""What a source sets for those who ask it: settling, overlap, reach. Pure."""
+"""The limits that a source sets for requests: settling, overlap, reach. Pure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ _NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class SourceLimits:
-    """What a source keeps and stands, as far as asking it goes.
+    """What a source keeps, and which requests it tolerates.
 
     Attributes:
         settle_seconds: how long after its end, by our clock, a minute is complete at the source.
-        behind_seconds: how much of that is because the source's clock is behind ours.
-        overlap_seconds: for how long it may change a minute that it has served; 0 = never.
-        longest_request: of one question, in seconds.
-        reaches: (step, for how long values of this step are kept) in seconds, finest first; None
-            for "not known".
-        source: which one it is, by kind and service; "" for the agent's own collectors.
-        since: minutes before it that are stored come from another source and stay as they are.
-        late: whether data may arrive at the source after its time.
-        wanted: how much of the past is kept here at all, in seconds; None for everything.
+        behind_seconds: the part of it that is due to the source's clock being behind ours.
+        overlap_seconds: how long it may change a minute that it has served; 0 = never.
+        longest_request: longest window of one request in seconds.
+        reaches: (step, how long values of this step are kept) in seconds, finest first; None for
+            "not known".
+        source: the source's kind and service; "" for the agent's own collectors.
+        since: Unix time in seconds; stored minutes before it come from another source and stay as
+            they are.
+        late: whether data may arrive at the source late.
+        wanted: how much of the past our retention keeps, in seconds; None for everything.
     """
 
     settle_seconds: int = 0
@@ -42,19 +43,19 @@ class SourceLimits:
 
     @property
     def longest_reach(self) -> int | None:
-        """Return for how long the source keeps anything; None if that is not known."""
+        """Return how long the source keeps anything, in seconds; None if not known."""
         known = [reach for _, reach in self.reaches if reach is not None]
         return max(known) if len(known) == len(self.reaches) else None
 
     @property
     def first_reach(self) -> int | None:
-        """Return how much of a new cluster's past is asked for; None for all of it."""
+        """Return how much of a new cluster's past to fetch, in seconds; None for all of it."""
         return min((r for r in (self.longest_reach, self.wanted) if r is not None), default=None)
 
     def step_at(self, start: int, now: float) -> tuple[int, float]:
-        """Return the finest step that reaches back to ``start``, and when it is forgotten.
+        """Return the finest step that the source has at ``start``, and when it will expire there.
 
-        The widest step, and the end of time, if none reaches so far: the source is asked last.
+        The widest step, and infinity, if none goes back that far: it is then requested last.
         """
         for step, reach in self.reaches:
             if reach is None:
@@ -65,13 +66,14 @@ class SourceLimits:
 
 
 def behind_seconds(skew_ms: int | None) -> int:
-    """Return by how much a source's minutes end later by our clock than by its own.
+    """Return how much later a source's minutes end by our clock than by its own.
 
-    Without this, a cluster whose clock is far behind would be asked for minutes that it has not
-    had yet, and never for those that it has.
+    Without this, a cluster whose clock is far behind would be asked for minutes that have not begun
+    there, and never for those that it has.
 
     Args:
-        skew_ms: the source's clock minus ours, as of the last pull; None if not known.
+        skew_ms: the source's clock minus ours in milliseconds, as of the last pull; None if not
+            known.
 
     Returns:
         Whole seconds; 0 for a clock that is ahead, or hardly behind.

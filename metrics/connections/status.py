@@ -1,4 +1,4 @@
-"""Reads about a cluster's source: for pages and the API. Callers have checked who asks."""
+"""Reads about a cluster's source, for pages and the API. Callers check permission."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from metrics.sources.kinds import KINDS
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """One source of a cluster as it may be shown; the agent's own has no row.
+    """One source of a cluster, without secrets; the agent's own has no row.
 
     Attributes:
-        kind: of the source.
-        title: the same for people.
-        offered: whether the agent lets its service through now.
-        error: of the last use, "" if it went well.
-        error_code: the same in a stable word.
-        report: what the last good test found; None before the first.
+        kind: the source's kind.
+        title: the kind's name for display.
+        offered: whether the agent offers its service now.
+        error: the error of the last read; "" if it succeeded.
+        error_code: the stable code of the error.
+        report: the report of the last good test; None before the first.
     """
 
     role: str
@@ -51,12 +51,12 @@ class SourceView:
 
 @dataclass(frozen=True, slots=True)
 class Sourcing:
-    """Where a cluster's numbers come from, and what is odd about it."""
+    """The sources of a cluster's data, and their problems."""
 
     main: SourceView
     etcd: SourceView | None
     offered: list[str]
-    since: int  # from this minute on the main source answers; 0 from the beginning
+    since: int  # first minute of the main source in Unix seconds; 0: all of them
     rejected_rows: int
     rejected_at: datetime | None
     rejected_detail: str
@@ -64,11 +64,11 @@ class Sourcing:
 
 
 def sourcing_of(cluster: Cluster, *, with_offered: bool = True) -> Sourcing:
-    """Return where a cluster's numbers come from. 3 queries.
+    """Return the sources of a cluster's data. 3 queries.
 
     Args:
-        cluster: which cluster.
-        with_offered: whether to look up what the agent lets through now; one query.
+        cluster: the cluster.
+        with_offered: whether to look up what the agent offers now; one query.
     """
     offered = offered_services(cluster) if with_offered else []
     rows = {row.role: row for row in MetricSource.objects.filter(cluster=cluster)}

@@ -1,1 +1,1 @@
-"""From the schedule to the ledger: all that asks clusters and writes what came."""
+"""From the schedule to the ledger: requesting data from clusters and writing it."""

@@ -1,7 +1,7 @@
-"""Fill the gaps of one cluster's ledger, apart from live pulls and without delaying them.
+"""Fill the gaps of one cluster's ledger, separately from live pulls and without delaying them.
 
-A run asks for gap after gap until none is left, its time is up or the way is gone, in the order
-of :func:`metrics.pulling.requests.plan`. Then it looks for late data where that is due.
+A run requests gap after gap until none is left, its time is up or the connection is lost, in the
+order of :func:`metrics.pulling.requests.plan`. Then it checks for late data where that is due.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from metrics.pulling.progress import after_run
 from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
 from metrics.pulling.requests import Request
 from metrics.series.source_answer import SourceAnswer
-from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket, utc_datetime
+from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
@@ -41,49 +41,53 @@ logger = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 4  # runs of all workers together, so that live pulls always find a free thread
 BUSY_RETRY_SECONDS = 5
-DEADLINES = 2  # of a live pull: what one question about the past may take
-SHOW_SECONDS = 2  # between two signs of progress to open pages
-_FINAL = (ClusterUnreachableError, ConsentOffError, SourceConfigError)  # asking less helps nothing
+DEADLINES = 2  # of a live pull: how long one request about the past may take
+SHOW_SECONDS = 2  # between two progress updates of open pages
+_FINAL = (
+    ClusterUnreachableError,
+    ConsentOffError,
+    SourceConfigError,
+)  # smaller requests do not help
 
 
 @dataclass(slots=True)
 class BackfillResult:
-    """What a run did. ``asked`` lists the ranges in the order in which they were asked for."""
+    """What a run did. ``requested`` lists the ranges in the order of the requests."""
 
     ran: bool = False
     filled: int = 0  # windows that are done now
     lost: int = 0  # windows of which the source lacks minutes
     open: int = 0  # gaps that are left
-    late: int = 0  # rows of windows that had data come late
+    late: int = 0  # rows of windows with late data
     error: str = ""  # what ended the run early; "" if nothing did
-    asked: list[tuple[int, int]] = field(default_factory=list)
+    requested: list[tuple[int, int]] = field(default_factory=list)
 
 
 def backfill_cluster(
     cluster_id: UUID, now: float | None = None, *, connect: Connect | None = None
 ) -> BackfillResult:
-    """Fill a cluster's gaps for at most the pull's deadline, and note when to go on.
+    """Fill a cluster's gaps for at most the pull's deadline, and schedule the next run.
 
     A failure of the cluster ends the run and is counted on the windows, not raised.
 
     Args:
-        cluster_id: which cluster.
-        now: Unix seconds; the clock if None.
-        connect: opens another way to the source than the tunnel.
+        cluster_id: the cluster's id.
+        now: current Unix time in seconds; None reads the clock.
+        connect: opens the client instead of the tunnel, for tests; None for the tunnel.
 
     Raises:
-        redis.RedisError: if Redis cannot be asked for the lease; nothing was tried.
+        redis.RedisError: Redis cannot grant the lease; nothing was tried.
     """
     now = time.time() if now is None else now
     deadline = settings.PULL_DEADLINE_SECONDS
     ttl = (1 + DEADLINES) * deadline + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
-    buckets = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
+    lease_names = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
     with leases.hold(f"backfill:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
             return BackfillResult()
-        with leases.hold_any(buckets, ttl) as bucket:
+        with leases.hold_any(lease_names, ttl) as lease:
             cluster = to_pull(cluster_id)
-            if bucket is None or cluster is None or not cluster.current.tunnel_up:
+            if lease is None or cluster is None or not cluster.current.tunnel_up:
                 _schedule(cluster_id, due_in=BUSY_RETRY_SECONDS, now=now)
                 return BackfillResult()
             schedule = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).first()
@@ -106,12 +110,12 @@ class _Run:
     now: float
     result: BackfillResult = field(default_factory=lambda: BackfillResult(ran=True))
     minutes: int = 0  # filled or found to be lost
-    longest: int | None = None  # question that the source answers; None for its own limit
+    longest: int | None = None  # request that the source answers, in s; None for its own limit
     began: float = field(default_factory=time.monotonic)
     shown_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> BackfillResult:
-        """Ask for gaps until the time is up or nothing is left that was not tried."""
+        """Request gaps until the time is up or all of them were tried."""
         stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
         stop_at = self.began + settings.PULL_DEADLINE_SECONDS
         self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
@@ -126,31 +130,31 @@ class _Run:
         if self.connection.limits.late and not self.result.error:
             self._recheck_late_data(stream, stop_at)
         elif self.schedule is not None and not self.connection.limits.late:
-            # The source before it was looked at again; this one never is.
+            # The previous source was checked for late data; this one never is.
             PullSchedule.objects.filter(pk=self.schedule.pk).update(recheck_due_at=None)
         self._finish(stream)
         return self.result
 
     def _try(self, stream: ledger.Stream, request: Request) -> list[Request]:
-        """Ask one question; return what to ask instead or besides."""
+        """Send one request; return the requests that replace or continue it."""
         try:
-            return self._ask(stream, request)
+            return self._fill(stream, request)
         except (StoreError, leases.LeaseTimeoutError):
-            # Ours, not the cluster's: nothing was written, the next run asks again.
+            # Our failure, not the cluster's: nothing was written, the next run requests it again.
             logger.exception("cluster %s: a gap was not stored", self.cluster)
             self.result.error = ledger_rules.STORE_ERROR
         except ledger.SourceReplacedError as exc:
             self.result.error = exc.code
         except ClusterError as exc:
             if len(request.windows) > 1 and not isinstance(exc, _FINAL):
-                # Too much at once, or one of them is the culprit: find it.
+                # The request is too large, or one of its windows fails: find it.
                 self.longest = max(BUCKET, (request.end - request.start) // 2)
                 return request.halves()
             self._refused(stream, request.windows, exc)
         return []
 
-    def _ask(self, stream: ledger.Stream, request: Request) -> list[Request]:
-        self.result.asked.append((request.start, request.end))
+    def _fill(self, stream: ledger.Stream, request: Request) -> list[Request]:
+        self.result.requested.append((request.start, request.end))
         with ParseSlot("filling") as slot:
             answer = self._fetch(request, slot)
             if answer.end <= answer.start:
@@ -168,7 +172,7 @@ class _Run:
     def _refused(
         self, stream: ledger.Stream, windows: Sequence[Window], error: ClusterError | None
     ) -> None:
-        """Count the attempt; end the run unless it was only this answer that was bad."""
+        """Count the attempt; end the run unless only this answer was bad."""
         if error is not None:
             logger.info("cluster %s: a gap was not filled: %s", self.cluster, error)
             if not isinstance(error, BadResponseError):
@@ -180,38 +184,38 @@ class _Run:
                 stream, windows, self.now, error=error, limits=self.connection.limits
             )
         except (StoreError, leases.LeaseTimeoutError):
-            logger.exception("cluster %s: an attempt was not noted", self.cluster)
+            logger.exception("cluster %s: an attempt was not recorded", self.cluster)
             self.result.error = ledger_rules.STORE_ERROR
         else:
             self._count(windows, put)
 
-    def _count(self, asked: Sequence[Window], put: Sequence[Window]) -> None:
-        had = {window.start: window for window in asked}
+    def _count(self, requested: Sequence[Window], put: Sequence[Window]) -> None:
+        before = {window.start: window for window in requested}
         for window in put:
             self.result.filled += window.state == "done"
             self.result.lost += window.state == "lost"
-            old = had.get(window.start)
+            old = before.get(window.start)
             if old is not None and window.state != "gap":
                 self.minutes += old.expected - old.got
         if put and time.monotonic() - self.shown_at >= SHOW_SECONDS:
             self.shown_at = time.monotonic()
-            self._keep_progress()
+            self._store_progress()
             realtime.publish(self.cluster.pk, "data")
 
-    def _keep_progress(self) -> None:
-        """Write down how far this run is, for open pages."""
+    def _store_progress(self) -> None:
+        """Store the progress of this run, for open pages."""
         before = self.schedule.progress if self.schedule else {}
         ended = self.now + time.monotonic() - self.began
-        kept = after_run(before, self.now, ended, self.minutes, longest=self._next_longest())
-        PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=kept)
+        progress = after_run(before, self.now, ended, self.minutes, longest=self._next_longest())
+        PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=progress)
 
     def _recheck_late_data(self, stream: ledger.Stream, stop_at: float) -> None:
-        """Ask again for windows whose data may have come late, those due longest first."""
-        kept = dict(self.schedule.rechecked) if self.schedule else {}
+        """Request windows again whose data may have come late, the longest overdue first."""
+        rechecked = dict(self.schedule.rechecked) if self.schedule else {}
         limits = self.connection.limits
         for delay in LATE_DELAYS:
             until = late_until(delay, self.now, limits)
-            since = max(int(kept.get(str(delay), until - BUCKET)), until - 24 * 3600)
+            since = max(int(rechecked.get(str(delay), until - BUCKET)), until - 24 * 3600)
             windows = stream.windows(since, until)
             late = late_windows(windows, delay, since, self.now, limits)
             for request in requests.joined(late, limits.longest_request):
@@ -220,14 +224,14 @@ class _Run:
                 since = request.end
             else:
                 since = max(since, until)
-            kept[str(delay)] = since
+            rechecked[str(delay)] = since
         PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(
-            rechecked=kept, recheck_due_at=utc_datetime(floor_bucket(self.now) + BUCKET)
+            rechecked=rechecked, recheck_due_at=_utc(floor_bucket(self.now) + BUCKET)
         )
 
     def _recheck(self, stream: ledger.Stream, request: Request) -> bool:
-        """Ask again for windows and store what came; return whether that worked."""
-        self.result.asked.append((request.start, request.end))
+        """Request windows again and store what came; return whether that worked."""
+        self.result.requested.append((request.start, request.end))
         try:
             with ParseSlot("filling") as slot:
                 answer = self._fetch(request, slot)
@@ -235,45 +239,44 @@ class _Run:
                     stream, request, answer, self.now, self.connection.limits
                 )
         except BadResponseError as exc:
-            logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
-            return True  # what was had stays; the next delay asks again
+            logger.info("cluster %s: late data was not checked for: %s", self.cluster, exc)
+            return True  # stored data stays; the next delay requests it again
         except (
             ClusterError, StoreError, leases.LeaseTimeoutError, ledger.SourceReplacedError,
         ) as exc:  # fmt: skip
-            logger.info("cluster %s: late data was not looked for: %s", self.cluster, exc)
+            logger.info("cluster %s: late data was not checked for: %s", self.cluster, exc)
             return False
         return True
 
     def _finish(self, stream: ledger.Stream) -> None:
-        """Note when the next run is due: at once after progress, later and later without."""
+        """Schedule the next run: at once after progress, later and later without."""
         result = self.result
         result.open = len(stream.open_gaps())
         failures = self.schedule.backfill_failures if self.schedule else 0
         if not result.open:
             PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress={})
             _schedule(self.cluster.pk, due_in=None, now=self.now)
-            self._say_done()
+            self._publish_done()
             return
-        self._keep_progress()
-        replaced = result.error == ledger.SourceReplacedError.code  # the new one is to go on
+        self._store_progress()
+        replaced = result.error == ledger.SourceReplacedError.code  # the new source continues
         if replaced or (self.minutes and not result.error):
             _schedule(self.cluster.pk, due_in=0, now=self.now)
-        elif (
-            result.error == ledger_rules.STORE_ERROR
-        ):  # not the cluster's fault: nothing to back off from
+        elif result.error == ledger_rules.STORE_ERROR:
+            # Not the cluster's fault: no back-off.
             wait = float(settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures)
         else:
             wait = back_off_seconds(failures + 1, settings.PULL_INTERVAL_SECONDS)
             _schedule(self.cluster.pk, due_in=wait, now=self.now, failures=failures + 1)
-        self._say_done()
+        self._publish_done()
 
-    def _say_done(self) -> None:
+    def _publish_done(self) -> None:
         if self.minutes or self.result.late:
             realtime.publish(self.cluster.pk, "data")
 
     def _next_longest(self) -> int | None:
-        """Return how long the next run's questions may be: they grow again after good ones."""
+        """Return the longest request of the next run in seconds: it grows again after successes."""
         limit = self.connection.limits.longest_request
         if self.longest is None or self.result.error:
             return self.longest
@@ -281,8 +284,8 @@ class _Run:
 
 
 def _schedule(cluster_id: UUID, *, due_in: float | None, now: float, failures: int = 0) -> None:
-    """Put when the next run is due; None: no gap is open."""
-    due_at = None if due_in is None else utc_datetime(now + due_in)
+    """Store when the next run is due; None: no gap is open."""
+    due_at = None if due_in is None else _utc(now + due_in)
     PullSchedule.objects.filter(cluster_id=cluster_id, stream=STREAM).update(
         backfill_due_at=due_at, backfill_failures=failures
     )

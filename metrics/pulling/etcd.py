@@ -1,6 +1,6 @@
-"""etcd's figures beside the main source: read with every live pull, put into the nodes' minutes.
+"""etcd's values in addition to the main source: read with every live pull into the nodes' minutes.
 
-etcd that does not answer never fails a pull: its error is kept with it, for the page.
+An etcd that does not answer never fails a pull: the error is stored on its row, for the page.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _AT = {name: FIELD_NAMES["node"].index(name) for name in _FIELDS}
 
 @dataclass(frozen=True, slots=True)
 class Supplement:
-    """A cluster's etcd as it is set."""
+    """A cluster's configured etcd."""
 
     row: MetricSource
     cluster: Cluster
 
     async def read(self, now: float) -> EtcdReading | None:
-        """Read etcd once and keep what the next reading needs; None if it did not answer."""
+        """Read etcd once; on failure return None and set the row's error."""
         try:
             config = config_of(self.row)
             async with asyncio.timeout(SECONDS), connector(config)(self.cluster) as client:
@@ -59,7 +59,7 @@ class Supplement:
         return None
 
     def merged(self, answer: SourceAnswer, reading: EtcdReading | None) -> SourceAnswer:
-        """Return the answer with the reading in its newest minute, and keep the outcome."""
+        """Return the answer with the reading in its newest minute, and store the outcome."""
         if reading is None:
             MetricSource.objects.filter(pk=self.row.pk).update(
                 error=self.row.error, error_code=self.row.error_code, error_at=self.row.error_at
@@ -74,9 +74,9 @@ class Supplement:
 
 
 def with_stored(store: MetricReader, cluster: UUID, answer: SourceAnswer) -> SourceAnswer:
-    """Return the answer with etcd's values that its minutes have in the store already.
+    """Return the answer with the etcd values that are already stored for its minutes.
 
-    A minute that is asked for again comes without them, and would take their place.
+    A minute that is requested again comes without them, and would overwrite them.
     """
     nodes = [row.ts for row in answer.rows if row.key.kind == "node"]
     if not nodes:
@@ -104,7 +104,7 @@ def _filled(row: MinuteRow, stored: Mapping[tuple[str, int], Mapping[str, Cell]]
 
 
 def control_plane(answer: SourceAnswer) -> list[str]:
-    """Return the nodes that say they are of the control plane, by name."""
+    """Return the names of the control plane's nodes, by their roles, sorted."""
     wanted = ("master", "control-plane")
     return sorted(
         info.key.name

@@ -1,10 +1,10 @@
-"""Late data: windows that were had are looked at again, and what came meanwhile is stored.
+"""Late data: stored windows are requested again, and new data is stored.
 
-A source other than our own agent may get its data late: a node that was cut off from it, a queue
-that was full. So each window is asked for again 10 minutes, 1 hour and 6 hours after its end
-(:data:`metrics.pulling.late_data_rules.LATE_DELAYS`), complete or not: how many series there should
-have been is known only roughly, and one pod that came late is worth having. Where nothing came,
-that costs the source one question for many windows and us a checksum; nothing is written.
+A source other than our own agent may get its data late: a node was cut off from it, or a queue was
+full. So each window is requested again 10 minutes, 1 hour and 6 hours after its end
+(:data:`metrics.pulling.late_data_rules.LATE_DELAYS`), complete or not: the expected number of
+series is known only roughly, and one late pod is worth storing. Where nothing came, this costs the
+source one request for many windows and us a checksum; nothing is written.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 def store_late(
     stream: ledger.Stream, request: Request, answer: SourceAnswer, now: float, limits: SourceLimits
 ) -> int:
-    """Write what a second look at windows brought; return how many rows that were, 0 for none.
+    """Write the answer to a repeated request; return the number of its rows, 0 if none is new.
 
     Rows that are stored already are compared by their checksum and not written again. The
     ledger changes only where minutes came.
 
     Args:
-        stream: of the cluster.
-        request: which windows were asked for.
-        answer: of the source; wider values say nothing new.
-        now: our clock.
-        limits: of the source.
+        stream: the cluster's stream.
+        request: the windows that were requested.
+        answer: the source's answer; wider values are not new.
+        now: our clock in Unix seconds.
+        limits: the source's limits.
 
     Raises:
         StoreError: nothing was written.
-        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        LeaseTimeoutError: another writer held the ledger too long; nothing was written.
         SourceReplacedError: nothing was written.
     """
     if not answer.rows:
@@ -49,7 +49,7 @@ def store_late(
     with ledger.locked(stream):
         ledger.check_source(stream, limits)
         before = stream.stored(request.start, request.end)
-        answer = ledger.kept(answer, before, limits)
+        answer = ledger.without_other_source(answer, before, limits)
         if _all_stored(stream, answer, request.start, request.end):
             return 0
         known = stream.windows(request.start, request.end)

@@ -1,4 +1,4 @@
-"""Which windows are asked for again because data comes late. Pure."""
+"""Which windows are requested again because data comes late. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Iterable
 from metrics.connections.source_limits import SourceLimits
 from metrics.series.windows import Window, floor_bucket
 
-LATE_DELAYS = (600, 3600, 6 * 3600)  # after so long a window is looked at again for late data
+LATE_DELAYS = (600, 3600, 6 * 3600)  # seconds after which a window is checked for late data
 
 
 def late_windows(
     windows: Iterable[Window], delay: int, since: int, now: float, limits: SourceLimits
 ) -> list[Window]:
-    """Return the windows to look at again because data may have come ``delay`` seconds late.
+    """Return the windows to request again because data may have come ``delay`` seconds late.
 
-    Those that were had later than that already, and those that are held in wider values, are
-    not looked at.
+    Leaves out windows that were filled later than that, and those stored in wider values.
 
     Args:
-        windows: of the ledger, done and lost ones.
-        delay: one of :data:`LATE_DELAYS`.
-        since: the end of what was looked at before for this delay.
-        now: the time.
-        limits: of the source.
+        windows: windows of the ledger, done and lost ones.
+        delay: the delay in seconds, one of :data:`LATE_DELAYS`.
+        since: Unix time in seconds up to which windows were checked for this delay before.
+        now: current Unix time in seconds.
+        limits: the source's limits.
     """
     until = late_until(delay, now, limits)
     return [
@@ -37,5 +36,5 @@ def late_windows(
 
 
 def late_until(delay: int, now: float, limits: SourceLimits) -> int:
-    """Return up to where windows are old enough to be looked at again after ``delay``."""
+    """Return the Unix time up to which windows are old enough to check after ``delay`` seconds."""
     return floor_bucket(now - delay - limits.settle_seconds)

@@ -1,9 +1,9 @@
-"""Put answers and failures of a stream into the store: rows, ledger windows and watermark at once.
+"""Write answers and failures of a stream to the store: rows, ledger windows and watermark at once.
 
-The rules are :mod:`metrics.pulling.ledger_rules`; this module reads what they need and writes what
-they say. Live pulls and the filling of gaps both change a stream's ledger, so each change is read
-and written under one short lease. Even without it nothing would be lost: a window that was put from
-old knowledge is a gap too many, which is asked for again.
+The rules are :mod:`metrics.pulling.ledger_rules`; this module reads their input and writes their
+result. Live pulls and the filling of gaps both change a stream's ledger, so each change is read and
+written under one short lease. Even without it nothing would be lost: a window written from old
+knowledge is one gap too many, which is requested again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import (
     BUCKET,
-    DAY,
     MINUTE,
     Position,
     Reason,
@@ -50,7 +49,7 @@ MAX_DETAIL = 300
 
 
 class SourceReplacedError(OpsCenterError):
-    """Another source was set while this one was asked; its answer is not wanted any more."""
+    """Another source was set while this one answered; its answer is no longer wanted."""
 
     code = "source_replaced"
     http_status = 409
@@ -65,7 +64,7 @@ class Stream:
     name: str
 
     def position(self) -> Position:
-        """Return how far it is."""
+        """Return the stream's position."""
         return self.store.position(self.cluster, self.name)
 
     def windows(self, start: int, end: int, *states: str) -> list[Window]:
@@ -86,7 +85,7 @@ class Stream:
         columns = self.store.read(self.cluster, CLUSTER_KEY, "nodes_total", "1m", start, end)
         if columns.t:
             return set(columns.t)
-        # A source may know of pods and of no node.
+        # A source may have pods but no nodes.
         pods = self.store.read_many(self.cluster, "pod", "mem_ws", "1m", start, end)
         return {minute for column in pods.values() for minute in column.t}
 
@@ -98,18 +97,18 @@ def store_live(
     outage: Callable[[int, int], ledger_rules.Outage],
     limits: SourceLimits,
 ) -> bool:
-    """Write the answer to a live pull; return whether gaps are open behind the head.
+    """Write the answer to a live pull; return whether gaps are open before the head.
 
     Args:
-        stream: of the cluster.
-        answer: of the source.
-        now: our clock.
-        outage: gives the facts about a range that nobody asked for.
-        limits: of the source.
+        stream: the cluster's stream.
+        answer: the source's answer.
+        now: our clock in Unix seconds.
+        outage: returns the facts about a range that no pull requested.
+        limits: the source's limits.
 
     Raises:
         StoreError: nothing was written.
-        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        LeaseTimeoutError: another writer held the ledger too long; nothing was written.
         SourceReplacedError: nothing was written.
     """
     with locked(stream):
@@ -122,7 +121,7 @@ def store_live(
         low, high = floor_bucket(min(begin, answer.start)), answer.end + BUCKET
         before = stream.stored(low, high)
         stored = before | answer.minutes_alive
-        answer = kept(answer, before, limits)
+        answer = without_other_source(answer, before, limits)
         known = stream.windows(low, high)
         put: list[Window] = []
         if begin < answer.start:
@@ -142,32 +141,32 @@ def store_live(
 def store_filled(
     stream: Stream, request: Request, answer: SourceAnswer, now: float, limits: SourceLimits
 ) -> list[Window]:
-    """Write the answer for gaps; return the windows that were put.
+    """Write the answer for gaps; return the windows that were written.
 
     Args:
-        stream: of the cluster.
-        request: which gaps were asked for.
-        answer: of the source.
-        now: our clock.
-        limits: of the source.
+        stream: the cluster's stream.
+        request: the gaps that were requested.
+        answer: the source's answer.
+        now: our clock in Unix seconds.
+        limits: the source's limits.
 
     Raises:
         StoreError: nothing was written.
-        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        LeaseTimeoutError: another writer held the ledger too long; nothing was written.
         SourceReplacedError: nothing was written.
     """
     with locked(stream):
         check_source(stream, limits)
         start, end = floor_bucket(answer.start), max(request.end, request.windows[-1].end)
         before = stream.stored(start, end + BUCKET)
-        answer = kept(answer, before, limits)
+        answer = without_other_source(answer, before, limits)
         known = stream.windows(start, end)
         position = stream.position()
         put = ledger_rules.answered(
             known, coverage_of(answer), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
-        # An hour of wider values may reach over windows that are done.
+        # An hour of wider values may cover windows that are done.
         was_gap = {window.start for window in known if window.state == "gap"}
         put = [window for window in put if window.start in was_gap]
         write(stream, answer, put, position.watermark, None)
@@ -181,13 +180,13 @@ def store_missed(
     outage: ledger_rules.Outage,
     limits: SourceLimits,
 ) -> None:
-    """Put the minutes since the head as a gap, because a live pull failed.
+    """Write the minutes since the head as a gap, because a live pull failed.
 
-    Before the first good pull there is nothing to miss yet.
+    Before the first good pull nothing can be missing.
 
     Raises:
         StoreError: nothing was written.
-        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        LeaseTimeoutError: another writer held the ledger too long; nothing was written.
     """
     with locked(stream):
         head = stream.position().head
@@ -198,7 +197,7 @@ def store_missed(
         begin = ledger_rules.unaccounted(known, head, end)
         if begin >= end:
             return
-        # Buckets that are over had their windows put by earlier attempts; if not, nobody asked.
+        # Earlier attempts wrote the windows of past buckets; if not, no pull requested them.
         recent = max(begin, floor_bucket(end - BUCKET))
         stored = stream.stored(floor_bucket(begin), end + BUCKET)
         put = ledger_rules.unrecorded_gaps(known, begin, recent, stored=stored, outage=outage)
@@ -218,18 +217,18 @@ def store_refused(
     error: ClusterError | None,
     limits: SourceLimits,
 ) -> list[Window]:
-    """Count an attempt to fill gaps that brought nothing; return the windows that were put.
+    """Count an attempt to fill gaps that got no data; return the windows that were written.
 
     Args:
-        stream: of the cluster.
-        batch: the gaps that were asked for.
-        now: our clock.
-        error: what it failed with; None if the source answered, but not for this range.
-        limits: of the source.
+        stream: the cluster's stream.
+        batch: the gaps that were requested.
+        now: our clock in Unix seconds.
+        error: the error it failed with; None if the source answered, but not for this range.
+        limits: the source's limits.
 
     Raises:
         StoreError: nothing was written.
-        LeaseTimeoutError: another writer kept the ledger too long; nothing was written.
+        LeaseTimeoutError: another writer held the ledger too long; nothing was written.
     """
     reason = None if error is None else reason_of(error)
     detail = "the source did not answer for this range" if error is None else str(error)
@@ -253,13 +252,13 @@ def store_refused(
 
 
 def check_source(stream: Stream, limits: SourceLimits) -> None:
-    """Check that an answer comes from the source that the cluster has now; one query.
+    """Check that an answer comes from the cluster's current source; one query.
 
-    The one before may still be asked while another is set. Both may know the same nodes by
-    different names, and a minute that both store counts them twice.
+    A request to the previous source may still be running when another is set. Both may name the
+    same nodes differently, and a minute stored from both counts them twice.
 
     Raises:
-        SourceReplacedError: it comes from another.
+        SourceReplacedError: it comes from another source.
     """
     row = MetricSource.objects.filter(cluster_id=stream.cluster, role="main").first()
     if source_name(row) != limits.source:
@@ -289,14 +288,14 @@ def outage_of(
 
 
 def reason_of(error: ClusterError) -> Reason:
-    """Return the ledger's word for an error of a pull."""
-    return ledger_rules.REASONS.get(error.code, "service_down")
+    """Return the ledger's reason for an error of a pull."""
+    return _REASONS.get(error.code, "service_down")
 
 
 def _first_minute(
     position: Position, answer: SourceAnswer, now: float, limits: SourceLimits
 ) -> int | None:
-    """Return the stream's first minute if this answer begins it; else None."""
+    """Return the stream's first minute if this is its first answer; else None."""
     if position.head is not None:
         return None
     candidates = [row.ts for row in answer.rows[:1]]
@@ -310,15 +309,22 @@ def _first_minute(
 
 
 def coverage_of(answer: SourceAnswer) -> ledger_rules.Coverage:
-    """Return what the ledger's rules want to know of an answer."""
+    """Return the facts about an answer that the ledger's rules need."""
     return ledger_rules.Coverage(answer.start, answer.end, answer.oldest, answer.resolution)
 
 
-def kept(answer: SourceAnswer, before: set[int], limits: SourceLimits) -> SourceAnswer:
-    """Return the answer without what another source has stored already.
+def without_other_source(
+    answer: SourceAnswer, before: set[int], limits: SourceLimits
+) -> SourceAnswer:
+    """Return the answer without the minutes that are already stored from another source.
 
-    Two sources may call one node by two names: with both in one minute, or in one wider bucket,
-    the cluster's sums would count it twice.
+    Two sources may name one node differently: with both in one minute, or in one wider bucket, the
+    cluster's sums would count it twice.
+
+    Args:
+        answer: the source's answer.
+        before: starts of the stored minutes in Unix seconds.
+        limits: the source's limits; ``since`` is where its own minutes begin.
     """
     if answer.start >= limits.since:
         return answer
@@ -369,11 +375,11 @@ def write(
 
 
 def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -> int:
-    """Return the watermark behind the windows of the ledger and those about to be put."""
+    """Return the watermark after the ledger's windows and those about to be written."""
     known = {window.start: window for window in put}
     while watermark < end + BUCKET:
-        # A day at a time: a year's windows need not be read to see where the next gap begins.
-        until = watermark + DAY
+        # A day at a time, so as not to read a year's windows to find the next gap.
+        until = watermark + _DAY
         windows = {window.start: window for window in stream.windows(watermark, until)}
         windows.update((start, window) for start, window in known.items() if start < until)
         reached = ledger_rules.advance(windows.values(), watermark)

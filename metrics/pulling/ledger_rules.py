@@ -5,11 +5,11 @@ first minute to its head every minute lies in exactly one window of the ledger; 
 last window may be shorter than a bucket. A window is
 
 ``done``  every minute is stored;
-``lost``  the source has answered for every minute, but lacks some: the reason says why;
-``gap``   some minutes are still missing; they are asked for until the window is done or lost.
+``lost``  the source has answered for every minute, but lacks some: see the reason;
+``gap``   some minutes are still missing; they are requested until the window is done or lost.
 
 The watermark is the end of the unbroken run of windows that are done or lost. While pulls fail,
-the missed minutes are recorded as a gap with the failure's reason. Minutes that nobody asked for,
+the missed minutes are recorded as a gap with the failure's reason. Minutes that no pull requested,
 because the centre itself was down, have no window until the next good pull records them.
 
 Times are Unix seconds, minute aligned; ranges exclude their end.
@@ -23,11 +23,10 @@ from itertools import pairwise
 
 from metrics.connections.source_limits import FIRST_REACH
 from metrics.series.windows import BUCKET, MINUTE, Reason, Window, floor_bucket, floor_minute
-from opscenter.core.text import minute_utc
 
-LIVE_REACH = 600  # a live pull reaches back no further than this, then down to a bucket's start
+LIVE_REACH = 600  # a live pull goes back no further than this, rounded to a bucket's start
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
-GIVE_UP_ATTEMPTS = 10  # in which a source did not answer acceptably for what it no longer keeps
+GIVE_UP_ATTEMPTS = 10  # without an acceptable answer for what the source no longer keeps
 
 REASONS: Mapping[str, Reason] = {
     "tunnel_down": "tunnel_down",
@@ -41,7 +40,7 @@ REASONS: Mapping[str, Reason] = {
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What one answer of the source says about ``[start, end)``.
+    """What one answer of the source covers: ``[start, end)``.
 
     ``oldest`` is the start of the oldest minute that the source still has; None if it has none.
     ``resolution`` is the step of its values in seconds.
@@ -55,13 +54,15 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What is known of a time without good pulls.
+    """What is known about a time without good pulls.
 
     Attributes:
-        last_attempt_at: when the centre last tried, or found the tunnel down; None for never.
-        error_code: of that attempt; "" if it was good.
-        tunnel_up: when the tunnel was up, as (since, until); until None = it still is.
-        enrolled_at: when the cluster was enrolled; None if that is not known.
+        last_attempt_at: Unix time at which the centre last tried, or found the tunnel down; None
+            for never.
+        error_code: error code of that attempt; "" if it was good.
+        tunnel_up: spans (since, until) in Unix seconds in which the tunnel was up; until None = it
+            still is.
+        enrolled_at: Unix time at which the cluster was enrolled; None if not known.
     """
 
     last_attempt_at: float | None
@@ -71,18 +72,18 @@ class Outage:
 
 
 def live_range(head: int | None, now: float, overlap_seconds: int = 0) -> tuple[int, int]:
-    """Return what a live pull asks for: from the head to the last closed minute.
+    """Return the range of a live pull: from the head to the last closed minute.
 
-    Behind an outage it starts at a bucket's start 10 to 20 minutes ago, so that the hole consists
-    of whole buckets and the live view is back with the first answer. Within the minute of the pull
-    before, that minute is asked for again; while the head is ahead, because a clock went back,
-    so are the last 10 to 20, of which a late pull would leave one out.
+    After an outage it starts at a bucket's start 10 to 20 minutes ago, so that the gap consists of
+    complete buckets and the live view is back with the first answer. Within the minute of the
+    previous pull, that minute is requested again; while the head is in the future, because a clock
+    went back, so are the last 10 to 20, because a late pull would leave one out.
 
     Args:
-        head: the end of the newest data; None before the first.
-        now: the time.
-        overlap_seconds: how long the source may still change a minute that it has served; so
-            much before the head is asked for again.
+        head: end of the newest data in Unix seconds; None before the first.
+        now: current Unix time in seconds.
+        overlap_seconds: how long the source may still change a minute that it has served; this much
+            before the head is requested again.
 
     Returns:
         ``(start, end)``; start < end.
@@ -101,7 +102,7 @@ def buckets(start: int, end: int) -> list[tuple[int, int]]:
 
 
 def unaccounted(windows: Iterable[Window], start: int, end: int) -> int:
-    """Return where the first bucket's part of ``[start, end)`` begins that no window covers whole.
+    """Return where the first bucket's part of ``[start, end)`` begins that no window fully covers.
 
     Returns ``end`` if windows cover all of it.
     """
@@ -122,20 +123,19 @@ def missed(
     reason: Reason,
     detail: str,
 ) -> list[Window]:
-    """Return the windows to put because an attempt to have ``[start, end)`` failed.
+    """Return the windows to write because an attempt to pull ``[start, end)`` failed.
 
-    A bucket that had windows already is put as one gap, since a part of it is missing now. A gap
-    keeps the reason of its first failure, save that a tunnel which is found dead explains a
-    service that did not answer in the minute before: the pull that ran into the silence could
-    not tell the two apart.
+    A bucket that already has a window becomes one gap, because a part of it is missing now. A gap
+    keeps the reason of its first failure, except that a tunnel found dead explains a service that
+    did not answer in the minute before: the pull that got no answer could not distinguish the two.
 
     Args:
         windows: ledger windows that overlap the buckets of the range.
-        start: first missed minute.
-        end: exclusive; the end of the last closed minute.
-        stored: starts of the minutes that are stored, of the same buckets at least.
-        reason: why.
-        detail: the same for people.
+        start: first missed minute in Unix seconds.
+        end: end of the last closed minute in Unix seconds, exclusive.
+        stored: starts of the stored minutes, at least of the same buckets.
+        reason: the failure's reason.
+        detail: the reason in words, for display.
     """
     known = _by_bucket(windows)
     put = []
@@ -156,15 +156,15 @@ def unrecorded_gaps(
 ) -> list[Window]:
     """Return gap windows for the part of ``[start, end)`` that no window accounts for.
 
-    Pulls that failed have put their windows already, so what is left is what nobody asked for;
-    and, at the very first pull, the past.
+    Failed pulls have already written their windows, so what is left are minutes that no pull
+    requested; and, at the very first pull, the past.
 
     Args:
         windows: ledger windows that overlap the buckets of the range.
-        start: the head, or the stream's first minute.
-        end: exclusive; the start of a bucket.
-        stored: starts of the minutes that are stored, of the same buckets at least.
-        outage: the facts that the reasons come from.
+        start: the head, or the stream's first minute, in Unix seconds.
+        end: end of the range in Unix seconds, exclusive; the start of a bucket.
+        stored: starts of the stored minutes, at least of the same buckets.
+        outage: the facts from which the reasons follow.
     """
     known = _by_bucket(windows)
     put = []
@@ -182,7 +182,7 @@ def unrecorded_gaps(
 
 
 def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
-    """Return why nothing of ``[start, end)`` was had in time, and the same for people."""
+    """Return why ``[start, end)`` was not pulled in time: the reason, and its words for display."""
     if outage.enrolled_at is not None and end <= outage.enrolled_at:
         return "not_enrolled", "recorded before the cluster was enrolled"
     if outage.last_attempt_at is None:
@@ -211,18 +211,19 @@ def answered(
     now: float,
     live: bool,
 ) -> list[Window]:
-    """Return the windows to put because the source answered for a range.
+    """Return the windows to write because the source answered for a range.
 
     Args:
         windows: ledger windows that overlap the buckets of the range.
         coverage: what the source answered for.
-        first: the stream's first minute if this is its first answer, else None.
-        head: the stream's head before the answer; a bucket before it without a window lies before
-            the stream's first minute, which a live pull's overlap may reach, and stays without.
-        stored: starts of all minutes of the range's buckets that are stored, this answer included.
-        now: the time.
+        first: the stream's first minute in Unix seconds if this is its first answer, else None.
+        head: the stream's head before the answer in Unix seconds, None for none; a bucket before it
+            without a window is before the stream's first minute, which a live pull's overlap may
+            include, and gets no window.
+        stored: starts of all stored minutes of the range's buckets, including this answer.
+        now: current Unix time in seconds.
         live: whether the range ends at the head; then the last window ends with the answer, and
-            a gap beyond it is left to the next live pull. False for filling gaps.
+            a gap after it is left to the next live pull. False for filling gaps.
     """
     known = _by_bucket(windows)
     begin = coverage.start if first is None else max(first, coverage.start)
@@ -249,17 +250,17 @@ def refused(
     detail: str,
     reach: int | None = FIRST_REACH,
 ) -> Window:
-    """Return a gap's window after an attempt to fill it that brought nothing.
+    """Return a gap's window after an attempt to fill it that got no data.
 
-    The reason why it is a gap stays. A gap that the source cannot have any more and that failed
-    :data:`GIVE_UP_ATTEMPTS` times is lost, so that nothing is asked for for ever.
+    The gap keeps its reason. A gap that the source can no longer have and that failed
+    :data:`GIVE_UP_ATTEMPTS` times is lost, so that nothing is requested forever.
 
     Args:
         window: the gap.
-        now: the time.
-        reach: for how long the source keeps anything, in seconds; None if that is not known.
-        reason: what the attempt failed with; None if the source answered, but not for this range.
-        detail: the same for people.
+        now: current Unix time in seconds.
+        reach: how long the source keeps anything, in seconds; None if not known.
+        reason: the attempt's failure; None if the source answered, but not for this range.
+        detail: the failure in words, for display.
     """
     attempts = window.attempts + 1
     if reach is not None and window.end < now - reach and attempts >= GIVE_UP_ATTEMPTS:
@@ -272,11 +273,12 @@ def refused(
 
 
 def advance(windows: Iterable[Window], watermark: int) -> int:
-    """Return the end of the done and lost windows that follow on ``watermark`` without a hole.
+    """Return the end of the unbroken done and lost windows after ``watermark``.
 
     Args:
         windows: ledger windows from the watermark on, in any order.
-        watermark: where it is, or the stream's first minute; the answer is never less.
+        watermark: the current watermark, or the stream's first minute, in Unix seconds; the result
+            is never less.
     """
     for window in sorted(windows, key=_start_of):
         if window.end <= watermark:
@@ -288,17 +290,17 @@ def advance(windows: Iterable[Window], watermark: int) -> int:
 
 
 def _explains(reason: Reason, old: Window) -> bool:
-    """Return whether ``reason`` is the better one for a gap that began with another failure."""
+    """Return whether ``reason`` is a better one for a gap that began with another failure."""
     just_begun = old.expected - old.got <= 1
     return reason == "tunnel_down" and old.reason == "service_down" and just_begun
 
 
 def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: float) -> Window:
-    """Return what a window reads after an answer; an empty ``old`` line is a new one."""
+    """Return a window after an answer; an empty ``old`` one is new."""
     settled = old.start if old.state == "gap" else old.end
-    # What is done stays done: of wider values the store cannot tell single minutes.
-    had = old.end if old.state == "done" else old.start
-    absent = [minute for minute in range(had, end, MINUTE) if minute not in stored]
+    # A done window stays done: single minutes cannot be recognised in wider values.
+    unsure_from = old.end if old.state == "done" else old.start
+    absent = [minute for minute in range(unsure_from, end, MINUTE) if minute not in stored]
     expected = (end - old.start) // MINUTE
     new = replace(
         old, end=end, got=expected - len(absent), expected=expected, attempts=old.attempts + 1,
@@ -318,11 +320,11 @@ def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: fl
 
 
 def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple[Reason, str]:
-    """Return what the source's answer says about minutes that it does not have."""
-    forgotten = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
-    if oldest is not None and forgotten * 2 > len(absent):
-        begins = f"the source keeps nothing from before {minute_utc(oldest)}"
-        return "spool_expired", f"{forgotten} of {expected} minutes: {begins}"
+    """Return why minutes that the source does not have are lost: the reason, and its words."""
+    expired = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
+    if oldest is not None and expired * 2 > len(absent):
+        begins = f"the source keeps nothing from before {_clock_text(oldest)}"
+        return "spool_expired", f"{expired} of {expected} minutes: {begins}"
     return "agent_stopped", f"nothing was recorded in {len(absent)} of {expected} minutes"
 
 

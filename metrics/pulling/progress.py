@@ -1,6 +1,6 @@
-"""How far the filling of gaps is, how fast it goes, and when it will be done. Pure.
+"""Progress of filling gaps: how much is done, how fast, and how long it will take. Pure.
 
-Kept as JSON in :attr:`metrics.models.PullSchedule.progress`, from the first run that found a gap
+Stored as JSON in :attr:`metrics.models.PullSchedule.progress`, from the first run that found a gap
 to the one that left none.
 """
 
@@ -17,17 +17,18 @@ MAX_RUNS = 10
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The filling of one cluster's gaps.
+    """The progress of filling one cluster's gaps.
 
     Attributes:
-        gaps: ledger windows that are open.
-        minutes_left: minutes in them that were not had yet.
-        oldest: start of the oldest; None if none is open.
-        newest: end of the newest; None if none is open.
-        since: when filling began; None if it has not.
-        minutes_done: since then, filled or found to be lost.
-        minutes_per_second: over the last runs and the time between them; None before the first.
-        seconds_left: at that rate; None if that cannot be told.
+        gaps: number of open ledger windows.
+        minutes_left: number of minutes that are still missing in them.
+        oldest: start of the oldest gap in Unix seconds; None if none is open.
+        newest: end of the newest gap in Unix seconds; None if none is open.
+        since: Unix time at which filling began; None if it has not.
+        minutes_done: number of minutes filled or found to be lost since then.
+        minutes_per_second: rate over the last runs and the time between them; None before the
+            first.
+        seconds_left: remaining seconds at that rate; None if not known.
     """
 
     gaps: int
@@ -41,7 +42,7 @@ class Progress:
 
     @property
     def ratio(self) -> float:
-        """Return how much of it is done, 0..1."""
+        """Return the part that is done, 0..1."""
         whole = self.minutes_done + self.minutes_left
         return self.minutes_done / whole if whole else 1.0
 
@@ -51,51 +52,51 @@ class Progress:
         return 100 * self.ratio
 
 
-def measured(open_gaps: Iterable[Window], kept: Mapping[str, Any]) -> Progress:
-    """Return how far it is.
+def measured(open_gaps: Iterable[Window], stored: Mapping[str, Any]) -> Progress:
+    """Return the progress.
 
     Args:
         open_gaps: ledger windows in state gap.
-        kept: of :func:`after_run`; {} before the first run.
+        stored: the last result of :func:`after_run`; {} before the first run.
     """
     windows = list(open_gaps)
     left = sum(window.expected - window.got for window in windows)
-    rate = _rate(kept.get("runs", ()))
+    rate = _rate(stored.get("runs", ()))
     return Progress(
         gaps=len(windows),
         minutes_left=left,
         oldest=min((window.start for window in windows), default=None),
         newest=max((window.end for window in windows), default=None),
-        since=kept.get("since"),
-        minutes_done=int(kept.get("done", 0)),
+        since=stored.get("since"),
+        minutes_done=int(stored.get("done", 0)),
         minutes_per_second=rate,
         seconds_left=0.0 if not left else left / rate if rate else None,
     )
 
 
 def after_run(
-    kept: Mapping[str, Any], began: float, ended: float, minutes: int, *, longest: int | None
+    stored: Mapping[str, Any], began: float, ended: float, minutes: int, *, longest: int | None
 ) -> dict[str, Any]:
-    """Return what is kept after a run that left gaps open.
+    """Return the progress to store after a run that left gaps open.
 
     Args:
-        kept: before it.
-        began: of the run, Unix seconds.
-        ended: of the run.
-        minutes: that it filled or found to be lost.
-        longest: question in seconds that the source answered well; None for its own limit.
+        stored: the progress stored before it; {} before the first run.
+        began: start of the run in Unix seconds.
+        ended: end of the run in Unix seconds.
+        minutes: number of minutes that it filled or found to be lost.
+        longest: longest request in seconds that the source answered; None for its own limit.
     """
-    runs = [*kept.get("runs", ()), [round(began, 3), round(ended, 3), minutes]][-MAX_RUNS:]
+    runs = [*stored.get("runs", ()), [round(began, 3), round(ended, 3), minutes]][-MAX_RUNS:]
     return {
-        "since": kept.get("since") or int(began),
-        "done": int(kept.get("done", 0)) + minutes,
+        "since": stored.get("since") or int(began),
+        "done": int(stored.get("done", 0)) + minutes,
         "runs": runs,
         "longest": longest,
     }
 
 
 def _rate(runs: Sequence[Sequence[float]]) -> float | None:
-    """Return minutes a second from the start of the first run to the end of the last."""
+    """Return minutes per second from the start of the first run to the end of the last."""
     if not runs:
         return None
     seconds = runs[-1][1] - runs[0][0]

@@ -1,9 +1,9 @@
-"""One cluster, now: ask its source for the newest minutes, store them, say what was learnt.
+"""A live pull of one cluster: fetch the newest minutes, store them, update the cluster's status.
 
-A live pull covers from the head to the last closed minute. What an outage left
-between is put into the ledger as gaps in the same transaction, and :mod:`metrics.pulling.backfill`
-asks for it apart, so that the live view never waits for the past. ``now`` is Unix seconds and may
-be given by tests.
+A live pull covers the time from the head to the last closed minute. What an outage left in between
+is written to the ledger as gaps in the same transaction, and :mod:`metrics.pulling.backfill`
+requests it separately, so that the live view never waits for the past. ``now`` is Unix seconds and
+may be set by tests.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ FIRST_MINUTE_GRACE_SECONDS = 4  # after its end; agents serve a minute 2 s after
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """How a pull went.
+    """The outcome of a pull.
 
-    ``skipped`` means that nothing was tried: another worker holds the lease, or the cluster is
-    not to be pulled. ``code`` and ``message`` are the error's, or why it was skipped.
+    ``skipped`` means that nothing was tried: another worker holds the lease, or the cluster must
+    not be pulled. ``code`` and ``message`` are the error's, or why it was skipped.
     """
 
     outcome: Literal["ok", "failed", "skipped"]
@@ -65,18 +65,18 @@ class PullResult:
 def pull_cluster(
     cluster_id: UUID, now: float | None = None, *, connect: Connect | None = None
 ) -> PullResult:
-    """Pull one cluster once, unless another worker is at it.
+    """Pull one cluster once, unless another worker is pulling it.
 
-    A failure of the cluster is recorded, not raised. While the hub says that the tunnel is down,
-    the outage is recorded without a try.
+    A failure of the cluster is recorded, not raised. While the hub reports that the tunnel is down,
+    the outage is recorded without an attempt.
 
     Args:
-        cluster_id: which cluster.
-        now: Unix seconds; the clock if None.
-        connect: opens another way to the source than the tunnel.
+        cluster_id: the cluster's id.
+        now: current Unix time in seconds; None reads the clock.
+        connect: opens the client instead of the tunnel, for tests; None for the tunnel.
 
     Raises:
-        redis.RedisError: if Redis cannot be asked for the lease; nothing was tried.
+        redis.RedisError: Redis cannot grant the lease; nothing was tried.
     """
     ttl = settings.PULL_DEADLINE_SECONDS + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
     with leases.hold(f"pull:{cluster_id}:{STREAM}", ttl) as held:
@@ -102,7 +102,7 @@ def to_pull(cluster_id: UUID) -> Cluster | None:
 def _schedule_of(cluster_id: UUID, now: float) -> PullSchedule | None:
     """Return the schedule of an enrolled cluster, with cluster and status; None for others.
 
-    One query, save before the first pull.
+    One query; more before the first pull.
     """
     known = (
         PullSchedule.objects.select_related("cluster__current")
@@ -121,7 +121,7 @@ def _schedule_of(cluster_id: UUID, now: float) -> PullSchedule | None:
 
 
 def back_off_seconds(failures: int, interval_seconds: float) -> float:
-    """Return how long to wait after so many failures in a row: doubling, at most ten minutes."""
+    """Return how many seconds to wait after failures in a row: doubling, at most ten minutes."""
     if failures <= 0:
         return interval_seconds
     return min(MAX_BACK_OFF_SECONDS, interval_seconds * (1 << min(failures - 1, 16)))
@@ -145,7 +145,7 @@ class _Pull:
         try:
             self._check_tunnel()
             if self.schedule.error_code == ledger_rules.STORE_ERROR:
-                stream.store.ping()  # so that clusters need not answer while it is away
+                stream.store.ping()  # so that no cluster is queried while it is down
             connection = connection_to(self.cluster, self.schedule, self.connect)
             self.limits = connection.limits
             start, end = ledger_rules.live_range(
@@ -153,9 +153,9 @@ class _Pull:
                 self.now - connection.limits.settle_seconds,
                 connection.limits.overlap_seconds,
             )
-            answer = self._ask(connection, start, end)
-            asked_for = self.slot.answered_at - started
-            skew_ms = round(1000 * (answer.now - self.now - asked_for))
+            answer = self._fetch(connection, start, end)
+            elapsed = self.slot.answered_at - started
+            skew_ms = round(1000 * (answer.now - self.now - elapsed))
             answer, rejected = within_bounds(answer, self.now)
             if connection.limits.overlap_seconds:
                 answer = with_stored(stream.store, self.cluster.pk, answer)
@@ -169,18 +169,19 @@ class _Pull:
         except ledger.SourceReplacedError as exc:
             return PullResult("skipped", exc.code, str(exc))
         except (StoreError, leases.LeaseTimeoutError) as exc:
-            # Ours, not the cluster's: the next pull writes the same again.
+            # Our failure, not the cluster's: the next pull writes the same again.
             logger.error("cluster %s: the pull was not stored: %s", self.cluster, exc)
-            said = "Ops Center could not store it; its log says why"  # which names addresses, files
-            return self._record_failure(ledger_rules.STORE_ERROR, said)
+            # No more than this: the error names addresses and files.
+            message = "Ops Center could not store it; its log says why"
+            return self._record_failure(ledger_rules.STORE_ERROR, message)
         self._count_rejected(rejected)
         self._succeeded(stream, answer, skew_ms, started, gaps_open=gaps_open)
         return PullResult(
             "ok", rows=len(answer.rows), start=answer.start, end=answer.end, gaps_open=gaps_open
         )
 
-    def _ask(self, connection: SourceConnection, start: int, end: int) -> SourceAnswer:
-        """Ask the source, and etcd first where that is set; the turn is held afterwards."""
+    def _fetch(self, connection: SourceConnection, start: int, end: int) -> SourceAnswer:
+        """Fetch from the source, and first from etcd if it is set; the slot is held on return."""
         etcd = Supplement(connection.etcd, self.cluster) if connection.etcd is not None else None
         reading = asyncio.run(etcd.read(self.now)) if etcd is not None else None
         seconds = settings.PULL_DEADLINE_SECONDS
@@ -231,10 +232,10 @@ class _Pull:
         realtime.publish(self.cluster.pk, "data")
 
     def _settle_seconds(self, newest: int | None) -> int:
-        """Return how much later than at once the newest data may be, to be judged as of now.
+        """Return how old the newest data may be, in seconds, to count as current.
 
-        A clock that is behind explains old data only if data comes by it. One that has just gone
-        back has nothing newer than what is shown, however long that takes.
+        A clock that is behind explains old data only if new data comes. After a clock went back,
+        there is nothing newer than what is shown, however long that takes.
         """
         shown = self.cluster.current.data_as_of
         if shown is not None and newest is not None and newest + MINUTE < shown.timestamp():
@@ -247,7 +248,7 @@ class _Pull:
         return [one_line(note, 200) for note in notes[:MAX_NOTES]]
 
     def _count_rejected(self, rejected: Rejected | None) -> None:
-        """Keep how many rows were far off in time, for the page and the API."""
+        """Store how many rows were far off in time, for the page and the API."""
         if rejected is None:
             return
         logger.warning("cluster %s: %s", self.cluster, rejected.text)
@@ -264,7 +265,7 @@ class _Pull:
             try:
                 ledger.store_missed(stream, error, self.now, outage, self.limits)
             except (StoreError, leases.LeaseTimeoutError):
-                # The next pull puts the same lines; the error itself is recorded below.
+                # The next pull writes the same windows; the error itself is recorded below.
                 logger.exception("cluster %s: the outage was not recorded", self.cluster)
         return self._record_failure(error.code, str(error), error.name)
 
@@ -272,8 +273,8 @@ class _Pull:
         now = utc_datetime(self.now)
         changes: dict[str, object] = {"last_attempt_at": now, "error_code": code}
         if code in (ClusterUnreachableError.code, ledger_rules.STORE_ERROR):
-            # The tunnel's return makes the pull due at once, and our store's is found at the next
-            # turn: to spare the cluster would bring nothing.
+            # When the tunnel returns, the pull is due at once, and the next pull finds out when our
+            # store does: backing off from the cluster would not help.
             changes["failures"] = 0
         else:
             failures = self.schedule.failures + 1
@@ -288,7 +289,7 @@ class _Pull:
 
 
 def _history(stream: ledger.Stream, end: int) -> list[int | None]:
-    """Return the last hour's CPU use for the sparkline; one read of the store."""
+    """Return the last hour's CPU usage for the sparkline; one read of the store."""
     start = end - HISTORY_MINUTES * MINUTE
     minutes = stream.store.read_fields(
         stream.cluster, ledger.CLUSTER_KEY, ("cpu_mc", "cpu_cap_mc"), "1m", start, end

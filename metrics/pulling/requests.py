@@ -1,8 +1,8 @@
-"""In which order, and in which pieces, a source is asked for what is missing. Pure.
+"""The order and size of the requests for missing data. Pure.
 
-Gaps of the last hour come first, the newest of them first and each by itself: people look at
-those. Then come the others, those first that the source will forget first; what it has in wider
-values only is asked for in whole ones. Times are Unix seconds.
+Gaps of the last hour come first, the newest of them first and each in its own request, because
+people look at those. Then come the others, first those that the source will delete first; what it
+has in wider values only is requested in complete ones. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RECENT = 3600  # gaps younger than this are filled newest first
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question: the windows that it is about, the range to ask for, the step expected."""
+    """One request: its windows, the range to request, and the expected step in seconds."""
 
     windows: tuple[Window, ...]
     start: int
@@ -26,7 +26,7 @@ class Request:
     step: int = 60
 
     def halves(self) -> list[Request]:
-        """Return the same as two questions; itself if it is about one line."""
+        """Return the request as two; only itself if it has a single window."""
         middle = len(self.windows) // 2
         if not middle:
             return [self]
@@ -34,7 +34,7 @@ class Request:
         return [_request(part, self.step) for part in parts]
 
     def rest(self, reached: int) -> Request | None:
-        """Return what is left when an answer ended at ``reached``; None if no whole line is."""
+        """Return what is left when an answer ended at ``reached``; None if no full window is."""
         left = tuple(window for window in self.windows if window.start >= reached)
         return _request(left, self.step) if left else None
 
@@ -42,13 +42,13 @@ class Request:
 def plan(
     gaps: Iterable[Window], now: float, limits: SourceLimits, longest: int | None = None
 ) -> list[Request]:
-    """Return the questions for all gaps, in the order in which to ask them.
+    """Return the requests for all gaps, in the order in which to send them.
 
     Args:
         gaps: windows in state gap.
-        now: the time.
-        limits: of the source.
-        longest: of one question, in seconds; the source's own limit if None.
+        now: current Unix time in seconds.
+        limits: the source's limits.
+        longest: longest window of one request in seconds; None for the source's own limit.
     """
     windows = sorted(gaps, key=_start_of)
     recent = [window for window in windows if window.end > now - RECENT]
@@ -59,7 +59,7 @@ def plan(
 
 
 def joined(windows: Iterable[Window], longest: int) -> list[Request]:
-    """Return questions for windows, adjoining ones together, the oldest first."""
+    """Return requests for windows, adjoining ones together, the oldest first."""
     found: list[list[Window]] = []
     for window in sorted(windows, key=_start_of):
         last = found[-1] if found else None
@@ -73,10 +73,10 @@ def joined(windows: Iterable[Window], longest: int) -> list[Request]:
 def _grouped(
     windows: Sequence[Window], now: float, limits: SourceLimits, longest: int
 ) -> list[tuple[float, Request]]:
-    """Return questions with the moment at which the source forgets their first values."""
+    """Return requests, each with the Unix time at which the source deletes its first values."""
     found: list[tuple[float, Request]] = []
     group: list[Window] = []
-    step, forgotten = 0, _NEVER
+    step, expires = 0, _NEVER
     for window in windows:
         its_step, its_end = limits.step_at(window.start, now)
         width = HOUR if its_step > BUCKET else BUCKET
@@ -85,18 +85,18 @@ def _grouped(
             or window.start - window.start % width > group[-1].end
             or window.end - group[0].start > max(longest, width)
         ):
-            found.append((forgotten, _request(tuple(group), step)))
+            found.append((expires, _request(tuple(group), step)))
             group = []
         if not group:
-            step, forgotten = its_step, its_end
+            step, expires = its_step, its_end
         group.append(window)
     if group:
-        found.append((forgotten, _request(tuple(group), step)))
+        found.append((expires, _request(tuple(group), step)))
     return found
 
 
 def _request(windows: tuple[Window, ...], step: int = 60) -> Request:
-    """Return a question that covers windows; whole hours where the source has nothing finer."""
+    """Return a request that covers windows; full hours where the source has nothing finer."""
     start, end = windows[0].start, windows[-1].end
     if step > BUCKET:
         start, end = start - start % HOUR, end + -end % HOUR

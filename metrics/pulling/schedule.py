@@ -1,7 +1,7 @@
-"""Which cluster is pulled when: data in :class:`~metrics.models.PullSchedule`, read by beat's tick.
+"""When each cluster is pulled: rows of :class:`~metrics.models.PullSchedule`, read by beat's tick.
 
-Every cluster has its own second within the interval, so that a fleet's pulls spread evenly and
-stay spread over restarts.
+Every cluster has its own second within the interval, so that a fleet's pulls are spread evenly and
+stay so across restarts.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from metrics.series.windows import STREAM, utc_datetime
 logger = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 1000  # of one tick; the rest is due in the next
-FAR_SECONDS = 7200  # nothing is put off for so long: what is, was by a clock that went back since
+FAR_SECONDS = 7200  # longer than any delay: a later time was set before a clock went back
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What one tick has to put into the queue, as cluster ids."""
+    """What one tick has to queue, as cluster ids."""
 
     pulls: list[UUID]
     backfills: list[UUID]
@@ -41,13 +41,13 @@ def phase_seconds(cluster_id: UUID, interval_seconds: int) -> int:
 
 
 def next_due(cluster_id: UUID, now: float, interval_seconds: int) -> float:
-    """Return the first moment after ``now`` that is the cluster's own second; Unix seconds."""
+    """Return the Unix time of the cluster's own second that comes next after ``now``."""
     phase = phase_seconds(cluster_id, interval_seconds)
     return (int(now - phase) // interval_seconds + 1) * interval_seconds + phase
 
 
 def claim_due(now: float) -> Due:
-    """Return what is due now and move it to its next turn, so that no tick sends it twice.
+    """Return what is due now and schedule it for its next time, so that no tick sends it twice.
 
     A pull is due at its second of the interval (later while it backs off), and at once when a
     tunnel came up since it was last sent. Gaps are filled only while the tunnel is up.
@@ -79,7 +79,7 @@ def claim_due(now: float) -> Due:
         following = next_due(row.cluster_id, now, settings.PULL_INTERVAL_SECONDS)
         row.due_at, row.dispatched_at = utc_datetime(following), at
     PullSchedule.objects.bulk_update(pulls, ["due_at", "dispatched_at"], batch_size=200)
-    # The run says itself when the next one is due; this is in case it never does.
+    # The run itself schedules the next one; this is in case it never does.
     later = at + timedelta(seconds=3 * settings.PULL_DEADLINE_SECONDS)
     for rows, column in ((backfills, "backfill_due_at"), (rechecks, "recheck_due_at")):
         if rows:
@@ -109,12 +109,12 @@ def _pull_is_due(schedule: PullSchedule, at: datetime) -> bool:
 
 
 def _is_due(due_at: datetime | None, at: datetime) -> bool:
-    """Return whether a moment is past, or farther off than anything is put off."""
+    """Return whether a time is past, or further in the future than any delay."""
     return due_at is not None and not at < due_at <= at + timedelta(seconds=FAR_SECONDS)
 
 
 def _add_new(at: datetime) -> None:
-    """Make the schedule of clusters that have none: due now."""
+    """Create the schedules of clusters that have none, due now."""
     known = PullSchedule.objects.filter(cluster=OuterRef("pk"), stream=STREAM)
     new = Cluster.objects.filter(~Exists(known), status=Cluster.Status.ACTIVE)
     rows = [

@@ -1,4 +1,4 @@
-"""How far the pulls of a cluster are, for pages and the API."""
+"""The progress of a cluster's pulls, for pages and the API."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from metrics.series.windows import STREAM
 
 
 def progress_of(cluster: Cluster) -> Progress:
-    """Return how far the filling of gaps is. One query, and the ledger's open gaps."""
-    kept = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).values_list(
+    """Return the progress of filling gaps. One query, and the ledger's open gaps."""
+    stored = PullSchedule.objects.filter(cluster=cluster, stream=STREAM).values_list(
         "progress", flat=True
     )
     at = position(cluster)
     if at.watermark is None or at.head is None or at.watermark >= at.head:
         return measured([], {})
     gaps = windows(cluster, at.watermark, at.head, ("gap",))
-    return measured(gaps, kept.first() or {})
+    return measured(gaps, stored.first() or {})

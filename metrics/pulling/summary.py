@@ -1,6 +1,6 @@
-"""What one good pull says about a cluster now: the sums and names that lists show.
+"""The current state of a cluster from one good pull: the sums and names that lists show.
 
-No network and no database: what comes in is checked already.
+No network and no database: the input is already checked.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def pull_facts(
 ) -> PullFacts:
     """Return the facts of the newest minute of an answer.
 
-    A node that does not say whether it is ready counts as ready: it reports. A filesystem without
-    capacity, or without inodes, is not judged.
+    A node that does not report whether it is ready counts as ready, because it reports. A
+    filesystem without capacity, or without inodes, has no ratio.
 
     Args:
-        answer: of the source; without a node's row only the agent's own facts are returned.
-        history: of :func:`cpu_history`, ending with that minute.
-        clock_skew_ms: the agent's clock minus ours; None if it is not known.
+        answer: the source's answer; without a node's row only the agent's own facts are returned.
+        history: the result of :func:`cpu_history`, ending with that minute.
+        clock_skew_ms: the agent's clock minus ours in milliseconds; None if not known.
     """
     at = newest_minute(answer.rows)
     if at is None:
@@ -70,12 +70,12 @@ def pull_facts(
 
 
 def cpu_history(used: Columns, capacity: Columns, end: int) -> list[int | None]:
-    """Return the cluster's CPU use in permille of its capacity for the hour before ``end``.
+    """Return the cluster's CPU usage in permille of its capacity for the hour before ``end``.
 
     Args:
-        used: minutes of ``cpu_mc``.
-        capacity: minutes of ``cpu_cap_mc``.
-        end: Unix seconds, minute aligned.
+        used: minutes of ``cpu_mc``, in millicores.
+        capacity: minutes of ``cpu_cap_mc``, in millicores.
+        end: end of the hour in Unix seconds, minute aligned.
 
     Returns:
         :data:`HISTORY_MINUTES` entries; None where a minute or its capacity is missing.
@@ -106,7 +106,7 @@ def _sum(rows: Iterable[MinuteRow], field: str) -> int | None:
 
 
 def _pods(rows: Sequence[MinuteRow], nodes: Sequence[MinuteRow], at: int) -> int | None:
-    """Return how many pods there are; None if the source says nothing of pods."""
+    """Return how many pods there are; None if the source has no pod data."""
     found = count_at(rows, "pod", at)
     return found if found or _sum(nodes, "pods") is not None else None
 

@@ -1,7 +1,7 @@
-"""Which rows of a live pull are believed by their time. Pure.
+"""Which rows of a live pull have a plausible time. Pure.
 
-A clock that is far off, at a node or at the source, must not put numbers where nobody looks for
-them, nor take the place of what is to come.
+A clock that is far off, at a node or at the source, must not store values at wrong times, nor take
+the place of future data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AHEAD_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """How many rows of an answer were left out for their time, and which, for people."""
+    """How many rows of an answer were left out for their time, and which, as text."""
 
     rows: int
     text: str
@@ -30,11 +30,11 @@ def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejec
     """Return a live answer without rows older than 24 hours or more than 5 minutes ahead.
 
     Args:
-        answer: of the source; what it left out itself for its time is counted as well.
-        now: our clock.
+        answer: the source's answer; rows that the source left out for their time are counted too.
+        now: our clock in Unix seconds.
 
     Returns:
-        The answer to store, and what is wrong with the rest; None if nothing is.
+        The answer to store, and the rejected rows; None if there are none.
     """
     low, high = now - OLDEST_SECONDS, now + AHEAD_SECONDS
     first, last = _span(answer.rows)
@@ -50,16 +50,16 @@ def within_bounds(answer: SourceAnswer, now: float) -> tuple[SourceAnswer, Rejec
 
 
 def ahead_note(answer: SourceAnswer, now: float) -> str:
-    """Return what to say of data that is ahead of our clock, which no pull asks for; else ""."""
+    """Return a note on data that is ahead of our clock, which no pull requests; else ""."""
     if answer.newest_end is None or answer.newest_end <= now + AHEAD_SECONDS:
         return ""
     minutes = round((answer.newest_end - now) / 60)
-    return f"its newest data is {minutes} min ahead of our clock, and is taken when its time comes"
+    return f"its newest data is {minutes} min ahead of our clock, and is read when its time comes"
 
 
 def _span(rows: Sequence[MinuteRow]) -> tuple[float, float]:
     """Return the first and the last time of rows; an empty span if there are none."""
-    if isinstance(rows, Minutes):  # in columns: no row is made for this
+    if isinstance(rows, Minutes):  # in columns, without creating rows
         times = [edge for t in rows.tables if t.times for edge in (min(t.times), max(t.times))]
     else:
         times = [row.ts for row in rows]

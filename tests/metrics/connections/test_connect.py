@@ -18,7 +18,7 @@ def test_a_kind_is_read_by_its_adapter():
 
 @pytest.mark.parametrize("kind", ["etcd", "graphite"])
 def test_what_is_no_main_source_is_refused_by_name(kind):
-    with pytest.raises(InvalidInputError, match=f"{kind} is no main source of this version"):
+    with pytest.raises(InvalidInputError, match=f"{kind} is not a main source in this version"):
         main_adapter(SourceConfig(kind, "etcd"))
 
 

@@ -67,7 +67,7 @@ def fill(cluster: Cluster, now: float, runs: int = 50):
     asked = []
     for _ in range(runs):
         result = backfill_cluster(cluster.pk, now, connect=nowhere)
-        asked += result.asked
+        asked += result.requested
         if not result.open:
             break
     return asked
@@ -237,7 +237,7 @@ def test_an_agent_is_never_asked_for_late_data(db, store, redis_server):
     cluster = ClusterFactory(name="south-1", current__tunnel_up=True)
     PullSchedule.objects.create(cluster=cluster, due_at=datetime.now(UTC))
     result = backfill_cluster(cluster.pk, T0 + HOUR, connect=nowhere)
-    assert (result.ran, result.asked) == (True, [])
+    assert (result.ran, result.requested) == (True, [])
     assert schedule_of(cluster).recheck_due_at is None
 
 

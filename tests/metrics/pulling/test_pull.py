@@ -193,7 +193,7 @@ def test_30_minutes_without_a_tunnel_are_filled_newest_first(agent, pullable, st
         (40, 44, "done", 4, "tunnel_down"),
     ]
     filled = backfill_cluster(pullable.pk, at(44.2))
-    assert filled.asked == [(at(20), at(30)), (at(10), at(20))]
+    assert filled.requested == [(at(20), at(30)), (at(10), at(20))]
     assert (filled.filled, filled.lost, filled.open) == (2, 0, 0)
     lines = ledger_of(pullable)
     assert {w.state for w in lines} == {"done"}

@@ -136,7 +136,7 @@ async def test_half_an_hour_without_a_tunnel_is_filled_through_the_next_one(way)
         await way.dial(second)
         assert (await way.pull(41.1)).gaps_open
         filled = await in_thread(backfill_cluster, way.cluster.pk, at(41.2))
-        assert filled.asked == [(at(20), at(30)), (at(10), at(20))]
+        assert filled.requested == [(at(20), at(30)), (at(10), at(20))]
     lines = await in_thread(ledger_of, way.cluster)
     assert [(w.state, w.got, w.reason) for w in lines] == [
         ("done", 10, ""),
