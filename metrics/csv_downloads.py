@@ -152,11 +152,6 @@ def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
     return csv_response(name, head, rows)
 
 
-def utc(seconds: int) -> str:
-    """Return a Unix time as ISO 8601, UTC."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
     rows: list[tuple[int, int, tuple[object, ...]]] = [
         (

@@ -25,7 +25,7 @@ from metrics.pulling.progress import after_run
 from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
 from metrics.pulling.requests import Request
 from metrics.series.source_answer import SourceAnswer
-from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket
+from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket, utc_datetime
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
@@ -226,7 +226,7 @@ class _Run:
                 since = max(since, until)
             rechecked[str(delay)] = since
         PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(
-            rechecked=rechecked, recheck_due_at=_utc(floor_bucket(self.now) + BUCKET)
+            rechecked=rechecked, recheck_due_at=utc_datetime(floor_bucket(self.now) + BUCKET)
         )
 
     def _recheck(self, stream: ledger.Stream, request: Request) -> bool:
@@ -285,7 +285,7 @@ class _Run:
 
 def _schedule(cluster_id: UUID, *, due_in: float | None, now: float, failures: int = 0) -> None:
     """Store when the next run is due; None: no gap is open."""
-    due_at = None if due_in is None else _utc(now + due_in)
+    due_at = None if due_in is None else utc_datetime(now + due_in)
     PullSchedule.objects.filter(cluster_id=cluster_id, stream=STREAM).update(
         backfill_due_at=due_at, backfill_failures=failures
     )

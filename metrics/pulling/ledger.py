@@ -27,6 +27,7 @@ from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import (
     BUCKET,
+    DAY,
     MINUTE,
     Position,
     Reason,
@@ -289,7 +290,7 @@ def outage_of(
 
 def reason_of(error: ClusterError) -> Reason:
     """Return the ledger's reason for an error of a pull."""
-    return _REASONS.get(error.code, "service_down")
+    return ledger_rules.REASONS.get(error.code, "service_down")
 
 
 def _first_minute(
@@ -379,7 +380,7 @@ def _advanced(stream: Stream, put: Sequence[Window], watermark: int, end: int) -
     known = {window.start: window for window in put}
     while watermark < end + BUCKET:
         # A day at a time, so as not to read a year's windows to find the next gap.
-        until = watermark + _DAY
+        until = watermark + DAY
         windows = {window.start: window for window in stream.windows(watermark, until)}
         windows.update((start, window) for start, window in known.items() if start < until)
         reached = ledger_rules.advance(windows.values(), watermark)

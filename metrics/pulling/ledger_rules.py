@@ -23,6 +23,7 @@ from itertools import pairwise
 
 from metrics.connections.source_limits import FIRST_REACH
 from metrics.series.windows import BUCKET, MINUTE, Reason, Window, floor_bucket, floor_minute
+from opscenter.core.text import minute_utc
 
 LIVE_REACH = 600  # a live pull goes back no further than this, rounded to a bucket's start
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
@@ -323,7 +324,7 @@ def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple
     """Return why minutes that the source does not have are lost: the reason, and its words."""
     expired = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
     if oldest is not None and expired * 2 > len(absent):
-        begins = f"the source keeps nothing from before {_clock_text(oldest)}"
+        begins = f"the source keeps nothing from before {minute_utc(oldest)}"
         return "spool_expired", f"{expired} of {expected} minutes: {begins}"
     return "agent_stopped", f"nothing was recorded in {len(absent)} of {expected} minutes"
 

@@ -90,50 +90,6 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceAnswer:
-    """What a source has of the requested window, checked. Times are Unix seconds, minute aligned.
-
-    Attributes:
-        rows: minutes, ascending by time; no (time, series) twice.
-        infos: every series that the answer names.
-        start: start of the requested window.
-        end: the source covered ``[start, end)``: what is not in ``rows`` before ``end``, it does
-            not have. Earlier than requested if the newest minute is still open or the answer was
-            cut.
-        oldest: start of the oldest minute that the source still has; None if it has none.
-        newest_end: end of the newest minute that it has; None if it has none.
-        now: the source's own clock when its last answer arrived, in Unix seconds.
-        agent_version: as the agent reports it; "" if it does not.
-        kind: "host", "kubernetes" or "".
-        minutes_alive: minutes of ``[start, end)`` in which the source recorded anything; for
-            coarse answers every minute that a coarse value stands for.
-        ignored: number of kinds, fields and rows left out because this version does not know them.
-        coarse: wider buckets, where the source keeps no minutes of the window; an answer has
-            either rows or coarse rows.
-        resolution: step of the answer in seconds: 60, or that of the coarse values.
-        notes: short lines for display about oddities of the answer, e.g. two replicas.
-        rejected: number of rows left out because their time is outside the requested window.
-    """
-
-    # No repr: asyncio.run() in a main thread computes it for its return value, twice.
-    rows: Sequence[MinuteRow] = field(repr=False)
-    infos: Sequence[SeriesInfo] = field(repr=False)
-    start: int
-    end: int
-    oldest: int | None
-    newest_end: int | None
-    now: float
-    agent_version: str
-    kind: str
-    minutes_alive: frozenset[int] = field(repr=False)
-    ignored: int = 0
-    coarse: Sequence[CoarseRow] = field(default=(), repr=False)
-    resolution: int = 60
-    notes: Sequence[str] = ()
-    rejected: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class FieldProbe:
     """Whether a source has one field of the catalogue, and if not, why.
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.minute_columns import Minutes
-from metrics.sources.base import SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import MINUTE
 from metrics.sources.influxdb1.client import InfluxApi, StoredPolicy
 from metrics.sources.influxdb1.queries import (
     COARSE,

@@ -112,5 +112,5 @@ def _notes(
     if newest is None:
         notes.append("Heapster has written no node data into this database")
     elif newest < clock - _OLD_SECONDS:
-        notes.append(f"the newest data is from {_text(newest)}: Heapster no longer writes")
+        notes.append(f"the newest data is from {minute_utc(newest)}: Heapster no longer writes")
     return notes

@@ -13,7 +13,9 @@ from typing import ClassVar
 
 from metrics.series.catalog import TIERS
 from metrics.series.rows import SeriesKey
-from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution, SourceAnswer
+from metrics.series.source_answer import SourceAnswer
+from metrics.series.windows import DAY, MINUTE
+from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.influxdb1.client import InfluxApi, StoredPolicy, resolutions_of
 from metrics.sources.influxdb1.fetch import SETTLE_SECONDS, SHORT, Fetch
 from metrics.sources.influxdb1.probe import probe

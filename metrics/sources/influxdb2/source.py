@@ -43,6 +43,7 @@ from opscenter.core.errors import (
     ClusterUnreachableError,
     ServiceUnavailableError,
 )
+from opscenter.core.text import minute_utc
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Influx2Source:
         if edges.newest is None:
             notes.append("Telegraf has written no node or host data into this bucket")
         elif edges.newest < now - 2 * LATE_SECONDS:
-            notes.append(f"the newest data is from {_text(edges.newest)}")
+            notes.append(f"the newest data is from {minute_utc(edges.newest)}")
         kinds: tuple[Kind, ...] = ("node", "filesystem", "pod")
         return Probe(
             product="InfluxDB",
@@ -307,7 +308,3 @@ def _unknown_nodes_note(hosts: set[str]) -> list[str]:
     if not hosts:
         return []
     return [f"left out: {len(hosts)} hosts of Telegraf that are not nodes, e.g. {min(hosts)}"]
-
-
-def _text(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
