@@ -1,6 +1,6 @@
 """``python -m agent join|run|serve|check``.
 
-Exit codes: 0 done or stopped by a signal, 1 refused or given up (a supervisor may start it again),
+Exit codes: 0 done or stopped by a signal, 1 refused or gave up (a supervisor may start it again),
 2 a configuration that cannot be used.
 """
 
@@ -33,16 +33,16 @@ from agent.tunnel.client import NoHubError
 logger = logging.getLogger("agent")
 
 STOP_SECONDS = 2.5
-"""After a signal the process ends within this, whatever a hung filesystem does to a thread."""
+"""Seconds within which the process ends after a signal, even if a filesystem hangs a thread."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    given = {key: value for key, value in options.items() if value is not None}
+    overrides = {key: value for key, value in options.items() if value is not None}
     try:
-        config = load_config(overrides=given)
+        config = load_config(overrides=overrides)
     except ConfigError as exc:
         return _fail(2, exc)
     _set_up_logging(config.log_level)
@@ -104,14 +104,14 @@ def _serve(config: Config) -> int:
 
 
 def _check(config: Config) -> int:
-    async def look() -> bool:
-        good = True
+    async def report() -> bool:
+        ok = True
         async for finding in check(config):
             sys.stdout.write(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.text}\n")
-            good = good and finding.ok
-        return good
+            ok = ok and finding.ok
+        return ok
 
-    return 0 if asyncio.run(look()) else 1
+    return 0 if asyncio.run(report()) else 1
 
 
 def _key(config: Config) -> int:

@@ -1,6 +1,6 @@
 """Kinds and fields that the agent measures, in the order of the spool's columns.
 
-The server's ``metrics/series/catalog.py`` says the same with units; the agent ships alone and
+The server's ``metrics/series/catalog.py`` has the same ones with units; the agent ships alone and
 cannot import it, so a test compares the two: the server may have more fields behind these. Append
 only: stored minutes are read by position.
 """

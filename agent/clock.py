@@ -1,4 +1,4 @@
-"""The time as the agent sees it; tests give another one."""
+"""The time as the agent sees it; tests replace it."""
 
 from __future__ import annotations
 

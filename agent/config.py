@@ -2,8 +2,8 @@
 
 Every variable is ``OPSCENTER_AGENT_`` and a name; the YAML file (``OPSCENTER_AGENT_CONFIG``) holds
 the same names in lower case without the prefix. A variable wins over the file. A secret may be
-given by ``..._FILE``, the path of a file that holds it. Whatever cannot be read is refused at the
-start with one line that names the variable or the key.
+given by ``..._FILE``, the path of a file that holds it. A value that cannot be read is refused at
+the start with one line that names the variable or the key.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class ListenAddress:
 
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free port
-    path: str = ""  # not "": a unix socket, and host and port mean nothing
+    path: str = ""  # not "": a unix socket; host and port are unused
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that an agent can be told; ``docs/agent.md`` says what each value does."""
+    """All settings of an agent; ``docs/agent.md`` says what each value does."""
 
     data_dir: Path
     url: str = ""
@@ -69,7 +69,7 @@ class Config:
 
     @property
     def instance(self) -> str:
-        """Return 16 hex digits that tell two copies of one identity apart.
+        """Return 16 hex digits that distinguish two copies of one identity.
 
         They stay the same over restarts: the machine (its id; the node's name in Kubernetes,
         where containers have none) and the data directory decide.
@@ -84,7 +84,7 @@ def load_config(
     """Read the configuration.
 
     Args:
-        environ: variables; None means the process's own.
+        environ: environment variables; None for the process's own.
         overrides: values from the command line, by lower-case name; they win over both.
 
     Raises:
@@ -93,9 +93,9 @@ def load_config(
     environ = os.environ if environ is None else environ
     values = _file_values(environ.get(f"{PREFIX}CONFIG", "").strip())
     for key in _READERS:
-        named = _environment_value(environ, key)
-        if named is not None:
-            values[key] = named
+        found = _environment_value(environ, key)
+        if found is not None:
+            values[key] = found
     for key, value in (overrides or {}).items():
         values[key] = (f"--{key.replace('_', '-')}", value)
     arguments = {
@@ -106,9 +106,9 @@ def load_config(
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return variables with our prefix that mean nothing: most likely misspelt.
+    """Return unknown variables with our prefix: most likely misspelt.
 
-    They are warned of and not refused, because Kubernetes invents variables from the names of
+    They cause a warning, not an error, because Kubernetes makes variables from the names of
     services (``OPSCENTER_AGENT_SERVICE_HOST``).
     """
     environ = os.environ if environ is None else environ
@@ -273,7 +273,7 @@ _FIELDS = {"hub_key": "hub_keys"}
 
 
 def _default_data_dir(environ: Mapping[str, str]) -> Path:
-    """Return where state is kept when nobody says: systemd's directory, or the user's."""
+    """Return the default directory of the state: systemd's, or the user's."""
     state = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if state:
         return Path(state)

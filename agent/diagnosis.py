@@ -1,7 +1,7 @@
 """``python -m agent check``: what works and what does not, one line each, changing nothing.
 
-It never signs in at the hub: the newest session of a cluster takes over, so a check that did
-would push a running agent out.
+It never signs in at the hub: the newest session of a cluster takes over, so that would cut off a
+running agent.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ DEADLINE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     ok: bool
     text: str
 
 
 async def check(config: Config) -> AsyncIterator[Finding]:
-    """Look at the data directory, the collector, each service's target and each way to a hub."""
+    """Check the data directory, the collector, each service's target and each endpoint of a hub."""
     try:
         prepare_data_dir(config.data_dir)
         enrolment = read_enrolment(config.data_dir)

@@ -1,8 +1,7 @@
-"""Joining the centre: a single-use token and our public key against our place in the fleet.
+"""Joining the centre: a single-use token and our public key in exchange for an identity.
 
 The token travels once, over TLS; the private key never travels. Over plain http the join command
-must carry the fingerprint of the hub's key, so that nobody on the way can put another hub in
-its place.
+must carry the fingerprint of the hub's key, so that nobody in between can substitute another hub.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class EnrolmentError(Exception):
     """The agent has not joined.
 
     Attributes:
-        permanent: asking again with the same token will not help.
+        permanent: True if asking again with the same token will not help.
     """
 
     def __init__(self, message: str, *, permanent: bool) -> None:
@@ -53,21 +52,21 @@ class EnrolmentError(Exception):
 
 
 def token_digest(token: str) -> str:
-    """Return what is kept of a token to notice a new one; the token cannot be had from it."""
+    """Return the digest that shows whether a token is new; the token cannot be derived from it."""
     return hashlib.sha256(b"opscenter-join\0" + token.encode()).hexdigest()[:16]
 
 
 async def enrol(config: Config, *, kind: str) -> Enrolment:
-    """Join with the configured token and keep the answer in the data directory.
+    """Join with the configured token and store the answer in the data directory.
 
     Args:
-        config: with ``url`` and ``token``.
-        kind: ``host`` or ``kubernetes``.
+        config: the configuration, with ``url`` and ``token``.
+        kind: kind of the cluster, ``host`` or ``kubernetes``.
 
     Raises:
         EnrolmentError: permanent if the centre refused or its answer cannot be trusted;
             otherwise the centre could not be reached.
-        StateError: if the key or the answer cannot be kept.
+        StateError: if the key or the answer cannot be stored.
     """
     parts = urlsplit(config.url)
     host = parts.hostname or ""
@@ -136,7 +135,7 @@ def _decode(where: str, status: int, content: bytes) -> Any:
         answer = None
     if status == 200 and isinstance(answer, dict):
         return answer
-    # Refusals are answers 400, 403 and 404; 429 and 5xx pass, as do proxies' own pages.
+    # Refusals are answers 400, 403 and 404; 429, 5xx and proxies' own pages are temporary.
     permanent = status in (400, 401, 403, 404, 405, 410, 422) or status == 200
     error = answer.get("error") if isinstance(answer, dict) else None
     reason = error.get("message") if isinstance(error, dict) else None
@@ -175,18 +174,18 @@ def _read_answer(answer: Any, config: Config) -> Enrolment:
 
 
 def _only_expected_keys(enrolment: Enrolment, expected: tuple[str, ...]) -> Enrolment:
-    """Return the enrolment with only those host keys whose fingerprint was given, if any was."""
+    """Return the enrolment with only the host keys of the given fingerprints, if any were given."""
     if not expected:
         return enrolment
     prints = {line: fingerprint(line) for line in enrolment.host_keys}
-    kept = tuple(line for line in enrolment.host_keys if prints[line] in expected)
-    if not kept:
+    matching = tuple(line for line in enrolment.host_keys if prints[line] in expected)
+    if not matching:
         msg = (
             f"the hub's host key is {', '.join(prints.values())} and not {', '.join(expected)} as "
             "the join command says: somebody may be in between"
         )
         raise EnrolmentError(msg, permanent=True)
-    return replace(enrolment, host_keys=kept)
+    return replace(enrolment, host_keys=matching)
 
 
 def fingerprint(line: str) -> str:
@@ -231,7 +230,7 @@ async def enrol_with_retries(
 
     Raises:
         EnrolmentError: permanent; the centre refused.
-        StateError: if the key or the answer cannot be kept.
+        StateError: if the key or the answer cannot be stored.
     """
     attempt = 0
     while True:

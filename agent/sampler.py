@@ -1,8 +1,8 @@
 """Every 15 seconds, aligned to the wall clock: collect, fold into the spool, go on.
 
-Whatever a collector does (raises, hangs, takes longer than the interval), the next sample is
-taken at its time. A minute without any row means to the hub that the agent was not running; so
-when a collector fails, the nodes that it last saw are written without values.
+Even if a collector raises, hangs or takes longer than the interval, the next sample is taken on
+time. A minute without any row means to the hub that the agent was not running; so when a collector
+fails, the nodes that it last saw are written without values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_INTERVAL_SECONDS = 15
 _FIRST_READING_SECONDS = 1.0
 _REPEATED_TICK_SECONDS = 60.0
-"""A clock that steps back by less than this is waited out; by more, it is the new truth."""
+"""Seconds; a smaller step back of the clock is waited out, a larger one is accepted."""
 
 
 @dataclass(slots=True)
@@ -38,9 +38,9 @@ class Sampler:
     """Runs one collector for as long as the agent runs.
 
     Args:
-        interval_seconds: time between samples; divides a minute.
-        node_name: the machine to report while its collector never succeeded; "" for none. A
-            collector of a whole cluster has no machine of its own and reports none.
+        interval_seconds: seconds between samples; divides 60.
+        node_name: node to report before the first success of its collector; "" for none. Ignored
+            for the collector of a whole cluster.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Sampler:
     async def run(self) -> None:
         """Sample now, then at every tick, until cancelled; then close the collector.
 
-        Rates need two readings of a counter. The first is taken a second ahead and not kept, so
-        that the first sample, and with it the first minute, has its CPU and network use.
+        Rates need two readings of a counter. The first is taken a second earlier and discarded, so
+        that the first sample, and with it the first minute, has CPU and network use.
         """
         try:
             await self._collect(self._clock.time())
@@ -99,13 +99,13 @@ class Sampler:
         tick = (now // self._interval + 1) * self._interval
         if 0 <= self._last_tick - tick < _REPEATED_TICK_SECONDS:
             tick = self._last_tick + self._interval
-        # Never asleep for long: a step of the clock is noticed within an interval.
+        # Sleep only briefly: a step of the clock is noticed within an interval.
         while 0 < (left := tick - self._clock.time()) <= _REPEATED_TICK_SECONDS + self._interval:
             await self._clock.sleep(min(left, self._interval))
         self._last_tick = tick
 
     async def sample(self) -> None:
-        """Collect once and write it. Failures are recorded and logged, never raised."""
+        """Collect and write one sample. Failures are recorded and logged, never raised."""
         at = self._clock.time()
         samples = await self._collect(at)
         try:

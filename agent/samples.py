@@ -1,6 +1,6 @@
 """One reading of one series, already safe to store: names cleaned, values bounded.
 
-What a machine calls its mounts, processes and pods is not ours to trust: a name may hold control
+The names of a machine's mounts, processes and pods are not trusted: one may hold control
 characters, terminal escapes or bidirectional marks, or be megabytes long. It is cleaned here,
 before the spool, and again by the server, which trusts no agent.
 """
@@ -32,7 +32,7 @@ class Sample:
     Attributes:
         ns: a pod's namespace; a filesystem's node; "" for a node.
         node: the node that a pod runs on; "" for others or when not known.
-        attrs: short facts for people, never identity.
+        attrs: short facts for people, never part of the identity.
         values: in the order of :data:`agent.catalog.FIELDS`; None = not measured.
     """
 
@@ -55,8 +55,8 @@ def make_sample(
 ) -> Sample:
     """Return a clean sample.
 
-    ``values`` go by field name; fields left out, None, NaN, infinite or negative values are "not
-    measured", fractions are rounded. Empty attributes are left out, long ones cut.
+    ``values`` go by field name; missing fields, None, NaN, infinite and negative values are "not
+    measured"; fractions are rounded. Empty attributes are left out, long ones cut.
 
     Raises:
         KeyError: if ``values`` names a field that the kind does not have.
@@ -83,7 +83,7 @@ def clean_name(text: str, *, limit: int = MAX_NAME) -> str:
     if text.isascii() and text.isprintable():
         return text[:limit].strip()
     head = text[: limit * 4]
-    kept = (
+    clean = (
         "?"
         if "\ud800" <= char <= "\udfff"
         else ""
@@ -91,7 +91,7 @@ def clean_name(text: str, *, limit: int = MAX_NAME) -> str:
         else char
         for char in head
     )
-    return "".join(kept).strip()[:limit].strip()
+    return "".join(clean).strip()[:limit].strip()
 
 
 def clean_attrs(attrs: Mapping[str, str]) -> dict[str, str]:

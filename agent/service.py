@@ -1,7 +1,7 @@
-"""The running agent: collectors into the spool, the local API over it, the tunnel to it.
+"""The running agent: collectors fill the spool, the local API serves it, the tunnel reaches that.
 
-Each part runs on its own: without a hub the agent goes on measuring, and what it measured is
-fetched when the tunnel is back.
+Each part runs on its own: without a hub the agent goes on measuring, and the hub's pulls fetch the
+data when the tunnel is back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ListenError(Exception):
 
 
 def collector_kind(config: Config) -> str:
-    """Return ``kubelet`` or ``host``; ``auto`` means kubelet where a service account is mounted."""
+    """Return ``kubelet`` or ``host``; ``auto`` means kubelet if a service account is mounted."""
     if config.collector != "auto":
         return config.collector
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and SERVICE_ACCOUNT.exists()
@@ -50,7 +50,7 @@ def collector_kind(config: Config) -> str:
 
 
 def cluster_kind(config: Config) -> str:
-    """Return what the agent says it is: ``kubernetes`` or ``host``."""
+    """Return the kind that the agent reports: ``kubernetes`` or ``host``."""
     return "kubernetes" if collector_kind(config) == "kubelet" else "host"
 
 
@@ -65,7 +65,7 @@ def make_collector(config: Config) -> Collector:
 async def local_api(
     config: Config,
 ) -> AsyncIterator[tuple[Target, Sampler]]:
-    """Open the spool and serve it; yield where, and what must run for it to be fed.
+    """Open the spool and serve it; yield the API's address, and the sampler that fills the spool.
 
     Raises:
         ListenError: if the address is taken.
@@ -104,7 +104,7 @@ async def local_api(
 
 
 async def _listen(runner: web.AppRunner, listen: ListenAddress) -> Target:
-    """Start to listen; return where."""
+    """Start listening; return the address."""
     try:
         if listen.path:
             return await _listen_unix(runner, listen.path)
@@ -119,31 +119,32 @@ async def _listen(runner: web.AppRunner, listen: ListenAddress) -> Target:
 async def _listen_unix(runner: web.AppRunner, path: str) -> Target:
     old_mask = os.umask(0o177)  # the socket is for the agent's own user
     try:
-        _remove_left_socket(Path(path))
+        _remove_stale_socket(Path(path))
         await web.UnixSite(runner, path).start()
     finally:
         os.umask(old_mask)
     return UnixTarget(path)
 
 
-def _remove_left_socket(path: Path) -> None:
+def _remove_stale_socket(path: Path) -> None:
     """Remove the socket of an agent that was killed: the data directory's lock is ours."""
     if path.is_socket():
         path.unlink()
 
 
 async def ensure_enrolled(config: Config) -> Enrolment:
-    """Return the kept enrolment, or join with the configured token.
+    """Return the stored enrolment, or join with the configured token.
 
-    A token that is not the one used before means: join again, the operator wants it so.
+    A token that was not used before means that the operator wants the agent to join again.
 
     Raises:
         EnrolmentError: if the centre refused.
         StateError: if there is neither an enrolment nor a URL and a token.
     """
-    kept = read_enrolment(config.data_dir)
-    if kept is not None and (not config.token or kept.token_digest == token_digest(config.token)):
-        return kept
+    stored = read_enrolment(config.data_dir)
+    digest = token_digest(config.token)
+    if stored is not None and (not config.token or stored.token_digest == digest):
+        return stored
     if not config.url or not config.token:
         msg = f"{config.data_dir} holds no enrolment; give --url and --token as Add cluster shows"
         raise StateError(msg)
@@ -154,7 +155,7 @@ async def run(config: Config) -> None:
     """Measure, serve and keep the tunnel until cancelled.
 
     Raises:
-        NoHubError: when no hub could be used for too long.
+        NoHubError: if no hub could be used for too long.
         EnrolmentError, StateError, ListenError, SpoolError: if the agent cannot start.
     """
     key = ensure_key(config.data_dir)
@@ -163,7 +164,7 @@ async def run(config: Config) -> None:
 
 
 async def _connect(config: Config, key: Any, target: Target) -> None:
-    """Join if need be, then keep the tunnel; samples are taken meanwhile."""
+    """Join if necessary, then keep the tunnel; samples are taken meanwhile."""
     enrolment = await ensure_enrolled(config)
     options = TunnelOptions(
         transport=config.transport,

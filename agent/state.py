@@ -1,4 +1,4 @@
-"""The agent's data directory: everything in it has mode 0600 and is written whole.
+"""The agent's data directory: everything in it has mode 0600 and is written atomically.
 
 ::
 
@@ -47,7 +47,7 @@ class Enrolment:
 
 
 def prepare_data_dir(path: Path) -> None:
-    """Make the data directory with mode 0700, or check that it is ours and can be written.
+    """Create the data directory with mode 0700, or check that it is ours and can be written.
 
     Raises:
         StateError: if it cannot, or belongs to somebody else, who could replace the key in it.
@@ -69,7 +69,7 @@ def prepare_data_dir(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock_data_dir(path: Path) -> Iterator[None]:
-    """Hold the data directory against a second agent until the block ends or the process dies.
+    """Lock the data directory against a second agent until the block ends or the process dies.
 
     Raises:
         StateError: if another agent holds it.
@@ -144,7 +144,7 @@ def public_line(key: asyncssh.SSHKey) -> str:
 
 
 def save_enrolment(data_dir: Path, enrolment: Enrolment) -> None:
-    """Keep what the centre answered.
+    """Store what the centre answered.
 
     Raises:
         StateError: if it cannot be written.

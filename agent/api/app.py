@@ -1,7 +1,7 @@
 """The agent's own HTTP API, the service ``agent`` behind the tunnel: ranges of the spool.
 
-Read-only and small: two paths, GET only, no bodies, few requests at a time. It trusts nobody:
-whatever is asked, an answer costs a bounded amount of memory and never blocks the event loop.
+Read-only and small: two paths, GET only, no bodies, few requests at a time. It trusts nobody: an
+answer to any request costs a bounded amount of memory and never blocks the event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent.sampler import CollectorStatus
 from agent.spool.spool import Spool
 
 MAX_CONCURRENT = 4
-"""Requests answered at a time; more are told to come again."""
+"""Requests answered at a time; more get a 503 with Retry-After."""
 MAX_TIME = 2**40
 _GZIP_FROM_BYTES = 1024
 
@@ -33,9 +33,9 @@ class AgentFacts:
     """What the agent says about itself.
 
     Attributes:
-        instance: tells two agents with the same identity apart.
+        instance: id that distinguishes two agents with the same identity.
         kind: ``host`` or ``kubernetes``.
-        collectors: gives each collector's status; called at every request.
+        collectors: returns each collector's status; called at every request.
         services: names of the services that the agent's allow-list offers.
     """
 
@@ -79,7 +79,7 @@ class _Api:
         self._now = now
 
     async def get_range(self, request: web.Request) -> web.Response:
-        """Answer closed minutes of ``start <= t < end``; the answer's ``end`` may be earlier."""
+        """Answer closed minutes, ``start <= t < end``; the answer's ``end`` may be earlier."""
         start, end, kinds = _range_parameters(request)
         now = self._now()
         agent = self._facts.as_json()
@@ -89,7 +89,7 @@ class _Api:
         return await _json_response(request, body)
 
     async def get_info(self, request: web.Request) -> web.Response:
-        """Answer who the agent is and how it is."""
+        """Answer who the agent is, and its state."""
         if request.query:
             raise _BadRequestError("/v1/info takes no parameters")
         now = self._now()
@@ -125,9 +125,9 @@ def _range_parameters(request: web.Request) -> tuple[int, int, list[Kind]]:
         raise _BadRequestError("start must be before end")
     if "kinds" not in query:
         return start, end, list(KINDS)
-    asked = query["kinds"].split(",")
-    kinds = [kind for kind in KINDS if kind in asked]
-    if len(asked) != len(kinds):
+    names = query["kinds"].split(",")
+    kinds = [kind for kind in KINDS if kind in names]
+    if len(names) != len(kinds):
         msg = f"kinds must be different ones of {', '.join(KINDS)}"
         raise _BadRequestError(msg)
     return start, end, kinds
@@ -170,7 +170,7 @@ def _error(status: int, code: str, message: str, **headers: str) -> web.Response
 
 
 def _guard(limit: int) -> Middleware:
-    """Return the middleware that refuses bodies and crowds, and words errors as JSON."""
+    """Return the middleware that limits requests, refuses bodies and formats errors as JSON."""
     running = 0
 
     @web.middleware

@@ -1,7 +1,7 @@
-"""A range of the spool as the JSON that the hub pulls: columns, one entry a row and field.
+"""A range of the spool as the JSON that the hub pulls: columns, one entry per row and field.
 
 Runs in the spool's thread. An answer is cut at a minute's end once it holds
-:data:`MAX_BYTES`; ``end`` says how far it got.
+:data:`MAX_BYTES`; ``end`` says how far it goes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from agent.spool.file import SpoolFile, closed_end
 from agent.spool.minutes import MinuteFormatError, unpack_columns
 
 MAX_BYTES = 4 * 2**20
-"""JSON in an answer, exceeded by less than a minute's."""
+"""Bytes of JSON in an answer, exceeded by less than one minute's."""
 MAX_SERIES = 16_000
-"""Series in an answer, exceeded by less than those new in a minute; the hub takes 20,000."""
+"""Series in an answer, exceeded by less than one minute's new ones; the hub takes 20,000."""
 _ROW_BYTES = 17  # a row's "t" and "i"
 
 
@@ -35,7 +35,7 @@ def range_answer(
     """Return the answer to ``GET /v1/range`` as JSON.
 
     Only closed minutes count: the answer's ``end`` is before ``end`` if a minute is still open or
-    if the answer is full. At least one minute is always covered, however big it is.
+    if the answer is full. At least one minute is always covered, of any size.
     """
     covered = max(start, min(end, closed_end(now)))
     tables = {kind: _Table(kind, spool) for kind in kinds}
@@ -85,9 +85,9 @@ class _Table:
         if None in rows or -1 in rows:
             rows = [self._position(sid) for sid in sids]
             if -1 in rows:
-                keep = [number for number, row in enumerate(rows) if row != -1]
-                rows = [rows[number] for number in keep]
-                columns = [[column[number] for number in keep] for column in columns]
+                known = [number for number, row in enumerate(rows) if row != -1]
+                rows = [rows[number] for number in known]
+                columns = [[column[number] for number in known] for column in columns]
         self._i.extend(row for row in rows if row is not None)
         self._t.extend([at] * len(rows))
         for start in range(0, len(columns), 4):

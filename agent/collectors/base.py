@@ -12,10 +12,11 @@ from typing import Generic, Protocol, TypeVar
 from agent.samples import Sample
 
 RATE_MAX_SECONDS = 120.0
-"""Two readings further apart say nothing about "now": the machine or the agent stood still."""
+"""Seconds; two readings further apart say nothing about "now": the machine or the agent stood
+still."""
 
 _VIRTUAL_INTERFACES = re.compile(
-    # Loopback, containers' and overlays' ends, bridges, tunnels, and what is stacked on a real
+    # Loopback, ends of containers and overlays, bridges, tunnels, and what is stacked on a real
     # interface (bonds, VLANs): their traffic is counted where it leaves the machine.
     r"(lo|veth.*|docker.*|br\d+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
     r"vxlan.*|tun\d.*|tap.*|wg\d.*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit\d.*|gre.*|"
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 class CollectorError(Exception):
-    """Nothing could be collected; the message says why, for people."""
+    """Nothing could be collected; the message tells people why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Collected:
 
     Attributes:
         samples: nodes, filesystems and pods; at least one node.
-        problems: what could not be read, in words; the rest is still good.
+        problems: what could not be read, in words; the rest is valid.
     """
 
     samples: Sequence[Sample]
@@ -56,11 +57,11 @@ class Collector(Protocol):
         """
 
     async def close(self) -> None:
-        """Give sockets and threads back."""
+        """Release sockets and threads."""
 
 
 def is_virtual_interface(name: str) -> bool:
-    """Tell by its name whether an interface's traffic is counted elsewhere or stays inside."""
+    """Return whether, by its name, an interface's traffic is counted elsewhere or stays inside."""
     return _VIRTUAL_INTERFACES.match(name) is not None
 
 
@@ -68,7 +69,7 @@ class Rates:
     """Per-second rates of counters, from two readings of each.
 
     A rate is None at a counter's first reading, after a reset (the counter went back), after more
-    than :data:`RATE_MAX_SECONDS`, and where the clock did not move: never a spike.
+    than :data:`RATE_MAX_SECONDS`, and if the clock did not move: never a spike.
     """
 
     def __init__(self) -> None:
@@ -77,8 +78,8 @@ class Rates:
     def rate(self, key: Hashable, value: float | None, at: float) -> float | None:
         """Return the rate since the last reading of ``key`` and remember this one.
 
-        ``value`` None (not readable now) keeps the last reading. ``at`` is in seconds, by the
-        clock of whoever read the counter.
+        ``value`` None (not readable now) keeps the last reading. ``at`` is in seconds, by the clock
+        of the counter's reader.
         """
         if value is None:
             return None
@@ -92,11 +93,11 @@ class Rates:
         return (value - last[0]) / seconds
 
     def seen(self, key: Hashable) -> bool:
-        """Tell whether the counter was read before."""
+        """Return whether the counter was read before."""
         return key in self._last
 
     def keep_only(self, keys: Iterable[Hashable]) -> None:
-        """Forget counters that are gone, so that what comes back starts anew."""
+        """Forget counters that are gone, so that one that comes back starts anew."""
         for key in self._last.keys() - set(keys):
             del self._last[key]
 
@@ -105,7 +106,7 @@ class DaemonCall(Generic[T]):
     """Runs one blocking call at a time in a daemon thread.
 
     A call that hangs (a dead NFS server, a process in uninterruptible sleep) then holds back
-    neither the event loop nor the end of the process, and no second call piles up behind it.
+    neither the event loop nor the end of the process, and no second call waits behind it.
     """
 
     def __init__(self, name: str) -> None:
@@ -114,11 +115,11 @@ class DaemonCall(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether the last call still runs."""
+        """Return whether the last call still runs."""
         return self._busy
 
     async def run(self, function: Callable[[], T], *, timeout: float) -> T:
-        """Return the function's result, or raise what it raised.
+        """Return the function's result, or raise its exception.
 
         Raises:
             TimeoutError: it takes longer than ``timeout`` seconds; the thread goes on.

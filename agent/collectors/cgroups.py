@@ -1,7 +1,7 @@
 """systemd's units from the cgroup tree, version 2 or 1.
 
 A unit is a service, a scope (a session, a container, a virtual machine), a user's slice or a
-Kubernetes pod's slice; nothing inside it is told apart. Which files say what:
+Kubernetes pod's slice; its content is not distinguished. Files and their content:
 
 ========= ============================= ==========================================
           version 2                     version 1
@@ -12,7 +12,7 @@ memory    ``memory.current`` less       ``memory.usage_in_bytes`` less
 resident  ``memory.stat`` anon          ``memory.stat`` total_rss
 ========= ============================= ==========================================
 
-Restarts are not here: systemd's NRestarts is only to be had over D-Bus.
+Restarts are not here: systemd's NRestarts is only available over D-Bus.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Which mounted filesystems count, and how full they are.
 
 Counted: everything that holds data, once per device. Not counted: kernel interfaces, memory
-filesystems, read-only images, and the layers that container engines mount (overlay), save the one
-that is ``/``, which is all that an agent in a container has.
+filesystems, read-only images, and the layers that container engines mount (overlay), except for
+``/``, which is all that an agent in a container has.
 
-``used`` and ``cap`` are what ``df`` shows: space kept back for root is neither used nor capacity.
+``used`` and ``cap`` are what ``df`` shows: space reserved for root is neither used nor capacity.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent.collectors.base import CollectorError, DaemonCall
 from agent.samples import Sample, make_sample
 
 STATVFS_SECONDS = 2.0
-"""How long a filesystem may take to answer."""
+"""Seconds that a filesystem may take to answer."""
 MAX_FILESYSTEMS = 200
 
 _PSEUDO = frozenset({
@@ -44,7 +44,7 @@ class Mount:
     """One line of ``/proc/self/mountinfo``."""
 
     device: str  # major:minor
-    root: str  # what of the filesystem is mounted; "/" for all of it
+    root: str  # the part of the filesystem that is mounted; "/" for all of it
     point: str
     fstype: str
     source: str
@@ -52,13 +52,13 @@ class Mount:
 
     @property
     def network(self) -> bool:
-        """Whether the filesystem lives on another machine."""
+        """Return whether the filesystem is on another machine."""
         return self.fstype in _NETWORK
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What statvfs said; inodes are None where the filesystem does not count them."""
+    """What statvfs returned; inodes are None if the filesystem does not count them."""
 
     used: int
     cap: int
@@ -80,7 +80,7 @@ class FilesystemReading:
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    """Return every mount, in the kernel's order; lines that are no mount are left out."""
+    """Return every mount, in the kernel's order; lines that are no mount are skipped."""
     mounts = []
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
@@ -118,11 +118,11 @@ def choose(mounts: Iterable[Mount]) -> list[Mount]:
 
 
 class Filesystems:
-    """Reads the mount table and asks each filesystem, in a thread of its own.
+    """Reads the mount table and queries each filesystem, in its own thread.
 
     Args:
-        mountinfo: the mount table.
-        statvfs: like :func:`os.statvfs`; None is returned for what is no directory.
+        mountinfo: path of the mount table.
+        statvfs: like :func:`os.statvfs`, but returns None for what is no directory.
     """
 
     def __init__(
@@ -140,8 +140,8 @@ class Filesystems:
     async def read(self, node: str) -> FilesystemReading:
         """Return all filesystems of this machine.
 
-        One that does not answer in time is a row without values, and a problem; until its call
-        returns it is not asked again.
+        One that does not answer in time is a row without values, and a problem; it is not queried
+        again until its call returns.
         """
         try:
             table = self._mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
@@ -153,10 +153,10 @@ class Filesystems:
             for point, call in self._calls.items()
             if call.busy or any(mount.point == point for mount in mounts)
         }
-        answers = await asyncio.gather(*(self._ask(mount) for mount in mounts))
+        answers = await asyncio.gather(*(self._usage(mount) for mount in mounts))
         return _reading(node, list(zip(mounts, answers, strict=True)))
 
-    async def _ask(self, mount: Mount) -> Usage | str | None:
+    async def _usage(self, mount: Mount) -> Usage | str | None:
         """Return the usage, or why there is none; None if it is no filesystem to report."""
         call = self._calls.get(mount.point)
         if call is None:
@@ -187,7 +187,7 @@ _TOTALS = ("fs_used", "fs_cap", "inodes_total", "inodes_free")
 def _reading(node: str, answers: list[tuple[Mount, Usage | str | None]]) -> FilesystemReading:
     samples, problems = [], []
     totals: dict[str, int | None] = dict.fromkeys(_TOTALS)
-    # In a container, volumes and the overlay at / often lie on one and the same disk.
+    # In a container, volumes and the overlay at / are often on the same disk.
     root = next((a for m, a in answers if m.point == "/" and m.fstype == "overlay"), None)
     for mount, answer in answers:
         if answer is None or (mount.point != "/" and _same_disk(answer, root)):
@@ -215,7 +215,7 @@ def _reading(node: str, answers: list[tuple[Mount, Usage | str | None]]) -> File
 
 
 def _same_disk(answer: Usage | str, root: Usage | str | None) -> bool:
-    """Tell whether a filesystem is the one below the overlay; what is used moves all the time."""
+    """Return whether a filesystem is the one below the overlay; its use changes all the time."""
     return (
         isinstance(answer, Usage)
         and isinstance(root, Usage)

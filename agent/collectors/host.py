@@ -2,11 +2,10 @@
 
 The node is the machine as the kernel shows it. CPU capacity is the number of online CPUs: a quota
 on the agent's own cgroup is not applied, since ``/proc/stat`` counts the whole machine's use and
-the two must fit each other. Used CPU is everything but idle and iowait, as ``top`` and
-node-exporter count it; time of guests is part of user time already, and time stolen by the
-hypervisor counts as used.
+the two must match. Used CPU is everything but idle and iowait, as ``top`` and node-exporter count
+it; time of guests is part of user time already, and time stolen by the hypervisor counts as used.
 
-Services are reported as pods of the namespace ``host``: systemd's units where there are some, else
+Services are reported as pods of the namespace ``host``: systemd's units if there are any, else
 process groups by command.
 """
 
@@ -47,9 +46,9 @@ class HostCollector:
     """Collects the machine that the agent runs on.
 
     Args:
-        node_name: the node's name; the host name if "".
-        proc: where ``/proc`` is.
-        cgroup: where the cgroup tree is.
+        node_name: name of the node; "" for the host name.
+        proc: path of ``/proc``.
+        cgroup: path of the cgroup tree.
         filesystems: reads the mount table; by default that of ``proc``.
     """
 
@@ -113,7 +112,7 @@ class HostCollector:
         return Collected([node, *disks.samples, *pods], [*basics.problems, *disks.problems])
 
     async def close(self) -> None:
-        """Nothing to give back: threads are daemons that end by themselves."""
+        """Do nothing: threads are daemons that end by themselves."""
 
     def _read(self) -> _Basics:
         problems: list[str] = []
@@ -131,14 +130,14 @@ class HostCollector:
             for name in ("cpu_cap_mc", "mem_cap", "load1_m", "uptime_s")
             if values.get(name) is None
         )
-        kept = keep_largest(
+        largest = keep_largest(
             units,
             cpu_cap_mc=values.get("cpu_cap_mc") or 1000,
             mem_cap=int(values.get("mem_cap") or 2**30),
             stay=self._reported,
         )
-        self._reported = frozenset(unit.name for unit in kept) - {OTHER}
-        return _Basics(values, kept, source, problems)
+        self._reported = frozenset(unit.name for unit in largest) - {OTHER}
+        return _Basics(values, largest, source, problems)
 
     def _cpu(self, at: float) -> tuple[dict[str, float | None], float | None]:
         """Return used and capacity, and the machine's busy ticks since boot."""
@@ -196,7 +195,7 @@ class HostCollector:
             units = self._cgroups.read(at)
             if units:
                 return units, "systemd units"
-            self._cgroups = None  # the tree is gone: look again next time
+            self._cgroups = None  # the tree is gone: search again next time
         return self._processes.read(at, busy_ticks=busy_ticks), "process groups"
 
 

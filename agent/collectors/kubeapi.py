@@ -23,7 +23,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE_SIZE = 500
 MAX_PAGES = 200
 MAX_ANSWER_BYTES = 64 * 2**20
-"""For one answer; a page of 500 pods is around 5 MB, a node's summary under 1 MB."""
+"""Bytes of one answer; a page of 500 pods is around 5 MB, a node's summary under 1 MB."""
 
 
 class KubeApiError(CollectorError):
@@ -39,9 +39,9 @@ class KubeAccess:
     """Where the API server is and how to log in.
 
     Attributes:
-        url: without a trailing slash.
-        token_file: read again for every reading, as the kubelet rotates it.
-        ca_file: the cluster's authority; None trusts the system's.
+        url: URL of the API server, without a trailing slash.
+        token_file: file of the token, read for every request, as the kubelet rotates it.
+        ca_file: file of the cluster's authority; None trusts the system's.
     """
 
     url: str
@@ -81,7 +81,7 @@ class KubeApi:
         """Return the JSON at ``path``.
 
         Raises:
-            KubeApiError: it cannot be had: connection, certificate, status, size, time or form.
+            KubeApiError: if it fails: connection, certificate, status, size, time or form.
         """
         try:
             async with asyncio.timeout(deadline_seconds):
@@ -96,10 +96,10 @@ class KubeApi:
     async def list_all(self, path: str, *, deadline_seconds: float) -> list[dict[str, Any]]:
         """Return all objects of a collection, fetched page by page.
 
-        A list that takes so long that its continuation expires (410) is begun anew once.
+        A list that takes so long that its continuation expires (410) is restarted once.
 
         Raises:
-            KubeApiError: a page cannot be had, or the collection does not end.
+            KubeApiError: if a page fails, or the collection does not end.
         """
         async with asyncio.timeout(deadline_seconds):
             try:
@@ -186,7 +186,7 @@ class KubeApi:
 
 
 def _message(detail: str) -> str:
-    """Return the message of a Status object, or the beginning of whatever came."""
+    """Return the message of a Status object, or the beginning of any other answer."""
     try:
         status = orjson.loads(detail)
     except orjson.JSONDecodeError:

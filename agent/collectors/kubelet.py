@@ -1,9 +1,9 @@
 """A Kubernetes cluster: its nodes and pods from the API server, their use from each kubelet.
 
-The service account needs ``list`` on nodes and pods and ``get`` on ``nodes/proxy``. Each kubelet
-is asked through the API server (``/api/v1/nodes/<node>/proxy/stats/summary``), so that one agent
+The service account needs ``list`` on nodes and pods and ``get`` on ``nodes/proxy``. Each kubelet is
+queried through the API server (``/api/v1/nodes/<node>/proxy/stats/summary``), so that one agent
 serves a whole cluster and needs no route to the nodes. A node whose kubelet does not answer keeps
-its row, with what the API server says of it and without use.
+its row, with the API server's facts and without use.
 
 Source of the fields: Kubernetes' ``stats/v1alpha1`` types; all of them are optional.
 """
@@ -46,9 +46,9 @@ class KubeletCollector:
     """Collects the cluster that the agent runs in.
 
     Args:
-        access: how to reach the API server; None takes what Kubernetes gives to every pod.
-        list_seconds: how long the API server may take to list all nodes and pods.
-        summary_seconds: how long all kubelets together may take.
+        access: address and credentials of the API server; None for those that every pod has.
+        list_seconds: seconds that the API server may take to list all nodes and pods.
+        summary_seconds: seconds that all kubelets together may take.
     """
 
     name = "kubelet"
@@ -79,9 +79,9 @@ class KubeletCollector:
             CollectorError: the nodes cannot be listed; nothing is known then.
         """
         nodes, pods, problems = await self._lists()
-        asked = await self._summaries(node.name for node in nodes)
-        summaries = {name: found for name, found in asked.items() if isinstance(found, dict)}
-        problems.extend(f"node {name}: {e}" for name, e in asked.items() if isinstance(e, str))
+        answers = await self._summaries(node.name for node in nodes)
+        summaries = {name: found for name, found in answers.items() if isinstance(found, dict)}
+        problems.extend(f"node {name}: {e}" for name, e in answers.items() if isinstance(e, str))
         if pods is None:
             pods = _pods_of(summaries)
         counts: dict[str, int] = {}
@@ -161,7 +161,7 @@ class KubeletCollector:
                     return
             found[node] = answer if isinstance(answer, dict) else "the summary is no object"
 
-        # Those that did not answer last time come last: they must not hold up the others.
+        # Those that did not answer last time come last: they must not delay the others.
         names = sorted(nodes, key=lambda node: (node in self._silent, node))
         tasks = [asyncio.create_task(ask(node)) for node in names]
         try:
@@ -197,7 +197,7 @@ class KubeletCollector:
         return make_sample("node", node.name, values, attrs=node.attrs)
 
     def _pod(self, pod: KubePod, stats: Mapping[str, Any], now: float) -> Sample:
-        # The id is part of the key: a pod made anew under its name begins at zero.
+        # The id is part of the key: a pod recreated under its name begins at zero.
         key = ("pod", pod.ns, pod.name, pod.uid)
         containers = children(stats, "containers")
         values: dict[str, float | None] = {
@@ -249,7 +249,7 @@ class KubeletCollector:
 
 
 def _pods_of(summaries: Summaries) -> list[KubePod]:
-    """Return the pods that the kubelets know, where the API server does not list them."""
+    """Return the pods that the kubelets know, for when the API server does not list them."""
     return [
         KubePod(
             ns=text(stats, "podRef", "namespace"),
@@ -268,7 +268,7 @@ def _pods_of(summaries: Summaries) -> list[KubePod]:
 
 
 def _filesystems(node: str, summary: Mapping[str, Any]) -> list[Sample]:
-    """Return the node's own filesystem and the one that holds images, where they are told."""
+    """Return the node's own filesystem and the one for images, if they are reported."""
     samples = []
     for name, stats in _disks(summary).items():
         attrs = {"shares": "nodefs"} if name == "imagefs" and _is_one_disk(summary) else {}
@@ -291,7 +291,7 @@ def _disks(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _is_one_disk(summary: Mapping[str, Any]) -> bool:
-    """Tell whether images lie on the node's own filesystem; its numbers are then the same."""
+    """Return whether images are on the node's own filesystem; the numbers are then the same."""
     disks = _disks(summary)
     if len(disks) < 2:
         return False
@@ -316,7 +316,7 @@ def _disk_totals(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _of_pod(stats: Mapping[str, Any], containers: list[dict[str, Any]], name: str) -> float | None:
-    """Return a memory figure of the pod; kubelets before 1.9 tell it by container only."""
+    """Return a memory figure of the pod; kubelets before 1.9 report it by container only."""
     found = number(stats, "memory", name)
     if found is not None:
         return found

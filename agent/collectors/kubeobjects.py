@@ -1,7 +1,7 @@
-"""What the agent reads from Kubernetes' objects and the kubelet's summary.
+"""Reads Kubernetes' objects and the kubelet's summary.
 
-Pure. Everything in an answer is optional, as it is in Kubernetes' own types, and of whatever type
-the other side cares to send: what is absent or of another type is None or "", never an error.
+Pure. Everything in an answer is optional, as in Kubernetes' own types, and may be of any type: what
+is absent or of another type is None or "", never an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SUFFIX = {
 
 @dataclass(frozen=True, slots=True)
 class KubeNode:
-    """A node as the API server knows it; ``ready`` None where it does not say."""
+    """A node as the API server knows it; ``ready`` is None if it does not say."""
 
     name: str
     cpu_cap_mc: float | None
@@ -34,7 +34,7 @@ class KubeNode:
 
 @dataclass(frozen=True, slots=True)
 class KubePod:
-    """A pod as the API server knows it; ``restarts`` None before its containers have a status."""
+    """A pod as the API server knows it; ``restarts`` is None before a container has a status."""
 
     ns: str
     name: str
@@ -177,7 +177,7 @@ def parse_pod(item: Mapping[str, Any]) -> KubePod | None:
 
 
 def _ready(condition: Mapping[str, Any]) -> int:
-    # "Unknown" is what the control plane says of a node that it has lost: not ready.
+    # "Unknown" is the control plane's state for a node that it has lost: not ready.
     return 1 if text(condition, "status") == "True" else 0
 
 

@@ -4,10 +4,10 @@ A group's CPU is what its processes used since the last reading:
 
 * a process seen twice: the difference of its own time (user + system);
 * a process started since: all of its time;
-* a process that ended since: its last stretch shows up in its parent's "children's time" once it
-  was waited for. What of that was not counted before goes to the parent's group, as do processes
-  that came and went between two readings. A child that outlives its parent can make that figure
-  wrong, so all such time together is held to what the machine used beyond the living processes.
+* a process that ended since: its remaining time shows up in its parent's "children's time" once it
+  was waited for. The part that was not counted before goes to the parent's group, as do processes
+  that started and ended between two readings. A child that outlives its parent can make that figure
+  wrong, so all such time together is limited to what the machine used beyond the living processes.
 
 Memory is ``statm``: ``mem_ws`` is resident less shared (file mappings and shared memory), so that
 twenty workers of one program do not count its code twenty times; ``mem_rss`` is all resident.
@@ -52,7 +52,7 @@ class Process:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Names the process for ever; process ids are used again."""
+        """Return the identity of the process; process ids are reused."""
         return (self.pid, self.started)
 
 
@@ -79,7 +79,7 @@ def parse_stat(text: str) -> Process | None:
 
 
 def command_name(comm: str, cmdline: list[str]) -> str:
-    """Return what a person calls the process, without any of its arguments.
+    """Return the common name of the process, without any of its arguments.
 
     An interpreter is named with its script or module (``python3:manage.py``, ``java:app.jar``):
     arguments can hold secrets, so nothing else of the command line is used.
@@ -131,8 +131,9 @@ class ProcessGroups:
         """Return all groups.
 
         Args:
-            at: monotonic seconds.
-            busy_ticks: what the whole machine used since the last reading; None if not known.
+            at: time of the reading, monotonic seconds.
+            busy_ticks: clock ticks that the whole machine used since the last reading; None if not
+                known.
         """
         units: dict[str, Unit] = {}
         now: dict[tuple[int, int], Process] = {}

@@ -1,4 +1,4 @@
-"""What a plain host reports as pods: a name, what it uses, and how many of them are kept."""
+"""What a plain host reports as pods: names and usage, limited to the largest."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Unit:
 
     Attributes:
         cpu_mc: millicores over the last interval.
-        mem_ws: bytes that would come back if it stopped, roughly.
+        mem_ws: bytes that would roughly be freed if it stopped.
         mem_rss: bytes resident.
-        processes: how many it has; None if not counted.
+        processes: number of its processes; None if not counted.
     """
 
     name: str
@@ -43,7 +43,7 @@ def keep_largest(
     """Return at most ``limit`` units, the smallest ones merged into one called ``other``.
 
     Size is the share of the machine's CPU plus the share of its memory. Units in ``stay``, those
-    reported last time, count half as much again, so that a series does not flicker.
+    reported last time, count for half as much again, so that a series does not flicker.
     """
     if len(units) <= limit:
         return sorted(units, key=lambda unit: unit.name)
@@ -53,7 +53,7 @@ def keep_largest(
         return (-share * (_STAY if unit.name in stay else 1), unit.name)
 
     ranked = sorted(units, key=size)
-    kept = [unit for unit in ranked[: limit - 1] if unit.name != OTHER]
+    largest = [unit for unit in ranked[: limit - 1] if unit.name != OTHER]
     rest = [unit for unit in ranked if unit.name == OTHER] + [
         unit for unit in ranked[limit - 1 :] if unit.name != OTHER
     ]
@@ -65,7 +65,7 @@ def keep_largest(
         processes=_whole(_total([unit.processes for unit in rest])),
         attrs={"merged": str(len(rest))},
     )
-    return [*sorted(kept, key=lambda unit: unit.name), merged]
+    return [*sorted(largest, key=lambda unit: unit.name), merged]
 
 
 def unit_sample(unit: Unit, node: str) -> Sample:

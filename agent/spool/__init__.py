@@ -1,1 +1,1 @@
-"""Minutes kept on disk until they were fetched."""
+"""Minutes stored on disk until they are fetched."""

@@ -1,8 +1,8 @@
-"""The spool's file on disk: opened exclusively, replaced when damaged, kept below its bound.
+"""The spool's file on disk: opened exclusively, replaced if damaged, kept below its size limit.
 
 One SQLite file in WAL mode, opened exclusively, so that two agents never share one. A table holds
 packed minutes by row number (:func:`row_id`), another the series that they name.
-``synchronous=NORMAL`` means that a power cut may take the last few commits too: acceptable here,
+``synchronous=NORMAL`` means that a power cut may lose the last few commits too: acceptable here,
 where a sync per sample would wear small disks.
 """
 
@@ -54,9 +54,9 @@ class SpoolDatabase:
     """The file. Queries raise sqlite3's errors; :meth:`with_repair` survives a damaged file.
 
     Args:
-        path: made if absent; a file that is no spool, or a damaged one, is moved aside.
-        max_bytes: bound on the file and its log together; at least :data:`MIN_BYTES`.
-        replaced: called whenever a new file is about to take the place of a damaged one.
+        path: path of the file, created if absent; one that is no spool, or damaged, is moved aside.
+        max_bytes: limit of the file and its log together in bytes, at least :data:`MIN_BYTES`.
+        replaced: called whenever a new file is about to replace a damaged one.
 
     Raises:
         SpoolError: if the file can be neither opened nor made.
@@ -78,7 +78,7 @@ class SpoolDatabase:
         self._db.close()
 
     def with_repair(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a database action; if the file turns out damaged, replace it and run it again."""
+        """Run a database action; if the file is damaged, replace it and run the action again."""
         try:
             return action(*args, **kwargs)
         except sqlite3.DatabaseError as exc:
@@ -105,7 +105,7 @@ class SpoolDatabase:
         return rows.fetchall()
 
     def forget_series(self, before: int) -> list[int]:
-        """Delete series that were last seen before a moment; return their numbers."""
+        """Delete series last seen before a Unix time; return their numbers."""
         gone = self._db.execute("DELETE FROM series WHERE seen < ? RETURNING sid", (before,))
         return [sid for (sid,) in gone.fetchall()]
 
@@ -143,7 +143,7 @@ class SpoolDatabase:
     # The bound
 
     def drop_slice(self, *, before: int | None = None) -> int:
-        """Delete the oldest slice, or what of it is older than row ``before``; return rows gone."""
+        """Delete the oldest slice, or its part before row ``before``; return how many rows."""
         oldest = self.oldest()
         if oldest is None or (before is not None and oldest >= before):
             return 0
@@ -153,7 +153,7 @@ class SpoolDatabase:
             return self._db.execute("DELETE FROM minute WHERE id < ?", (stop,)).rowcount
 
     def shrink(self) -> None:
-        """Drop the oldest slices while the file is too large, and give free pages back."""
+        """Drop the oldest slices while the file is too large, and release free pages."""
         limit = self._page_limit()
         while self._used_pages() > limit:
             if not self.drop_slice():
@@ -175,7 +175,7 @@ class SpoolDatabase:
             raise
 
     def _page_limit(self) -> int:
-        """Pages that data may fill: the bound less the log and some air for a slice's work."""
+        """Return how many pages data may fill: the limit less the log and room for a slice."""
         reserve = max(2 * 2**20, min(8 * 2**20, self._max_bytes // 4))
         return (self._max_bytes - reserve) // self._pragma("page_size")
 
@@ -189,7 +189,7 @@ class SpoolDatabase:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            # Made by us, so that the log beside it, which takes over its mode, is private too.
+            # Created by us, so that the log beside it, which copies its mode, is private too.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as exc:
             raise SpoolError(_explain(self._path, exc)) from exc
@@ -221,7 +221,7 @@ class SpoolDatabase:
         found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise _damage(str(found))
-        # The last guard of the bound, should trimming ever fall behind.
+        # The last guard of the limit, should trimming ever fall behind.
         pages = self._max_bytes // db.execute("PRAGMA page_size").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 

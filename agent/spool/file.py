@@ -1,13 +1,12 @@
-"""The spool: minutes kept on the agent's disk until the hub has fetched them, bounded.
+"""The spool: minutes stored on the agent's disk until the hub has fetched them, bounded.
 
 Every sample is committed (:mod:`agent.spool.database`), so a ``kill -9`` loses at most the sample
-being written; after a restart the open minute goes on where it was.
+being written; after a restart the open minute continues.
 
 A minute of one kind is one row, a packed blob (:mod:`agent.spool.minutes`); folding into an
-existing minute is the only way to write, so a minute is never there twice, even when the clock goes
-back.
-
-All of it blocks and belongs to one thread; :class:`agent.spool.spool.Spool` is what coroutines use.
+existing minute is the only way to write, so a minute never exists twice, even if the clock goes
+back. Everything here blocks and belongs to one thread; :class:`agent.spool.spool.Spool` is what
+coroutines use.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from agent.spool.series import KEPT_SECONDS, Series, SeriesTable
 logger = logging.getLogger(__name__)
 
 CLOSE_GRACE_SECONDS = 2
-"""A minute is served this long after its end, so that its last sample is in."""
+"""Seconds from a minute's end until it is served, so that its last sample is in."""
 MAX_WAITING_MINUTES = 60
-"""Minutes kept in memory while the disk takes nothing."""
+"""Minutes kept in memory while the disk accepts nothing."""
 
 _OPEN_LEVEL, _CLOSED_LEVEL = 1, 6  # zlib: the open minute is packed again at every sample
 
@@ -61,10 +60,10 @@ class SpoolFile:
     """The file itself. All methods block; use it from one thread at a time.
 
     Args:
-        path: made if absent; a file that is no spool, or a damaged one, is moved aside.
-        max_bytes: bound on the file and its log together; at least
+        path: path of the file, created if absent; one that is no spool, or damaged, is moved aside.
+        max_bytes: limit of the file and its log together in bytes, at least
             :data:`agent.spool.database.MIN_BYTES`.
-        max_seconds: minutes older than this go.
+        max_seconds: age in seconds from which minutes are dropped.
 
     Raises:
         SpoolError: if the file can be neither opened nor made.
@@ -79,19 +78,19 @@ class SpoolFile:
         self._waiting: dict[int, bytes] = {}  # row -> packed: closed, not on disk yet
         self._trimmed_at = -1
         self.error = ""
-        # To a new file, what is still in memory is written again, with the names that it needs.
+        # What is still in memory is written again to a new file, with the names that it needs.
         self._disk = SpoolDatabase(path, max_bytes=max_bytes, replaced=self._series.all_changed)
         self._series.load(self._disk.with_repair(self._disk.series))
 
     def close(self) -> None:
-        """Write what is pending, if the disk takes it, and close the file."""
+        """Write what is pending, if the disk accepts it, and close the file."""
         self._flush()
         self._disk.close()
 
     def add(self, at: float, samples: Iterable[Sample]) -> None:
         """Fold samples taken at ``at`` into their minute and commit.
 
-        A disk that takes nothing is no exception: the minutes wait in memory, ``error`` says
+        A disk that accepts nothing raises no exception: the minutes wait in memory, ``error`` says
         why, and the next call tries again.
         """
         start = minute_of(at)
@@ -104,7 +103,7 @@ class SpoolFile:
             if minute is None:
                 minute = kinds[sample.kind] = Minute(sample.kind)
             sid = self._series.sid(sample, start)
-            # Two names that are the same once cleaned are one series: the first one's.
+            # Names that are equal once cleaned are one series: the first one's.
             if sid not in counted:
                 counted.add(sid)
                 minute.fold(sid, sample.values)
@@ -124,7 +123,7 @@ class SpoolFile:
         at = start
         while (first := self._disk.with_repair(self._first_minute, at, end)) is not None:
             stop = min(first + SLICE_MINUTES * 60, end)
-            for row, data in sorted(self._disk.with_repair(self._held, first, stop).items()):
+            for row, data in sorted(self._disk.with_repair(self._packed, first, stop).items()):
                 if KINDS[row % 8] in kinds:
                     yield row // 8 * 60, KINDS[row % 8], data
             at = stop
@@ -150,10 +149,10 @@ class SpoolFile:
         return self._disk.size_bytes()
 
     def trim(self, now: float) -> None:
-        """Drop minutes that are too old or too many, in slices, and give pages back.
+        """Drop minutes that are too old or too many, in slices, and release pages.
 
-        By age one slice a call goes, so that a clock that jumps forward for a moment costs an
-        hour of history and not all of it. By size as many go as it takes.
+        By age, one slice per call is dropped, so that a clock that jumps forward for a moment costs
+        an hour of history and not all of it. By size, as many as necessary are dropped.
         """
         self._disk.drop_slice(before=row_id(minute_of(now - self._max_seconds), KINDS[0]))
         self._disk.shrink()
@@ -167,7 +166,7 @@ class SpoolFile:
         self._series.forget(self._disk.forget_series(before))
 
     def _change_minute(self, start: int) -> None:
-        """Close the open minute and open another: a new one, or one that there was before."""
+        """Close the open minute and open another: a new one, or one that exists already."""
         for kind, minute in self._open_minute.items():
             self._waiting[row_id(self._open_start, kind)] = minute.pack(level=_CLOSED_LEVEL)
         self._open_start, self._open_minute = -1, {}
@@ -176,7 +175,7 @@ class SpoolFile:
 
     def _load_minute(self, start: int) -> dict[Kind, Minute]:
         kinds: dict[Kind, Minute] = {}
-        for row, data in self._held(start, start + 60).items():
+        for row, data in self._packed(start, start + 60).items():
             kind = KINDS[row % 8]
             try:
                 kinds[kind] = Minute.unpack(kind, data)
@@ -187,7 +186,7 @@ class SpoolFile:
         return kinds
 
     def _first_minute(self, start: int, end: int) -> int | None:
-        """Return the first minute in the range that there is, so that holes cost nothing."""
+        """Return the first existing minute in the range, so that gaps cost nothing."""
         row = self._disk.first_from(row_id(start, KINDS[0]))
         known = [self._open_start, *(row // 8 * 60 for row in self._waiting)]
         found = [minute for minute in known if start <= minute < end]
@@ -195,14 +194,14 @@ class SpoolFile:
             found.append(row // 8 * 60)
         return min(found, default=None)
 
-    def _held(self, start: int, end: int) -> dict[int, bytes]:
+    def _packed(self, start: int, end: int) -> dict[int, bytes]:
         """Return packed minutes by row, those in memory over those on disk."""
         low, high = row_id(start, KINDS[0]), row_id(end, KINDS[0])
-        held = self._disk.read(low, high)
-        held |= {row: data for row, data in self._waiting.items() if low <= row < high}
+        packed = self._disk.read(low, high)
+        packed |= {row: data for row, data in self._waiting.items() if low <= row < high}
         if start <= self._open_start < end:
-            held |= self._packed_open()
-        return held
+            packed |= self._packed_open()
+        return packed
 
     def _packed_open(self) -> dict[int, bytes]:
         return {
@@ -211,12 +210,12 @@ class SpoolFile:
         }
 
     def _flush(self) -> None:
-        """Write what is not on disk yet; failing that, keep it in memory and say why."""
+        """Write what is not on disk yet; if that fails, keep it in memory and set ``error``."""
         try:
             try:
                 self._disk.with_repair(self._write)
             except sqlite3.OperationalError as exc:
-                # Full: our own bound if pages can be freed, else the disk.
+                # Full: our own limit if pages can be freed, else the disk.
                 if exc.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._disk.drop_slice():
                     raise
                 self._write()

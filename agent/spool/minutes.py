@@ -1,4 +1,4 @@
-"""A minute of one kind: samples folded to cells (n, sum, min, max), and the bytes it is kept as.
+"""A minute of one kind: samples folded to cells (n, sum, min, max), and their packed form.
 
 Pure: no clock, no disk. The packed form is what one row of the spool holds. Columns of 64-bit
 integers, field by field, are split into byte planes (all lowest bytes first, all highest last),
@@ -28,8 +28,8 @@ class MinuteFormatError(ValueError):
 class Minute:
     """The cells of all series of one kind over one minute.
 
-    ``cells[sid]`` is a flat list ``n, sum, min, max`` for each field; ``n`` is 0 where a field was
-    not measured, and the other three then mean nothing.
+    ``cells[sid]`` is a flat list ``n, sum, min, max`` for each field; ``n`` is 0 if a field was not
+    measured; the other three are then undefined.
     """
 
     __slots__ = ("cells", "kind")
@@ -39,7 +39,7 @@ class Minute:
         self.cells: dict[int, list[int]] = {}
 
     def fold(self, sid: int, values: Iterable[int | None]) -> None:
-        """Count one sample of a series in. A sample without any value still makes the row."""
+        """Add one sample of a series. A sample without any value still makes the row."""
         row = self.cells.get(sid)
         if row is None:
             row = self.cells[sid] = [0] * (4 * len(FIELDS[self.kind]))

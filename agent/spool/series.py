@@ -1,4 +1,4 @@
-"""The series that the spool knows: a number for each name, and what has to be written of them."""
+"""The series that the spool knows: a number for each name, and which ones to write."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from agent.catalog import KINDS, Kind
 from agent.samples import Sample
 
 KEPT_SECONDS = 3600
-"""``seen`` of a series is written this rarely, and it outlives its last minute by this."""
+"""Seconds between writes of a series' ``seen``, and by which it outlives its last minute."""
 
 Row = tuple[int, int, str, str, str, bytes, int]
-"""``sid, kind, ns, name, node, attrs, seen``, as the spool's table has them."""
+"""``sid, kind, ns, name, node, attrs, seen``, as in the spool's table."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class SeriesTable:
         self._next_sid = 1
 
     def load(self, rows: Iterable[Row]) -> None:
-        """Take in what the disk has."""
+        """Load the series on the disk."""
         for sid, kind, ns, name, node, attrs, seen in rows:
             series = Series(sid, KINDS[kind], ns, name, node, attrs, seen)
             self._by_name[series.kind, ns, name] = series
@@ -70,7 +70,7 @@ class SeriesTable:
         return series.sid
 
     def changed(self) -> list[Row]:
-        """Return the rows that the disk does not have as they are."""
+        """Return the rows that the disk does not have, or has in an older state."""
         return [
             (s.sid, KINDS.index(s.kind), s.ns, s.name, s.node, s.attrs, s.seen)
             for s in map(self._by_sid.__getitem__, sorted(self._changed))

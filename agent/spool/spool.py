@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Spool:
-    """The spool for coroutines: a thread of its own does all the work, one call at a time."""
+    """The spool for coroutines: its own thread does all the work, one call at a time."""
 
     def __init__(self, file: SpoolFile, executor: ThreadPoolExecutor) -> None:
         self._file = file
@@ -26,7 +26,7 @@ class Spool:
 
     @classmethod
     async def open(cls, path: Path, *, max_bytes: int = 512 * 2**20, max_days: float = 7) -> Spool:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
             SpoolError: if that cannot be done.

@@ -1,1 +1,1 @@
-"""How the agent gets out and stays connected."""
+"""How the agent connects to a hub and stays connected."""

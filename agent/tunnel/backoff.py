@@ -1,8 +1,8 @@
 """When to dial again, and where: pure functions, so that their rules are tested by value.
 
 Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/) spreads a
-fleet whose hub came back; the ladder is left only after a session has lived long enough, or a hub
-that accepts and drops would be dialled as fast as a loop can turn.
+fleet whose hub came back; back-off is reset only after a session has lived long enough, or a hub
+that accepts and drops would be dialled in a tight loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 BASE_SECONDS = 2.0
 CAP_SECONDS = 60.0
 STABLE_SECONDS = 60.0
-"""A session that lived this long proves the path: the ladder starts again."""
+"""A session that lived for so many seconds proves the path: back-off is reset."""
 REFUSALS_BEFORE_SWITCH = 3
 """Failures in a row on one transport before the other is tried."""
 
@@ -28,13 +28,13 @@ def retry_ceiling_seconds(attempt: int) -> float:
 
 
 def retry_delay_seconds(attempt: int, uniform: Callable[[float, float], float]) -> float:
-    """Return how long to wait before the next dial: anything up to the ceiling, evenly."""
+    """Return how many seconds to wait before the next dial: uniform up to the ceiling."""
     return uniform(0.0, retry_ceiling_seconds(attempt))
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One way to a hub.
+    """An address of a hub.
 
     ``address`` is ``host:port`` for TCP and a ``ws://`` or ``wss://`` URL for WEBSOCKET.
     """
@@ -48,13 +48,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DialState:
-    """What is remembered between dials.
+    """The state between two dials.
 
     Attributes:
         attempt: failures since the last session that lived long enough.
-        transport: the one in use.
-        unreached: dials in a row on this transport that met no SSH server.
-        position: which of the transport's addresses is next.
+        transport: the transport in use.
+        unreached: dials in a row on this transport that reached no SSH server.
+        position: index of the transport's next address.
     """
 
     transport: str = TCP
@@ -67,7 +67,7 @@ def first_state(addresses: Sequence[str], ws_urls: Sequence[str], preference: st
     """Return where to begin: TCP unless there is none or the configuration says ``ws``.
 
     Raises:
-        ValueError: if the preference leaves nothing to dial.
+        ValueError: if the preference allows none of the addresses.
     """
     usable = _usable(addresses, ws_urls, preference)
     if not usable:
@@ -92,12 +92,12 @@ def after_failure(
     """Return the state after a dial that gave no working session.
 
     Args:
-        state: before the dial.
-        addresses: of TCP, in order.
-        ws_urls: of the WebSocket, in order.
-        preference: ``auto``, ``tcp`` or ``ws``.
-        reached: an SSH server answered and refused us; another transport would not help, another
-            address may.
+        state: state before the dial.
+        addresses: TCP addresses, in order.
+        ws_urls: WebSocket URLs, in order.
+        preference: the transport to use, ``auto``, ``tcp`` or ``ws``.
+        reached: True if an SSH server answered and refused us: another transport would not help,
+            another address may.
     """
     unreached = 0 if reached else state.unreached + 1
     after = replace(

@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 class NoHubError(Exception):
-    """No hub could be used for so long that the process should start afresh."""
+    """No hub could be used for so long that the process should be restarted."""
 
 
 class _TcpWorksError(Exception):
-    """A WebSocket session is left because TCP would work."""
+    """A WebSocket session is ended because TCP would work."""
 
 
 class Tunnel:
@@ -68,8 +68,8 @@ class Tunnel:
         """Dial until cancelled.
 
         Raises:
-            NoHubError: when there was no session for ``exit_after_seconds``.
-            ValueError: if the enrolment names nothing that the transport option allows.
+            NoHubError: if there was no session for ``exit_after_seconds``.
+            ValueError: if the transport option allows none of the enrolment's addresses.
         """
         addresses, ws_urls = self._enrolment.addresses, self._enrolment.ws_urls
         state = first_state(addresses, ws_urls, self._options.transport)
@@ -104,7 +104,7 @@ class Tunnel:
         await asyncio.sleep(delay)
 
     async def _hold(self, endpoint: Endpoint) -> str:
-        """Return why a session ended, after it has."""
+        """Hold a session until it ends; return why."""
         async with dial(
             endpoint, self._enrolment, self._key, self._services, self._options
         ) as session:
@@ -118,10 +118,10 @@ class Tunnel:
                 self._mark_ready(None)
 
     async def _until_closed(self, session: Session, endpoint: Endpoint) -> str:
-        """Return why the session ended; on a WebSocket, look for TCP meanwhile.
+        """Return why the session ended; on a WebSocket, probe TCP meanwhile.
 
         A hub that was away for some seconds leaves agents on its WebSocket, which costs both
-        ends more; without this they would stay there for as long as it lives.
+        ends more; without this they would stay there as long as it runs.
 
         Raises:
             _TcpWorksError: if TCP would work again.

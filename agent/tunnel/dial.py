@@ -1,8 +1,8 @@
 """One session with a hub: from the socket to the services that the hub accepted.
 
-Only the pinned host key is spoken to. The hub cannot open anything but the forwards that it
-accepted: asyncssh refuses every other channel of a client, and each forward has one target, fixed
-here.
+Only a hub with the pinned host key is accepted. The hub cannot open anything but the forwards that
+it accepted: asyncssh refuses every other channel of a client, and each forward has one target,
+fixed here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEEPALIVE_COUNT = 3
 WINDOW_BYTES = 512 * 1024
 """Receive window of a channel: on a 1 Mbit/s link larger ones starve the others."""
 TARGET_SECONDS = 4.0
-"""A target must accept within this, below the hub's own 5 s, so that the hub hears a reason."""
+"""Seconds within which a target must accept; below the hub's 5 s, so that the hub gets a reason."""
 MAX_CHANNELS = 64
 CLOSE_SECONDS = 1.0
 # The client's order decides: aes128-gcm costs half the CPU of chacha20.
@@ -43,10 +43,10 @@ KEY_EXCHANGES = ("curve25519-sha256", "curve25519-sha256@libssh.org", "mlkem768x
 
 
 class DialError(Exception):
-    """No working session came of a dial.
+    """A dial gave no working session.
 
     Attributes:
-        reached: a hub answered and refused; otherwise nothing that speaks SSH was met.
+        reached: True if a hub answered and refused; False if no SSH server was reached.
     """
 
     def __init__(self, message: str, *, reached: bool) -> None:
@@ -56,19 +56,19 @@ class DialError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TunnelOptions:
-    """How a tunnel behaves; seconds."""
+    """Options of a tunnel; times in seconds."""
 
     transport: str = "auto"
     first_connect_seconds: float = 5.0  # wait up to this before the first dial
     exit_after_seconds: float = 600.0  # without any hub; 0 never
     ready_path: Path | None = None
     keepalive_seconds: float = 15.0
-    tcp_probe_seconds: float = 600.0  # on a WebSocket for want of TCP: look for TCP this often
-    instance: str = ""  # tells two copies of one identity apart
+    tcp_probe_seconds: float = 600.0  # how often to probe TCP on a WebSocket that replaces it
+    instance: str = ""  # distinguishes two copies of one identity
 
 
 class _Client(asyncssh.SSHClient):
-    """Pins the host key and remembers what the hub said."""
+    """Pins the host key and stores the hub's messages."""
 
     def __init__(self, pinned: frozenset[bytes]) -> None:
         self._pinned = pinned
@@ -87,12 +87,12 @@ class _Client(asyncssh.SSHClient):
         return False
 
     def auth_banner_received(self, msg: str, lang: str) -> None:
-        """Keep the hub's words: its reason for a refusal."""
+        """Store the hub's reason for a refusal."""
         del lang
         self.banner = _one_line(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Keep why the connection ended; None is a clean end."""
+        """Store why the connection ended; None is a clean end."""
         self.lost = exc
 
 
@@ -111,7 +111,7 @@ class Session:
         return "closed by the hub" if lost is None else _one_line(str(lost)) or type(lost).__name__
 
     async def close(self) -> None:
-        """Say goodbye; give up after a second."""
+        """Close the connection politely; abort it after a second."""
         self.connection.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -165,7 +165,7 @@ async def _handshake(
     """Return an authenticated session.
 
     Raises:
-        DialError: for everything that can go wrong.
+        DialError: for any failure.
     """
     pinned = frozenset(asyncssh.import_public_key(line).public_data for line in enrolment.host_keys)
     client = _Client(pinned)
@@ -182,7 +182,7 @@ async def _handshake(
                 username=enrolment.cluster_id,
                 client_keys=[key],
                 agent_path=None,
-                known_hosts=b"",  # nothing is known but what the client's own check accepts
+                known_hosts=b"",  # only the client's own check accepts keys
                 server_host_key_algs=["ssh-ed25519"],
                 preferred_auth=["publickey"],
                 client_version=version,
@@ -210,7 +210,7 @@ def _explained(
     key: asyncssh.SSHKey,
     enrolment: Enrolment,
 ) -> DialError:
-    """Return a failed handshake in words that say what to do."""
+    """Return the error of a failed handshake, which says what to do."""
     if isinstance(exc, asyncssh.HostKeyNotVerifiable):
         expected = ", ".join(
             asyncssh.import_public_key(line).get_fingerprint() for line in enrolment.host_keys
@@ -225,7 +225,7 @@ def _explained(
         msg = f"the hub refused our key: {reason} (key {key.get_fingerprint()})"
         return DialError(msg, reached=True)
     reason = _one_line(str(exc)) or type(exc).__name__
-    # ConnectionLost before a banner is what a dead port of a load balancer looks like.
+    # A dead port of a load balancer shows as ConnectionLost before a banner.
     reached = isinstance(exc, asyncssh.DisconnectError) and not isinstance(
         exc, asyncssh.ConnectionLost
     )
@@ -233,10 +233,10 @@ def _explained(
 
 
 async def _offer(session: Session, services: AllowList) -> None:
-    """Ask the hub for one forward per service; those that it does not want are logged.
+    """Ask the hub for one forward per service; refused ones are logged.
 
     Raises:
-        DialError: if it accepted none.
+        DialError: if it accepts none.
     """
     connection = session.connection
     gate = _ChannelGate(connection)
@@ -260,7 +260,7 @@ async def _offer(session: Session, services: AllowList) -> None:
 
 
 class _ChannelGate:
-    """Connects the channels of one session to their targets, at most so many at a time."""
+    """Connects the channels of one session to their targets, with a limit on their number."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
         self._connection = connection
@@ -268,7 +268,7 @@ class _ChannelGate:
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()  # asyncssh drops closed forwarders
 
     async def connect(self, target: Target, _host: str, _port: int) -> Any:
-        """Return asyncssh's forwarder to the target; host and port are the hub's word, unused.
+        """Return asyncssh's forwarder to the target; the hub's host and port are not used.
 
         Raises:
             asyncssh.ChannelOpenError: with a reason that the hub may show.

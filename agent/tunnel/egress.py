@@ -1,7 +1,7 @@
-"""Getting out of a customer's network: TCP, directly or through an HTTP CONNECT proxy.
+"""Connections out of a customer's network: TCP, directly or through an HTTP CONNECT proxy.
 
-``https_proxy``, ``http_proxy`` and ``no_proxy`` (either case) are honoured as curl does, save that
-loopback addresses are never sent to a proxy.
+``https_proxy``, ``http_proxy`` and ``no_proxy`` (either case) are honoured as curl does, except
+that loopback addresses are never sent to a proxy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EgressError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy and what signs us in there."""
+    """An HTTP proxy and our credentials for it."""
 
     host: str
     port: int
@@ -45,9 +45,9 @@ def proxy_for(host: str, port: int, *, scheme: str = "https") -> Proxy | None:
     """Return the proxy that the environment names for a target; None to go directly.
 
     Args:
-        host: of the target, a name or an address.
-        port: of the target; ``no_proxy`` entries may name one.
-        scheme: whose variable counts: ``https`` (also for plain SSH) or ``http``.
+        host: name or address of the target.
+        port: port of the target; ``no_proxy`` entries may name one.
+        scheme: scheme whose variable applies: ``https`` (also for plain SSH) or ``http``.
 
     Raises:
         EgressError: if the variable is no http or https address.
@@ -77,10 +77,10 @@ def proxy_for(host: str, port: int, *, scheme: str = "https") -> Proxy | None:
 
 
 async def open_socket(host: str, port: int) -> socket.socket:
-    """Return a connected, non-blocking socket to a target, through a proxy where one is set.
+    """Return a connected, non-blocking socket to a target, through a proxy if one is set.
 
     Raises:
-        EgressError: if the target or the proxy cannot be reached within 10 s, or the proxy says no.
+        EgressError: if the target or the proxy cannot be reached within 10 s, or the proxy refuses.
     """
     proxy = proxy_for(host, port)
     if proxy is not None and proxy.tls:
@@ -93,7 +93,7 @@ async def open_socket(host: str, port: int) -> socket.socket:
                 return await _connect(host, port)
             sock = await _connect(proxy.host, proxy.port)
             try:
-                await _ask_proxy(sock, proxy, host, port)
+                await _connect_through(sock, proxy, host, port)
             except BaseException:
                 sock.close()
                 raise
@@ -105,7 +105,7 @@ async def open_socket(host: str, port: int) -> socket.socket:
 
 
 async def speaks_ssh(host: str, port: int) -> bool:
-    """Return whether an SSH server answers at a target; any failure is a no."""
+    """Return whether an SSH server answers at a target; False on any failure."""
     try:
         sock = await open_socket(host, port)
     except EgressError:
@@ -120,7 +120,7 @@ async def speaks_ssh(host: str, port: int) -> bool:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return what verifies servers: the system's authorities, or those of SSL_CERT_FILE."""
+    """Return the context that verifies servers: by the system's authorities or SSL_CERT_FILE."""
     return ssl.create_default_context()
 
 
@@ -160,8 +160,8 @@ async def _connect(host: str, port: int) -> socket.socket:
     raise failure
 
 
-async def _ask_proxy(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
-    """Send CONNECT and read the answer's head, and not one byte of what follows it."""
+async def _connect_through(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
+    """Send CONNECT and read the answer's head, but no byte after it."""
     loop = asyncio.get_running_loop()
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
@@ -192,7 +192,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _reason(exc: OSError) -> str:
-    """Return "Connection refused" where asyncio's text is the call and the address."""
+    """Return the system's text, such as "Connection refused", instead of asyncio's."""
     if isinstance(exc, socket.gaierror) or exc.errno is None:
         return exc.strerror or str(exc)
     return os.strerror(exc.errno)

@@ -1,7 +1,7 @@
-"""The agent's own word on what may be reached through its tunnel: service -> target.
+"""The agent's own list of what may be reached through its tunnel: service -> target.
 
-The hub asks for a service by name and never names an address, so whoever holds the hub reaches
-what is written here and nothing else. There is no SOCKS, no direct forwarding and no wildcard.
+The hub asks for a service by name and never names an address, so whoever controls the hub reaches
+what is listed here and nothing else. There is no SOCKS, no direct forwarding and no wildcard.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 AGENT = "agent"
-# The wire's well-known ports: the port of a service's remote forward (docs/tunnel.md). Also kept
-# by the hub, which this package must not import; a test compares the two.
+# The protocol's well-known ports: the port of a service's remote forward (docs/tunnel.md). The hub
+# has a copy, which this package must not import; a test compares the two.
 SERVICE_PORTS: Mapping[str, int] = MappingProxyType(
     {
         AGENT: 9099,
@@ -70,7 +70,7 @@ class AllowList:
         return AllowList({AGENT: target, **self.targets})
 
     def forwards(self) -> list[tuple[str, int, Target]]:
-        """Return (service, well-known port, target) in the order in which they are asked for."""
+        """Return (service, well-known port, target) in the order in which they are requested."""
         return [(name, SERVICE_PORTS[name], target) for name, target in self.targets.items()]
 
 

@@ -1,8 +1,8 @@
-"""SSH inside a WebSocket, for networks that let nothing but HTTPS out.
+"""SSH inside a WebSocket, for networks that let only HTTPS out.
 
-Binary messages carry the SSH stream as it is; message borders mean nothing. asyncssh is handed
-one half of a socket pair, this module pumps between the other half and the WebSocket. SSH keeps
-its own keys end to end, so a proxy that opens the TLS sees ciphertext only.
+Binary messages carry the SSH stream as it is; message boundaries mean nothing. asyncssh gets one
+half of a socket pair, this module relays between the other half and the WebSocket. SSH keeps its
+own keys end to end, so a proxy that terminates TLS sees only ciphertext.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def carried_by_websocket(url: str) -> AsyncIterator[socket.socket]:
         finally:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
-            ours.close()  # theirs belongs to whoever was handed it, and now reads end-of-file
+            ours.close()  # theirs belongs to the caller, and now reads end-of-file
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await channel.close()
@@ -87,7 +87,7 @@ async def _open(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSo
 
 
 async def _pump(channel: aiohttp.ClientWebSocketResponse, sock: socket.socket) -> None:
-    """Relay both ways until either side ends; then end the other, so that nobody waits."""
+    """Relay both ways until either side ends; then end the other, so that neither side waits."""
     directions = [
         asyncio.create_task(_outwards(channel, sock)),
         asyncio.create_task(_inwards(channel, sock)),

@@ -62,7 +62,7 @@ while :; do
   child=
   count=$((count + 1))
   [ "$tries" -eq 0 ] || [ "$count" -lt "$tries" ] || exit 1
-  # A tunnel that lived for a minute proves the way: start the ladder again.
+  # A tunnel that lived for a minute proves the path: reset the back-off.
   if [ $(($(date +%s) - started)) -ge 60 ]; then ceiling=2; fi
   pause=$(random_up_to "$ceiling")
   printf 'opscenter-ssh-agent: ssh ended (%s), trying again in %s s\n' "$code" "$pause" >&2
