@@ -193,13 +193,13 @@ def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
     read = query.windows if show_all else query.odd_windows
     found = read(cluster, chosen.start, chosen.end)
     found.sort(key=lambda window: -window.start)
-    lines = runs(found, fold=not show_all)
+    folded = runs(found, fold=not show_all)
     return {
         "show_range": True,
         "position": query.position(cluster),
         "sourcing": sourcing_of(cluster, with_offered=False),
         "backfill": progress_of(cluster),
-        "lines": Paginator(lines, WINDOWS_PAGE).get_page(request.GET.get("page")),
+        "runs": Paginator(folded, WINDOWS_PAGE).get_page(request.GET.get("page")),
         "show_all": show_all,
         **coverage_context(cluster, chosen),
         **retention_context(request, cluster, chosen.now),

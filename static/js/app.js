@@ -6,7 +6,7 @@ import { startCopy } from "./copy.js";
 import { startCards } from "./cards.js";
 import { startRanges } from "./ranges.js";
 
-// The answer to a form that has a better address: a reload then sends nothing again.
+// The answer to a form gets the address of its page, so that a reload does not send the form again.
 const better = document.querySelector("[data-replace-url]")?.dataset.replaceUrl;
 if (better && better !== location.pathname) history.replaceState(null, "", better);
 
@@ -17,7 +17,7 @@ startCards();
 startRanges();
 startLive();
 
-// Charts are heavy: their code comes only to pages that have one.
+// Charts are heavy: their code is loaded only on pages that have one.
 function loadCharts(root) {
   if (root.querySelector?.("[data-chart]")) {
     import("./charts.js").then((module) => module.drawAll());
@@ -29,7 +29,7 @@ document.addEventListener("htmx:afterSwap", (event) => {
   loadCharts(event.detail.target ?? document);
 });
 
-// The chosen tab is in sight, on a phone too.
+// The chosen tab is visible, on a phone too.
 function showTab() {
   for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
     const bar = tab.parentElement;
@@ -46,7 +46,7 @@ document.addEventListener("htmx:configRequest", (event) => {
   for (const [name, value] of [...fields.entries()]) if (!value) fields.delete(name);
 });
 
-// A request that failed is said, once, at the top of the page.
+// A failed request is reported once, at the top of the page.
 function failed(event) {
   const code = event.detail.xhr?.status;
   let box = document.getElementById("failed");

@@ -1,5 +1,5 @@
-// On phones rows become cards (base.css). Changing `display` takes a table's meaning from screen
-// readers; roles give it back.
+// On phones rows become cards (base.css). Changing `display` hides a table's meaning from screen
+// readers; roles restore it.
 const narrow = matchMedia("(max-width: 700px)");
 
 const ROLES = [

@@ -1,4 +1,4 @@
-// Charts: plotly.js comes only when one is about to be seen. The server sends the layout and
+// Charts: plotly.js is loaded only when one is about to be visible. The server sends the layout and
 // numbers on a regular grid; colours are the style sheet's, for light and dark.
 
 import { local } from "./times.js";
@@ -21,11 +21,11 @@ function loadPlotly(src) {
   return plotly;
 }
 
-const FEW = 5; // fewer points than this are shown as such: a line of two is easily missed
+const FEW = 5; // fewer points than this are drawn as points: a line of two is easily missed
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// plotly.js shows dates in UTC: shift each moment by its own offset, so that axes read local time.
+// plotly.js shows dates in UTC: shift each time by its own offset, so that axes read local time.
 const shown = (seconds) => seconds * 1000 - new Date(seconds * 1000).getTimezoneOffset() * 60000;
 const unix = (text) => Math.round(new Date(String(text).replace(" ", "T").slice(0, 19)).getTime() / 1000);
 
@@ -37,7 +37,7 @@ const PAINT = {
   net2: ["--cpu", "--band-cpu"],
 };
 
-/** One closed shape per stretch with data: low going on, high coming back. */
+/** One closed shape per run of data: low forwards, high backwards. */
 function band(series, x, colour) {
   const xs = [], ys = [];
   let from = -1;
@@ -97,7 +97,7 @@ function beforeOf(series, content) {
   };
 }
 
-/** What the cluster itself says: a thin line with its points, over the stored one. */
+/** The cluster's own samples: a thin line with points, over the stored one. */
 function rawOf(line, content) {
   return {
     type: "scatter", mode: "lines+markers", name: `${line.name}, raw`, connectgaps: true,
@@ -113,18 +113,18 @@ function ask(url) {
   return fetch(url, { headers });
 }
 
-/** Ask the cluster, and draw again with what it says. */
+/** Ask the cluster, and draw again with its samples. */
 async function loadRaw(plot, content) {
   const figure = plot.closest("[data-chart]"), note = figure.querySelector("[data-raw-note]");
   if (!figure.dataset.raw || content.raw || content.empty) return;
   content.raw = [];
   const answer = await ask(figure.dataset.raw).catch(() => null);
-  const said = answer?.ok ? await answer.json() : { error: "Ops Center did not answer." };
+  const sent = answer?.ok ? await answer.json() : { error: "Ops Center did not answer." };
   if (!plot.isConnected || drawn.get(plot) !== content) return;
-  note.textContent = said.error ?? said.note;
-  note.classList.toggle("error", Boolean(said.error) && said.code !== "empty");
-  if (!said.lines) return;
-  content.raw = said.lines;
+  note.textContent = sent.error ?? sent.note;
+  note.classList.toggle("error", Boolean(sent.error) && sent.code !== "empty");
+  if (!sent.lines) return;
+  content.raw = sent.lines;
   await draw(plot, content);
 }
 
@@ -171,7 +171,7 @@ function layoutOf(content, width) {
   layout.font = { family: css("--font"), color: css("--text"), size: 12 };
   Object.assign(layout.xaxis, grid, { range: [shown(content.start), shown(content.end)], spikecolor: css("--faint") });
   Object.assign(layout.yaxis, grid, { ticksuffix: content.suffix });
-  // Only what is there: beside a gap no word of the gap, and within it no value from beside it.
+  // Only what is there: beside a gap not its reason, and within it no value from beside it.
   const step = Math.max(content.step, ...content.series.map((series) => series.before?.step ?? 0));
   layout.hoverdistance = Math.max(2, Math.ceil((0.6 * step * width) / (content.end - content.start)));
   layout.hoverlabel = {
@@ -304,7 +304,7 @@ export function drawAll() {
 document.addEventListener("ops:refreshed", () => {
   if (!document.querySelector("[data-charts][data-moving]")) return;
   for (const plot of drawn.keys()) {
-    // What a cluster was asked for stays: each question is one more for its own server.
+    // The cluster's own samples stay: each request is one more for its server.
     if (plot.isConnected && !plot.matches(":hover") && !plot.closest("[data-raw]")) load(plot);
   }
 });

@@ -1,10 +1,10 @@
-// The fleet page: single rows change in place; nothing moves until somebody asks for it, or until
-// nobody has touched the page for a minute.
+// The fleet page: single rows change in place; nothing moves until the user asks for it, or until
+// a minute without input.
 import { refreshTimes } from "./times.js";
 
 const SOON = 800, DATA_PAUSE = 8000, BATCH = 60, IDLE = 60000;
 const pending = new Set();
-const waiting = new Set(); // clusters that stand in another place than they should
+const waiting = new Set(); // clusters that are not in their right place
 let timer = 0, due = Infinity, touched = Date.now(), busy = false;
 let generation = 0; // counts lists, so that an answer about an older list is dropped
 
@@ -28,7 +28,7 @@ export function fleetChanged(message) {
   schedule(message.what === "data" ? DATA_PAUSE * (page().dataset.complete ? 1 : 3) : SOON);
 }
 
-/** Compare where clusters stand with where the server would put them now. */
+/** Compare the places of clusters with where the server would put them now. */
 function compare(places) {
   for (const [id, place] of Object.entries(places)) {
     const shown = placesOf(id);
@@ -48,7 +48,7 @@ function showWaiting() {
   button.textContent = waiting.size === 1 ? "1 change, show" : `${waiting.size} changes, show`;
 }
 
-/** Fetch the rows of changed clusters and put them where the page has them; elsewhere nothing. */
+/** Fetch the rows of changed clusters and replace those on the page; add none. */
 async function flush() {
   due = Infinity;
   if (busy || !page()) return true;
@@ -67,7 +67,7 @@ async function flush() {
   const text = answer?.ok ? await answer.text().catch(() => null) : null;
   busy = false;
   if (answer?.status === 401) location.assign(answer.headers.get("HX-Redirect") ?? "/");
-  if (text === null) return false; // the banner tells that the centre is away
+  if (text === null) return false; // the banner shows that the centre is away
   if (asked === generation && page()) {
     place(text);
     compare(JSON.parse(answer.headers.get("HX-Trigger"))["fleet:places"].places);
@@ -94,7 +94,7 @@ function place(text) {
   }
 }
 
-/** Ask for every row of the page anew, for pages that get no messages; false if that failed. */
+/** Fetch every row of the page again, for pages that get no messages; false if that failed. */
 export async function pollFleet() {
   if (!page()) return true;
   for (const row of page().querySelectorAll("[data-cluster]")) pending.add(row.dataset.cluster);

@@ -1,4 +1,4 @@
-// Keys for people who live in these pages. Never while somebody types, never with a modifier.
+// Keyboard shortcuts. Never while somebody types, never with a modifier.
 const typing = (element) => element.closest("input, textarea, select, [contenteditable=true]");
 let pending = "";
 

@@ -1,4 +1,4 @@
-// One socket a page. It says only that something changed; the page fetches what it shows again.
+// One socket per page. It reports only that something changed; the page then fetches its content again.
 // Messages: {type: "hello" | "beat", now} and {type: "changed", cluster, what}.
 import { duration, local, now, setServerTime } from "./times.js";
 import { startFleet, fleetChanged, pollFleet, refreshFleet } from "./fleet.js";
@@ -6,8 +6,8 @@ import { startParts, partsChanged, refreshParts } from "./parts.js";
 
 const BEAT_SECONDS = 20; // the server's; silence for more than twice that is a dead link
 const FIRST_WAIT = 1000, LONGEST_WAIT = 30000;
-const POLL_SECONDS = 30; // to twice that: pages whose proxy lets no socket through
-const GRACE = 2500; // a reload of the server is not worth a banner
+const POLL_SECONDS = 30; // up to twice that: for pages whose proxy lets no socket through
+const GRACE = 2500; // a restart of the server shows no banner
 const POLL_TITLE =
   "Something on the way lets no live connection (WebSocket) through. The page asks every 30 to 60 s instead.";
 
@@ -58,7 +58,7 @@ function lost() {
   timer = setTimeout(connect, wait);
 }
 
-/** Without a socket, but with HTTP: ask now and then, quietly, until the socket is there. */
+/** Without a socket, but with HTTP: poll quietly until the socket is back. */
 async function poll() {
   clearTimeout(polls);
   if (!lostAt || leaving) return;
@@ -117,7 +117,7 @@ function connect() {
   mine.addEventListener("message", heard);
   mine.addEventListener("close", (event) => {
     if (mine !== socket) return;
-    // Signed out, or the right to see this is gone: the next request says which.
+    // Signed out, or no longer permitted: the next request shows which.
     if (event.code === 4401 || event.code === 4404) location.reload();
     else lost();
   });

@@ -3,7 +3,7 @@
 import { refreshTimes } from "./times.js";
 
 const SOON = 600, DATA_PAUSE = 3000;
-const told = new WeakMap(); // part -> the HTML that the server last sent for it
+const received = new WeakMap(); // part -> the HTML that the server last sent for it
 let timer = 0, due = Infinity, held = false;
 
 const parts = () => [...document.querySelectorAll("[data-part]")];
@@ -27,7 +27,7 @@ export async function refreshParts() {
   const answer = await fetch(location.pathname + location.search, {
     headers: { "HX-Request": "true", "HX-Boosted": "true", "HX-Current-URL": location.href },
   }).catch(() => null);
-  if (!answer) return false; // the socket's banner tells that the centre is away
+  if (!answer) return false; // the socket's banner shows that the centre is away
   if (answer.status === 401 || answer.status === 404) {
     location.reload();
     return true;
@@ -39,7 +39,7 @@ export async function refreshParts() {
     const next = fresh.getElementById(part.id);
     if (!next) continue;
     if (inUse(part)) held = true;
-    else if (told.get(part) !== next.innerHTML) replace(part, next);
+    else if (received.get(part) !== next.innerHTML) replace(part, next);
   }
   document.dispatchEvent(new CustomEvent("ops:refreshed"));
   return true;
@@ -48,7 +48,7 @@ export async function refreshParts() {
 function replace(part, next) {
   const open = [...part.querySelectorAll("details[open][id]")].map((element) => element.id);
   const copy = document.importNode(next, true);
-  told.set(copy, next.innerHTML);
+  received.set(copy, next.innerHTML);
   part.replaceWith(copy);
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   htmx.process(copy);

@@ -1,14 +1,14 @@
 // <time data-time> in the reader's zone with UTC on hover; <time data-age> ticks.
-// Ages count from the server's clock: a wrong clock at the reader's desk changes nothing.
+// Ages count from the server's clock: a wrong clock at the reader's end changes nothing.
 const serverAtLoad = Number(document.body.dataset.now || 0) * 1000;
 let offset = serverAtLoad ? serverAtLoad - Date.now() : 0;
 
-/** Milliseconds of now by the server's clock. */
+/** The current time by the server's clock, in milliseconds. */
 export function now() {
   return Date.now() + offset;
 }
 
-/** Take the server's clock anew. `seconds`: Unix time that the server has just sent. */
+/** Set the server's clock. `seconds`: Unix time that the server has just sent. */
 export function setServerTime(seconds) {
   offset = seconds * 1000 - Date.now();
 }
@@ -40,7 +40,7 @@ export function local(date) {
   return `${day(date)} ${minute(date)}`;
 }
 
-/** "18:00 – 19:00" of today, "2026-11-20 18:00 – 2026-11-21 19:00" else: never an end without its day. */
+/** "18:00 – 19:00" of today, "2026-11-20 18:00 – 2026-11-21 19:00" else: never an end without its date. */
 export function span(start, end) {
   const same = start.toDateString() === end.toDateString();
   const today = same && end.toDateString() === new Date(now()).toDateString();
@@ -49,7 +49,7 @@ export function span(start, end) {
 
 const spanOf = (element) => span(new Date(element.dataset.start * 1000), new Date(element.dataset.end * 1000));
 
-/** Write every time below `root` anew. */
+/** Update every time below `root`. */
 export function refreshTimes(root) {
   for (const element of root.querySelectorAll("[data-span]:not([data-done])")) {
     element.textContent = spanOf(element);
