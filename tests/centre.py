@@ -45,8 +45,8 @@ def free_ports(count: int) -> list[int]:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without anything that configures Ops Center, plus ``more``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    return {**kept, **more}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return {**others, **more}
 
 
 def wait_until(probe: Callable[[], T], what: str, seconds: float = 120) -> T:
@@ -77,7 +77,7 @@ class Centre:
         )
         self.lines: list[str] = []
         self.process: subprocess.Popen[str] | None = None
-        self.supervisors: dict[str, subprocess.Popen[bytes]] = {}  # where each has its own
+        self.supervisors: dict[str, subprocess.Popen[bytes]] = {}  # if each has its own
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another management command in the same environment, to its end."""

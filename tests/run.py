@@ -1,10 +1,9 @@
 """``python -m tests.run``: the whole suite as ``make test`` runs it.
 
-Everything runs in a data directory of its own, whatever the environment says. Without options:
-on SQLite, first what may run side by side, then, in lanes, the tests of a browser and those that
-start the whole system. With ``--quick``: only what needs neither a server nor another process.
-With ``--postgresql``: the tests that use Django's database, on a private PostgreSQL. Further
-arguments go to pytest.
+Everything runs in its own data directory, in any environment. Without options:
+on SQLite, first what may run side by side, then the tests of a browser, then, in two lanes, those
+that start the whole system. With ``--postgresql``: the tests that use Django's database, on a
+private PostgreSQL. Further arguments go to pytest.
 """
 
 from __future__ import annotations

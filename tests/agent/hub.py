@@ -1,4 +1,4 @@
-"""A small hub of our own: a real asyncssh server with what an agent can meet."""
+"""A small hub for tests: a real asyncssh server with everything that an agent can meet."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def disk(
 
 
 class FakeMachine:
-    """Two CPUs, 8 GiB, one disk, one network card, and whatever processes a test starts."""
+    """Two CPUs, 8 GiB, one disk, one network card, and the processes that a test starts."""
 
     def __init__(self, root: Path) -> None:
         self.proc = root / "proc"

@@ -14,27 +14,27 @@ ROOT = Path(__file__).parents[2]
 
 
 class Running:
-    """A process and what it has said so far."""
+    """A process and its output so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.output = ""
-        self._said = asyncio.Event()
+        self._written = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
             self.output += line.decode(errors="replace")
-            self._said.set()
+            self._written.set()
 
     async def says(self, words: str, seconds: float = 20) -> str:
         """Wait until the output holds ``words``; return all of it."""
         try:
             async with asyncio.timeout(seconds):
                 while words not in self.output:
-                    self._said.clear()
-                    await self._said.wait()
+                    self._written.clear()
+                    await self._written.wait()
         except TimeoutError as exc:
             raise AssertionError(f"{words!r} was not said in:\n{self.output}") from exc
         return self.output

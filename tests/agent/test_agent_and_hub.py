@@ -83,8 +83,8 @@ async def test_an_agent_joins_and_is_read_through_the_gateway(hub, live_server, 
     given = variables(live_server, tmp_path, TOKEN=token)
     async with agent("run", **given) as process:
         await process.says("tunnel up")
-        said = await info(cluster)
-        assert said["collectors"]["host"]["ok"] or said["collectors"]["host"]["last_at"] is None
+        answer = await info(cluster)
+        assert answer["collectors"]["host"]["ok"] or answer["collectors"]["host"]["last_at"] is None
         await hub.recorder.flushed()
         session = await TunnelSession.objects.aget(cluster=cluster)
         assert session.client_version.startswith("OpsCenterAgent_")
@@ -202,8 +202,8 @@ async def test_stock_openssh_with_a_key_that_a_plain_post_enrolled_is_read_like_
     assert answer["cluster_id"] == str(cluster.pk)
     (tmp_path / "known").write_text(f"[127.0.0.1]:{hub.port} {answer['hub']['known_hosts'][0]}\n")
     async with agent("serve", DATA_DIR=str(tmp_path / "data"), LISTEN="127.0.0.1:0") as serving:
-        said = await serving.says("listens on")
-        port = said.rsplit("127.0.0.1:", 1)[1].split()[0]
+        output = await serving.says("listens on")
+        port = output.rsplit("127.0.0.1:", 1)[1].split()[0]
         environment = {
             "OPSCENTER_SSH_HUB": f"127.0.0.1:{hub.port}",
             "OPSCENTER_SSH_CLUSTER": answer["cluster_id"],

@@ -1,4 +1,4 @@
-"""The agent ships without the server: what both must say the same is compared here."""
+"""The agent ships without the server: what must be the same in both is compared here."""
 
 from agent.catalog import FIELDS, KINDS
 from metrics.series.catalog import FIELD_NAMES

@@ -35,7 +35,7 @@ def good_answer(**hub):
 
 
 class Centre:
-    """Answers enrolments as it is told, and keeps what it was sent."""
+    """Answers enrolments as a test sets it, and stores what it was sent."""
 
     def __init__(self):
         self.sent = []
@@ -84,7 +84,7 @@ async def refusal(config) -> EnrolmentError:
     return caught.value
 
 
-async def test_a_token_and_a_public_key_are_sent_and_the_answer_is_kept(centre, make_config):
+async def test_a_token_and_a_public_key_are_sent_and_the_answer_is_stored(centre, make_config):
     config = make_config(HUB_KEY=HUB_KEY.get_fingerprint())
     enrolment = await enrol(config, kind="host")
     (sent,) = centre.sent
@@ -110,7 +110,7 @@ async def test_the_key_is_made_once(centre, make_config):
 
 
 @pytest.mark.parametrize("status", [400, 403])
-async def test_a_refusal_is_told_with_the_servers_reason_and_is_final(centre, make_config, status):
+async def test_a_refusal_has_the_servers_reason_and_is_final(centre, make_config, status):
     error = {"code": "enrolment_refused", "message": "this token was used at 12:00\n\x1b[2J"}
     centre.answer(status, {"error": error})
     caught = await refusal(make_config())
@@ -127,7 +127,7 @@ async def test_a_busy_centre_is_asked_again(centre, make_config):
     assert len(centre.sent) == 3
 
 
-async def test_a_refusal_ends_the_asking(centre, make_config):
+async def test_a_refusal_ends_the_retries(centre, make_config):
     centre.answer(403, {"error": {"code": "enrolment_refused", "message": "expired"}})
     with pytest.raises(EnrolmentError, match="expired"):
         await enrol_with_retries(make_config(), kind="host", uniform=lambda *_: 0.0)
@@ -178,7 +178,7 @@ async def test_plain_http_to_another_machine_needs_the_hubs_fingerprint(make_con
         good_answer(addresses=[5]),
     ],
 )
-async def test_an_answer_that_cannot_be_used_is_refused_and_not_kept(centre, make_config, body):
+async def test_an_answer_that_cannot_be_used_is_refused_and_not_stored(centre, make_config, body):
     centre.answer(200, body)
     config = make_config()
     assert (await refusal(config)).permanent

@@ -105,7 +105,7 @@ async def test_a_large_step_back_goes_on_at_once_and_doubles_no_minute(spool):
     assert sorted(found) == [T0 - 3420, T0 - 3360, T0, T0 + 60, T0 + 120, T0 + 180]
 
 
-async def test_a_step_forward_and_a_suspend_leave_a_hole_and_go_on(spool):
+async def test_a_step_forward_and_a_suspend_leave_a_gap_and_go_on(spool):
     clock, collector = FakeClock(T0), Collector()
     sampler = Sampler(collector, spool, clock)
     await ticks(sampler, 4)
@@ -198,7 +198,7 @@ async def test_run_samples_at_once_and_closes_the_collector_at_the_end(spool):
     assert collector.closed
 
 
-async def test_the_first_reading_is_not_kept_but_gives_the_first_sample_its_rates(spool):
+async def test_the_first_reading_is_discarded_but_gives_the_first_sample_its_rates(spool):
     clock, collector, third = FakeClock(T0 + 3), Collector(), asyncio.Event()
 
     async def stop_at_the_third() -> None:

@@ -100,7 +100,7 @@ async def test_another_token_joins_again(place, tmp_path):
         await process.says("tunnel up")
 
 
-async def test_a_refused_token_is_told_and_ends_with_1(place, tmp_path):
+async def test_a_refused_token_is_reported_and_ends_with_1(place, tmp_path):
     async with agent("join", **variables(place, tmp_path, URL=place.url, TOKEN="bad")) as process:
         assert await process.end() == 1
     assert process.output == "opscenter-agent: this token was used already\n"
@@ -136,7 +136,7 @@ async def test_a_taken_port_is_named(place, tmp_path):
     assert f"OPSCENTER_AGENT_LISTEN: cannot listen on {listen}" in process.output
 
 
-async def test_no_hub_for_too_long_ends_with_1_so_that_a_supervisor_starts_afresh(place, tmp_path):
+async def test_no_hub_for_too_long_ends_with_1_so_that_a_supervisor_restarts_it(place, tmp_path):
     async with agent("join", **variables(place, tmp_path, URL=place.url, TOKEN="good")) as process:
         assert await process.end() == 0
     enrolment = tmp_path / "data" / "enrolment.json"
@@ -162,7 +162,7 @@ async def test_the_api_can_listen_on_a_unix_socket_of_its_user_only(place, tmp_p
                 assert (await answer.json())["services"] == ["agent"]
 
 
-async def test_check_says_line_by_line_what_works_and_pushes_no_agent_out(place, tmp_path):
+async def test_check_reports_line_by_line_what_works_and_disturbs_no_agent(place, tmp_path):
     given = variables(place, tmp_path, URL=place.url, TOKEN="good", COLLECTOR="host")
     async with agent("run", **given) as running:
         await running.says("tunnel up")

@@ -1,4 +1,4 @@
-"""A TLS server's certificate, made on the spot."""
+"""A TLS server's certificate, made for a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_tls(directory: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's context for ``name`` and the file of the authority that vouches for it."""
+    """Return a server's context for ``name`` and the file of the authority that signed it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

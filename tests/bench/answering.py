@@ -1,6 +1,6 @@
 """A cluster of :mod:`tests.bench.workload` that answers as our agent does, in this process.
 
-What it costs to make an answer is kept apart, because in real life the cluster pays for it.
+The cost of making an answer is counted separately, because in real life the cluster pays it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class AnsweringCluster:
     Attributes:
         now: the clock of cluster and centre, Unix seconds.
         cut: whether the tunnel is down.
-        spent_seconds: what making answers took.
-        bodies: how many bytes of JSON were asked for.
+        spent_seconds: seconds that making answers took.
+        bodies: bytes of JSON that were requested.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -40,7 +40,7 @@ class AnsweringCluster:
         self.bodies = 0
 
     def connect(self, _: ClusterRow) -> AbstractAsyncContextManager[JsonClient]:
-        """Open the way to it, as :data:`metrics.pulling.pull.Connect`."""
+        """Connect to it, as :data:`metrics.pulling.pull.Connect`."""
         return self._opened()
 
     @contextlib.asynccontextmanager

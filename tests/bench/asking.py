@@ -1,7 +1,7 @@
-"""What it costs to ask a cluster's own Prometheus, as the ``prometheus`` source does.
+"""The cost of querying a cluster's own Prometheus, as the ``prometheus`` source does.
 
 A real Prometheus has an hour of one cluster of 10 nodes and 300 pods, as cAdvisor,
-kube-state-metrics and node-exporter tell of them. Windows of ten minutes go from it into a SQLite
+kube-state-metrics and node-exporter report them. Windows of ten minutes go from it into a SQLite
 store. Our CPU is this process', theirs is what the kernel says of the server.
 """
 
@@ -30,7 +30,7 @@ STEP = 10
 
 
 def run(report: Report, area: str) -> None:
-    """Ask for all of it, window by window.
+    """Query all of it, window by window.
 
     Raises:
         MissingServerError: if Prometheus is not installed.

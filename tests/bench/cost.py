@@ -1,4 +1,4 @@
-"""CPU seconds per million samples, from the source into the store, beside two who scrape.
+"""CPU seconds per million samples, from the source into the store, beside two servers that scrape.
 
 The same exporters feed three servers at the same time: a Prometheus as each cluster has it, a
 Prometheus that federates it, and a VictoriaMetrics that scrapes the exporters itself. Their CPU is
@@ -6,7 +6,7 @@ the kernel's figure for the process over the same minute, divided by the samples
 they took in. Ours is what ``pull`` measured in this run: the worker and the hub, a pull a minute,
 through the tunnel; and what :mod:`tests.bench.asking` finds for a cluster's own Prometheus. A
 sample of ours is a field's minute: four samples folded, with cluster sums and both rollups made of
-it. What the sources spend on being asked is told apart.
+it. What the sources spend on answering is reported separately.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OURS = ("by tunnel, 1 min a pull", "by tunnel, 10 min a pull")
 
 @dataclass
 class Server:
-    """One of the three, and what it had used and taken in when the measured minute began."""
+    """One of the three, and its CPU and samples at the start of the measured minute."""
 
     name: str
     pid: int
@@ -48,12 +48,12 @@ class Server:
         self.cpu, self.samples = cpu_seconds(self.pid), self._taken()
 
     def end(self) -> None:
-        """Keep what it used and took in since."""
+        """Store its CPU and samples since then."""
         self.cpu = cpu_seconds(self.pid) - self.cpu
         self.samples = self._taken() - self.samples
 
     def ready(self, samples: int) -> bool:
-        """Say whether it has taken in so many samples."""
+        """Return whether it has ingested so many samples."""
         return self._taken() >= samples
 
     @property

@@ -1,6 +1,6 @@
 """M7: ``kill -9`` of a process that writes, fifteen times; what must hold is checked each time.
 
-The writer goes on from where the store says that it is, as pulls do, and closes hours as it goes,
+The writer continues from the store's watermark, as pulls do, and closes hours on the way,
 so that it also dies while they are sealed. After each death the file must be sound, the watermark
 must be the end of the newest minute, and every minute before it must be there, once, with the
 values that belong to it.

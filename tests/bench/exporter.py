@@ -2,7 +2,7 @@
 
 ``python -m tests.bench.exporter PORT CLUSTERS SECONDS`` serves ``/metrics/0``, ``/metrics/1``, ...;
 every ``SECONDS`` they step to the next minute of :mod:`tests.bench.workload`. Each step's text is
-made once, whoever asks for it. :func:`write_history` writes the same numbers as OpenMetrics.
+made once for all requests. :func:`write_history` writes the same numbers as OpenMetrics.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ def our_tunnel(
     """Put a target behind the running hub; yield an opener through the gateway.
 
     Args:
-        target_port: of the target, on loopback.
-        directory: for the agent's key.
-        stock_client: use OpenSSH's ``ssh -R`` as the agent instead of ours.
+        target_port: port of the target, on loopback.
+        directory: directory of the agent's key.
+        stock_client: True to use OpenSSH's ``ssh -R`` as the agent instead of ours.
     """
     directory.mkdir(parents=True, exist_ok=True)
     key = ensure_key(directory)

@@ -47,7 +47,7 @@ def run(report: Report, area: str) -> None:
 
 
 def _store(prefix: str) -> InfluxStore:
-    """Return a store that takes the time of the rows for now, so that it remembers them."""
+    """Return a store whose clock is the time of the rows, so that it remembers them."""
     return InfluxStore(server(), keep_for_ever, prefix=prefix, clock=lambda: _clock[0])
 
 

@@ -65,7 +65,7 @@ def _floor() -> str:
 
 
 def _fill(size: int) -> None:
-    """Make the fleet ``size`` clusters large: most of them well, some of each other state."""
+    """Make the fleet ``size`` clusters large: most of them ok, some in each other state."""
     rng = random.Random(size)
     now = datetime.now(UTC)
     customers = list(Customer.objects.all()) or [

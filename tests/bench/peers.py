@@ -1,8 +1,8 @@
 """The same fleet in Prometheus, VictoriaMetrics and InfluxDB 1.x: how many bytes a value takes.
 
-Each gets the numbers by its own way in for history, is given the time to bring its files into
+Each gets the numbers by its own import of history, is given the time to bring its files into
 their final form, and is measured by the sizes of those files: what is data and what is index.
-Values are compared with what the source sent, so that nobody gains by storing more of them.
+Values are compared with what the source sent, so that storing more of them gives no advantage.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Size:
     """What a peer made of the fleet.
 
     Attributes:
-        name: with its version.
+        name: its name with its version.
         data: bytes of values.
-        index: bytes of names and whatever finds the values.
-        values: how many it says that it holds.
+        index: bytes of names and of indexes.
+        values: number that it reports to hold.
         load_seconds: wall time of taking them in.
-        cpu_seconds: CPU of its processes for it, bringing the files into form included.
-        how: what was done, in a few words.
+        cpu_seconds: CPU seconds of its processes for it, including the final form of the files.
+        how: what was done, in a few words, for the report.
     """
 
     name: str
@@ -276,7 +276,7 @@ def _cpu_until_end(process: subprocess.Popen[bytes]) -> float:
 
 
 def _version(package: str, command: Sequence[str]) -> str:
-    """Return what a program says of itself; what Debian says of its package where it is mute."""
+    """Return the version that a program prints, or that of its Debian package if it prints none."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"\bv?(\d+\.\d+\.\d+)", done.stdout + done.stderr)
     if found is None and shutil.which("dpkg-query"):

@@ -1,4 +1,4 @@
-"""Other servers of a benchmark: started on free ports, measured by what the kernel says of them."""
+"""Other servers of a benchmark: started on free ports, measured by the kernel's figures."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def call(url: str, body: bytes | None = None) -> bytes:
     """Return what a GET, or a POST if there is a body, answers.
 
     Raises:
-        RuntimeError: names the status and what the server said.
+        RuntimeError: names the status and the server's answer.
     """
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=300) as answer:

@@ -1,7 +1,7 @@
 """Pull to store: 100 clusters x 10 nodes x 300 pods, one point a minute, beside the floor.
 
 Once with a pull a minute, as a live fleet is pulled, and once with ten minutes a pull, as after a
-short outage: what a pull costs by itself is shared by ten times the values then.
+short outage: the fixed cost of a pull is then shared by ten times the values.
 
 The floor is what no puller can go below: the same bytes fetched by bare aiohttp over connections
 that stay open, and parsed by orjson. Ours is :func:`metrics.pulling.pull.pull_cluster` in as many
@@ -74,7 +74,7 @@ class Far:
 
 @dataclass
 class Figures:
-    """Seconds of every round of one way; the floor's are of the same rounds."""
+    """Seconds of every round of one path; the floor's are of the same rounds."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Figures:
 
 
 def run(report: Report) -> None:
-    """Measure all ways, their rounds interleaved."""
+    """Measure all paths, their rounds interleaved."""
     born = floor_bucket(time.time()) - 3 * BUCKET
     path = Path(settings.DATA_DIR) / "pull" / "metrics.sqlite3"
     collect_rarely()
@@ -116,7 +116,7 @@ def run(report: Report) -> None:
                 _round(into, far, now, step, ways[way], pullers[way], hub)
         list(threads.map(lambda _: connections.close_all(), range(settings.WORKER_THREADS)))
     for (step, way), seconds in figures.items():
-        _tell(report, step, way, seconds)
+        _report(report, step, way, seconds)
     Cluster.objects.filter(pk__in=far.ports).delete()
     close_stores()
 
@@ -166,10 +166,10 @@ def _pull_all(far: Far, now: float, connect: Connect, threads: ThreadPoolExecuto
 
 
 def _let_pull(far: Far, now: float, workers: Sequence[subprocess.Popen[str]]) -> None:
-    """Have every cluster pulled once by the worker processes.
+    """Let the worker processes pull every cluster once.
 
     Raises:
-        RuntimeError: if one was not pulled; the worker said why on standard error.
+        RuntimeError: if one was not pulled; the worker printed the reason on standard error.
     """
     redis_client().rpush(WAITING, *map(str, far.ports))
     for worker in workers:
@@ -204,8 +204,8 @@ def _workers(store: Path) -> Iterator[list[subprocess.Popen[str]]]:
             worker.wait()
 
 
-def _tell(report: Report, step: int, way: str, seconds: Figures) -> None:
-    """Report one way."""
+def _report(report: Report, step: int, way: str, seconds: Figures) -> None:
+    """Report one path."""
     name = f"{way}, {_STEPS[step]} a pull"
     about = f"{CLUSTERS} clusters, {seconds.rows:,} rows, {seconds.values:,} values"
     report.compare(AREA, f"{name}: wall", "s", seconds.wall, _FLOOR, seconds.floor_wall, about)
@@ -238,9 +238,9 @@ def _far_end(born: int) -> Iterator[Far]:
     )
     try:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        ports = {UUID(key): port for key, port in told["ports"].items()}
-        far = Far(told["control"], ports, born, process.pid)
+        greeting = json.loads(process.stdout.readline())
+        ports = {UUID(key): port for key, port in greeting["ports"].items()}
+        far = Far(greeting["control"], ports, born, process.pid)
         _wait_for_tunnels(far)
         yield far
     finally:
@@ -264,7 +264,7 @@ def _wait_for_tunnels(far: Far) -> None:
 
 
 def _urls(far: Far, now: float) -> list[str]:
-    """Return what the pulls of this minute are going to ask for."""
+    """Return what the pulls of this minute will request."""
     urls = []
     for cluster_id, port in far.ports.items():
         start, end = ledger_rules.live_range(get_store().position(cluster_id, STREAM).head, now)
@@ -303,7 +303,7 @@ def _count(answers: list[Any], since: int) -> tuple[int, int]:
 
 
 def _directly(far: Far) -> Connect:
-    """Return what opens a way to a cluster's port, without hub and tunnel."""
+    """Return a function that connects to a cluster's port, without hub and tunnel."""
 
     class Client:
         def __init__(self, session: aiohttp.ClientSession) -> None:

@@ -18,7 +18,7 @@ from django.test.utils import override_settings
 from metrics.series.windows import floor_minute
 
 WAITING = "bench:pulls"
-SHARDS = 8  # four a process: seldom do two want to write the same
+SHARDS = 8  # four per process: two seldom want to write the same
 
 
 def sharded_store(path: Path) -> override_settings:

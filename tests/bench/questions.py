@@ -1,4 +1,4 @@
-"""M4: what pages and the API ask a store, the same of every store."""
+"""M4: the queries of pages and the API, the same for every store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ LATEST, POD, CLUSTER, TOP_ONE, TOP_ALL, TOP_RANGE, STRIP = (
 
 
 def batches(fakes: Sequence[FakeCluster]) -> list[tuple[FakeCluster, int]]:
-    """Return who writes ten minutes from when: a day of the first, then the fleet's newest."""
+    """Return (cluster, start) of ten-minute batches: a day of the first, then the fleet's
+    newest."""
     wanted = []
     for number, fake in enumerate(fakes):
         first = START if number == 0 else START + DAY - 60 * FLEET_MINUTES
@@ -37,7 +38,7 @@ def batches(fakes: Sequence[FakeCluster]) -> list[tuple[FakeCluster, int]]:
 def questions(
     store: MetricStore, fakes: Sequence[FakeCluster]
 ) -> dict[str, Callable[[], Sequence[object] | dict[str, object]]]:
-    """Return what is asked, by name; each call asks once and returns the answer."""
+    """Return the queries by name; each call runs one and returns its answer."""
     one, pod = fakes[0], fakes[0].keys[20]
     whole, ids = SeriesKey("cluster", "", ""), [fake.id for fake in fakes]
     day = (START, START + DAY)

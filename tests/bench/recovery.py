@@ -1,7 +1,7 @@
-"""M9 and M10: how fast the past comes in, and that an outage of six hours leaves no hole.
+"""M9 and M10: how fast the past is pulled, and that an outage of six hours leaves no gap.
 
-Both go the whole way, :func:`metrics.pulling.pull.pull_cluster` and
-:func:`metrics.pulling.backfill.backfill_cluster`, on a clock of their own. The cluster answers in
+Both use the whole path, :func:`metrics.pulling.pull.pull_cluster` and
+:func:`metrics.pulling.backfill.backfill_cluster`, on their own clock. The cluster answers in
 this process from memory; making its answers is not counted.
 """
 
@@ -64,7 +64,7 @@ def outage(report: Report, minutes: int, area: str = AREA) -> None:
 
 
 def history(report: Report, minutes: int, area: str = AREA) -> None:
-    """M9: what a new cluster of 10 nodes and 300 pods remembers, into a store that has others."""
+    """M9: pull the past of a new cluster of 10 nodes and 300 pods into a store with others."""
     first = 2 if area == AREA else 12
     for number in (first, first + 1):  # others, so that the store is not empty
         row, far = _cluster(120, number)
@@ -97,7 +97,7 @@ def _pull(row: ClusterRow, far: AnsweringCluster, end: int) -> None:
     """Pull the newest minutes at ``end``.
 
     Raises:
-        RuntimeError: if it fails though the tunnel is up.
+        RuntimeError: if it fails although the tunnel is up.
     """
     far.now = end + 6.0
     result = pull_cluster(row.pk, far.now, connect=far.connect)
@@ -121,7 +121,7 @@ def _fill(row: ClusterRow, far: AnsweringCluster) -> None:
 
 
 def _judge(cluster: Cluster, row: ClusterRow, end: int) -> tuple[int, int, int]:
-    """Return minutes missing, minutes twice, and ledger lines that are not as they must be."""
+    """Return minutes missing, minutes stored twice, and windows of the ledger that are wrong."""
     store = get_store()
     wanted = range(cluster.start, end, 60)
     missing = doubled = 0
@@ -130,10 +130,10 @@ def _judge(cluster: Cluster, row: ClusterRow, end: int) -> tuple[int, int, int]:
         got = store.read(row.pk, key, field, "1m", cluster.start, end).t
         missing += len(set(wanted) - set(got))
         doubled += len(got) - len(set(got))
-    return missing, doubled, _bad_lines(store, row, cluster.start, end)
+    return missing, doubled, _bad_windows(store, row, cluster.start, end)
 
 
-def _bad_lines(store: MetricStore, row: ClusterRow, start: int, end: int) -> int:
+def _bad_windows(store: MetricStore, row: ClusterRow, start: int, end: int) -> int:
     bad, reached = 0, start
     for line in store.windows(row.pk, STREAM, 0, 1 << 40):
         whole = line.start == reached and line.got == line.expected

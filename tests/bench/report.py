@@ -1,4 +1,4 @@
-"""What a benchmark run says: ratios within one run, as a table and as JSON.
+"""The report of a benchmark run: ratios within one run, as a table and as JSON.
 
 Absolute numbers of a shared machine mean little. Every measure therefore names its baseline, both
 are measured in the same run with their rounds interleaved, and the ratio is the median over the
@@ -43,12 +43,12 @@ class Report:
     """Processes that wanted a core in the minute before: how shared the machine was."""
 
     def add(self, measure: Measure) -> None:
-        """Keep a figure and print it at once, so that a long run shows progress."""
+        """Store a figure and print it at once, so that a long run shows progress."""
         self.measures.append(measure)
         print(_line(measure), flush=True)
 
     def leave_out(self, area: str, name: str, why: str) -> None:
-        """Say what was not measured, and why."""
+        """Report what was not measured, and why."""
         self.add(Measure(area, name, "", None, note=f"not measured: {why}"))
 
     def compare(
@@ -61,13 +61,13 @@ class Report:
         theirs: Sequence[float],
         note: str = "",
     ) -> None:
-        """Keep the medians of interleaved rounds and the median of their ratios.
+        """Store the medians of interleaved rounds and the median of their ratios.
 
         Args:
-            area: part of the system.
+            area: the part of the system.
             name: what is measured.
-            unit: of both.
-            ours: one figure a round.
+            unit: unit of both figures.
+            ours: our figure of each round.
             baseline: what it is compared with.
             theirs: the baseline's figure of the same rounds.
             note: what a reader must know to judge it.

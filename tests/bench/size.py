@@ -1,9 +1,9 @@
 """M3 and M12: bytes per value, beside Prometheus, VictoriaMetrics and InfluxDB 1.x.
 
 All of them get the same fleet of :mod:`tests.bench.workload` in the same run. A value is one
-field of one series and minute, as the source sent it. Ours also keeps what it makes of them:
-the cluster's sums, 10-minute and hourly rollups, newest values, ledger and names. They are told
-apart: "minutes" is what a peer holds too.
+field of one series and minute, as the source sent it. Ours also stores what it derives from them:
+the cluster's sums, 10-minute and hourly rollups, newest values, ledger and names. They are reported
+separately: "minutes" is what a peer holds too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run(report: Report, scale: float = 1.0) -> None:
             except MissingServerError as exc:
                 report.leave_out(AREA, f"M12 {name}", str(exc))
                 continue
-        _tell(report, found, given, ours)
+        _report(report, found, given, ours)
 
 
 def _ours(
@@ -94,7 +94,7 @@ def _ours(
 
 
 def _seal(report: Report, store: SqliteStore, fleet: Sequence[Cluster], directory: Path) -> None:
-    """Seal everything; tell what an hour of the whole fleet costs of it.
+    """Seal everything; report what an hour of the whole fleet costs.
 
     That is its minutes and its share of the longer spans of the wider tiers, which the few hours
     of this fleet fill in part only: a store beside it has one cluster's in full.
@@ -161,7 +161,7 @@ def _minute_values(fleet: Sequence[Cluster]) -> int:
     return made + sum(cluster.values for cluster in fleet)
 
 
-def _tell(report: Report, found: peers.Size, given: int, ours: dict[str, float]) -> None:
+def _report(report: Report, found: peers.Size, given: int, ours: dict[str, float]) -> None:
     if found.values != given:
         msg = f"{found.name} holds {found.values} of {given} values"
         raise RuntimeError(msg)

@@ -12,7 +12,7 @@ from metrics.series.catalog import TIERS
 def live_bytes(path: Path) -> dict[str, int]:
     """Return the bytes in use by tier, and by "names" and "last"; free pages are left out.
 
-    Free pages are those that the hot hours gave back: they are used again by the next ones.
+    Free pages are those that the hot hours released: the next ones reuse them.
     Needs SQLite's ``dbstat``; without it everything is "whole".
     """
     connection = sqlite3.connect(path)

@@ -66,9 +66,9 @@ def run(report: Report, clusters: int = CLUSTERS, where: Path | None = None) -> 
     """Measure all of it, in files that are thrown away.
 
     Args:
-        report: takes the figures.
-        clusters: of the fleet that is queried.
-        where: the directory for the files; a disk, not tmpfs. The system's own if None.
+        report: receives the figures.
+        clusters: number of clusters of the queried fleet.
+        where: directory of the files, on a disk, not tmpfs; None for the system's own.
     """
     with tempfile.TemporaryDirectory(dir=where) as name:
         directory = Path(name)

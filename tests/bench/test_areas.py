@@ -16,13 +16,13 @@ def test_an_area_can_be_imported(area):
     assert callable(importlib.import_module(f"tests.bench.{area}").run)
 
 
-def test_figures_are_told_as_a_table_and_as_json_and_what_is_missing_says_why(tmp_path):
+def test_figures_are_reported_as_a_table_and_as_json_with_reasons_for_missing_ones(tmp_path):
     report = Report()
     report.compare("area", "speed", "rows/s", [20.0, 40.0], "floor", [10.0, 10.0], "of two")
     report.leave_out("area", "a peer", "it is not installed")
     report.write(tmp_path / "bench.json")
-    told = json.loads((tmp_path / "bench.json").read_text())["measures"]
-    assert [(m["value"], m["ratio"], m["baseline_value"]) for m in told] == [
+    measures = json.loads((tmp_path / "bench.json").read_text())["measures"]
+    assert [(m["value"], m["ratio"], m["baseline_value"]) for m in measures] == [
         (30.0, 3.0, 10.0), (None, None, None),
     ]  # fmt: skip
     for text in (report.table(), report.markdown()):

@@ -80,11 +80,11 @@ def make_fleet(
     """Yield clusters one by one, so that a loader need not hold them all.
 
     Args:
-        clusters: how many.
-        minutes: of every series.
-        start: Unix seconds, minute aligned.
-        seed: of all numbers.
-        nodes: of each cluster; 3 to 20 if None.
+        clusters: number of clusters.
+        minutes: length of every series in minutes.
+        start: first minute, Unix seconds.
+        seed: seed of all numbers.
+        nodes: nodes of each cluster; None for 3 to 20.
     """
     for number in range(clusters):
         rng = random.Random(f"{seed}/{number}")
@@ -110,12 +110,12 @@ def _walk(
     """Yield a log-normal walk that stays about its own median.
 
     Args:
-        rng: where chance comes from.
-        minutes: how long.
-        median: of all such walks.
-        spread: of their medians, in natural logarithms.
-        step: of one minute, the same.
-        noise: of one minute without memory, the same.
+        rng: source of random numbers.
+        minutes: length in minutes.
+        median: median of all such walks.
+        spread: spread of their medians, in natural logarithms.
+        step: step per minute, in natural logarithms.
+        noise: independent noise per minute, in natural logarithms.
     """
     middle = math.log(median) + rng.gauss(0, spread)
     level = middle + rng.gauss(0, 10 * step)

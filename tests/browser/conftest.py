@@ -99,7 +99,7 @@ class Site:
         self.web.wait(timeout=20)
 
     def do(self, what: str, **details: Any) -> Any:
-        """Let something happen to the world's clusters; return what it says."""
+        """Let something happen to the world's clusters; return its answer."""
         assert self.world.stdin is not None
         assert self.world.stdout is not None
         self.world.stdin.write(json.dumps({"do": what, **details}) + "\n")
@@ -147,7 +147,7 @@ def state(site: Site, browser: Browser) -> Any:
 
 
 class Tab:
-    """A signed-in tab. Whatever goes wrong in it fails the test, save what holds ``expected``."""
+    """A signed-in tab. Every error in it fails the test, except one that contains ``expected``."""
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
         self.page = context.new_page()
@@ -155,10 +155,10 @@ class Tab:
         self.errors: list[str] = []
         self.expected: tuple[str, ...] = ()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._said)
+        self.page.on("console", self._on_console)
         self.page.on("requestfailed", self._failed)
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.errors.append(f"{message.type}: {message.text}")
 
@@ -180,7 +180,7 @@ class Tab:
 def new_tab(site: Site, browser: Browser, state: Any) -> Iterator[Any]:
     """Return a function that opens a tab; keywords go to the browser's context.
 
-    At the end no tab may have had an error or a warning in its console, or a failed request.
+    At the end, no tab may have an error or a warning in its console, or a failed request.
     """
     contexts: list[BrowserContext] = []
     tabs: list[Tab] = []

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
-SAID = ".hoverlayer .legend text"
+LABELS = ".hoverlayer .legend text"
 
 
 @pytest.fixture
@@ -37,15 +37,17 @@ def test_in_a_gap_the_pointer_gets_the_reason_and_beside_it_the_value(site, new_
     expect(page.locator("[data-covered]").first).to_have_text(re.compile(r"\d+ of 90 minutes"))
     gap = plot.evaluate("plot => [plot.layout.shapes[0].x0, plot.layout.shapes[0].x1]")
     point_at(page, plot, sum(gap) / 2000)
-    said = plot.locator(SAID)
-    expect(said.filter(has_text="No data: nothing was recorded")).to_be_visible()
-    expect(said.filter(has_text="CPU")).to_have_count(0)
+    shown = plot.locator(LABELS)
+    expect(shown.filter(has_text="No data: nothing was recorded")).to_be_visible()
+    expect(shown.filter(has_text="CPU")).to_have_count(0)
     point_at(page, plot, gap[1] / 1000 + 600)
-    expect(said.filter(has_text=re.compile(r"CPU : [\d,]+ m \([\d,]+ to [\d,]+\)"))).to_be_visible()
-    expect(said.filter(has_text="No data")).to_have_count(0)
+    expect(
+        shown.filter(has_text=re.compile(r"CPU : [\d,]+ m \([\d,]+ to [\d,]+\)"))
+    ).to_be_visible()
+    expect(shown.filter(has_text="No data")).to_have_count(0)
 
 
-def test_extremes_that_are_not_known_are_left_out_and_not_called_nought(site, tab, node):
+def test_extremes_that_are_not_known_are_left_out_and_not_called_zero(site, tab, node):
     def forget(route):
         answer = route.fetch()
         content = answer.json()
@@ -58,7 +60,7 @@ def test_extremes_that_are_not_known_are_left_out_and_not_called_nought(site, ta
     plot = page.locator(".plot").first
     expect(plot).to_have_attribute("data-state", "ready")
     point_at(page, plot, time.time() - 1200)
-    expect(plot.locator(SAID).filter(has_text=re.compile(r"CPU : [\d,]+ m$"))).to_be_visible()
+    expect(plot.locator(LABELS).filter(has_text=re.compile(r"CPU : [\d,]+ m$"))).to_be_visible()
 
 
 def test_a_range_over_two_days_names_both_and_the_strip_says_when(site, new_tab, node):
@@ -92,7 +94,7 @@ def test_the_newest_pods_are_saved_as_csv_as_they_are_filtered(site, tab):
     assert {line.split(",")[4] for line in lines[1:]} == {"cart-1", "cart-2"}
 
 
-def test_the_chosen_tab_is_in_sight_on_a_phone(site, new_tab, node):
+def test_the_chosen_tab_is_visible_on_a_phone(site, new_tab, node):
     page = new_tab(viewport={"width": 360, "height": 740}).open(
         f"{node.partition('nodes/')[0]}?tab=settings"
     )

@@ -1,4 +1,4 @@
-"""What administrators decide about data, in a real Chromium: seen first, then saved."""
+"""What administrators decide about data, in a real Chromium: shown first, then saved."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_hold_an_export_and_their_end_on_the_customers_page(site, admin_page):
     expect(page.locator(".why.hold")).to_contain_text("court file 7")
     expect(page.get_by_text("Not while a legal hold stands.")).to_be_visible()
     page.get_by_role("button", name="Export as CSV").click()
-    # No worker runs here: it waits, and the list asks again by itself.
+    # No worker runs here: it waits, and the list refreshes by itself.
     with page.expect_response(lambda answer: "/exports/customer/" in answer.url):
         expect(page.locator("#exports")).to_contain_text("waiting for a worker")
     is_well(page)

@@ -195,7 +195,7 @@ def test_times_are_local_with_utc_on_hover(site, new_tab, alpha):
     assert (minutes[1] - minutes[0]) % 1440 == 330
 
 
-def test_a_lost_centre_is_said_at_the_top_and_the_page_catches_up(site, tab):
+def test_a_lost_centre_is_shown_at_the_top_and_the_page_catches_up(site, tab):
     tab.expected = ("ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "WebSocket", "502")
     page = tab.open("/")
     expect(page.locator(".live")).to_have_text("live")
@@ -213,7 +213,7 @@ def test_a_lost_centre_is_said_at_the_top_and_the_page_catches_up(site, tab):
     expect(page.locator("tr", has_text="meanwhile")).to_be_visible()
 
 
-def test_a_page_whose_sockets_are_blocked_asks_now_and_then(site, tab):
+def test_a_page_whose_sockets_are_blocked_polls(site, tab):
     tab.expected = ("WebSocket",)
     tab.page.add_init_script(
         "window.WebSocket = class extends WebSocket {"
@@ -302,7 +302,7 @@ def test_the_largest_pods_of_a_range_are_chosen_by_the_form_and_kept_in_the_addr
     expect(page.get_by_role("columnheader", name="Data age")).to_be_visible()
 
 
-def test_raw_values_are_drawn_over_the_stored_ones_or_the_reason_is_said(site, tab, alpha):
+def test_raw_values_are_drawn_over_the_stored_ones_or_the_reason_is_shown(site, tab, alpha):
     page = tab.open(f"{alpha}nodes/node-1/?range=6h")
     expect(page.get_by_role("link", name="Raw from the cluster")).to_have_count(0)
     page = tab.open(f"{alpha}nodes/node-1/?range=1h")

@@ -1,5 +1,5 @@
-"""The clusters behind the browser tests: a process that makes them, keeps them fresh and, told by
-lines on its standard input, lets things happen to them. Run as ``python -m tests.browser.world``.
+"""The clusters behind the browser tests: a process that makes them, keeps them fresh and lets
+things happen to them, by lines on its standard input. Run as ``python -m tests.browser.world``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ _silent: set[str] = {"quiet"}
 
 
 def make() -> None:
-    """Make users and clusters: one broken, one silent, one that waits, simulated and well ones."""
+    """Make users and clusters: one broken, one silent, one that waits, simulated and healthy
+    ones."""
     UserFactory(username="operator", groups=["operators"])
     UserFactory(username="viewer")
     UserFactory(username="admin", is_superuser=True, is_staff=True)

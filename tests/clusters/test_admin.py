@@ -1,4 +1,4 @@
-"""The admin: administrators look, repair little, and leave an audit line each time."""
+"""The admin: mostly read-only, and every change leaves an audit line."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_an_agent_that_reconnects_at_once_changes_nothing():
     assert judge(facts(tunnel_up=False, tunnel_since=ago(29)), OK, NOW).state == "ok"
 
 
-def test_a_tunnel_that_is_said_to_be_up_but_is_silent_is_lost():
+def test_a_tunnel_that_is_recorded_as_up_but_is_silent_is_lost():
     assert judge(facts(tunnel_seen_at=ago(60)), OK, NOW).state == "ok"
     silent = judge(facts(tunnel_seen_at=ago(61)), OK, NOW)
     assert (silent.state, silent.since) == ("unknown", ago(61))

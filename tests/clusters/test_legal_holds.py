@@ -1,4 +1,4 @@
-"""Legal holds: with a reason, in the audit log, and in the way of every deletion."""
+"""Legal holds: with a reason, in the audit log, and preventing every deletion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_hold_says_who_why_and_since_when(customer, admin):
     assert line.detail["customer_id"] == str(customer.pk)
 
 
-def test_lifting_leaves_a_line_that_says_all_of_it(cluster, admin, operator):
+def test_lifting_leaves_an_audit_line_with_everything(cluster, admin, operator):
     hold = legal_holds.place(cluster, reason="file 7", actor=admin)
     legal_holds.lift(hold, actor=operator)
     assert not LegalHold.objects.exists()

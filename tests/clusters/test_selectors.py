@@ -55,7 +55,7 @@ def test_within_a_state_the_longest_comes_first_then_the_name():
     assert [o.name for o in overviews()] == ["c", "a", "b"]
 
 
-def test_the_health_is_of_now_not_as_recorded():
+def test_the_health_is_judged_now_and_not_as_recorded():
     fleet()
     ClusterStatus.objects.update(tunnel_seen_at=NOW)
     later = {o.name: o.health.state for o in overviews(NOW + timedelta(hours=1))}
@@ -101,7 +101,7 @@ def test_filters_combine(query, names):
     assert [o.name for o in found] == names.split()
 
 
-def test_the_age_of_data_is_told_and_never_negative():
+def test_the_age_of_data_is_given_and_never_negative():
     cluster = ClusterFactory(**healthy())
     assert cluster_overview(cluster, NOW + timedelta(seconds=90)).data_age_seconds == 90
     assert cluster_overview(cluster, NOW - timedelta(seconds=90)).data_age_seconds == 0

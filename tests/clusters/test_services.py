@@ -71,7 +71,7 @@ def test_a_bad_label_is_refused_and_named(labels, message):
         services.validate_labels(labels)
 
 
-def test_good_labels_are_kept_sorted():
+def test_good_labels_are_stored_sorted():
     labels = {"tier": "gold", "a/b": "", "region": "Zürich <b>"}
     assert list(services.validate_labels(labels)) == ["a/b", "region", "tier"]
 
@@ -123,7 +123,7 @@ def test_the_answer_is_not_repeated_once_its_time_or_its_key_is_over(end):
     assert cluster.keys.filter(status="active").count() == (0 if end == "revoked" else 1)
 
 
-def test_the_token_is_kept_only_as_a_hash():
+def test_the_token_is_stored_only_as_a_hash():
     token = enrolment.issue_join_token(new_cluster(), actor="test", now=NOW)
     assert token.startswith("ocj_")
     assert token not in str(list(JoinToken.objects.values()))
@@ -165,7 +165,7 @@ def test_the_same_key_may_enrol_again_for_the_same_cluster():
     assert cluster.keys.get().status == "active"
 
 
-def test_a_key_of_another_cluster_is_refused_and_the_token_stays_good():
+def test_a_key_of_another_cluster_is_refused_and_the_token_stays_valid():
     enrol(enrolment.issue_join_token(new_cluster("one"), actor="test", now=NOW))
     token = enrolment.issue_join_token(new_cluster("two"), actor="test", now=NOW)
     with pytest.raises(EnrolmentRefusedError, match="registered already"):

@@ -1,4 +1,4 @@
-"""The declaration of the numbers of a cluster, and those who cannot follow it by themselves."""
+"""The declaration of a cluster's numbers, and the code that cannot follow it automatically."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_the_status_row_has_a_column_for_every_number(name):
 
 
 def test_lists_show_every_column_of_the_status_row():
-    kept = {column.name for column in ClusterStatus._meta.concrete_fields}
+    stored = {column.name for column in ClusterStatus._meta.concrete_fields}
     shown = {field.name for field in fields(ClusterOverview)}
-    assert kept - shown == {"cluster", "state", "since", "was", "reason"}
+    assert stored - shown == {"cluster", "state", "since", "was", "reason"}
 
 
-def test_what_is_null_takes_its_default_and_nought_stays():
+def test_what_is_null_takes_its_default_and_zero_stays():
     row = dict.fromkeys(NUMBERS) | {"pods": 0, "mem_ws": 7}
     known = known_numbers(row)
     assert (known["pods"], known["mem_ws"], known["cpu_mc"], known["fs_worst_name"]) == (

@@ -54,17 +54,17 @@ def test_the_first_pull_makes_a_cluster_ok(connected, published):
 
 
 def test_every_number_of_a_pull_is_one_of_the_list(connected):
-    told = replace(GOOD, nodes_not_ready=["n2"])
-    status_summary.record_pull(connected.pk, told, NOW)
+    facts = replace(GOOD, nodes_not_ready=["n2"])
+    status_summary.record_pull(connected.pk, facts, NOW)
     shown = cluster_overview(Cluster.objects.get(), NOW)
     assert {name: getattr(shown, name) for name in NUMBERS} == {
-        name: getattr(told, name) for name in NUMBERS
+        name: getattr(facts, name) for name in NUMBERS
     }
 
 
-def test_names_are_kept_in_one_line_as_long_as_the_column_takes(connected):
-    told = replace(GOOD, fs_worst_name="n1\n" + "/x" * 200, nodes_not_ready=["a\x00b"] * 12)
-    status_summary.record_pull(connected.pk, told, NOW)
+def test_names_are_stored_in_one_line_as_long_as_the_column_takes(connected):
+    facts = replace(GOOD, fs_worst_name="n1\n" + "/x" * 200, nodes_not_ready=["a\x00b"] * 12)
+    status_summary.record_pull(connected.pk, facts, NOW)
     row = connected.current
     row.refresh_from_db()
     assert (len(row.fs_worst_name), row.fs_worst_name[:4]) == (300, "n1 /")
@@ -116,7 +116,7 @@ def test_time_alone_turns_a_silent_cluster_unknown_once(published):
     assert published == [(cluster.pk, "health"), (fresh.pk, "health")]
 
 
-def test_the_way_back_from_unknown_starts_a_new_since(published):
+def test_recovery_from_unknown_starts_a_new_since(published):
     cluster = ClusterFactory(**healthy())
     status_summary.judge_all(NOW + timedelta(seconds=300))
     back = NOW + timedelta(seconds=600)

@@ -18,17 +18,16 @@ from tests.centre import ROOT, clean_environment, free_ports, wait_until
 
 
 class Process:
-    """A process whose output is kept; it may be ended and started again."""
+    """A process whose output is stored; it may be ended and started again."""
 
     def __init__(self, *command: str, **environment: str) -> None:
         self.command = command
         self.environment = clean_environment(PYTHONUNBUFFERED="1", **environment)
-        self.output = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path | None = None
 
     def start(self, log: Path) -> None:
-        """Start it; what it says is appended to ``log``."""
+        """Start it; its output is appended to ``log``."""
         self._log = log
         with log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -37,16 +36,16 @@ class Process:
             )  # fmt: skip
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """Return all of its output so far."""
         return self._log.read_text(errors="replace") if self._log else ""
 
     def wait_for(self, words: str, seconds: float = 60) -> None:
-        """Wait until it has said something."""
+        """Wait until its output holds ``words``."""
         try:
-            wait_until(lambda: words in self.said, f"it says {words!r}", seconds)
+            wait_until(lambda: words in self.output, f"it says {words!r}", seconds)
         except AssertionError:
-            print(self.said)
+            print(self.output)
             raise
 
     def end(self, number: int = signal.SIGKILL) -> int:

@@ -1,4 +1,4 @@
-"""A running centre as an operator's script and a person's session see it."""
+"""A running centre, through an operator's script and a person's session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every process is killed with ``kill -9`` in turn, under load: no minute is lost or doubled.
+"""Every process is killed with ``kill -9`` in turn, under load: no minute is lost or duplicated.
 
 The load is a simulated fleet with real tunnels and this machine's own agent. What the store holds
 at the end is compared, number by number, with what the clusters know.
@@ -67,7 +67,7 @@ def gaps_of(centre: Centre, token: str, cluster_id: str) -> list[dict]:
     return answer["results"] if isinstance(answer, dict) else answer
 
 
-def test_no_minute_is_lost_or_doubled_when_every_process_is_killed(centre, fleet):
+def test_no_minute_is_lost_or_duplicated_when_every_process_is_killed(centre, fleet):
     token = centre.manage("create_token", "e2e", "--user", "admin").stdout.strip()
     wait_until(
         lambda: sum(1 for c in overview(centre, token).values() if c["data_as_of"]) == CLUSTERS + 1,

@@ -79,7 +79,7 @@ async def _run(fleet: Fleet, *, calm: bool, faults: Path | None) -> None:
 
 
 async def _follow(fleet: Fleet, path: Path) -> None:
-    """Set the faults that a file says, and again whenever it was replaced."""
+    """Set the faults in a file, and again whenever it is replaced."""
     set_before = None
     while True:
         wanted = read_faults(path)

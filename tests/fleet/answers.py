@@ -217,7 +217,7 @@ def _garbage(kind: str, answer: dict[str, Any]) -> bytes:
 
 
 async def _pour(request: web.Request, *, quickly: bool) -> web.StreamResponse:
-    """Send blanks until the asker has had enough: as fast as they go, or drop by drop."""
+    """Send blanks until the client closes: as fast as possible, or drop by drop."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
     with contextlib.suppress(ConnectionError):

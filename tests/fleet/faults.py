@@ -42,5 +42,5 @@ class Faults:
 
 
 def read_faults(path: Path) -> dict[int, dict[str, object]]:
-    """Return what a file says: JSON, by the cluster's index, the knobs that are not off."""
+    """Return the faults in a file: JSON, by the cluster's index, the knobs that are not off."""
     return {int(index): values for index, values in json.loads(path.read_text()).items()}

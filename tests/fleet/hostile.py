@@ -1,4 +1,5 @@
-"""Names that attack whoever shows them: markup, formulas, control characters, right-to-left.
+"""Names that attack pages and terminals that show them: markup, formulas, control characters,
+right-to-left.
 
 Each holds the word MARK so that a test finds what has become of it.
 """

@@ -1,4 +1,4 @@
-"""The simulated fleet gives the same numbers however often and in whatever order it is asked."""
+"""The simulated fleet gives the same numbers for any number and order of requests."""
 
 from __future__ import annotations
 

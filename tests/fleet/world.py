@@ -1,9 +1,9 @@
 """An invented cluster: nodes, filesystems and pods whose numbers are seeded random walks.
 
 Every value is a pure function of (seed, cluster, series, minute), so that any minute of the past
-can be asked for again and gives the same answer: that is what makes gaps fillable and doubles
-visible. The walks come from a few tables made once per seed; a series reads one of them at its
-own offset, so that a fleet of 30,000 pods costs no memory.
+can be requested again and gives the same answer: that makes gaps fillable and duplicates visible.
+The walks come from a few tables made once per seed; a series reads one of them at its own offset,
+so that a fleet of 30,000 pods costs no memory.
 """
 
 from __future__ import annotations

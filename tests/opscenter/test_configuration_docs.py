@@ -23,7 +23,7 @@ READERS = {
     *("env_url", "env_host_port", "env_gateway_url", "env_postgres", "env_match"),
     *("env_former_keys", "env_hosts", "env_origins", "env_networks"),
 }
-# What any text is good for, and what shows only when it is used: `manage.py up` looks at these.
+# Any text is valid for these, or errors show only when they are used: `manage.py up` checks them.
 UNCHECKED = {
     *("OPSCENTER_DATA_DIR", "OPSCENTER_STATIC_ROOT", "OPSCENTER_SECRET_KEY"),
     *("OPSCENTER_ADMIN_PASSWORD", "OPSCENTER_ADMIN_PASSWORD_FILE"),
@@ -49,7 +49,7 @@ def text(node: ast.expr) -> str | None:
 
 
 def names_read_by(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that a module asks the environment for; a secret also with ``_FILE``."""
+    """Yield the names that a module reads from the environment; a secret also with ``_FILE``."""
     for node in ast.walk(tree):
         name: str | None = None
         if isinstance(node, ast.Call) and node.args:
@@ -120,7 +120,7 @@ def test_the_collector_sees_every_way_to_read_one(source, names):
 
 
 def complaint(variable: str, directory: Path) -> str:
-    """Return what the settings say to nonsense in a variable: the last line of the error."""
+    """Return the settings' error for nonsense in a variable: its last line."""
     done = subprocess.run(
         [sys.executable, "-c", "import opscenter.settings"],
         env=clean_environment(OPSCENTER_DATA_DIR=str(directory), **{variable: "n0nsense %:??/-"}),

@@ -1,4 +1,4 @@
-"""The settings as ``manage.py check --deploy`` sees them, and what they are in another place."""
+"""The settings as ``manage.py check --deploy`` sees them, and on other kinds of centre."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def test_a_centre_behind_tls_passes_the_deployment_check_without_a_warning(tmp_p
     assert "WARNING" not in result.stdout + result.stderr
 
 
-@pytest.mark.usefixtures("starts_servers")
-def test_behind_tls_cookies_are_bound_and_loopback_pages_are_strangers(tmp_path):
+def test_behind_tls_cookies_are_bound_and_loopback_pages_are_not_trusted(tmp_path):
     found = shown(
         tmp_path, "SESSION_COOKIE_NAME", "CSRF_COOKIE_SECURE", "TRUSTED_ORIGINS",
         "TRUSTED_PROXIES", OPSCENTER_PUBLIC_URL="https://ops.example.org",
@@ -61,8 +60,7 @@ def test_behind_tls_cookies_are_bound_and_loopback_pages_are_strangers(tmp_path)
     assert found["TRUSTED_PROXIES"] == ["127.0.0.1", "::1"]
 
 
-@pytest.mark.usefixtures("starts_servers")
-def test_a_centre_for_this_machine_alone_believes_no_forwarded_address(tmp_path):
+def test_a_centre_for_this_machine_alone_trusts_no_forwarded_address(tmp_path):
     assert shown(tmp_path, "TRUSTED_PROXIES") == {"TRUSTED_PROXIES": []}
 
 
@@ -74,7 +72,7 @@ def test_a_proxy_that_is_no_address_is_refused_by_the_name_of_its_variable(tmp_p
     assert f"{name}: 'my-proxy' is no address or network" in result.stderr
 
 
-def test_plain_http_is_sent_to_https_save_what_is_asked_from_this_machine(client, settings, db):
+def test_plain_http_is_redirected_to_https_except_for_this_machine(client, settings, db):
     settings.SECURE_SSL_REDIRECT = True
     assert client.get("/accounts/login/").status_code == 301
     assert client.get("/accounts/login/", secure=True).status_code == 200

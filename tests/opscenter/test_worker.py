@@ -11,7 +11,7 @@ from opscenter.core.heartbeats import read_heartbeats
 from opscenter.tasks import heartbeat
 
 
-def test_a_worker_looks_for_garbage_less_often_than_python_would():
+def test_a_worker_collects_garbage_less_often_than_python_would():
     before = gc.get_threshold()
     try:
         worker_init.send(sender=app)

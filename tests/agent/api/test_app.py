@@ -144,7 +144,7 @@ async def test_only_get_without_a_body_is_answered(url):
             assert (await response.json())["error"]["code"] == "not_found"
 
 
-async def test_answers_are_compressed_for_who_takes_it(spool, url):
+async def test_answers_are_compressed_if_the_client_accepts_it(spool, url):
     await spool.add(T0, [pod(1, f"p{n}") for n in range(100)])
     path = f"/v1/range?start={T0}&end={T0 + 60}"
     plain = await get(url, path, headers={"Accept-Encoding": "identity"})
@@ -161,7 +161,7 @@ async def test_answers_are_compressed_for_who_takes_it(spool, url):
         assert "Content-Encoding" not in response.headers
 
 
-async def test_info_says_how_the_agent_is(spool, url):
+async def test_info_describes_the_agents_state(spool, url):
     await spool.add(T0, [node(1)])
     info = await get(url, "/v1/info")
     assert info.pop("spool_bytes") > 0
@@ -177,7 +177,7 @@ async def test_info_says_how_the_agent_is(spool, url):
     }
 
 
-async def test_a_crowd_is_told_to_come_again_while_the_loop_stays_free(spool, url):
+async def test_too_many_requests_are_refused_while_the_loop_stays_free(spool, url):
     release = __import__("threading").Event()
     blocked = asyncio.create_task(spool.call(lambda _: release.wait(20)))
     async with ClientSession() as session:

@@ -92,7 +92,7 @@ async def test_a_reading_after_a_long_sleep_has_no_rates(machine):
     assert (await pods(collector))["worker"]["cpu_mc"] == 100
 
 
-async def test_cpu_never_exceeds_what_there_is(machine):
+async def test_cpu_never_exceeds_the_capacity(machine):
     collector = machine.collector()
     await node(collector)
     machine.now += 10
@@ -109,7 +109,7 @@ async def test_what_the_kernel_does_not_offer_is_none_and_a_problem(machine):
     assert len(collected.problems) == 5
 
 
-async def test_garbage_in_proc_is_not_believed(machine):
+async def test_garbage_in_proc_is_ignored(machine):
     machine.write("meminfo", "MemTotal: lots\nMemAvailable\n\x00\xff:\n")
     machine.write("loadavg", "\n")
     machine.write("uptime", "soon")

@@ -131,9 +131,7 @@ async def test_an_image_filesystem_of_its_own_adds_to_the_node(kubernetes, colle
     assert attrs(collected, "filesystem", "imagefs") == {}
 
 
-async def test_lists_are_fetched_page_by_page_and_begun_anew_when_they_expire(
-    kubernetes, collector
-):
+async def test_lists_are_fetched_page_by_page_and_restarted_when_they_expire(kubernetes, collector):
     kubernetes.page_limit = 7
     kubernetes.pods = [pod("shop", f"web-{n}", "n2") for n in range(40)]
     kubernetes.expire_continue_once = True
@@ -166,7 +164,7 @@ async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes,
     assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["cpu_mc"] is None
 
 
-async def test_summaries_are_asked_for_at_the_same_time(kubernetes, collector):
+async def test_summaries_are_requested_at_the_same_time(kubernetes, collector):
     kubernetes.nodes = [node(f"n{n}") for n in range(30)]
     kubernetes.summaries = {f"n{n}": summary(f"n{n}", [], at=NOW) for n in range(30)}
     collected = await collector.collect(NOW)
@@ -195,7 +193,7 @@ async def test_a_kubelet_that_answers_nonsense_costs_only_its_own_numbers(
     assert values["", "n2"]["cpu_mc"] is None
 
 
-async def test_an_old_kubelet_tells_cpu_memory_and_disk_by_container(kubernetes, collector):
+async def test_an_old_kubelet_reports_cpu_memory_and_disk_by_container(kubernetes, collector):
     [stats] = kubernetes.summaries["n1"]["pods"]
     for field in ("cpu", "memory", "ephemeral-storage"):
         del stats[field]
@@ -205,7 +203,7 @@ async def test_an_old_kubelet_tells_cpu_memory_and_disk_by_container(kubernetes,
     assert values["fs_used"] == 61_440 + 28_672
 
 
-async def test_cpu_comes_from_the_counter_where_there_is_no_rate(kubernetes, collector):
+async def test_cpu_comes_from_the_counter_if_there_is_no_rate(kubernetes, collector):
     def with_counter(at, counter):
         answer = summary("n2", [], at=at)
         del answer["node"]["cpu"]["usageNanoCores"]
@@ -231,7 +229,7 @@ async def test_counters_that_reset_or_rest_long_are_none_never_a_spike(kubernete
     assert await rx(NOW + 3615, 10**12 + 15_000) == 1000
 
 
-async def test_a_pod_made_anew_under_its_name_starts_its_rates_anew(kubernetes, collector):
+async def test_a_pod_recreated_under_its_name_starts_new_rates(kubernetes, collector):
     await collector.collect(NOW)
     kubernetes.pods[0]["metadata"]["uid"] = "another"
     kubernetes.summaries["n1"] = summary("n1", kubernetes.pods, at=NOW + 15, rx=9 * 10**9)
@@ -260,7 +258,7 @@ async def test_deleted_and_done_pods_vanish(kubernetes, collector):
     assert rows(await collector.collect(NOW + 15), "pod") == {}
 
 
-async def test_without_the_right_to_list_pods_the_kubelets_still_name_them(kubernetes, collector):
+async def test_without_permission_to_list_pods_the_kubelets_still_name_them(kubernetes, collector):
     kubernetes.refuse["/api/v1/pods"] = 403
     collected = await collector.collect(NOW)
     values = rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]
@@ -268,7 +266,7 @@ async def test_without_the_right_to_list_pods_the_kubelets_still_name_them(kuber
     assert any("HTTP 403: /api/v1/pods is forbidden" in text for text in collected.problems)
 
 
-async def test_without_the_right_to_list_nodes_there_is_one_clear_error(kubernetes, collector):
+async def test_without_permission_to_list_nodes_there_is_one_clear_error(kubernetes, collector):
     kubernetes.refuse["/api/v1/nodes"] = 403
     with pytest.raises(CollectorError, match="HTTP 403: /api/v1/nodes is forbidden"):
         await collector.collect(NOW)

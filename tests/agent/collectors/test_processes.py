@@ -125,9 +125,9 @@ async def test_at_most_five_hundred_groups_and_the_rest_together(machine):
 
 def test_a_group_reported_before_does_not_flicker():
     units = [Unit(f"u{n}", mem_ws=1000 - n) for n in range(20)]
-    kept = keep_largest(units, cpu_cap_mc=1000, mem_cap=1000, limit=11)
-    assert [u.name for u in kept][-1] == "other"
-    names = frozenset(u.name for u in kept)
+    largest = keep_largest(units, cpu_cap_mc=1000, mem_cap=1000, limit=11)
+    assert [u.name for u in largest][-1] == "other"
+    names = frozenset(u.name for u in largest)
     units[9].mem_ws, units[10].mem_ws = 985, 995
     again = keep_largest(units, cpu_cap_mc=1000, mem_cap=1000, limit=11, stay=names)
     assert {u.name for u in again} == names

@@ -57,7 +57,7 @@ def test_a_name_twice_in_one_sample_counts_once(path):
     assert cells(spool) == {T0: {"n1": (1, 1, 1, 1)}}
 
 
-def test_a_restart_goes_on_in_the_open_minute(path):
+def test_a_restart_continues_the_open_minute(path):
     spool = open_spool(path)
     spool.add(T0, [node(100)])
     spool.close()
@@ -194,7 +194,7 @@ def test_a_spool_of_a_newer_agent_is_moved_aside_not_misread(path):
     assert len(list(path.parent.glob("*.damaged-*"))) == 1
 
 
-def test_a_spool_with_a_destroyed_middle_is_found_out_at_the_start(path):
+def test_a_spool_with_a_destroyed_middle_is_detected_at_the_start(path):
     spool = open_spool(path)
     for minute in range(60):
         spool.add(T0 + 60 * minute, [node(minute * k, f"n{k}") for k in range(50)])
@@ -250,10 +250,10 @@ def test_the_file_never_outgrows_its_bound_and_keeps_the_newest(path):
         fill(spool, 40, first=part * 40)
         biggest = max(biggest, sum(f.stat().st_size for f in path.parent.iterdir()))
     assert biggest <= bound
-    kept = cells(spool, T0, T0 + 60 * 800)
-    assert max(kept) == T0 + 60 * 799
-    assert len(kept) > 60
-    assert sorted(kept) == list(range(min(kept), max(kept) + 60, 60))
+    stored = cells(spool, T0, T0 + 60 * 800)
+    assert max(stored) == T0 + 60 * 799
+    assert len(stored) > 60
+    assert sorted(stored) == list(range(min(stored), max(stored) + 60, 60))
     assert spool.error == ""
 
 
@@ -273,8 +273,8 @@ def test_minutes_and_series_older_than_the_limit_go(path):
     spool.add(T0, [node(1, "gone")])
     for minute in range(1, 400):
         spool.add(T0 + 60 * minute, [node(1)])
-    kept = cells(spool)
-    assert min(kept) == T0 + 60 * (399 - 60)
+    stored = cells(spool)
+    assert min(stored) == T0 + 60 * (399 - 60)
     assert [series.name for series in spool._series._by_sid.values()] == ["n1"]
 
 
@@ -323,17 +323,16 @@ FULL_DISK = textwrap.dedent(
 )
 
 
-@pytest.mark.usefixtures("starts_servers")
-def test_a_disk_that_takes_nothing_costs_nothing_of_the_last_hour(path):
+def test_a_disk_that_accepts_nothing_loses_nothing_of_the_last_hour(path):
     script = [sys.executable, "-c", FULL_DISK, str(path), str(T0)]
     done = subprocess.run(
         script, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     spool = open_spool(path)
-    kept = sorted(cells(spool))
-    assert kept[-60:] == [T0 + 60 * minute for minute in range(41, 101)]
-    assert kept[:5] == [T0 + 60 * minute for minute in range(5)]
+    stored = sorted(cells(spool))
+    assert stored[-60:] == [T0 + 60 * minute for minute in range(41, 101)]
+    assert stored[:5] == [T0 + 60 * minute for minute in range(5)]
 
 
 def test_the_state_counts_closed_minutes_only(path):
@@ -346,7 +345,7 @@ def test_the_state_counts_closed_minutes_only(path):
     assert state.size_bytes == sum(f.stat().st_size for f in path.parent.iterdir())
 
 
-def test_a_hole_of_years_costs_nothing_to_read_over(path):
+def test_a_gap_of_years_costs_nothing_to_read_over(path):
     spool = open_spool(path, max_seconds=2 * T0)
     spool.add(60, [node(1)])
     spool.add(T0, [node(2)])

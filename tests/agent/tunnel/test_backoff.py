@@ -76,13 +76,13 @@ def test_a_chosen_transport_is_never_left():
     assert set(walk(first_state(HOSTS, URLS, "tcp"), [False] * 9, preference="tcp")) == set(HOSTS)
 
 
-def test_a_transport_without_addresses_is_said_at_the_start():
+def test_a_transport_without_addresses_is_reported_at_the_start():
     with pytest.raises(ValueError, match="no address for transport 'ws'"):
         first_state(HOSTS, (), "ws")
     assert first_state((), URLS, "auto").transport == WEBSOCKET
 
 
-def test_the_ladder_is_left_only_after_a_session_of_a_minute():
+def test_back_off_is_reset_only_after_a_session_of_a_minute():
     tired = DialState(TCP, attempt=4, unreached=2, position=1)
     assert after_session(tired, STABLE_SECONDS).attempt == 0
     assert after_session(tired, STABLE_SECONDS - 1).attempt == 5
@@ -95,7 +95,7 @@ def test_the_ladder_is_left_only_after_a_session_of_a_minute():
     st.sampled_from(["auto", "tcp", "ws"]),
     st.lists(st.booleans() | st.floats(0, 200), max_size=40),
 )
-def test_whatever_happens_the_state_names_an_allowed_endpoint(hosts, urls, preference, events):
+def test_the_state_always_names_an_allowed_endpoint(hosts, urls, preference, events):
     if not {"auto": hosts + urls, "tcp": hosts, "ws": urls}[preference]:
         with pytest.raises(ValueError, match="no address"):
             first_state(hosts, urls, preference)

@@ -226,7 +226,7 @@ async def test_a_dropped_link_is_dialled_again(hub, key, target, tmp_path):
         assert not ready.exists()
 
 
-async def test_a_half_open_link_is_given_up_by_the_keepalive(hub, key, target, caplog):
+async def test_a_half_open_link_is_ended_by_the_keepalive(hub, key, target, caplog):
     async with FaultProxy("127.0.0.1", hub.port) as proxy:
         enrolment = hub.enrolment(addresses=(f"127.0.0.1:{proxy.port}",))
         tunnel = make_tunnel(hub, key, target, enrolment=enrolment, keepalive_seconds=0.2)
@@ -326,7 +326,7 @@ async def test_channels_are_counted_and_a_flood_is_refused(hub, key, target):
             assert b"you asked" in await hub.get()
 
 
-async def test_stopping_says_goodbye_to_the_hub(hub, key, target):
+async def test_stopping_closes_the_connection_to_the_hub_politely(hub, key, target):
     async with running(make_tunnel(hub, key, target)):
         await hub.wait_session()
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""Getting out: directly, and through real CONNECT proxies."""
+"""Connections out: directly, and through real CONNECT proxies."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_websocket_over_tls_goes_through_the_proxy_too(key, monkeypatch,
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
         endpoint = Endpoint("ws", f"wss://ws.customer.example:{hub.ws_port}/tunnel")
         with pytest.raises(DialError, match="certificate"):
-            await reach(hub, key, endpoint)  # nobody vouches for the server yet
+            await reach(hub, key, endpoint)  # the server's authority is not trusted yet
         monkeypatch.setenv("SSL_CERT_FILE", str(authority))
         await reach(hub, key, endpoint)
         assert proxy.asked == [f"CONNECT ws.customer.example:{hub.ws_port}"] * 2
@@ -115,8 +115,7 @@ async def test_a_proxy_that_cannot_be_used_is_named(monkeypatch, value):
         proxy_for("hub.example", 2222)
 
 
-@pytest.mark.usefixtures("starts_servers")
-async def test_a_proxys_refusal_is_told_without_its_credentials(monkeypatch):
+async def test_a_proxys_refusal_is_reported_without_its_credentials(monkeypatch):
     async with ConnectProxy(user="right:one") as proxy:
         monkeypatch.setenv("https_proxy", f"http://wrong:secret@127.0.0.1:{proxy.port}")
         with pytest.raises(EgressError, match="407 Who are you") as caught:
@@ -138,7 +137,7 @@ async def test_a_proxy_that_closes_or_babbles_is_an_error(monkeypatch):
     server.close()
 
 
-async def test_a_name_without_an_address_is_said():
+async def test_a_name_without_an_address_is_reported():
     with pytest.raises(EgressError, match=r"no-such-host\.invalid"):
         await open_socket("no-such-host.invalid", 2222)
 

@@ -46,8 +46,8 @@ def script(tmp_path, hub, port, *, pinned=None, **more):
 async def test_ssh_carries_the_local_api_and_comes_back_after_a_cut(key, tmp_path):
     async with running_hub() as hub, agent("serve", DATA_DIR=str(tmp_path / "data")) as serving:
         hub.know(key)
-        said = await serving.says("listens on")
-        port = int(re.search(r"listens on 127\.0\.0\.1:(\d+)", said).group(1))
+        output = await serving.says("listens on")
+        port = int(re.search(r"listens on 127\.0\.0\.1:(\d+)", output).group(1))
         async with script(tmp_path, hub, port) as tunnel:
             for _ in range(2):
                 await hub.wait_session(30)
@@ -65,7 +65,7 @@ async def test_ssh_refuses_another_host_key(key, tmp_path):
         stranger = asyncssh.generate_private_key("ssh-ed25519")
         async with script(tmp_path, hub, 9, pinned=stranger, OPSCENTER_SSH_TRIES="1") as tunnel:
             assert await tunnel.end(60) == 1
-        assert hub.users == []  # it never said who it is
+        assert hub.users == []  # it never identified itself
         assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in tunnel.output
 
 

@@ -19,7 +19,7 @@ from agent.tunnel.targets import (
 from clusters.tunnel import protocol
 
 
-def test_both_ends_of_the_wire_agree_on_names_and_ports():
+def test_both_ends_of_the_tunnel_agree_on_names_and_ports():
     assert dict(SERVICE_PORTS) == protocol.SERVICE_PORTS
 
 

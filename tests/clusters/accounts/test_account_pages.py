@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 LOGIN = "/accounts/login/"
 SECRET = "JBSWY3DPEHPK3PXP"
 OLD_KEY = "fixed test key of an earlier version"
-# What was stored for SECRET under OLD_KEY when second factors had an encryption of their own.
+# SECRET as stored under OLD_KEY when second factors had their own encryption.
 ENCRYPTED_BEFORE_SEALING = (
     "gAAAAABrDFK3587STWGGe2FnXYnX_AOVasfEZEPjVcWBCtp5PyVu3zpViOn8uUW7cPvHl0vj0bpO51VLQnLsRb6QvHpZ5"
     "uYWOqnp4TyI4vtCIKac-x5EMjo="
@@ -62,7 +62,7 @@ def test_a_sign_in_leads_nowhere_else(client, operator, target):
     assert client.post(LOGIN, sent)["location"] == "/"
 
 
-def test_wrong_guesses_of_a_stranger_do_not_keep_the_user_out(client, operator):
+def test_wrong_guesses_of_a_stranger_do_not_lock_the_user_out(client, operator):
     for number in range(12):
         cache.clear()  # as from many addresses, or slowly
         sent = {"login": "operator", "password": f"wrong {number}"}
@@ -73,15 +73,15 @@ def test_wrong_guesses_of_a_stranger_do_not_keep_the_user_out(client, operator):
     assert AuditEvent.objects.filter(action="user.lock_out", ok=False).exists()
 
 
-def test_guesses_from_one_address_are_slowed_whatever_it_forwards(client, operator):
-    told = ""
+def test_guesses_from_one_address_are_slowed_with_any_forwarding_header(client, operator):
+    page = ""
     for number in range(12):
-        told = client.post(
+        page = client.post(
             LOGIN,
             {"login": f"user-{number}", "password": "wrong"},
             HTTP_X_FORWARDED_FOR=f"10.0.0.{number}",
         ).content.decode()
-    assert "Too many failed login attempts" in told
+    assert "Too many failed login attempts" in page
 
 
 def code_of(secret: str) -> str:
@@ -117,7 +117,7 @@ def test_a_second_factor_outlives_a_change_of_the_key_while_the_old_one_is_kept(
 
 
 @pytest.mark.parametrize(("key", "fallbacks"), [(OLD_KEY, []), ("new" * 20, ["x" * 20, OLD_KEY])])
-def test_a_second_factor_of_before_they_were_sealed_is_still_read(
+def test_a_second_factor_of_an_older_version_is_still_read(
     client, operator, settings, key, fallbacks
 ):
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = key, fallbacks
@@ -128,7 +128,7 @@ def test_a_second_factor_of_before_they_were_sealed_is_still_read(
     assert client.get("/").status_code == 200
 
 
-def test_a_second_factor_of_before_they_were_sealed_is_lost_with_its_key(settings):
+def test_a_second_factor_of_an_older_version_is_lost_with_its_key(settings):
     settings.SECRET_KEY = "new" * 20
     with pytest.raises(SealBrokenError, match="another SECRET_KEY; set it up again"):
         get_adapter().decrypt(ENCRYPTED_BEFORE_SEALING)
@@ -147,7 +147,7 @@ def test_recovery_codes_are_sealed_and_work(client, operator):
     assert client.get("/").status_code == 200
 
 
-def test_a_changed_password_is_written_down_and_ends_other_sessions(client, operator):
+def test_a_changed_password_is_recorded_and_ends_other_sessions(client, operator):
     client.post(LOGIN, {"login": "operator", "password": PASSWORD})
     other = type(client)()
     other.post(LOGIN, {"login": "operator", "password": PASSWORD})
@@ -164,7 +164,7 @@ def as_admin(client, admin):
     return client
 
 
-def test_the_admin_shows_no_second_factor_and_writes_its_removal_down(as_admin, operator):
+def test_the_admin_shows_no_second_factor_and_records_its_removal(as_admin, operator):
     TOTP.activate(operator, SECRET)
     row = Authenticator.objects.get()
     page = as_admin.get(reverse("admin:mfa_authenticator_change", args=[row.pk]))
@@ -175,7 +175,7 @@ def test_the_admin_shows_no_second_factor_and_writes_its_removal_down(as_admin, 
     assert AuditEvent.objects.filter(action="admin.authenticator.delete", actor="admin").exists()
 
 
-def test_a_role_given_in_the_admin_is_written_down(as_admin):
+def test_a_role_given_in_the_admin_is_recorded(as_admin):
     user = UserFactory(username="newcomer")
     group, _ = Group.objects.get_or_create(name=OPERATORS)
     sent = {
@@ -189,7 +189,7 @@ def test_a_role_given_in_the_admin_is_written_down(as_admin):
     assert (line.detail["superuser"], line.detail["active"]) == (False, True)
 
 
-def test_a_password_set_in_the_admin_is_written_down_without_it(as_admin, operator):
+def test_a_password_set_in_the_admin_is_recorded_without_it(as_admin, operator):
     new = "set by the administrator"
     address = reverse("admin:auth_user_password_change", args=[operator.pk])
     answer = as_admin.post(address, {"password1": new, "password2": new, "usable_password": "true"})

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 URL = "/accounts/login/"
 
 
-def test_a_sign_in_and_a_sign_out_are_written_down(client, operator):
+def test_a_sign_in_and_a_sign_out_are_recorded(client, operator):
     assert client.post(URL, {"login": "operator", "password": PASSWORD}).status_code == 302
     client.post("/accounts/logout/")
     assert list(AuditEvent.objects.values_list("actor", "action", "ok", "detail")) == [
@@ -20,14 +20,14 @@ def test_a_sign_in_and_a_sign_out_are_written_down(client, operator):
     ]
 
 
-def test_a_wrong_password_is_written_down_without_it(client, operator):
+def test_a_wrong_password_is_recorded_without_it(client, operator):
     client.post(URL, {"login": "operator", "password": "guess-guess-guess"})
     line = AuditEvent.objects.get()
     assert (line.actor, line.ok, line.detail["user"]) == ("visitor", False, "operator")
     assert "guess" not in str(line.detail)
 
 
-def test_an_export_is_written_down_with_what_and_of_when(client, viewer, cluster):
+def test_an_export_is_recorded_with_its_content_and_range(client, viewer, cluster):
     client.post(URL, {"login": "viewer", "password": PASSWORD})
     address = f"/clusters/{cluster.pk}/chart/cpu.csv?kind=node&name=node-1&range=1h"
     assert client.get(address).status_code == 200

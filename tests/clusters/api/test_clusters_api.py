@@ -41,7 +41,7 @@ def api(operator) -> APIClient:
     return client_of(operator)
 
 
-def test_the_list_has_what_the_issue_of_an_automation_needs(api, cluster):
+def test_the_list_has_what_an_automation_needs(api, cluster):
     with time_machine.travel(NOW + timedelta(seconds=10), tick=False):
         body = api.get(URL).json()
     assert body["count"] == 1
@@ -190,7 +190,7 @@ def test_a_join_token_enrols_an_agent_through_the_api(api, cluster, settings):
     assert "used already" in again.json()["error"]["message"]
 
 
-def test_enrolment_is_throttled_by_address_whatever_headers_say():
+def test_enrolment_is_throttled_by_address_and_not_by_headers():
     sent = {"token": "ocj_guess", "public_key": public_key()}
     statuses = [
         APIClient().post(
@@ -229,7 +229,7 @@ def test_the_tunnel_history_is_newest_first_and_filtered(api, cluster):
     [("get", "/"), ("patch", "/"), ("delete", "/"), ("post", "/join-token"), ("post", "/revoke"),
      ("get", "/sessions"), ("get", "/join-token"), ("put", "/")],
 )  # fmt: skip
-def test_a_foreign_cluster_and_none_at_all_are_the_same_to_the_byte(
+def test_a_foreign_cluster_and_a_missing_one_give_the_same_bytes(
     viewer, foreign_cluster, method, rest
 ):
     client = client_of(viewer)
@@ -318,7 +318,7 @@ def test_a_token_ends_with_its_user_and_its_time(operator):
     assert client.get(URL).status_code == 401
 
 
-def test_the_use_of_a_token_is_noted_at_most_once_a_minute(operator):
+def test_the_use_of_a_token_is_recorded_at_most_once_a_minute(operator):
     client = client_of(operator)
     with time_machine.travel(NOW, tick=False) as clock:
         client.get(URL)

@@ -1,4 +1,4 @@
-"""The OpenAPI schema: complete, without warnings, and kept by every endpoint (schemathesis)."""
+"""The OpenAPI schema: complete, without warnings, and true of every endpoint (schemathesis)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ schema.config.generation.deterministic = True
 
 @pytest.fixture(autouse=True)
 def _no_agent_dials_again(monkeypatch):
-    """Do not wait for an agent that offers a service which was just allowed: there is none."""
+    """Do not wait for an agent to offer a service that was just allowed: there is none."""
     monkeypatch.setattr("metrics.connections.probe.WAIT_SECONDS", 0)
 
 
@@ -100,7 +100,7 @@ few = settings(
 
 
 def check(case, user) -> None:
-    """Send the case and hold the answer against the schema."""
+    """Send the case and check the answer against the schema."""
     # Parameters that fit one by one but not together (a range that ends before it starts, a
     # field of another kind) are 400, which no schema can say.
     mixed = ("/range/", "/windows/", "/top/", "/raw/", "/exports/")

@@ -1,4 +1,4 @@
-"""What a caller asks for and we do not know is refused, not ignored."""
+"""Unknown query parameters are refused, not ignored."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_made_up_name_costs_a_bounded_answer(api, cluster):
     assert len(api.get(f"{URL}?{many}").content) < 4000
 
 
-def test_who_may_not_ask_learns_no_parameters(cluster):
+def test_a_user_without_permission_learns_no_parameters(cluster):
     assert APIClient().get(f"{URL}?nonsense=1").status_code == 401
 
 

@@ -185,7 +185,7 @@ async def target(starts_servers):
 
 
 def known_hosts(hub):
-    """Return what an agent pins."""
+    """Return the line that an agent pins."""
     line = hub.config.host_key.export_public_key().decode().strip()
     return asyncssh.import_known_hosts(f"* {line}\n")
 
@@ -285,7 +285,7 @@ async def stock_agent(hub, identity, target, directory, *, port=9099):
 
 
 async def run_ssh(command, *, seconds=15):
-    """Run ssh to its end; its exit code and what it said."""
+    """Run ssh to its end; return its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         stdin=asyncio.subprocess.DEVNULL,
@@ -303,7 +303,7 @@ async def run_ssh(command, *, seconds=15):
 
 
 async def until(condition, *, seconds=15, what=""):
-    """Wait for a condition, sync or async, with a limit that only a hang reaches."""
+    """Wait for a sync or async condition, with a limit that only a hang reaches."""
     try:
         async with asyncio.timeout(seconds):
             while True:

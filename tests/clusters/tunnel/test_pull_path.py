@@ -1,4 +1,4 @@
-"""The way of a pull: client, gateway, tunnel, service; over every kind of agent."""
+"""The path of a pull: client, gateway, tunnel, service; over every kind of agent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_without_a_tunnel_the_cluster_is_unreachable(hub, identity):
         await get_json(identity)
 
 
-async def test_a_session_is_written_down_from_sign_in_to_end(hub, identity, target):
+async def test_a_session_is_recorded_from_sign_in_to_end(hub, identity, target):
     async with asyncssh_agent(hub, identity, target):
         session = await serving(hub, identity)
         await hub.recorder.flushed()

@@ -1,4 +1,5 @@
-"""The project's own agent on the real hub: both ends of the wire that docs/tunnel.md describes."""
+"""The project's own agent on the real hub: both ends of the protocol that docs/tunnel.md
+describes."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ async def test_the_agent_says_why_it_is_refused(hub, identity, target):
         assert "the key is not registered" in tunnel.last_error
 
 
-async def test_the_agent_refuses_another_host_key_and_the_hub_notes_it(
+async def test_the_agent_refuses_another_host_key_and_the_hub_records_it(
     hub, identity, target, caplog
 ):
     stranger = asyncssh.generate_private_key("ssh-ed25519")

@@ -68,7 +68,7 @@ class Scene:
         return agent
 
     def set_faults(self, faults: dict[int, dict[str, Any]]) -> None:
-        """Tell the fleet what goes wrong from now on, by the cluster's index."""
+        """Set what goes wrong in the fleet from now on, by the cluster's index."""
         fresh = self.faults_path.with_suffix(".new")
         fresh.write_text(json.dumps(faults))
         fresh.replace(self.faults_path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.e2e.scene.conftest import Scene
 
 SWALLOWED_SECONDS, REFUSED_SECONDS = 80, 60
-KNOWN_DOWN_SECONDS = 100  # keepalives 45 s, grace 30 s, and the judge's and recorder's turns
+KNOWN_DOWN_SECONDS = 100  # keepalives 45 s, grace 30 s, and the intervals of judging and recording
 BACK_SECONDS = 90  # the agent's longest wait between two dials is 60 s
 
 
@@ -118,7 +118,7 @@ def the_service_is_stopped(scene: Scene) -> None:
     agent.run()
     _settled(scene, cluster_id, restarted_at)
     _compare_with_spool(scene, cluster_id, agent)
-    assert f"connect_to 127.0.0.1 port {agent.port}: failed" in tunnel.said  # stock ssh's words
+    assert f"connect_to 127.0.0.1 port {agent.port}: failed" in tunnel.output  # stock ssh's words
 
 
 OUTAGES: dict[str, Callable[[Any], None]] = {
@@ -153,12 +153,12 @@ def _settled(scene: Scene, cluster_id: str, since: float) -> dict[str, Any]:
     """Wait until data newer than ``since`` is in and nothing is missing before it."""
     newest = (int(since) // 60 + 1) * 60
 
-    def look() -> dict[str, Any] | None:
+    def filled() -> dict[str, Any] | None:
         seen = scene.api.cluster(cluster_id)
         late = moment(seen["data_as_of"]) < newest or scene.api.windows(cluster_id, "gap")
         return None if late else seen
 
-    return wait_until(look, "everything is filled", 180)
+    return wait_until(filled, "everything is filled", 180)
 
 
 def _compare_with_spool(scene: Scene, cluster_id: str, agent: Agent) -> list[int]:

@@ -1,4 +1,4 @@
-"""Whoever must not come in is refused, and both ends say why. Real agents, the real centre."""
+"""An agent that must not join is refused, and both ends say why. Real agents, the real centre."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ GIVE_UP = {"EXIT_AFTER_SECONDS": "3", "TRANSPORT": "ws"}  # past the link that a
 def refused(agent: Agent, words: str) -> None:
     """Run an agent and see that it ends with exit code 1 and says why."""
     agent.run()
-    assert agent.exit_code() == 1, agent.said
-    assert words in agent.said.splitlines()[-1], agent.said
+    assert agent.exit_code() == 1, agent.output
+    assert words in agent.output.splitlines()[-1], agent.output
 
 
 def audited(scene: Scene) -> list[str]:
@@ -42,8 +42,8 @@ def joined(scene):
     cluster_id, token = scene.api.add_cluster("join-refusals")
     agent = scene.agent("joined", "join", TOKEN=token)
     agent.run()
-    assert agent.exit_code() == 0, agent.said
-    assert "joined as join-refusals" in agent.said
+    assert agent.exit_code() == 0, agent.output
+    assert "joined as join-refusals" in agent.output
     return cluster_id, token, agent.data_dir
 
 
@@ -79,7 +79,7 @@ def test_a_used_token_is_refused_at_both_ends(scene, joined, pages):
     assert "used already" in pages.get(f"/clusters/{cluster_id}/join/")
 
 
-def test_another_hub_key_than_the_join_command_says_is_refused_before_anything_is_kept(scene):
+def test_another_hub_key_than_the_join_command_says_is_refused_before_anything_is_stored(scene):
     _, token = scene.api.add_cluster("join-other-hub")
     agent = scene.agent("other-hub", "join", TOKEN=token, HUB_KEY="SHA256:" + "A" * 43)
     refused(agent, "somebody may be in between")
@@ -100,13 +100,13 @@ def test_an_unknown_key_is_refused_and_both_ends_say_so(scene, joined):
 def test_an_agent_does_not_speak_to_a_hub_with_another_key(scene, joined):
     agent = copy_of(scene, joined[2], "wrong-host-key")
     path = agent.data_dir / "enrolment.json"
-    kept = json.loads(path.read_text())
+    enrolment = json.loads(path.read_text())
     other = asyncssh.generate_private_key("ssh-ed25519")
-    kept["host_keys"] = [" ".join(other.export_public_key().decode().split()[:2])]
-    path.write_text(json.dumps(kept))
+    enrolment["host_keys"] = [" ".join(other.export_public_key().decode().split()[:2])]
+    path.write_text(json.dumps(enrolment))
     refused(agent, "is not our hub")
-    assert other.get_fingerprint() in agent.said
-    assert scene.hub_key in agent.said
+    assert other.get_fingerprint() in agent.output
+    assert scene.hub_key in agent.output
     scene.centre.wait_for_line(r"hub +\| .*the client refused our host key")
 
 
@@ -116,9 +116,9 @@ def test_a_revoked_cluster_is_cut_and_stays_out(scene, joined):
     agent.run()
     wait_until(lambda: scene.api.cluster(cluster_id)["tunnel"]["up"], "its tunnel is up")
     scene.api.post(f"/clusters/{cluster_id}/revoke/")
-    assert agent.exit_code() == 1, agent.said
+    assert agent.exit_code() == 1, agent.output
     words = "refused our key: Ops Center refuses the sign-in: the cluster is revoked"
-    assert words in agent.said.splitlines()[-1]
+    assert words in agent.output.splitlines()[-1]
     seen = scene.api.cluster(cluster_id)
     assert seen["health"]["state"] == "revoked"
     assert not seen["tunnel"]["up"]

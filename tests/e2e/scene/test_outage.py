@@ -1,6 +1,6 @@
-"""Outages in real time: what is seen while they last, and that nothing is missing afterwards.
+"""Outages in real time: what is shown while they last, and that nothing is missing afterwards.
 
-The stories began with the scene and are told in :mod:`tests.e2e.scene.outages`.
+They began with the scene, in :mod:`tests.e2e.scene.outages`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("story", OUTAGES)
-def test_it_is_seen_while_it_lasts_and_made_good_after_it(scene, story):
+def test_an_outage_is_shown_while_it_lasts_and_filled_afterwards(scene, story):
     scene.outages[story].result(timeout=500)
 
 

@@ -1,4 +1,4 @@
-"""The stand of :mod:`tests.e2e.sources.stand`, once for all tests of this package."""
+"""The test stand of :mod:`tests.e2e.sources.stand`, once for all tests of this package."""
 
 from __future__ import annotations
 

@@ -203,8 +203,8 @@ def _wait_until_whole(made: Installation, name: str) -> None:
     """Wait until everything that came due in the cut is in."""
     due = int(made.restored_at - SETTLE[name]) // 60 * 60
 
-    def look() -> bool:
+    def is_whole() -> bool:
         late = made.as_of(name) < due
         return not late and not made.api.windows(made.clusters[name], "gap")
 
-    wait_until(look, f"{name} is whole up to {due}", 120)
+    wait_until(is_whole, f"{name} is whole up to {due}", 120)

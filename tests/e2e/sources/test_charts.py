@@ -1,4 +1,4 @@
-"""What a cluster runs to measure itself makes no difference to what is shown of it."""
+"""The kind of source of a cluster makes no difference to what pages show of it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_every_number_of_influxdb_is_the_one_that_was_written(stand, here):
 
 
 @pytest.mark.parametrize("name", list(SETTLE))
-def test_a_cut_leaves_no_hole_and_no_double(here, name):
+def test_a_cut_leaves_no_gap_and_no_duplicate(here, name):
     end = here.as_of(name)
     assert end >= int(here.restored_at - SETTLE[name]) // 60 * 60
     start = end - 1200

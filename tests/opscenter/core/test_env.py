@@ -1,4 +1,4 @@
-"""Variables of the environment: what is taken and what is refused."""
+"""Environment variables: what is accepted and what is refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_host_and_port_is_refused_by_name(monkeypatch, value):
         env_host_port("HUB", "default:1")
 
 
-def test_host_names_and_wildcards_are_told_from_addresses():
+def test_host_names_and_wildcards_are_distinguished_from_addresses():
     assert all(map(is_host, ["ops", ".example.org", "*", "10.0.0.1", "[::1]", "::1"]))
     assert not any(map(is_host, ["http://ops", "ops/x", "a b", "ops,x", ""]))
 

@@ -84,7 +84,7 @@ def test_a_lease_ends_in_another_thread_than_it_began_in(redis_server, caplog):
     assert not caplog.records
 
 
-def test_a_lease_is_given_back_to_a_redis_that_forgot_its_scripts(redis_server, caplog):
+def test_a_lease_is_released_in_a_redis_that_forgot_its_scripts(redis_server, caplog):
     with leases.hold("a", 30):
         pass  # the script is known from here on
     with leases.hold("a", 30):
@@ -93,7 +93,7 @@ def test_a_lease_is_given_back_to_a_redis_that_forgot_its_scripts(redis_server, 
     assert not caplog.records
 
 
-def test_a_lease_that_cannot_be_given_back_is_logged_and_left_to_run_out(short_lived_redis, caplog):
+def test_a_lease_that_cannot_be_released_is_logged_and_left_to_run_out(short_lived_redis, caplog):
     with caplog.at_level(logging.WARNING, "opscenter.core.leases"), leases.hold("a", 30) as held:
         assert held
         short_lived_redis.kill()
@@ -122,7 +122,7 @@ def test_one_of_several_slots_is_held_until_all_are_taken(redis_server):
         assert (a, b, c) == ("s0", "s1", None)
 
 
-def test_a_waiter_gets_the_lease_when_it_is_given_back(redis_server):
+def test_a_waiter_gets_the_lease_when_it_is_released(redis_server):
     order = []
     taken, go_on = threading.Event(), threading.Event()
 

@@ -12,7 +12,7 @@ from django.utils.log import log_response
 
 
 @pytest.mark.parametrize(("path", "lines"), [("/readyz", 0), ("/clusters/add/", 1)])
-def test_a_readiness_probe_that_is_told_no_is_not_an_error_of_the_web(caplog, path, lines):
+def test_a_readiness_probe_that_gets_a_503_is_not_an_error_of_the_web(caplog, path, lines):
     caplog.set_level(logging.INFO, "django.request")
     request, response = RequestFactory().get(path), HttpResponse(status=503)
     log_response("Service Unavailable: %s", path, response=response, request=request)

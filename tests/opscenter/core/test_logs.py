@@ -1,4 +1,4 @@
-"""One record is one line, whatever a name from outside holds."""
+"""One record is one line, even with hostile names."""
 
 from __future__ import annotations
 

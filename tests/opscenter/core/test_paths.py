@@ -26,7 +26,7 @@ def long_path(tmp_path) -> Path:
     return tmp_path / ("d" * 120)
 
 
-def test_sockets_are_kept_in_the_data_directory_where_their_names_fit():
+def test_sockets_are_in_the_data_directory_if_their_names_fit():
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         assert paths.runtime_directory(Path(short)) == Path(short) / "run"
         assert (Path(short) / "run").stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,5 @@
-"""Live updates through a real Redis: what is published reaches who listens by the channel layer."""
+"""Live updates through a real Redis: what is published reaches the listeners of the channel
+layer."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ async def test_a_change_is_heard_by_pages_of_the_cluster_and_of_the_fleet(
     }  # fmt: skip
 
 
-async def test_a_user_whose_rights_changed_is_told(layer_in_redis):
+async def test_a_user_whose_permissions_changed_is_notified(layer_in_redis):
     assert await heard_in(user_group(7), publish_user, 7) == {"type": "user.changed"}
 
 

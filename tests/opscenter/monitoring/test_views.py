@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics, asked over HTTP, with a real Redis behind them."""
+"""/healthz, /readyz and /metrics over HTTP, with a real Redis behind them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def readiness(client: Client) -> tuple[int, dict[str, str]]:
     return answer.status_code, answer.json()["missing"]
 
 
-def test_what_works_but_should_be_looked_at_is_a_warning(client, all_well, monkeypatch):
+def test_what_works_but_should_be_checked_is_a_warning(client, all_well, monkeypatch):
     assert client.get("/readyz").json()["warnings"] == []
     monkeypatch.setattr(type(get_store()), "warnings", lambda _: ["1 damaged chunks"])
     answer = client.get("/readyz")
@@ -104,7 +104,7 @@ def test_each_of_several_workers_has_to_show_life(client, all_well, settings):
     assert readiness(client) == (200, {})
 
 
-def test_without_redis_nothing_is_known_of_the_others(client, all_well, redis):
+def test_without_redis_nothing_is_known_about_the_others(client, all_well, redis):
     redis.kill()
     redis.wait()
     status, missing = readiness(client)
@@ -119,7 +119,7 @@ def test_a_metric_store_that_cannot_be_read_is_missing(client, all_well, setting
     assert readiness(client) == (503, {"metric store": "cannot be read"})
 
 
-def test_figures_tell_of_every_cluster(client, all_well, cluster):
+def test_figures_cover_every_cluster(client, all_well, cluster):
     now = datetime.now(UTC)
     PullSchedule.objects.create(
         cluster=cluster, due_at=now - timedelta(seconds=30), duration_ms=250.0, failures=2
@@ -199,14 +199,14 @@ def test_a_token_of_one_who_sees_all_opens_the_figures(client, all_well, setting
     assert denied.json()["error"]["code"] == "forbidden"
 
 
-def test_figures_come_in_one_format_whatever_is_asked_for(client, all_well):
+def test_figures_come_in_one_format_for_every_request(client, all_well):
     answer = client.get(
         "/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,text/html;q=0.1"}
     )
     assert answer["content-type"].startswith("text/plain; version=0.0.4")
 
 
-def test_an_influxdb_that_is_away_is_missing_and_its_address_is_not_told(
+def test_an_influxdb_that_is_away_is_missing_without_its_address(
     client, all_well, settings, caplog
 ):
     settings.METRICS_STORE = "influxdb"

@@ -103,7 +103,7 @@ def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
 
 
 @pytest.mark.parametrize(("code", "is_told"), [("service_down", True), ("store_error", False)])
-def test_a_tunnel_is_said_not_to_answer_unless_the_fault_is_ours(client, operator, code, is_told):
+def test_a_tunnel_is_called_silent_unless_the_fault_is_ours(client, operator, code, is_told):
     client.force_login(operator)
     late = {"data_as_of": datetime.now(UTC) - timedelta(minutes=20), "pull_error_code": code}
     cluster = ClusterFactory(name="late", **healthy(**late, now=datetime.now(UTC)))
@@ -134,7 +134,7 @@ def test_while_the_numbers_cannot_be_read_pages_show_what_is_known(client, alpha
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
-def test_an_identity_used_twice_is_said_on_top(client, alpha):
+def test_an_identity_used_twice_is_shown_on_top(client, alpha):
     Cluster.objects.update(conflict_at=datetime.now(UTC), conflict_detail="from 192.0.2.1 and .2")
     text = page(client, alpha)
     assert "used from two places" in text
@@ -266,7 +266,7 @@ def test_labels_are_saved_and_bad_ones_explained(client, alpha):
     assert "must be 1 to 63" in client.post(url, {"labels": "a b=c"}).content.decode()
 
 
-def test_revoke_and_delete_want_the_name_and_are_audited(client, alpha):
+def test_revoke_and_delete_require_the_name_and_are_audited(client, alpha):
     for what in ("revoke", "delete"):
         refused = client.post(f"/clusters/{alpha.pk}/{what}/", {"name": "beta"})
         assert refused.status_code == 422
@@ -296,7 +296,7 @@ def test_a_new_cluster_shows_its_token_once(client, operator):
     assert "ocj_" in client.post(join).content.decode()
 
 
-def test_a_refused_enrolment_is_said_on_the_join_page(client, operator):
+def test_a_refused_enrolment_is_shown_on_the_join_page(client, operator):
     from opscenter.core.errors import EnrolmentRefusedError
 
     client.force_login(operator)

@@ -1,4 +1,4 @@
-"""The fleet page: who needs somebody first, counts that agree, filters in the URL."""
+"""The fleet page: the worst first, counts that agree, filters in the URL."""
 
 from __future__ import annotations
 

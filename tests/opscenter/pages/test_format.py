@@ -1,4 +1,4 @@
-"""How amounts, clocks and audit lines read."""
+"""How pages show amounts, clocks and audit lines."""
 
 from __future__ import annotations
 

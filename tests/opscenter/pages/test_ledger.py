@@ -1,4 +1,4 @@
-"""Runs of the ledger: what tells the same is one line, and nothing is lost by it."""
+"""Runs of the ledger: adjacent equal windows are one row, and none is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opscenter.pages.ledger import runs
 _GAP = Window(600, 1200, "gap", 3, 10, 1, "tunnel_down", "cut", None)
 
 
-def test_neighbours_that_tell_the_same_are_one_run():
+def test_adjacent_windows_with_the_same_content_are_one_run():
     newest = [replace(_GAP, start=at, end=at + 600, attempts=at // 600) for at in (1800, 1200, 600)]
     (run,) = runs(newest)
     assert (run.start, run.end, run.seconds) == (600, 2400, 1800)
@@ -22,7 +22,7 @@ def test_neighbours_that_tell_the_same_are_one_run():
     assert len(runs(newest, fold=False)) == 3
 
 
-def test_another_state_reason_detail_or_a_hole_between_them_ends_a_run():
+def test_another_state_reason_detail_or_a_pause_between_them_ends_a_run():
     newer = replace(_GAP, start=1200, end=1800)
     others = [
         replace(_GAP, state="lost"), replace(_GAP, reason="service_down"),

@@ -1,4 +1,4 @@
-"""What pages say where there is little to say: nothing yet is not nothing wrong, and not zero."""
+"""What pages say when little is known: no data yet is neither all well nor zero."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def alpha(client, operator):
     return ClusterFactory(name="alpha", **healthy(datetime.now(UTC)))
 
 
-def test_a_cluster_without_data_is_not_said_to_be_complete(client, alpha):
+def test_a_cluster_without_data_is_not_called_complete(client, alpha):
     text = page(client, alpha, "tab=data")
     assert "Nothing was fetched yet" in text
     assert "no minute was due yet" in text
@@ -39,7 +39,7 @@ def test_a_cluster_without_data_is_not_said_to_be_complete(client, alpha):
     assert "Every minute came in time" in text
 
 
-def test_a_source_that_says_nothing_of_pods_is_not_said_to_have_none(client, alpha):
+def test_a_source_that_reports_no_pods_is_not_shown_as_having_none(client, alpha):
     end = int(time.time()) // 60 * 60
     node = SeriesKey("node", "", "node-1")
     rows = [MinuteRow(end - 60, node, cells("node", cpu_mc=900, ready=1))]
@@ -52,7 +52,7 @@ def test_a_source_that_says_nothing_of_pods_is_not_said_to_have_none(client, alp
     assert ">Pods</a>" in page(client, alpha, "tab=nodes")
 
 
-def test_a_clock_that_is_off_is_said_in_words(client, alpha):
+def test_a_clock_that_is_off_is_described_in_words(client, alpha):
     ClusterStatus.objects.update(clock_skew_ms=-90_000)
     for tab in ("data", "tunnel"):
         assert "90 s behind" in page(client, alpha, f"tab={tab}")
@@ -74,7 +74,7 @@ def test_an_absolute_range_keeps_the_table_of_nodes_narrow_and_names_both_days(c
     assert text.count("2023-11-14 22:13 to 2023-11-16 02:00 UTC</span>") == 2
 
 
-def test_what_is_worked_out_from_two_measures_is_not_asked_of_the_cluster(client, alpha):
+def test_what_is_computed_from_two_measures_is_not_requested_from_the_cluster(client, alpha):
     measure(alpha)
     text = client.get(f"/clusters/{alpha.pk}/nodes/node-1/?range=1h&raw=1").content.decode()
     assert "/chart/cpu.raw?" in text
@@ -86,7 +86,7 @@ def chart(client, cluster, panel: str) -> dict:
     return orjson.loads(client.get(url).content)
 
 
-def test_a_limit_far_above_a_pod_is_said_and_does_not_press_its_line_flat(client, alpha):
+def test_a_limit_far_above_a_pod_is_given_in_words_and_does_not_flatten_its_line(client, alpha):
     measure(alpha)
     small = chart(client, alpha, "cpu")
     assert (small["capacity"], small["beyond"]) == (None, "its node has 4,000 m")
@@ -104,7 +104,7 @@ def test_few_restarts_are_counted_one_by_one_on_the_axis(client, alpha):
     assert layout(panel.unit)["yaxis"]["tickformat"] == ".3~s"
 
 
-def test_a_past_of_thousands_of_windows_is_one_line_and_a_small_page(client, alpha):
+def test_a_past_of_thousands_of_windows_is_one_row_and_a_small_page(client, alpha):
     end = int(time.time()) // 600 * 600
     windows = [
         Window(at, at + 600, "done", 10, 10, 1, "not_enrolled", "recorded before", end, 3600)

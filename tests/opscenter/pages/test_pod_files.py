@@ -27,7 +27,7 @@ def link(client, page: str) -> str:
     return re.search(r'href="([^"]*pods\.csv[^"]*)"', text).group(1).replace("&amp;", "&")
 
 
-def test_the_newest_pods_of_a_cluster_are_taken_as_they_are_listed(client, alpha):
+def test_the_newest_pods_of_a_cluster_are_exported_as_they_are_listed(client, alpha):
     measure(alpha, pod=(FORMULA, EVIL))
     url = link(client, f"/clusters/{alpha.pk}/?tab=pods&order=mem_ws&q=script")
     (line,) = lines(client, url)

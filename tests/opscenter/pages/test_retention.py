@@ -162,7 +162,7 @@ def test_a_hold_on_one_cluster_is_in_the_way_of_its_deletion(sign_in, admin, clu
     assert not Cluster.objects.exists()
 
 
-def test_erasing_wants_the_name_typed_and_no_hold(sign_in, admin, operator, cluster):
+def test_erasing_requires_the_name_typed_and_no_hold(sign_in, admin, operator, cluster):
     client = sign_in(admin)
     url = reverse("customer_erase", args=[cluster.customer_id])
     wrong = client.post(url, {"name": "northwind"})
@@ -180,7 +180,7 @@ def test_erasing_wants_the_name_typed_and_no_hold(sign_in, admin, operator, clus
     assert Erasure.objects.get().requested_by == "admin"
 
 
-def test_a_class_says_whom_it_holds_for(sign_in, operator, cluster, foreign_cluster):
+def test_a_class_lists_its_customers(sign_in, operator, cluster, foreign_cluster):
     RetentionClass.objects.create(name="Spare", limits=default_limits())
     page = text(sign_in(operator).get(reverse("retention")))
     assert "; and every cluster without a customer." in page

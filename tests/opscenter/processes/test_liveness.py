@@ -1,4 +1,4 @@
-"""Who hangs, by value: signs of life of made-up processes at made-up times."""
+"""Which process hangs, by value: signs of life of invented processes at invented times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALL = ("redis", "web", "hub", "worker", "beat")
 
 
 class Scene:
-    """Looks every five seconds at processes that show life until told otherwise."""
+    """Checks processes every five seconds; all show life until a test changes that."""
 
     def __init__(self) -> None:
         self.liveness = Liveness(
@@ -83,7 +83,7 @@ def test_a_machine_that_slept_or_a_clock_that_jumped_blames_nobody(jump):
     scene = Scene()
     scene.run(120)
     scene.now += jump
-    scene.silent = set(ALL)  # the first look comes before any sign
+    scene.silent = set(ALL)  # the first check comes before any sign
     assert scene.refresh_in_force() == []
     scene.silent = set()
     assert scene.run(300) == []

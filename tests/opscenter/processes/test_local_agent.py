@@ -58,7 +58,7 @@ def test_an_agent_that_dies_before_it_has_enrolled_costs_one_token():
     assert AuditEvent.objects.filter(action="join_token.create").count() == 1
 
 
-def test_an_agent_that_died_before_it_kept_the_answer_enrols_again_with_its_key():
+def test_an_agent_that_died_before_it_stored_the_answer_enrols_again_with_its_key():
     token = token_of(local_agent.agent_command())
     cluster = enrol(token)
     again = token_of(local_agent.agent_command())
@@ -92,7 +92,7 @@ def test_a_token_whose_key_was_replaced_is_not_used_again():
     assert enrol(fresh, "third") == cluster
 
 
-def test_a_deleted_cluster_is_made_anew_and_the_old_enrolment_dropped(caplog):
+def test_a_deleted_cluster_is_created_again_and_the_old_enrolment_dropped(caplog):
     cluster = enrol(token_of(local_agent.agent_command()))
     keep(cluster)
     gone = cluster.pk

@@ -37,7 +37,7 @@ def test_a_reader_that_went_away_is_no_error():
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer_end)  # so that the close can flush
 
 
-def test_a_reader_that_does_not_read_costs_lines_not_time():
+def test_a_reader_that_does_not_read_loses_lines_and_costs_no_time():
     reader, writer_end = os.pipe()
     writer = LineWriter(os.fdopen(writer_end, "w"), colour=False)
     for _ in range(30_000):
@@ -51,7 +51,7 @@ def test_a_reader_that_does_not_read_costs_lines_not_time():
     os.close(reader)
 
 
-def test_what_nobody_takes_does_not_fail_the_exit():
+def test_unread_output_does_not_fail_the_exit():
     reader, writer_end = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer_end, "w")

@@ -24,8 +24,7 @@ def make_program(directory: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("starts_servers")
-def test_free_ports_are_given_back():
+def test_free_ports_are_released():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -68,8 +67,7 @@ def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("bundled", [False, True])
-@pytest.mark.usefixtures("starts_servers")
-def test_the_private_server_says_only_what_is_news(tmp_path, monkeypatch, bundled):
+def test_the_private_server_logs_only_what_matters(tmp_path, monkeypatch, bundled):
     if bundled:
         monkeypatch.setenv("PATH", str(tmp_path))
     command = redis_server.redis_arguments(redis_server.find_redis(), tmp_path / "redis.sock")

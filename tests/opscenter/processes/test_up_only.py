@@ -1,4 +1,5 @@
-"""What the containers run: ``manage.py up --only`` on PostgreSQL and a Redis of somebody else."""
+"""What the containers run: ``manage.py up --only`` on PostgreSQL and a Redis that runs
+elsewhere."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def centre(tmp_path: Path, redis: Redis) -> Iterator[Centre]:
         )
         prepared = made.manage("prepare")
         assert prepared.returncode == 0, prepared.stderr
-        assert prepared.stdout == ""  # the password was given: there is none to tell
+        assert prepared.stdout == ""  # the password was given: none is printed
         made.supervisors = {name: start(made, name) for name in NAMES}
         yield made
         for process in made.supervisors.values():
@@ -100,7 +101,7 @@ def test_the_processes_find_each_other_show_life_and_outlive_redis(centre, redis
     assert done.returncode == 1
     assert done.stderr.startswith("worker: Redis does not answer")
 
-    # Longer than the limit: nobody is restarted for what Redis does not pass on.
+    # Longer than the limit: no process is restarted for what Redis does not pass on.
     time.sleep(14)
     redis.start()
     centre.wait_until_ready()

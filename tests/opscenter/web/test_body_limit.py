@@ -1,4 +1,4 @@
-"""Bodies that no request needs are refused before anything keeps them."""
+"""Bodies that no request needs are refused before anything stores them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Exchange:
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Take the body whole, then answer, whatever came."""
+    """Read the whole body, then answer in any case."""
     while (message := await receive()).get("more_body"):
         assert message["type"] == "http.request"
     await send({"type": "http.response.start", "status": 200, "headers": []})

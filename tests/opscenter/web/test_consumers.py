@@ -101,7 +101,7 @@ async def test_a_viewer_hears_only_of_clusters_that_are_granted(cast):
     await socket.disconnect()
 
 
-async def test_the_same_change_within_a_moment_is_told_once(cast):
+async def test_the_same_change_within_a_moment_is_sent_once(cast):
     socket, _ = await listen("/ws/fleet/", cast.operator)
     await hear(socket)
     for _ in range(20):
@@ -137,7 +137,7 @@ async def test_signing_out_in_a_page_closes_the_sockets_of_that_user(cast):
 
 
 @pytest.mark.parametrize("change", ["inactive", "grant", "deleted"])
-async def test_a_lost_right_closes_the_cluster_socket_at_the_next_check(cast, change, monkeypatch):
+async def test_a_lost_grant_closes_the_cluster_socket_at_the_next_check(cast, change, monkeypatch):
     monkeypatch.setattr(consumers.LiveConsumer, "recheck_seconds", 0.2)
     socket, _ = await listen(f"/ws/clusters/{cast.cluster.pk}/", cast.viewer)
     await hear(socket)

@@ -1,4 +1,4 @@
-"""Strangers who hold connections open are let go, on a real uvicorn."""
+"""Clients that only hold connections open are disconnected, on a real uvicorn."""
 
 from __future__ import annotations
 
@@ -94,8 +94,7 @@ async def test_bytes_that_trickle_in_do_not_wind_the_clock_up():
         writer.close()
 
 
-@pytest.mark.usefixtures("starts_servers")
-async def test_an_answer_that_is_never_taken_or_never_ends_loses_its_connection():
+async def test_an_answer_that_is_never_read_or_never_ends_loses_its_connection():
     async with server() as port:
         reader, writer = await say(port, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await until_closed(reader)).startswith(b"HTTP/1.1 200")
@@ -135,7 +134,7 @@ def test_an_address_that_is_not_named_is_no_proxy(settings, address):
     assert is_trusted_proxy("10.2.3.4")
 
 
-def test_uvicorn_is_always_told_whose_forwarding_headers_to_believe(settings):
+def test_uvicorn_is_always_told_whose_forwarding_headers_to_trust(settings):
     settings.TRUSTED_PROXIES = []
     assert _forwarding() == ("--no-proxy-headers",)
     settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8"]

@@ -1,4 +1,4 @@
-"""Static files as the web process answers them, without a word in its log."""
+"""Static files as the web process serves them, without a line in its log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def collected_files(settings, tmp_path: Path) -> None:
     settings.STATIC_ROOT = tmp_path
 
 
-def test_a_static_file_is_whole_and_may_be_kept():
+def test_a_static_file_is_whole_and_may_be_cached():
     answer = Client().get("/static/css/base.css")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/css")

@@ -1,4 +1,4 @@
-"""Names in addresses: what a link is made of is what the page gets, wherever a browser takes it."""
+"""Names in URLs: the name in a link is the name that the page gets."""
 
 from __future__ import annotations
 

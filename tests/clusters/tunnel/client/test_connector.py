@@ -1,4 +1,4 @@
-"""What the connector of a pull builds on in aiohttp, beside its documented interface."""
+"""What a pull's connector uses of aiohttp, besides its documented interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a hostile answer costs: at most the deadline and the cap, and it is told by its reason."""
+"""What a hostile answer costs: at most the deadline and the cap, and it is reported with its
+reason."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ async def test_requests_of_one_client_share_a_stream(hub, tunnel, identity, targ
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "said"),
+    ("body", "headers", "message"),
     [
         (b"x" * 200_000, [JSON], "announced 200000 bytes, more than the cap of 100000"),
         (b"<html></html>", ["Content-Type: text/html"], "answered text/html, not JSON"),
@@ -81,11 +82,13 @@ async def test_requests_of_one_client_share_a_stream(hub, tunnel, identity, targ
         (b"{}", [JSON, "Content-Encoding: br"], "the encoding 'br', which was not asked"),
     ],
 )
-async def test_a_bad_body_is_refused_with_its_reason(tunnel, identity, target, body, headers, said):
+async def test_a_bad_body_is_refused_with_its_reason(
+    tunnel, identity, target, body, headers, message
+):
     target.set("/bad", body, headers=headers)
     with pytest.raises(BadResponseError) as caught:
         await get_json(identity, "/bad")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("agent of north-1: ")
     assert caught.value.code == "bad_response"
 
@@ -173,16 +176,16 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "problem", "body", "said"), REFUSALS)
+@pytest.mark.parametrize(("status", "problem", "body", "message"), REFUSALS)
 async def test_a_refusal_is_named_and_says_what_the_service_says(
-    tunnel, identity, target, status, problem, body, said
+    tunnel, identity, target, status, problem, body, message
 ):
     target.set("/no", body, status=f"{status} x")
     with pytest.raises(BadResponseError) as caught:
         await get_json(identity, "/no")
     assert (caught.value.problem, caught.value.status) == (problem, status)
     assert str(caught.value).startswith(f"agent of north-1: answered with status {status}")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -194,16 +197,16 @@ async def test_a_refusal_is_cut_inflated_and_holds_no_credentials(tunnel, identi
     target.set("/no", gzip.compress(body), status="401 x", headers=[GZIP])
     with pytest.raises(BadResponseError) as caught:
         await get_json(identity, "/no", headers={"Authorization": f"Basic {basic}"})
-    said = str(caught.value)
-    assert "no user root with ***" in said
-    assert len(said) < 400
+    message = str(caught.value)
+    assert "no user root with ***" in message
+    assert len(message) < 400
     assert f"Basic {basic}".encode() in target.heads[-1]
-    for text in (said, caplog.text, repr(caught.value)):
+    for text in (message, caplog.text, repr(caught.value)):
         assert password not in text
         assert basic not in text
 
 
-async def test_a_refusal_without_its_text_is_still_told(tunnel, identity, target):
+async def test_a_refusal_without_its_text_is_still_reported(tunnel, identity, target):
     async def stuck(writer):
         writer.write(b"HTTP/1.1 404 x\r\nContent-Length: 100\r\n\r\nabc")
         await writer.drain()
@@ -246,9 +249,7 @@ async def test_a_service_that_the_agent_does_not_offer_is_off_by_consent(hub, tm
 
 
 @pytest.mark.parametrize("own", [False, True])
-async def test_tls_inside_the_tunnel_believes_the_given_ca_only(
-    hub, identity, target, tmp_path, own
-):
+async def test_tls_inside_the_tunnel_trusts_the_given_ca_only(hub, identity, target, tmp_path, own):
     (tmp_path / "stranger").mkdir()
     context, file = make_tls(tmp_path, "etcd.test")
     certificate, key = file.read_text(), (tmp_path / "server.key").read_text()
@@ -287,7 +288,7 @@ def test_certificates_that_cannot_be_used_are_named(identity_of_tls, field):
         identity_of_tls.context()
 
 
-async def test_statuses_tell_whose_fault_it_is(tunnel, identity, target):
+async def test_statuses_show_whose_fault_it_is(tunnel, identity, target):
     target.set("/broken", b"", status="500 Internal Server Error")
     with pytest.raises(ServiceUnavailableError, match="answered with status 500"):
         await get_json(identity, "/broken")

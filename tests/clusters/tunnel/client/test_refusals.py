@@ -1,4 +1,4 @@
-"""What a peer may not do: sign in with anything but its key, ask for anything but its services."""
+"""What a peer may not do: sign in with anything but its key, request anything but its services."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ async def _refused(hub, caplog, reason):
 
 
 class Banners(asyncssh.SSHClient):
-    """An agent that reads what the hub says before it refuses."""
+    """An agent that reads the hub's banner before a refusal."""
 
     def __init__(self):
-        self.said = []
+        self.texts = []
 
     def auth_banner_received(self, msg, lang):
-        self.said.append(msg)
+        self.texts.append(msg)
 
 
 async def _sign_in_refused(hub, identity, **options):
-    """Try to sign in; what the hub said."""
+    """Try to sign in; return the hub's banner."""
     banners = Banners()
     with pytest.raises(asyncssh.PermissionDenied):
         await connect(hub, identity, client_factory=lambda: banners, **options)
     assert not hub.registry.sessions()
-    return "".join(banners.said)
+    return "".join(banners.texts)
 
 
 async def test_an_unknown_key_is_refused_with_a_reason_at_both_ends(hub, identity, caplog):
     stranger = asyncssh.generate_private_key("ssh-ed25519")
-    said = await _sign_in_refused(hub, identity, client_keys=[stranger])
-    assert "the key is not registered" in said
+    banner = await _sign_in_refused(hub, identity, client_keys=[stranger])
+    assert "the key is not registered" in banner
     await _refused(hub, caplog, "the key is not registered")
 
 
@@ -78,8 +78,8 @@ async def test_a_user_name_that_is_no_cluster_is_refused(hub, identity, caplog):
 
 async def test_a_revoked_cluster_is_refused(hub, identity, caplog):
     await Cluster.objects.aupdate(status=Cluster.Status.REVOKED)
-    said = await _sign_in_refused(hub, identity)
-    assert "the cluster is revoked" in said
+    banner = await _sign_in_refused(hub, identity)
+    assert "the cluster is revoked" in banner
     await _refused(hub, caplog, "the cluster is revoked")
 
 
@@ -148,9 +148,9 @@ async def test_stock_ssh_refuses_a_wrong_host_key_and_it_is_logged_here(
     command = ssh_command(hub, identity, path, "-N")
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
     path.write_text(f"[127.0.0.1]:{hub.port} {other}\n")
-    code, said = await run_ssh(command)
+    code, output = await run_ssh(command)
     assert code == 255
-    assert "Host key verification failed" in said
+    assert "Host key verification failed" in output
     await until(lambda: "the client refused our host key" in caplog.text)
 
 
@@ -187,16 +187,16 @@ REFUSED_BY_STOCK_SSH = {
 
 @pytest.mark.parametrize("what", REFUSED_BY_STOCK_SSH)
 async def test_stock_ssh_may_not_ask_for(hub, identity, tmp_path, what):
-    arguments, said_pattern = REFUSED_BY_STOCK_SSH[what]
+    arguments, pattern = REFUSED_BY_STOCK_SSH[what]
     before = listening_ports()
     command = ssh_command(hub, identity, tmp_path / "known_hosts", *arguments)
     if arguments and arguments[-1] in ("true", "sftp"):  # these come after the destination
         command = [*[part for part in command if part != arguments[-1]], arguments[-1]]
-    code, said = await run_ssh(command)
+    code, output = await run_ssh(command)
     assert code != 0
     import re
 
-    assert re.search(said_pattern, said), said
+    assert re.search(pattern, output), output
     assert listening_ports() == before
 
 

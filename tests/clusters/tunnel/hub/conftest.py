@@ -1,4 +1,4 @@
-"""A Redis for the hub, and what its log says of a session."""
+"""A Redis for the hub, and what its log holds of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway builds on in asyncssh, beside its documented interface."""
+"""What the gateway uses of asyncssh, besides its documented interface."""
 
 from __future__ import annotations
 

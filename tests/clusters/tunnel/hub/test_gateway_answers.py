@@ -1,4 +1,4 @@
-"""What the gateway itself answers, and whom it makes wait."""
+"""What the gateway itself answers, and which clients it makes wait."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.clusters.tunnel.conftest import (
 
 
 async def _ask(settings, request):
-    """Send raw bytes to the gateway; its status and its code."""
+    """Send raw bytes to the gateway; return its status and its code."""
     reader, writer = await asyncio.open_unix_connection(
         settings.GATEWAY_URL.removeprefix("unix://")
     )
@@ -77,10 +77,7 @@ async def test_a_token_expires(hub, identity, tunnel, settings, time_machine):
     assert await _ask(settings, request) == (407, "token")
 
 
-@pytest.mark.usefixtures("starts_servers")
-async def test_a_caller_that_says_nothing_is_hung_up_on(
-    settings, short_directory, transactional_db
-):
+async def test_a_silent_client_is_disconnected(settings, short_directory, transactional_db):
     limits = replace(LIMITS, head_seconds=0.2)
     async with running_hub(settings, short_directory, limits):
         assert await _ask(settings, b"CONNECT ") == (400, "bad_request")

@@ -63,7 +63,7 @@ class ClogTarget:
             self._fillers.append(filler)
 
     async def accept_late(self, count):
-        """Free the queue, then take what the agent opened; those sockets."""
+        """Free the queue, then accept what the agent opened; return those sockets."""
         loop = asyncio.get_running_loop()
         mine = {filler.getsockname() for filler in self._fillers}
         late = []
@@ -116,7 +116,7 @@ async def test_an_answered_pull_leaves_nothing(hub, identity, target, agent):
         await until(lambda: target.open == 0)
 
 
-async def test_a_target_that_accepts_late_is_hung_up_on(hub, identity, clog, agent):
+async def test_a_target_that_accepts_late_is_disconnected(hub, identity, clog, agent):
     async with agent(clog):
         await serving(hub, identity)
         async with nothing_left(hub):
@@ -132,7 +132,7 @@ async def test_a_target_that_accepts_late_is_hung_up_on(hub, identity, clog, age
         assert counted(hub, "tunnel_late_opens_total") == 1
 
 
-async def test_a_caller_that_leaves_during_the_open_is_cleaned_up_after(hub, identity, clog, agent):
+async def test_a_client_that_leaves_during_the_open_leaves_nothing(hub, identity, clog, agent):
     async with agent(clog):
         await serving(hub, identity)
         async with nothing_left(hub):
@@ -230,8 +230,8 @@ async def impatient(settings, short_directory, tmp_path, transactional_db):
         yield hub, await make_identity(tmp_path, "north-1")
 
 
-async def test_a_target_that_never_reads_is_let_go(impatient, target):
-    """Its bytes wait in the tunnel, so the hub does not even see that the caller has left."""
+async def test_a_target_that_never_reads_is_disconnected(impatient, target):
+    """Its bytes wait in the tunnel, so the hub does not even see that the client has left."""
     hub, identity = impatient
     leave = asyncio.Event()
 

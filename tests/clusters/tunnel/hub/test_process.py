@@ -42,7 +42,7 @@ def start(env):
 
 
 def last_line(env):
-    """Run the command to its end; its exit code and the last line it said."""
+    """Run the command to its end; return its exit code and its last line."""
     process = start(env)
     output, _ = process.communicate(timeout=60)
     return process.returncode, output.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""The end of a right cuts its sessions, at once or by the next look; a new one is offered again."""
+"""A revocation cuts sessions, at once or at the next check; a service allowed later is offered."""
 
 from __future__ import annotations
 

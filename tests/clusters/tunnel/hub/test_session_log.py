@@ -1,4 +1,4 @@
-"""What the hub says in its log about tunnels."""
+"""What the hub logs about tunnels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which session serves, which drains, and how a dead or a double one is found out."""
+"""Which session serves, which drains, and how a dead or a duplicate one is detected."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ async def test_a_frozen_stock_client_is_noticed_and_its_successor_serves(quick, 
 async def test_an_open_that_times_out_makes_a_dead_tunnel_end_soon(
     settings, short_directory, tmp_path, transactional_db, target
 ):
-    """With keepalives of a quarter of a minute the hard probe alone finds out in time."""
+    """With keepalives every 15 s, only the fast probe detects it in time."""
     limits = replace(QUICK, keepalive_seconds=15)
     async with running_hub(settings, short_directory, limits) as hub:
         identity = await make_identity(tmp_path, "north-1")
