@@ -35,7 +35,7 @@ class MetricsUnavailableError(OpsCenterError):
 
 
 def reads_store(function: Callable[P, T]) -> Callable[P, T]:
-    """ParseSlot a store's error, which names files, into one that any user may read."""
+    """Turn a store's error, which names files, into one that any user may read."""
 
     @wraps(function)
     def translated(*args: P.args, **kwargs: P.kwargs) -> T:

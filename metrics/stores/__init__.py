@@ -1,4 +1,4 @@
-"""Where rows are kept, behind one interface (:class:`metrics.stores.base.MetricStore`)."""
+"""The stores of rows, behind one interface (:class:`metrics.stores.base.MetricStore`)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _stores: dict[tuple[str, ...], MetricStore] = {}
 
 
 def get_store(name: str | None = None) -> MetricStore:
-    """Return this process's metric store; made on the first call.
+    """Return this process's metric store; created on the first call.
 
-    Tests that point ``METRICS_SQLITE_PATH`` elsewhere get another store.
+    Tests that set another ``METRICS_SQLITE_PATH`` get another store.
 
     Args:
-        name: "sqlite" or "influxdb"; the one that the settings name if None.
+        name: "sqlite" or "influxdb"; None for the one of the settings.
 
     Raises:
-        ImproperlyConfigured: naming the variable that is missing or wrong.
+        ImproperlyConfigured: its text names the variable that is missing or wrong.
     """
     from django.conf import settings
 
@@ -49,14 +49,14 @@ def get_store(name: str | None = None) -> MetricStore:
 
 
 def close_stores() -> None:
-    """Close what this process has open; :func:`get_store` opens it again."""
+    """Close the stores that this process has open; :func:`get_store` opens them again."""
     with _lock:
         for store in _stores.values():
             store.close()
         _stores.clear()
 
 
-# While modules are still whole: the InfluxDB client's own clean-up fails in their ruins.
+# Before the interpreter tears down modules: the InfluxDB client's own clean-up would fail then.
 atexit.register(close_stores)
 
 
@@ -65,7 +65,7 @@ def _make(name: str, *where: str) -> MetricStore:
         path, shards = Path(where[0]), int(where[1])
         check_shards(path, shards)
         return SqliteStore(path) if shards == 1 else ShardedStore(shard_paths(path, shards))
-    # Only where it is used: the client library takes half a second to import.
+    # Imported only when used: the client library takes half a second to import.
     from metrics.stores.influxdb.client import Server
     from metrics.stores.influxdb.retention import retention_seconds
     from metrics.stores.influxdb.store import InfluxStore
@@ -78,7 +78,7 @@ def _influxdb_settings() -> tuple[str, str, str, str]:
     """Return address, organisation, token and prefix.
 
     Raises:
-        ImproperlyConfigured: naming the variable that is missing.
+        ImproperlyConfigured: its text names the variable that is missing.
     """
     from django.conf import settings
 

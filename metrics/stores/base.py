@@ -1,8 +1,8 @@
-"""What every metric store offers.
+"""The interface of every metric store.
 
 A store keeps three tiers (:data:`metrics.series.catalog.TIERS`) of rollups, the newest values of
-every series, and each stream's watermark and gap ledger. Writing is idempotent: the same batch
-again changes nothing, and a bucket over fewer samples never replaces one over more.
+every series, and each stream's watermark and gap ledger. Writing is idempotent: writing the same
+batch again changes nothing, and a bucket over fewer samples never replaces one over more.
 
 Times are Unix seconds, UTC. A bucket is labelled by its start and covers
 ``[start, start + width)``.
@@ -18,9 +18,9 @@ from metrics.stores.writer import MetricWriter
 
 
 class MetricStore(MetricWriter, MetricCopier, MetricHousekeeping, Protocol):
-    """A whole store; who needs a part of it only names that part.
+    """A complete store; code that needs only a part of it uses that part's type.
 
     Methods may block on disk or network; none is async. ``cluster`` is always the id of a cluster
-    that the caller was allowed to use. Writer and copier are readers too
+    that the caller may use. Writer and copier are also readers
     (:class:`metrics.stores.reader.MetricReader`).
     """

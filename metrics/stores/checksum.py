@@ -13,8 +13,8 @@ MODULUS = 1 << 63
 def of_row(row: StoredRow) -> int:
     """Return one row's checksum, 0 to :data:`MODULUS`.
 
-    Fields that were not measured do not enter, so that a field which the catalogue got later
-    changes nothing.
+    Fields that were not measured do not count, so that fields added to the catalogue later change
+    nothing.
     """
     ts, key, n, cells = row
     parts: list[object] = [ts, len(key.ns), len(key.name), *key, n]

@@ -18,14 +18,14 @@ class StoredRow(NamedTuple):
     ts: int
     key: SeriesKey
     n: int
-    """In the 1m tier how many samples (of a cluster: nodes) the minute has, else minutes."""
+    """In the 1m tier the minute's number of samples (for a cluster: nodes), else of minutes."""
     cells: tuple[Cell | None, ...]
     """In catalogue order; None = not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """A series as the store knows it.
+    """A series as it is stored.
 
     ``first_ts`` is the first minute ever stored, ``last_ts`` that of its
     :class:`~metrics.stores.reader.LastRow`, or the first one if it has none.
@@ -39,31 +39,31 @@ class StoredSeries:
 
 
 class MetricCopier(MetricReader, Protocol):
-    """Reads series and rows as they are stored, and stores them as another store had them."""
+    """Reads series and rows as they are stored, and stores them as read from another store."""
 
     def series(self, cluster: UUID) -> list[StoredSeries]:
         """Return all series of a cluster, by kind, ns and name."""
 
     def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
-        """Make or change series as another store knows them; earlier first minutes win."""
+        """Create or change series as read from another store; earlier first minutes win."""
 
     def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
-        """Put the newest minutes as another store knows them; what is newer here stays."""
+        """Write the newest minutes as read from another store; newer ones here stay."""
 
     def scan(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[StoredRow]:
         """Yield the rows with ``start <= ts < end``, ascending by ts, then by ns and name.
 
-        Reads block by block, so that nothing is held up while the caller works. Rows that are
-        written meanwhile may be among them or not.
+        Reads block by block, so that nothing is blocked while the caller works. Rows that are
+        written meanwhile may or may not be among them.
         """
 
     def load(self, cluster: UUID, kind: Kind, tier: str, rows: Iterable[StoredRow]) -> int:
         """Store rows as they are, and nothing else: no rollups, last values or cluster rows.
 
-        A row over less (``n``) than the stored one changes nothing. Series that are not known
-        are made. One transaction.
+        A row with a smaller ``n`` than the stored one changes nothing. Unknown series are created.
+        One transaction.
 
         Returns:
             How many rows were given.

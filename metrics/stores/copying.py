@@ -1,8 +1,8 @@
-"""Everything of one metric store into another, block by block, each counted and summed on both.
+"""Copy one metric store into another, block by block, each compared by count and checksum.
 
-Nothing is remembered between two runs: a block whose count and checksum are the same in both
-stores is there already. So a copy that was killed goes on where it stopped, and a second run after
-the pulls have stopped copies only what came since.
+Nothing is stored between two runs: a block whose count and checksum are the same in both stores is
+already copied. So a copy that was killed continues where it stopped, and a second run after the
+pulls have stopped copies only what came since.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ BLOCK_BUCKETS = 60
 """Bucket starts in a block: an hour of minutes, ten hours of 10m, two and a half days of 1h."""
 ROWS_IN_A_LOAD = 5_000
 WINDOWS_IN_A_WRITE = 5_000
-FAR = 1 << 33
+FAR = 1 << 33  # Unix seconds, later than any data
 
 Since = Callable[[UUID, Kind, str], int]
-"""Says from when on rows of a cluster's kind and tier are wanted: older ones have expired."""
+"""Returns the Unix time from which rows of a cluster's kind and tier are copied: older ones have
+expired."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of one cluster's kind and tier."""
+    """The result for one cluster's kind and tier."""
 
     cluster: UUID
     kind: Kind
@@ -41,9 +42,9 @@ class Tally:
     """Rows in blocks that were the same already."""
     copied: int = 0
     better: int = 0
-    """Rows of which the target has one over more: it was written to already."""
+    """Rows of which the target has a better one: it was written to already."""
     missing: int = 0
-    """Rows that the target does not have as they are, after all."""
+    """Rows that the target does not have, or has differently."""
 
 
 class Target(MetricCopier, MetricWriter, Protocol):
@@ -54,10 +55,10 @@ class Copier:
     """Copies from one store into another.
 
     Args:
-        source: read only.
-        target: written to.
-        since: the bound of what is wanted.
-        only_check: compare, and write nothing.
+        source: the store to read.
+        target: the store to write.
+        since: returns the time from which rows are copied.
+        only_check: whether to compare only, and write nothing.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class Copier:
         self._only_check = only_check
 
     def cluster(self, cluster: UUID, streams: Sequence[str]) -> Iterator[Tally]:
-        """Copy one cluster; yield what became of each kind and tier.
+        """Copy one cluster; yield the result of each kind and tier.
 
-        Positions go last: until then the target would ask for nothing that is still to come.
+        Positions are copied last: before that, pulls into the target must not skip anything.
 
         Raises:
-            StoreError: a store refuses; run it again.
+            StoreError: a store fails; run it again.
         """
         if not self._only_check:
             self._target.put_series(cluster, self._source.series(cluster))
@@ -88,9 +89,9 @@ class Copier:
                 self._stream(cluster, stream)
 
     def differences(self, cluster: UUID, streams: Sequence[str]) -> list[str]:
-        """Return what besides rows is not the same in both stores, in words.
+        """Return the differences of the two stores other than rows, in words.
 
-        A target that is ahead of the source is no difference.
+        A target that is ahead of the source is not a difference.
         """
         found = []
         theirs = {entry.key: entry for entry in self._target.series(cluster)}
@@ -112,19 +113,19 @@ class Copier:
         found = []
         ours, theirs = (s.position(cluster, stream) for s in (self._source, self._target))
         for name in ("watermark", "head"):
-            want, have = getattr(ours, name), getattr(theirs, name)
-            if want is not None and (have is None or have < want):
+            wanted, present = getattr(ours, name), getattr(theirs, name)
+            if wanted is not None and (present is None or present < wanted):
                 found.append(f"the {name} is behind")
         lacking = len(self._better_windows(cluster, stream))
         if lacking:
-            found.append(f"{lacking} lines of the ledger are missing or behind")
+            found.append(f"{lacking} windows of the ledger are missing or behind")
         return found
 
     def _better_windows(self, cluster: UUID, stream: str) -> list[Window]:
-        """Return the source's windows of the ledger that say more than the target's."""
+        """Return the source's ledger windows that are more complete than the target's."""
         known = {window.start: window for window in self._target.windows(cluster, stream, 0, FAR)}
         windows = self._source.windows(cluster, stream, 0, FAR)
-        return [window for window in windows if _says_more(window, known.get(window.start))]
+        return [window for window in windows if _is_more_complete(window, known.get(window.start))]
 
     def _rows(self, cluster: UUID, kind: Kind, tier: str) -> Tally:
         tally = Tally(cluster, kind, tier)
@@ -168,10 +169,10 @@ class Copier:
         self._target.write(cluster, stream, Batch(watermark=at.watermark, head=at.head))
 
 
-def _says_more(window: Window, other: Window | None) -> bool:
-    """Return whether a window tells of more than the target's of the same start, None for none.
+def _is_more_complete(window: Window, other: Window | None) -> bool:
+    """Return whether a window is more complete than the target's of the same start, if any.
 
-    What was filled in the target since, or looked at again, stays as it is there.
+    What was filled or requested again in the target since stays as it is there.
     """
     if other is None:
         return True

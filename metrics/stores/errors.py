@@ -1,7 +1,7 @@
-"""What a metric store raises."""
+"""The errors of a metric store."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """The store cannot do it; the message names the file or bucket and the reason."""
+    """The store failed; the message names the file or bucket and the reason."""

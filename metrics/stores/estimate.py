@@ -1,7 +1,7 @@
-"""How many rows a stretch of time holds, from what is known of its series. Pure.
+"""An estimate of how many rows a range has, from its series. Pure.
 
-An estimate: a series counts from its first minute to its newest as if it never paused. To count
-for certain, a store would have to read everything.
+A series counts from its first minute to its newest as if it never paused. For an exact count, a
+store would have to read everything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from metrics.stores.copier import StoredSeries
 def amount(
     series: Iterable[StoredSeries], kind: Kind, tier: str, start: int, end: int
 ) -> tuple[int, int | None]:
-    """Return about how many buckets lie in ``[start, end)``, and the start of the oldest one.
+    """Return the approximate number of buckets in ``[start, end)``, and the oldest one's start.
 
     The oldest is None if there is none.
     """

@@ -1,4 +1,4 @@
-"""The part of a metric store that housekeeping uses: deletion, upkeep, whether it works."""
+"""The part of a metric store that housekeeping uses: deletion, maintenance, checks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uuid import UUID
 from metrics.series.catalog import Kind
 
 NO_BOUNDS: Mapping[Kind, int] = MappingProxyType({})
-"""For :meth:`MetricHousekeeping.forget`: no kind has another bound."""
+"""For :meth:`MetricHousekeeping.forget`: no kind has its own bound."""
 
 
 class MetricHousekeeping(Protocol):
-    """Deletes, and looks after the store itself."""
+    """Deletes data, and maintains the store itself."""
 
     def clusters(self) -> Iterable[UUID]:
         """Return the ids of all clusters that the store knows."""
@@ -22,35 +22,35 @@ class MetricHousekeeping(Protocol):
     def expire(
         self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
     ) -> int:
-        """Delete buckets of a kind older than ``before``, oldest first; return how many went.
+        """Delete buckets of a kind older than ``before``, oldest first; return how many.
 
-        About ``limit`` of them: sealed buckets go in whole pieces, so that it can be somewhat
+        About ``limit`` of them: sealed buckets are deleted in whole chunks, so it can be somewhat
         more. Less than ``limit`` means that none is left.
         """
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
         """Delete series, their last values and ledger windows that ended before ``before``.
 
-        To be called after :meth:`expire`, with the bound of the longest tier. ``by_kind`` has
-        other bounds for the series of some kinds, where those are kept for less.
+        Call it after :meth:`expire`, with the bound of the longest tier. ``by_kind`` has other
+        bounds for kinds whose series are kept for a shorter time.
 
         Returns:
-            How many series went.
+            How many series were deleted.
         """
 
     def erase(self, cluster: UUID) -> None:
-        """Delete everything of a cluster. Its id may be written again afterwards, from nothing."""
+        """Delete everything of a cluster. Its id may be written again afterwards."""
 
     def maintain(self, now: int) -> str:
-        """Do what housekeeping is due, in short steps; return one line for the log.
+        """Do the housekeeping that is due, in short steps; return one line for the log.
 
         Called every ten minutes, by one process at a time.
         """
 
     def warnings(self) -> list[str]:
-        """Return what somebody should look at though the store works; mostly nothing.
+        """Return problems that need attention although the store works; usually none.
 
-        Names no cluster and no file: anybody may read it.
+        They name no cluster and no file, because anybody may read them.
         """
 
     def check(self) -> str:

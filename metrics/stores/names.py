@@ -1,4 +1,4 @@
-"""Which names every store can hold."""
+"""The names that every store can store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_NAME_LENGTH = 1_000
 
 
 def is_storable(key: SeriesKey) -> bool:
-    """Return whether a store can hold the names: not too long, and no lone surrogates."""
+    """Return whether the names can be stored: not too long, and no lone surrogates."""
     if len(key.ns) > MAX_NAME_LENGTH or len(key.name) > MAX_NAME_LENGTH:
         return False
     try:

@@ -16,7 +16,7 @@ from metrics.series.windows import Position, Window
 class LastRow:
     """The newest minute of one series: mean values in catalogue order, None = not measured.
 
-    A series of which only wider buckets are known has the start of its newest one, and no values.
+    A series with only wider buckets has the start of its newest one, and no values.
     """
 
     key: SeriesKey
@@ -27,7 +27,7 @@ class LastRow:
 
 
 class TopRow(NamedTuple):
-    """One series of a top list: its field over the whole asked range."""
+    """One series of a top list: its field over the whole requested range."""
 
     cluster: UUID
     key: SeriesKey
@@ -35,14 +35,14 @@ class TopRow(NamedTuple):
     """Minutes that have the field, >= 1."""
     total: int
     high: int | None
-    """The highest value that is known; None if none is."""
+    """The highest known value; None if there is none."""
 
 
 class MetricReader(Protocol):
-    """Reads what is stored; changes nothing."""
+    """Reads stored data; changes nothing."""
 
     def position(self, cluster: UUID, stream: str) -> Position:
-        """Return how far the stream is; both None before the first batch."""
+        """Return the stream's position; both None before the first batch."""
 
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
@@ -52,9 +52,8 @@ class MetricReader(Protocol):
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
         """Return the ledger as :meth:`windows` does, but quickly for years.
 
-        Lines that say only that their minutes came in time
-        (:func:`metrics.stores.window_runs.is_plain`) and follow one another without a hole are one,
-        their minutes added up.
+        Consecutive windows whose minutes all came in time
+        (:func:`metrics.stores.window_runs.is_plain`) are joined into one, their minutes added up.
         """
 
     def read(
@@ -70,7 +69,7 @@ class MetricReader(Protocol):
     def read_fields(
         self, cluster: UUID, key: SeriesKey, fields: Sequence[str], tier: str, start: int, end: int
     ) -> dict[str, Columns]:
-        """Return several fields of one series, each as :meth:`read` does, at less cost."""
+        """Return several fields of one series, each as :meth:`read` does, but cheaper."""
 
     def top(
         self,
@@ -87,7 +86,7 @@ class MetricReader(Protocol):
         """Return the series of several clusters with the largest field over ``[start, end)``.
 
         Largest first, by the mean over the minutes that have the field or by the highest value;
-        equals by ns, name and cluster. By the highest value, series that have none known are
+        equal ones by ns, name and cluster. By the highest value, series without a known one are
         left out.
         """
 
@@ -110,7 +109,7 @@ class MetricReader(Protocol):
         """Return series of several clusters whose ns or name contains ``text``.
 
         The case of ASCII letters does not matter; "" finds every series with ``ts >= since``.
-        ``order`` is a field, largest first; "" puts the newest first, then goes by name.
+        ``order`` is a field, largest first; "" for the newest first, then by name.
         """
 
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
@@ -124,8 +123,8 @@ class MetricReader(Protocol):
         """
 
     def ping(self) -> None:
-        """Check within seconds that the store can be asked.
+        """Check within seconds that the store answers.
 
         Raises:
-            StoreError: it cannot.
+            StoreError: it does not.
         """

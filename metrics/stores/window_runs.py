@@ -1,7 +1,7 @@
 """The ledger in short: windows that came in time are joined into runs, the rest stay single.
 
-A ledger has 52,000 windows a year, nearly all of which say that all is well. They are added up
-where they are; only the others are read. Pure.
+A ledger has 52,000 windows a year, nearly all of which are complete. Those are added up by the
+database; only the others are read. Pure.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from metrics.series.windows import Window
 
 
 class Sums(NamedTuple):
-    """Plain windows that begin within a stretch, added up; all 0 if there are none."""
+    """Plain windows that begin within a range, added up; all 0 if there are none."""
 
     first: int  # the earliest start
     last: int  # the latest end
-    seconds: int  # their lengths together
+    seconds: int  # the sum of their lengths
     got: int
     expected: int
-    attempts: int  # the most of any
+    attempts: int  # the maximum
 
 
 def is_plain(window: Window) -> bool:
-    """Return whether a window says only that its minutes came in time."""
+    """Return whether all of a window's minutes came in time."""
     return window.state == "done" and window.filled_at is None and not window.reason
 
 
@@ -36,14 +36,14 @@ def runs(
     sums: Callable[[int, int], Sums],
     windows: Callable[[int, int], Iterable[Window]],
 ) -> list[Window]:
-    """Return the ledger of ``[start, end)``, plain windows that follow one another as one.
+    """Return the ledger of ``[start, end)``, with consecutive plain windows joined.
 
     Args:
         odd: the windows that are not plain, ascending.
-        start: Unix time; of the first window that is wanted, plain or not.
-        end: Unix time.
-        sums: adds up the plain windows that begin within a stretch.
-        windows: returns them one by one, ascending.
+        start: start of the first wanted window, plain or not, in Unix seconds.
+        end: end of the range in Unix seconds, exclusive.
+        sums: adds up the plain windows that begin within a range.
+        windows: returns the plain windows that begin within a range, ascending.
     """
     found: list[Window] = []
     at = start

@@ -1,4 +1,4 @@
-"""The part of a metric store that pulls use: a batch goes in, whole."""
+"""The part of a metric store that pulls use: it writes a batch, completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from metrics.stores.reader import MetricReader
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one pull writes in one transaction.
+    """The data that one pull writes in one transaction.
 
     Attributes:
-        rows: minutes of nodes, filesystems and pods; cluster rows are made by the store's writer.
+        rows: minutes of nodes, filesystems and pods; the store computes the cluster's rows.
         infos: series seen in this batch.
-        windows: of the ledger, to put; (start) is their key.
-        watermark: new end of the contiguous data, or None to leave it; never moves back, so that
-            a late duplicate of an older pull does no harm.
-        head: new end of the newest data, or None to leave it; never moves back.
+        windows: ledger windows to write; their key is ``start``.
+        watermark: new end of the contiguous data in Unix seconds, or None to leave it; never moves
+            back, so that a late duplicate of an older pull does no harm.
+        head: new end of the newest data in Unix seconds, or None to leave it; never moves back.
         coarse: wider buckets of nodes, filesystems and pods, where the source has no minutes.
     """
 
@@ -36,14 +36,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a write did not store, because the cluster sent nonsense or too much of it."""
+    """What a write did not store, because the cluster sent invalid data or too much."""
 
     refused_cells: int = 0
-    """Values beyond :data:`metrics.series.rollups.LARGEST`, fractions, or in contradiction."""
+    """Values beyond :data:`metrics.series.rollups.LARGEST`, fractions, or contradictory ones."""
     skipped_rows: int = 0
     """Rows of series beyond the daily limit of new series, or with unusable names."""
     detail: str = ""
-    """One line for people; "" when everything was stored."""
+    """One line for display; "" when everything was stored."""
 
 
 class MetricWriter(MetricReader, Protocol):
@@ -54,10 +54,10 @@ class MetricWriter(MetricReader, Protocol):
 
         Idempotent. Cluster-level minutes are recomputed from all nodes stored for each touched
         minute, and the 10m and 1h buckets from all minutes stored for each touched bucket. Coarse
-        rows enter their tier as they are, unless a bucket over more minutes is there; the
-        cluster's bucket is made from those of its nodes
+        rows are written to their tier as they are, unless it has a bucket over more minutes; the
+        cluster's bucket is computed from those of its nodes
         (:func:`metrics.series.rollups.cluster_bucket`), and hours from their 10-minute buckets.
-        Coarse rows leave the last values alone.
+        Coarse rows do not change the last values.
 
         Returns:
             What was refused; the rest of the batch is stored.

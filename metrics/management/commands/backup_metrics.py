@@ -35,7 +35,7 @@ class Command(BaseCommand):
         paths = shard_paths(Path(settings.METRICS_SQLITE_PATH), settings.METRICS_SHARDS)
         target: Path = options["target"].absolute()
         try:
-            size = back_up(paths, target, tell=self.stdout.write)
+            size = back_up(paths, target, report=self.stdout.write)
         except StoreError as exc:
             print(f"backup_metrics: {exc}", file=sys.stderr)
             sys.exit(1)

@@ -1,9 +1,9 @@
 """Moves of a cluster's rows between buckets, when its customer's retention changes.
 
-New rows go to the new bucket at once, and reads look into both, so that nothing is missing while
-the old rows follow in blocks. A move that was interrupted goes on with the next
+New rows go to the new bucket at once, and reads use both, so that nothing is missing while the old
+rows follow in blocks. An interrupted move continues with the next
 :meth:`~metrics.stores.housekeeping.MetricHousekeeping.maintain`. Rows that the new class does not
-want are not copied; the old bucket's are deleted at the end.
+keep are not copied; the old bucket's rows are deleted at the end.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ BLOCK_BUCKETS = 60
 class Mover:
     """The moves of one store."""
 
-    def __init__(self, influx: Influx, buckets: Buckets, kept: RetentionLookup) -> None:
+    def __init__(self, influx: Influx, buckets: Buckets, retention: RetentionLookup) -> None:
         self._influx = influx
         self._buckets = buckets
-        self._retention = kept
+        self._retention = retention
 
     def run(self, now: int, *, budget_seconds: float) -> tuple[int, int]:
-        """Begin and go on with moves; return how many are finished and how many are open.
+        """Begin and continue moves; return how many are finished and how many are open.
 
         Raises:
-            StoreError: a move could not go on; it will with the next run.
+            StoreError: a move failed; the next run continues it.
         """
         give_up_at = time.monotonic() + budget_seconds
         done = 0
@@ -47,16 +47,16 @@ class Mover:
         return done, MetricPlace.objects.filter(moving=True).count()
 
     def _begin(self, cluster: MetricCluster) -> None:
-        """ParseSlot a cluster's writes to other buckets where its retention has changed."""
+        """Redirect a cluster's writes to other buckets where its retention has changed."""
         wanted = self._retention(cluster.cluster)
         for place in cluster.places.filter(moving=False):
-            kept = wanted[place.kind][place.tier]  # type: ignore[index]
-            if kept == place.kept_seconds:
+            seconds = wanted[place.kind][place.tier]  # type: ignore[index]
+            if seconds == place.kept_seconds:
                 continue
-            self._buckets.ready(place.tier, kept)
+            self._buckets.ready(place.tier, seconds)
             with writing(cluster.cluster), translated():
                 MetricPlace.objects.filter(pk=place.pk, moving=False).update(
-                    moving=True, previous_seconds=place.kept_seconds, kept_seconds=kept,
+                    moving=True, previous_seconds=place.kept_seconds, kept_seconds=seconds,
                     moved_until=0,
                 )  # fmt: skip
                 outdate(pk=cluster.pk)
@@ -82,13 +82,13 @@ class Mover:
         if old in self._influx.buckets():
             self._influx.delete(old, predicate, 0, 1 << 33)
         with writing(cluster), translated():
-            # The new bucket never had rows that are out of sight.
+            # The new bucket never had hidden rows.
             MetricPlace.objects.filter(pk=place.pk).update(moving=False, moved_until=0, expired=0)
             outdate(pk=place.cluster_id)
         return True
 
     def _copy(self, place: MetricPlace, old: str, start: int, end: int) -> bool:
-        """Write the old bucket's rows of one block to the new one, unless that has better.
+        """Write the old bucket's rows of one block to the new one, unless that has better ones.
 
         Returns:
             Whether the old bucket has any.
@@ -98,24 +98,24 @@ class Mover:
         start = max(start, place.expired)
         if start >= end:
             return False
-        there = points(self._influx, new, tier, of_cluster(cluster, [kind], start, end))  # type: ignore[list-item]
-        here = points(self._influx, old, tier, of_cluster(cluster, [kind], start, end))  # type: ignore[list-item]
+        present = points(self._influx, new, tier, of_cluster(cluster, [kind], start, end))  # type: ignore[list-item]
+        copied = points(self._influx, old, tier, of_cluster(cluster, [kind], start, end))  # type: ignore[list-item]
         lines = []
-        for key, rows in here.items():
-            head, known = line_head(str(cluster), key), there.get(key, {})
+        for key, rows in copied.items():
+            head, known = line_head(str(cluster), key), present.get(key, {})
             for ts, values in rows.items():
                 stored = known.get(ts)
                 if stored is None or (stored[0] or 0) < (values[0] or 0):
                     lines.append(line(head, key, tier, ts, values, stored))
         self._influx.write(new, [each for each in lines if each])
-        return bool(here)
+        return bool(copied)
 
     def _start(self, place: MetricPlace, old: str, end: int, since: int = 0) -> int:
-        """Return the old bucket's oldest row from ``since`` on; ``end`` without any."""
+        """Return the time of the old bucket's oldest row from ``since`` on; ``end`` for none."""
         return min(self._times(place, old, "first()", since), default=end)
 
     def _end(self, place: MetricPlace, old: str) -> int:
-        """Return a time behind the old bucket's newest row; 0 without any."""
+        """Return a time after the old bucket's newest row; 0 for none."""
         return max(self._times(place, old, "last()"), default=-1) + 1
 
     def _times(self, place: MetricPlace, old: str, step: str, since: int = 0) -> list[int]:
@@ -128,7 +128,7 @@ class Mover:
 
 
 def _horizon(place: MetricPlace, now: int) -> int:
-    """Return the time before which the new class wants nothing."""
+    """Return the Unix time before which the new class keeps nothing."""
     if not place.kept_seconds:
         return place.expired
     return max(place.expired, bucket_start(now - place.kept_seconds, DAY))

@@ -1,8 +1,8 @@
-"""Buckets: one per tier and retention; and which one a cluster's rows are in.
+"""Buckets: one per tier and retention; and the bucket of each cluster's rows.
 
-An InfluxDB takes about twenty active buckets, so there is none per customer: customers whose
+An InfluxDB handles about twenty active buckets, so there is none per customer: customers whose
 classes keep a tier equally long share one. A bucket keeps its points a little longer than the
-class says, for rows go out of sight by whole days.
+class, because rows are hidden by whole days.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MANY_BUCKETS = 20
 SLACK_SECONDS = DAY + 7200
 
 RetentionLookup = Callable[[UUID], Mapping[Kind, Mapping[str, int]]]
-"""Says how many seconds each kind's tiers of a cluster are kept; 0: for ever."""
+"""Returns how many seconds each kind's tiers of a cluster are kept; 0: forever."""
 
 
 class Buckets:
@@ -40,10 +40,10 @@ class Buckets:
         return bucket_name(self.prefix, tier, kept_seconds)
 
     def ready(self, tier: str, kept_seconds: int) -> str:
-        """Return the name of a bucket that exists; make it if this process never saw it.
+        """Return the name of a bucket, which is created if it does not exist.
 
         Raises:
-            StoreError: it cannot be made.
+            StoreError: it cannot be created.
         """
         name = self.name(tier, kept_seconds)
         with self._lock:
@@ -52,19 +52,19 @@ class Buckets:
         return name
 
     def check(self, wanted: Mapping[str, int]) -> list[str]:
-        """Make what is missing of these buckets and lengthen what is too short; return what was.
+        """Create missing buckets and lengthen those that are too short; return what was done.
 
         Args:
-            wanted: name -> seconds that its rows are kept.
+            wanted: name -> how long its rows are kept, in seconds; 0: forever.
 
         Raises:
-            StoreError: InfluxDB refuses or is away.
+            StoreError: InfluxDB refuses or does not answer.
         """
         with self._lock:
             return self._check(wanted)
 
     def missing(self, wanted: Mapping[str, int]) -> list[str]:
-        """Return what is wrong with these buckets, without mending it."""
+        """Return what is wrong with these buckets, without repairing it."""
         present = self.influx.buckets()
         problems = []
         for name, kept_seconds in wanted.items():
@@ -95,14 +95,14 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class ReadRange:
-    """From which bucket, and from which time on, a cluster's rows of a kind and tier are read."""
+    """A bucket, and the Unix time from which a cluster's rows of a kind and tier are read."""
 
     bucket: str
     start: int
 
 
 class ClusterBuckets:
-    """In which buckets one cluster's rows are, for as long as one call takes."""
+    """The buckets of one cluster's rows, for the duration of one call."""
 
     def __init__(self, buckets: Buckets, rows: Mapping[tuple[str, str], MetricPlace]) -> None:
         self.buckets = buckets
@@ -110,7 +110,7 @@ class ClusterBuckets:
 
     @classmethod
     def known(cls, buckets: Buckets, cluster: UUID) -> ClusterBuckets:
-        """Return where the rows of a cluster are; empty if it is unknown or being erased."""
+        """Return the buckets of a cluster's rows; empty if it is unknown or being erased."""
         rows = MetricPlace.objects.filter(cluster__cluster=cluster, cluster__erasing=False)
         return cls(buckets, {(row.kind, row.tier): row for row in rows})
 
@@ -118,7 +118,7 @@ class ClusterBuckets:
     def made(
         cls, buckets: Buckets, cluster: MetricCluster, retention: RetentionLookup
     ) -> ClusterBuckets:
-        """Return where the rows of a cluster are and will be; choose it where it is new."""
+        """Return the buckets of a cluster's rows; choose them for new kinds and tiers."""
         rows = {(row.kind, row.tier): row for row in MetricPlace.objects.filter(cluster=cluster)}
         if len(rows) < len(KINDS) * len(TIERS):
             wanted = retention(cluster.cluster)
@@ -144,14 +144,14 @@ class ClusterBuckets:
         return self._rows[kind, tier].moving
 
     def horizon(self, kind: Kind, tier: str, now: float) -> int:
-        """Return the time from which on rows are taken: older ones are not kept."""
+        """Return the Unix time from which rows are accepted: older ones are not kept."""
         row = self._rows[kind, tier]
         if row.kept_seconds == FOREVER:
             return row.expired
         return max(row.expired, bucket_start(int(now) - row.kept_seconds, DAY))
 
     def read_ranges(self, kind: Kind, tier: str, start: int) -> list[ReadRange]:
-        """Return where to read rows from ``start`` on: the bucket that is written to first."""
+        """Return where to read rows from ``start`` on; the bucket for writes comes first."""
         row = self._rows.get((kind, tier))
         if row is None:
             return []

@@ -1,8 +1,8 @@
-"""The way to one InfluxDB 2: a client per process, and its errors in words.
+"""The client of one InfluxDB 2, one per process, and its errors as text.
 
-The client is made on the first use after a fork: a pool of connections must not be shared by two
-processes. Writes are synchronous requests of prebuilt line protocol; a request that was not
-answered with 204 raises. Nothing is retried here: the pull comes again.
+The client is created on the first use after a fork: two processes must not share a pool of
+connections. Writes are synchronous requests of prebuilt line protocol; a request that was not
+answered with 204 raises. Nothing is retried here: the next pull does that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Param = str | int
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the InfluxDB is, and what to show it."""
+    """The address and credentials of an InfluxDB."""
 
     url: str
     org: str
@@ -47,7 +47,7 @@ class Server:
 
 
 class Influx:
-    """One InfluxDB as this process sees it; safe to share between threads, and over a fork."""
+    """One InfluxDB; safe to share between threads, and across a fork."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -65,7 +65,7 @@ class Influx:
             body = b"\n".join(lines[at : at + LINES_IN_A_REQUEST])
             with self.translated(bucket):
                 api = self._api.write_api(write_options=SYNCHRONOUS)
-                # Its constants are texts, whatever its annotation says.
+                # Its constants are strings, despite the annotation.
                 api.write(bucket, self.server.org, body, WritePrecision.S)  # type: ignore[arg-type]
 
     @contextmanager
@@ -74,11 +74,11 @@ class Influx:
 
         Args:
             flux: the query; names in it that are keys of ``params`` stand for these values.
-            params: bound as Flux options, so that no value can change the query.
-            bucket: the one to name in errors.
+            params: parameters, bound as Flux options, so that no value can change the query.
+            bucket: the bucket's name, for the query and for errors.
 
         Raises:
-            StoreError: the query was refused, or the answer broke off.
+            StoreError: the query was refused, or the answer was cut off.
         """
         dialect = Dialect(header=True, delimiter=",", annotations=[])
         with self.translated(bucket):
@@ -91,10 +91,10 @@ class Influx:
                 answer.close()
 
     def delete(self, bucket: str, predicate: str, start: int, end: int) -> None:
-        """Delete the points of ``[start, end]`` that match; of a bucket that exists.
+        """Delete the points of ``[start, end]`` that match; the bucket must exist.
 
         Raises:
-            StoreError: nothing or a part was deleted.
+            StoreError: nothing or only a part was deleted.
         """
         request = DeletePredicateRequest(
             start=iso_utc(start), stop=iso_utc(end), predicate=predicate
@@ -113,7 +113,7 @@ class Influx:
         return found
 
     def make_bucket(self, name: str, seconds: int, shard_seconds: int) -> None:
-        """Make a bucket that keeps points for ``seconds`` (0: for ever)."""
+        """Create a bucket that keeps points for ``seconds`` (0: forever)."""
         rule = BucketRetentionRules(
             type="expire", every_seconds=seconds, shard_group_duration_seconds=shard_seconds
         )
@@ -133,12 +133,12 @@ class Influx:
             self._api.buckets_api().update_bucket(bucket)
 
     def drop_bucket(self, bucket: Bucket) -> None:
-        """Delete a bucket and all that is in it."""
+        """Delete a bucket and its points."""
         with self.translated(bucket.name):
             self._api.buckets_api().delete_bucket(bucket)
 
     def ping(self) -> None:
-        """Check within seconds that the server answers, and knows token and organisation."""
+        """Check within seconds that the server answers and accepts the token and organisation."""
         server = self.server
         with (
             self.translated(),
@@ -171,7 +171,7 @@ class Influx:
 
     @contextmanager
     def translated(self, bucket: str = "") -> Iterator[None]:
-        """ParseSlot what the client and its connections raise into a :class:`StoreError`."""
+        """Turn the errors of the client and its connections into a :class:`StoreError`."""
         try:
             yield
         except ApiException as exc:
@@ -182,25 +182,25 @@ class Influx:
             raise StoreError(msg) from exc
 
     def _refusal(self, exc: ApiException, bucket: str) -> str:
-        said = _message(exc.body)
+        reason = _message(exc.body)
         where = f"InfluxDB at {self.server.url}"
         if exc.status == 401:
             return f"{where} refuses the token (401): check INFLUXDB_TOKEN"
         if exc.status == 403:
-            return f"{where}: the token may not do this (403): {said}"
-        if exc.status == 404 and "bucket" in said.lower():
-            return f"{where} has no bucket {bucket} (404): {said}"
+            return f"{where}: the token may not do this (403): {reason}"
+        if exc.status == 404 and "bucket" in reason.lower():
+            return f"{where} has no bucket {bucket} (404): {reason}"
         if exc.status == 404:
-            return f"{where}: not found (404), check INFLUXDB_ORG and INFLUXDB_URL: {said}"
+            return f"{where}: not found (404), check INFLUXDB_ORG and INFLUXDB_URL: {reason}"
         if exc.status == 422:
-            return f"{where} refused points for bucket {bucket} (422): {said}"
-        if "no space left on device" in said:
-            return f"the disk of {where} is full ({exc.status}): {said}"
-        return f"{where} answered {exc.status} for bucket {bucket}: {said}"
+            return f"{where} refused points for bucket {bucket} (422): {reason}"
+        if "no space left on device" in reason:
+            return f"the disk of {where} is full ({exc.status}): {reason}"
+        return f"{where} answered {exc.status} for bucket {bucket}: {reason}"
 
 
 def _message(body: object) -> str:
-    """Return what an error's body says, in one line."""
+    """Return the message of an error's body, in one line."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     try:
         found = orjson.loads(text)

@@ -1,8 +1,8 @@
-"""Flux: the few queries of the InfluxDB store, and the reading of their answers.
+"""The few Flux queries of the InfluxDB store, and the reading of their answers.
 
-A query's text is made of this module's own words and of names from the catalogue; everything else
-(bucket, cluster, names, times) is bound as a parameter. All filters are of the form that InfluxDB
-carries out in its storage: a column of the record compared with one value.
+A query's text consists of this module's own text and of names from the catalogue; everything else
+(bucket, cluster, names, times) is bound as a parameter. All filters have the form that InfluxDB
+evaluates in its storage: a column of the record compared with one value.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.stores.errors import StoreError
 from metrics.stores.influxdb.client import Influx, Param
-from metrics.stores.influxdb.names import cluster_buckets, columns, tag, untag
+from metrics.stores.influxdb.names import column_indexes, columns, tag, untag
 from metrics.stores.influxdb.rows import Values
 
 LAST_SECOND = 9_000_000_000
-"""Beyond any time that is asked for; Flux counts nanoseconds in 64 bits."""
+"""Later than any requested time; Flux counts nanoseconds in 64 bits."""
 
 Points = dict[SeriesKey, dict[int, Values]]
 """Series -> start of bucket -> values."""
 
 
 class Query:
-    """One query in the making: its text and its parameters."""
+    """Builds one query: its text and its parameters."""
 
     def __init__(self, start: int, end: int) -> None:
         self._conditions: list[str] = []
@@ -56,16 +56,16 @@ class Query:
         return self
 
     def then(self, step: str) -> Query:
-        """Add a step, which must be this package's own text."""
+        """Add a step, which must not contain external input."""
         self._tail.append(step)
         return self
 
     def keep(self, *names: str) -> Query:
-        """Answer with these columns only."""
+        """Return only these columns."""
         return self.then(f"keep(columns: [{', '.join(repr_(name) for name in names)}])")
 
     def copy(self) -> Query:
-        """Return a query that goes on from here by itself."""
+        """Return an independent copy."""
         other = Query(0, 0)
         other._conditions, other._tail = list(self._conditions), list(self._tail)
         other.params = dict(self.params)
@@ -84,7 +84,7 @@ class Query:
 
 
 def repr_(name: str) -> str:
-    """Return a name of our own as a Flux string."""
+    """Return one of our own names as a Flux string."""
     return f'"{name}"'
 
 
@@ -102,16 +102,16 @@ def of_series(cluster: UUID, key: SeriesKey, start: int, end: int) -> Query:
 def records(
     influx: Influx, bucket: str, query: Query, text: str = ""
 ) -> Iterator[tuple[dict[str, int], list[str]]]:
-    """Yield the answer's records, each with the places of its columns.
+    """Yield the answer's records, each with the indexes of its columns.
 
     Args:
-        influx: whom to ask.
-        bucket: what ``bucket`` stands for in the query.
-        query: with its parameters.
-        text: to send in place of the query's own text.
+        influx: the InfluxDB.
+        bucket: the bucket's name, the value of ``bucket`` in the query.
+        query: the query with its parameters.
+        text: text to send instead of the query's own; "" for the query's own.
 
     Raises:
-        StoreError: the query was refused, or failed on its way.
+        StoreError: the query was refused, or failed.
     """
     header: dict[str, int] = {}
     with (
@@ -124,8 +124,8 @@ def records(
             elif not header:
                 header = {name: at for at, name in enumerate(record)}
             elif "error" in header:
-                said = record[header["error"]]
-                msg = f"InfluxDB at {influx.server.url}: the query of {bucket} failed: {said}"
+                reason = record[header["error"]]
+                msg = f"InfluxDB at {influx.server.url}: the query of {bucket} failed: {reason}"
                 raise StoreError(msg)
             else:
                 yield header, record
@@ -136,13 +136,13 @@ def points(influx: Influx, bucket: str, tier: str, query: Query) -> Points:
 
     The query must be over kinds and a cluster, without further steps.
     """
-    # One table: InfluxDB takes longer for thousands of tables than for the points in them.
+    # One table: InfluxDB takes longer for thousands of tables than for their points.
     query.then("group()").keep("_time", "_value", "_field", "_measurement", "ns", "name")
     found: Points = {}
     times: dict[str, int] = {}
     series: tuple[str, ...] = ()
     rows: dict[int, Values] = {}
-    width, place = 0, -1
+    width, index = 0, -1
     for header, record in records(influx, bucket, query):
         kind_at, field_at = header["_measurement"], header["_field"]
         name = (record[kind_at], record[header["ns"]], record[header["name"]], record[field_at])
@@ -151,8 +151,8 @@ def points(influx: Influx, bucket: str, tier: str, query: Query) -> Points:
             kind = _kind(name[0])
             rows = found.setdefault(SeriesKey(kind, untag(name[1]), untag(name[2])), {})
             width = len(columns(kind, tier))
-            place = cluster_buckets(kind, tier).get(name[3], -1)
-        if place < 0:
+            index = column_indexes(kind, tier).get(name[3], -1)
+        if index < 0:
             continue  # a later version's field
         text = record[header["_time"]]
         ts = times.get(text)
@@ -161,12 +161,12 @@ def points(influx: Influx, bucket: str, tier: str, query: Query) -> Points:
         row = rows.get(ts)
         if row is None:
             row = rows[ts] = [None] * width
-        row[place] = whole(influx, bucket, record[header["_value"]])
+        row[index] = whole(influx, bucket, record[header["_value"]])
     return found
 
 
 def whole(influx: Influx, bucket: str, text: str) -> int:
-    """Return a value, which is an integer unless somebody else writes into our bucket.
+    """Return a value, which is an integer unless another program writes into our bucket.
 
     Raises:
         StoreError: it is not.
@@ -187,7 +187,7 @@ def unix(text: str) -> int:
 
 
 def merged(parts: Iterable[Points]) -> Points:
-    """Return several buckets' points; of two, the one over more wins, else the first."""
+    """Return several buckets' points; of two, the one with the larger n wins, else the first."""
     whole: Points = {}
     for part in parts:
         for key, rows in part.items():
@@ -203,7 +203,7 @@ def _kind(name: str) -> Kind:
 
 
 def _lines(answer: Any) -> Iterator[str]:
-    """Yield the answer's lines, ends included: a quoted name may hold a line feed."""
+    """Yield the answer's lines with their line ends: a quoted name may contain a line feed."""
     rest = b""
     for block in answer.stream(1 << 16):
         *lines, rest = (rest + block).split(b"\n")

@@ -1,4 +1,4 @@
-"""The InfluxDB store's part in Django's database: ledger, positions, and who may write.
+"""The InfluxDB store's part in Django's database: ledger, positions, and the writer's lock.
 
 Series and their newest minutes are :mod:`metrics.stores.influxdb.series`.
 """
@@ -29,7 +29,7 @@ _WINDOW = tuple(Window.__dataclass_fields__)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """ParseSlot an error of Django's database into a :class:`StoreError`."""
+    """Turn an error of Django's database into a :class:`StoreError`."""
     try:
         yield
     except DatabaseError as exc:
@@ -39,10 +39,10 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def writing(cluster: UUID, *, erasing: bool = False) -> Iterator[MetricCluster]:
-    """Be the only writer of a cluster, which is made if it is new.
+    """Hold a cluster's write lock; the cluster is created if it is new.
 
-    A writer that dies is waited for until its time is over. Where one died or failed, some of its
-    points may be stored: nobody relies on what he remembers from before.
+    The lock of a writer that died is taken over when it times out. After a writer died or failed,
+    some of its points may be stored, so every process drops its cache of the cluster.
 
     Raises:
         StoreError: another one writes for too long, or the cluster is being erased.
@@ -81,7 +81,7 @@ def writing(cluster: UUID, *, erasing: bool = False) -> Iterator[MetricCluster]:
 
 
 def outdate(**which: object) -> None:
-    """Make every process forget what it remembers of clusters, all if none are chosen."""
+    """Invalidate every process's cache of the chosen clusters, or of all."""
     MetricCluster.objects.filter(**which).update(generation=F("generation") + 1)
 
 
@@ -155,7 +155,7 @@ def put_windows(cluster: MetricCluster, stream: str, windows: Iterable[Window]) 
 def put_position(
     cluster: MetricCluster, stream: str, watermark: int | None, head: int | None
 ) -> None:
-    """Move a stream's position forward; None leaves a part of it."""
+    """Move a stream's position forward; None leaves a part unchanged."""
     if watermark is None and head is None:
         return
     known, _ = MetricPosition.objects.select_for_update().get_or_create(

@@ -1,8 +1,8 @@
-"""The board: stored rows of one cluster that a write reads, compares and changes.
+"""The merge buffer: stored rows of one cluster that a write reads, compares and changes.
 
-InfluxDB knows no condition on a write, so the rule that a row over less never replaces one over
-more is kept here: read, compare, write what differs. :func:`metrics.stores.influxdb.ledger.writing`
-sees to it that nobody else writes the cluster meanwhile.
+InfluxDB has no conditional writes, so the rule that a row with a smaller n never replaces one with
+a larger n is enforced here: read, compare, write what differs. The lock
+:func:`metrics.stores.influxdb.ledger.writing` excludes other writers of the cluster meanwhile.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from metrics.stores.influxdb.rows import Cells, Values, cells_of, line, line_hea
 Row = tuple[int, Cells]
 
 REMEMBERED_SECONDS = 2 * 3600
-"""Rows that are older are read when they are needed and not remembered: backfills."""
+"""Older rows are read when they are needed and not cached: backfills."""
 
 
 class MergeBuffer:
     """Rows of one cluster, as far as they were loaded.
 
     Args:
-        influx: where they are.
-        cluster_buckets: in which buckets.
-        cluster: whose.
-        recent: what is remembered of them already.
-        now: Unix time.
+        influx: the InfluxDB that stores them.
+        cluster_buckets: the buckets of the cluster's rows.
+        cluster: the cluster's id.
+        recent: the cache of its newest rows.
+        now: current Unix time in seconds.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class MergeBuffer:
         self._read: dict[tuple[str, SeriesKey, int], Row] = {}
 
     def catch_up(self) -> dict[SeriesKey, set[int]]:
-        """Read and remember the minutes that other processes wrote; return which these are."""
+        """Read and cache the minutes that other processes wrote; return their times by series."""
         first, kinds = self._recent.catch_up(self._now)
         found = self._query("1m", kinds, first, LAST_SECOND) if kinds else {}
         for key, rows in found.items():
@@ -64,17 +64,17 @@ class MergeBuffer:
         return {key: set(rows) for key, rows in found.items()}
 
     def remember(self) -> None:
-        """Take what was put for stored, which others did already."""
+        """Treat the buffered rows as stored: other processes have written them already."""
         for tier, series in self._new.items():
             for key, rows in series.items():
                 for ts, (n, cells) in rows.items():
                     old = self._stored(tier, key, ts)
-                    self._recent.put(tier, key, ts, _laid_over(values_of(tier, n, cells), old))
+                    self._recent.put(tier, key, ts, _after_write(values_of(tier, n, cells), old))
         self._new.clear()
         self._read.clear()
 
     def load(self, tier: str, kinds: Sequence[Kind], starts: Collection[int], width: int) -> None:
-        """Read what is stored within the spans ``[start, start + width)`` and not remembered."""
+        """Read the stored rows of the spans ``[start, start + width)`` that are not cached."""
         first = min(starts, default=0)
         unknown: list[Kind] = []
         older: dict[int, list[Kind]] = defaultdict(list)
@@ -106,7 +106,7 @@ class MergeBuffer:
         return found
 
     def get(self, tier: str, key: SeriesKey, ts: int) -> Row | None:
-        """Return a row: as it was put, else as it is stored."""
+        """Return a row: the buffered one, else the stored one."""
         row = self._new[tier].get(key, {}).get(ts)
         if row is not None:
             return row
@@ -119,7 +119,7 @@ class MergeBuffer:
         return row
 
     def put(self, tier: str, key: SeriesKey, ts: int, n: int, cells: Cells) -> None:
-        """Put a row, unless one over more is there."""
+        """Buffer a row, unless one with a larger n exists."""
         known = self.get(tier, key, ts)
         if known is None or n >= known[0]:
             self._new[tier].setdefault(key, {})[ts] = (n, cells)
@@ -132,10 +132,10 @@ class MergeBuffer:
         return [row for row in found if row is not None]
 
     def flush(self) -> int:
-        """Write all rows that differ from what is stored; return how many are too old to be kept.
+        """Write all rows that differ from the stored ones; return how many are too old to be kept.
 
-        The finest tier goes first: until the last line is written the caller's watermark stays,
-        so that an interrupted write is repeated.
+        The finest tier goes first: the caller's watermark stays until the last line is written, so
+        that an interrupted write is repeated.
         """
         too_old = 0
         for tier in TIERS:
@@ -152,7 +152,7 @@ class MergeBuffer:
                     made = line(head, key, tier, ts, new, old, whole=whole)
                     if made:
                         lines[self._cluster_buckets.bucket(key.kind, tier)].append(made)
-                        self._recent.put(tier, key, ts, _laid_over(new, old))
+                        self._recent.put(tier, key, ts, _after_write(new, old))
             for bucket, some in lines.items():
                 self._influx.write(bucket, some)
         newest = max((max(rows) for rows in self._new["1m"].values()), default=None)
@@ -165,8 +165,8 @@ class MergeBuffer:
         return self._old[tier].get(key, {}).get(ts) if values is None else values
 
 
-def _laid_over(new: Values, old: Values | None) -> Values:
-    """Return what a point holds after a write: a field that it had is never absent again."""
+def _after_write(new: Values, old: Values | None) -> Values:
+    """Return a point after a write: a field that it once had is never absent again."""
     if old is None:
         return new
     return [

@@ -6,8 +6,8 @@ Layout (why: ``docs/decisions/0011-influxdb-metric-store.md``)::
     1m:       n (samples), cpu_mc, cpu_mc_l, cpu_mc_h    low and high only where they differ
     10m, 1h:  n (minutes), cpu_mc_n, cpu_mc_s, cpu_mc_l, cpu_mc_h
 
-Every value is an integer. A point cannot lose a field once it has it, so a field that a better
-row lacks is set to :data:`NOTHING`, which no value reaches.
+Every value is an integer. A point cannot lose a field, so a field that a better row lacks is set to
+:data:`NOTHING`, which is not a possible value.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _EMPTY = "%"  # a tag's value cannot be empty; "%" alone is nothing that tag() m
 def tag(text: str) -> str:
     """Return a name as the value of a tag: without control characters, backslashes or %.
 
-    What cannot stand in line protocol as it is (a line feed ends the line, a backslash before a
-    comma escapes it) is written like ``%0A``. :func:`untag` undoes it exactly.
+    Characters that are special in line protocol (a line feed ends the line, a backslash before a
+    comma escapes it) are written like ``%0A``. :func:`untag` undoes it exactly.
     """
     if not text:
         return _EMPTY
@@ -54,12 +54,12 @@ def untag(value: str) -> str:
 
 
 def escaped(value: str) -> str:
-    """Return a tag's value as it stands in line protocol."""
+    """Return a tag's value as it is written in line protocol."""
     return _LINE_SPECIAL.sub(r"\\\1", value)
 
 
 def bucket_name(prefix: str, tier: str, kept_seconds: int) -> str:
-    """Return the name of the bucket that keeps a tier for so long."""
+    """Return the name of the bucket that keeps a tier for ``kept_seconds`` (0: forever)."""
     if kept_seconds == FOREVER:
         return f"{prefix}_{tier}_forever"
     days, rest = divmod(kept_seconds, DAY)
@@ -67,10 +67,10 @@ def bucket_name(prefix: str, tier: str, kept_seconds: int) -> str:
 
 
 def shard_seconds(kept_seconds: int) -> int:
-    """Return the width of a bucket's shard groups, which go as a whole.
+    """Return the width of a bucket's shard groups in seconds; they are deleted as a whole.
 
-    InfluxDB's own choice for the retention, but a day at least: hourly shards of a short bucket
-    would each hold all series again.
+    InfluxDB's default for the retention, but at least a day: hourly shards of a short bucket would
+    each contain all series again.
     """
     long = kept_seconds == FOREVER or kept_seconds >= 180 * DAY
     return 7 * DAY if long else DAY
@@ -84,13 +84,13 @@ def columns(kind: Kind, tier: str) -> tuple[str, ...]:
 
 
 @cache
-def cluster_buckets(kind: Kind, tier: str) -> dict[str, int]:
-    """Return where in a row's values each field stands."""
+def column_indexes(kind: Kind, tier: str) -> dict[str, int]:
+    """Return the index of each field in a row's values."""
     return {name: at for at, name in enumerate(columns(kind, tier))}
 
 
 def field_columns(field: str, tier: str) -> tuple[str, ...]:
-    """Return the fields of a point that hold one field of the catalogue."""
+    """Return the fields of a point for one field of the catalogue."""
     ends = ("", "_l", "_h") if tier == "1m" else ("_n", "_s", "_l", "_h")
     return tuple(f"{field}{end}" for end in ends)
 

@@ -26,7 +26,7 @@ from metrics.stores.influxdb.flux import (
     unix,
     whole,
 )
-from metrics.stores.influxdb.names import NOTHING, cluster_buckets, field_columns, untag
+from metrics.stores.influxdb.names import NOTHING, column_indexes, field_columns, untag
 from metrics.stores.influxdb.rows import Values, cells_of
 from metrics.stores.reader import TopRow
 
@@ -37,10 +37,10 @@ CLUSTERS_IN_A_QUERY = 50
 
 
 def check_field(kind: Kind, field: str, tier: str) -> None:
-    """Check that the catalogue has a field and tier, before they enter a query.
+    """Check that the catalogue has a field and tier, before they are used in a query.
 
     Raises:
-        StoreError: if it has not.
+        StoreError: it does not.
     """
     if field not in FIELD_NAMES[kind] or tier not in TIERS:
         msg = f"no {kind} field {field} in tier {tier}"
@@ -110,7 +110,7 @@ class Reader:
     def _blocks(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[tuple[int, int]]:
-        """Yield the blocks that have rows, or may have; longer stretches without are skipped."""
+        """Yield the blocks that may have rows; longer spans without any are skipped."""
         width = SCAN_BUCKETS * TIERS[tier]
         at, known_until = start, start
         while at < end:
@@ -118,7 +118,7 @@ class Reader:
                 span = self.extent(cluster, kind, tier, at, end)
                 if span is None:
                     return
-                # One look ahead for so many blocks: a year without rows costs one query.
+                # One query for several blocks: a year without rows costs one query.
                 at, known_until = max(at, span[0]), max(at, span[0]) + BLOCKS_BETWEEN_CHECKS * width
                 end = min(end, span[1])
             until = min(bucket_start(at, width) + width, end)
@@ -128,7 +128,7 @@ class Reader:
     def extent(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> tuple[int, int] | None:
-        """Return the times of the oldest row and behind the newest one; None without any."""
+        """Return the times of the oldest row and just after the newest one; None for none."""
         ends: list[int] = []
         for read_range in self._read_ranges(cluster, kind, tier, start, end):
             for step in ("first()", "last()"):
@@ -149,7 +149,7 @@ class Reader:
         limit: int,
         by: Literal["mean", "max"],
     ) -> list[TopRow]:
-        """See :meth:`metrics.stores.reader.MetricReader.top`; the sums are InfluxDB's."""
+        """See :meth:`metrics.stores.reader.MetricReader.top`; InfluxDB computes the sums."""
         check_field(kind, field, tier)
         rows: list[TopRow] = []
         alike: dict[ReadRange, list[UUID]] = defaultdict(list)
@@ -178,9 +178,9 @@ class Reader:
         tier: str,
         end: int,
     ) -> list[TopRow]:
-        """Ask for sums, counts and highest values of every series in one request.
+        """Request sums, counts and highest values of every series at once.
 
-        Each from its own beginning: what two steps share is not carried out in the storage.
+        Each starts with its own ``from``: steps shared by two are not evaluated in the storage.
         """
         query = Query(read_range.start, end).where("_measurement", kind).above(NOTHING)
         query.where("cluster", *(str(cluster) for cluster in clusters))
@@ -210,7 +210,7 @@ class Reader:
     def _summed(
         self, cluster: UUID, kind: Kind, field: str, tier: str, start: int, end: int
     ) -> list[TopRow]:
-        """Return every series of a cluster whose rows are in two buckets at the moment."""
+        """Return every series of a cluster whose rows are currently in two buckets."""
         found = []
         for key, columns in self.many(cluster, kind, field, tier, start, end).items():
             highs = [high for high in columns.high if high is not None]
@@ -232,16 +232,16 @@ class Reader:
         if not fields:
             return {}
         names = [name for field in fields for name in field_columns(field, tier)]
-        # n says which of two buckets' rows is over more, while rows are moved.
+        # While rows are moved, n decides between the rows of two buckets.
         return points(self._influx, read_range.bucket, tier, query.where("_field", "n", *names))
 
 
 def _columns(rows: dict[int, Values], kind: Kind, field: str, tier: str) -> Columns:
     """Return one field of a series' rows; a bucket without the field is left out."""
-    at = [cluster_buckets(kind, tier)[name] for name in field_columns(field, tier)]
+    at = [column_indexes(kind, tier)[name] for name in field_columns(field, tier)]
     found = Columns([], [], [], [], [])
     for ts in sorted(rows):
-        values = [None if rows[ts][place] == NOTHING else rows[ts][place] for place in at]
+        values = [None if rows[ts][index] == NOTHING else rows[ts][index] for index in at]
         n, total = (1, values[0]) if tier == "1m" else (values[0], values[1])
         if n is None or total is None:
             continue

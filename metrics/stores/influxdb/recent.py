@@ -1,9 +1,9 @@
-"""What one process remembers of a cluster's newest stored rows, so that a pull reads none.
+"""One process's cache of a cluster's newest stored rows, so that a pull reads none.
 
-A live pull changes minutes of the last quarter of an hour and buckets of the last hour. They are
-remembered *from a time on*: whatever is not here from then on is not stored either. That holds as
-long as no other process writes the cluster, which its generation in the database tells. Where
-another one wrote minutes, these are read, and their wider buckets made again from what is known.
+A live pull changes minutes of the last quarter of an hour and buckets of the last hour. The cache
+is complete *from a time on*: a row that is not in it from then on is not stored either. That holds
+as long as no other process writes the cluster, which its generation in the database shows. If
+another one wrote minutes, these are read, and their wider buckets computed again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metrics.stores.influxdb.rows import Values
 _ABSENT = NOTHING + 1
 """Stands for None in a packed row: 210 bytes a pod's minute, a third of a list."""
 _OVERLAP_SECONDS = 120
-"""Live pulls ask again for the last minutes before the newest one."""
+"""Live pulls request the last minutes before the newest one again."""
 _MISSED_SECONDS = 300
 
 
@@ -35,18 +35,18 @@ class Recent:
         self._behind: int | None = None
 
     def since(self, tier: str, kind: Kind) -> int | None:
-        """Return from when on all rows are remembered; None if none are."""
+        """Return the Unix time from which all rows are cached; None if none are."""
         return self._since.get((tier, kind))
 
     def learn(self, tier: str, kinds: list[Kind], since: int, found: Points) -> None:
-        """Remember all rows of some kinds from ``since`` on, as they were read."""
+        """Cache all rows of some kinds from ``since`` on, as they were read."""
         for kind in kinds:
             self._since[tier, kind] = since
         for key, rows in found.items():
             self._rows[tier][key] = {ts: _pack(values) for ts, values in rows.items()}
 
     def fall_behind(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Note that others wrote minutes within these ranges; earlier buckets do not matter."""
+        """Record that other processes wrote minutes within these ranges; older ones are ignored."""
         oldest = min(self._since.values(), default=0)
         firsts = [first for first, last in spans if last >= oldest]
         if self._behind is not None:
@@ -54,9 +54,9 @@ class Recent:
         self._behind = min(firsts, default=None)
 
     def catch_up(self, now: int) -> tuple[int, list[Kind]]:
-        """Return from when on which kinds' minutes are to be read; forget the other kinds.
+        """Return the time from which to read minutes, and their kinds; drop the other kinds.
 
-        Where more than some minutes were missed, all are forgotten: to read them takes as long.
+        If more than a few minutes were missed, all are dropped: reading them takes as long.
         """
         behind, self._behind = self._behind, None
         if behind is None:
@@ -79,12 +79,12 @@ class Recent:
             self._rows[tier] = {key: some for key, some in rows.items() if key.kind != kind}
 
     def get(self, tier: str, key: SeriesKey, ts: int) -> Values | None:
-        """Return a row's values; None if it is not stored, or not remembered."""
+        """Return a row's values; None if it is not stored, or not cached."""
         packed = self._rows[tier].get(key, {}).get(ts)
         return None if packed is None else _unpack(packed)
 
     def put(self, tier: str, key: SeriesKey, ts: int, values: Values) -> None:
-        """Remember a row as it is stored now, if it is new enough."""
+        """Cache a row as it is stored now, if it is new enough."""
         since = self._since.get((tier, key.kind))
         if since is not None and ts >= since:
             self._rows[tier].setdefault(key, {})[ts] = _pack(values)
@@ -95,21 +95,21 @@ class Recent:
         return [key for key, by_ts in rows if key.kind == kind and ts in by_ts]
 
     def forget_old(self, newest: int) -> int:
-        """Keep what a pull of the minutes after ``newest`` may change; return how many rows."""
+        """Keep the rows that a pull after ``newest`` may change; return how many these are."""
         left = 0
         for tier in TIERS:
             width = TIERS["10m"] if tier == "1m" else TIERS["1h"]
             first = bucket_start(newest - _OVERLAP_SECONDS, width)
-            for place, since in self._since.items():
-                if place[0] == tier and since < first:
-                    self._since[place] = first
-            kept: dict[SeriesKey, dict[int, bytes]] = {}
+            for entry, since in self._since.items():
+                if entry[0] == tier and since < first:
+                    self._since[entry] = first
+            remaining: dict[SeriesKey, dict[int, bytes]] = {}
             for key, rows in self._rows[tier].items():
                 some = {ts: row for ts, row in rows.items() if ts >= first}
                 if some:
-                    kept[key] = some
+                    remaining[key] = some
                     left += len(some)
-            self._rows[tier] = kept
+            self._rows[tier] = remaining
         return left
 
 

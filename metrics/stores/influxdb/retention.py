@@ -1,4 +1,4 @@
-"""How long a cluster's rows are kept, as the InfluxDB store needs to know it."""
+"""How long a cluster's rows are kept, for the InfluxDB store."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from metrics.stores.influxdb.names import FOREVER, KINDS
 def retention_seconds(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
     """Return the seconds that each kind's tiers of a cluster are kept. 4-8 queries.
 
-    For ever under a legal hold. A cluster that the database does not know any more is kept as
-    the default class says.
+    0 (forever) under a legal hold. A cluster that is no longer in the database has the default
+    class.
     """
     from metrics.retention.in_force import retention_of  # its module imports the stores'
 

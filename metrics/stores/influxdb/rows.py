@@ -11,7 +11,7 @@ from metrics.stores.influxdb.names import NOTHING, columns, escaped, tag
 
 Values = list[int | None]
 """n, then the fields of :func:`metrics.stores.influxdb.names.columns`. None or
-:data:`~metrics.stores.influxdb.names.NOTHING`: the point has it not, or not any more."""
+:data:`~metrics.stores.influxdb.names.NOTHING`: the point does not have it, or no longer."""
 Cells = tuple[Cell | None, ...]
 
 
@@ -19,8 +19,8 @@ def minute_cells(row: MinuteRow) -> tuple[int, Cells, int]:
     """Return a source's minute as it is stored: samples, cells, and how many were refused."""
     cells = tuple(minute(cell) for cell in row.cells)
     samples = 0
-    for cell, kept in zip(row.cells, cells, strict=True):
-        if cell is not None and kept is not None and cell.n > samples:
+    for cell, stored in zip(row.cells, cells, strict=True):
+        if cell is not None and stored is not None and cell.n > samples:
             samples = cell.n
     return samples, cells, cells.count(None) - row.cells.count(None)
 
@@ -87,13 +87,13 @@ def line(
     """Return the line that turns a stored point into a new one; b"" if they are the same.
 
     Args:
-        head: of the series.
+        head: the series' measurement and tags, from :func:`line_head`.
         key: the series.
-        tier: of the point.
-        ts: of the point.
-        new: what it shall hold.
-        old: what it holds; None if there is none.
-        whole: set every field, because ``old`` may be in another bucket.
+        tier: the point's tier.
+        ts: the point's time in Unix seconds.
+        new: the point's new values.
+        old: the point's stored values; None if there is no point.
+        whole: whether to set every field, because ``old`` may be in another bucket.
     """
     parts = []
     for at, name in enumerate(columns(key.kind, tier)):

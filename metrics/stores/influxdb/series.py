@@ -32,7 +32,7 @@ _KEPT_WRITES = 16
 
 
 def text(name: str) -> str:
-    """Return a name as the database keeps it: PostgreSQL's text holds no NUL."""
+    """Return a name as the database stores it: PostgreSQL's text cannot contain NUL."""
     return name.replace("\x1a", "\x1a1").replace("\0", "\x1a0")
 
 
@@ -42,13 +42,13 @@ def untext(stored: str) -> str:
 
 
 def json_text(attrs: Any) -> str:
-    """Return attributes as a text that is the same for the same attributes."""
+    """Return attributes as text; equal attributes give equal text."""
     return orjson.dumps(dict(attrs), option=orjson.OPT_SORT_KEYS).decode()
 
 
 @dataclass(slots=True)
 class Entry:
-    """One series while it is written to; ``last_ts`` is None if it has no newest minute yet."""
+    """One series during a write; ``last_ts`` is None if it has no newest minute yet."""
 
     first_ts: int
     last_ts: int | None = None
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Session:
-    """What one write of a cluster knows and changes of its series."""
+    """The series of a cluster during one write, and their changes."""
 
     cluster: MetricCluster
     entries: dict[SeriesKey, Entry]
@@ -69,11 +69,11 @@ class Session:
     problem: str = ""
     limited: bool = True
     alone: bool = False
-    """Whether, after :meth:`save`, nobody else has changed the cluster since the beginning."""
+    """Whether, after :meth:`save`, no other process has changed the cluster meanwhile."""
     _made: int = 0
 
     def seen(self, key: SeriesKey, ts: int) -> bool:
-        """Note that a series has data at ``ts``; make it if it is new.
+        """Record that a series has data at ``ts``; create it if it is new.
 
         Returns:
             Whether its rows can be stored; :attr:`problem` says why not.
@@ -91,7 +91,7 @@ class Session:
         return True
 
     def inform(self, key: SeriesKey, newest: int, node: str, attrs: str) -> None:
-        """Keep what is known of a series, unless newer data of it was here before."""
+        """Set a series' node and attributes, unless it already has newer data."""
         entry = self.entries.get(key)
         if entry is None or newest < (entry.last_ts or 0):
             return
@@ -99,19 +99,19 @@ class Session:
             entry.node, entry.attrs = node, attrs
             self.changed.add(key)
 
-    def tell(self, key: SeriesKey, node: str, attrs: Mapping[str, str]) -> None:
-        """Keep node and attributes as another store knows them."""
+    def describe(self, key: SeriesKey, node: str, attrs: Mapping[str, str]) -> None:
+        """Set node and attributes as read from another store."""
         entry, known = self.entries[key], json_text(attrs)
         if (entry.node, entry.attrs) != (node, known):
             entry.node, entry.attrs = node, known
             self.changed.add(key)
 
     def last(self, key: SeriesKey, ts: int, n: int, numbers: Sequence[int | None]) -> None:
-        """Keep a minute as the newest one if it is; n -1 stands for a wider bucket."""
+        """Set a minute as the newest one if it is; n -1 stands for a wider bucket."""
         entry = self.entries[key]
         if entry.last_ts is not None:
             if n < 0:
-                # A wider bucket says only that there was something: it never replaces a minute.
+                # A wider bucket only shows that there was data: it never replaces a minute.
                 if entry.last_n >= 0 or ts <= entry.last_ts:
                     return
             elif (ts, n) < (entry.last_ts, entry.last_n):
@@ -122,7 +122,7 @@ class Session:
             self.changed.add(key)
 
     def _find(self, key: SeriesKey) -> Entry | None:
-        """Look for a series that is not among those of the last hours."""
+        """Return a stored series that is not among those of the last hours; None if unknown."""
         if not is_storable(key):
             return None
         rows = MetricSeries.objects.filter(kind=key.kind, ns=text(key.ns), name=text(key.name))
@@ -133,7 +133,7 @@ class Session:
 
     def _may_make(self, key: SeriesKey) -> bool:
         if not is_storable(key):
-            self.problem = "a name is too long or no text"
+            self.problem = "a name is too long or not text"
             return False
         today = int(time.time()) // DAY
         if self.cluster.new_day != today:
@@ -144,10 +144,11 @@ class Session:
         return True
 
     def save(self, minutes: Sequence[int] | None = None) -> None:
-        """Put what changed, within the caller's transaction.
+        """Write the changes, within the caller's transaction.
 
         Args:
-            minutes: starts of all that was written, if it was only minutes; else None.
+            minutes: starts of the written minutes in Unix seconds; None if not only minutes were
+                written.
         """
         # In the order of their rows, so that newest values come in the same order from both stores.
         changed = {key: entry for key, entry in self.entries.items() if key in self.changed}
@@ -167,7 +168,7 @@ class Session:
 
 @dataclass(slots=True)
 class _Known:
-    """What a process remembers of a cluster, which holds for one generation of it."""
+    """A process's cache of a cluster, valid for one generation of it."""
 
     pk: int
     generation: int
@@ -176,10 +177,10 @@ class _Known:
 
 
 class Memory:
-    """What one process remembers of clusters, so that a pull need not read it again."""
+    """One process's cache of clusters, so that a pull need not read them again."""
 
     _SERIES = 100_000
-    """Beyond so many series all is forgotten: about 10 kB each."""
+    """With more series, about 10 kB each, the cache is cleared."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._known: dict[UUID, _Known] = {}
@@ -191,8 +192,8 @@ class Memory:
         Its caller holds :func:`writing`.
 
         Args:
-            cluster: whose.
-            limited: whether the daily limit of new series holds, as it does for pulls.
+            cluster: the cluster.
+            limited: whether the daily limit of new series applies, as it does for pulls.
         """
         known = self._known.pop(cluster.cluster, None)
         if known is not None and (known.pk, known.generation) == (cluster.pk, cluster.generation):
@@ -220,7 +221,7 @@ class Memory:
 
 
 def _written_since(cluster: MetricCluster, generation: int) -> list[tuple[int, int]] | None:
-    """Return the ranges of minutes written since; None if there was more than minutes."""
+    """Return the ranges of minutes written since; None if not only minutes were written."""
     spans = [(first, last) for at, first, last in cluster.written if at > generation]
     return spans if len(spans) == cluster.generation - generation else None
 
@@ -271,7 +272,7 @@ def find(
         raise StoreError(msg)
     binary = "C" if connection.vendor == "postgresql" else "BINARY"
     rows = _last_rows(clusters, kind).filter(last_ts__gte=since)
-    # Collated so, both databases lower ASCII letters alone, and order by code points.
+    # With this collation, both databases lower only ASCII letters, and order by code points.
     rows = rows.annotate(by_ns=Collate("ns", binary), by_name=Collate("name", binary))
     if part:
         wanted = _lower_ascii(text(part))

@@ -1,6 +1,6 @@
 """The InfluxDB 2 metric store: points in InfluxDB, everything else in Django's database.
 
-``docs/stores.md`` says what it is for and how it fails.
+``docs/stores.md`` describes its purpose and failures.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ LOAD_ROWS = 5_000
 class InfluxStore:
     """A :class:`~metrics.stores.base.MetricStore` in an InfluxDB 2 and Django's database.
 
-    Safe to share between threads, and over a fork; several processes may write, one at a time a
+    Safe to share between threads, and across a fork; several processes may write, one at a time per
     cluster.
 
     Args:
-        server: where it is.
-        retention_seconds: how long each kind's tiers of a cluster are kept.
-        prefix: of the buckets' names.
-        clock: Unix time.
+        server: the address and credentials.
+        retention_seconds: returns how long each kind's tiers of a cluster are kept, in seconds.
+        prefix: prefix of the buckets' names.
+        clock: returns the current Unix time in seconds.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class InfluxStore:
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch: the points first, and once InfluxDB has them all, the index.
 
-        On a :class:`StoreError` some points may be stored; the same batch again puts it right.
+        On a :class:`StoreError` some points may be stored; writing the same batch again repairs it.
         """
         newest = check(batch)
         with index.writing(cluster) as row, index.translated():
@@ -89,7 +89,7 @@ class InfluxStore:
         return WriteResult(writer.refused, writer.skipped, detail)
 
     def position(self, cluster: UUID, stream: str) -> Position:
-        """Return how far the stream is; both None before the first batch."""
+        """Return the stream's position; both None before the first batch."""
         with index.translated():
             return index.position(cluster, stream)
 
@@ -101,7 +101,7 @@ class InfluxStore:
             return index.windows(cluster, stream, start, end, states)
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
-        """Return the ledger with what plainly came in time as runs; see the protocol."""
+        """Return the ledger, with windows that came in time joined; see the protocol."""
         with index.translated():
             return index.window_runs(cluster, stream, start, end)
 
@@ -173,10 +173,10 @@ class InfluxStore:
     def expire(
         self, cluster: UUID, kind: Kind, tier: str, before: int, *, limit: int = 50_000
     ) -> int:
-        """Put buckets of a kind before ``before`` out of sight, oldest first; about ``limit``.
+        """Hide buckets of a kind before ``before``, oldest first; about ``limit``.
 
         InfluxDB itself deletes them, a whole shard group at a time, when the bucket's retention
-        is over: deletes are slow there.
+        ends: its deletes are slow.
         """
         with index.writing(cluster) as row, index.translated():
             place = MetricPlace.objects.filter(cluster=row, kind=kind, tier=tier).first()
@@ -198,9 +198,9 @@ class InfluxStore:
             return index.forget(row, before, by_kind)
 
     def erase(self, cluster: UUID) -> None:
-        """Delete everything of a cluster: out of sight at once, then its points, then the rest.
+        """Delete everything of a cluster: hide it at once, then delete its points, then the rest.
 
-        A :class:`StoreError` leaves it out of sight; :meth:`maintain` tries again.
+        After a :class:`StoreError` it stays hidden; :meth:`maintain` tries again.
         """
         with index.translated():
             MetricCluster.objects.filter(cluster=cluster).update(erasing=True)
@@ -225,14 +225,14 @@ class InfluxStore:
             return influxdb_series.series(cluster)
 
     def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
-        """Make or change series as another store knows them, in one transaction."""
+        """Create or change series as read from another store, in one transaction."""
         with self._copying(cluster) as session:
             for entry in series:
                 if session.seen(entry.key, entry.first_ts):
-                    session.tell(entry.key, entry.node, entry.attrs)
+                    session.describe(entry.key, entry.node, entry.attrs)
 
     def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
-        """Put the newest minutes as another store knows them, in one transaction."""
+        """Write the newest minutes as read from another store, in one transaction."""
         with self._copying(cluster) as session:
             for row in rows:
                 if not session.seen(row.key, row.ts):
@@ -240,7 +240,7 @@ class InfluxStore:
                 measured = any(value is not None for value in row.values)
                 session.last(row.key, row.ts, 0 if measured else -1, row.values if measured else [])
                 if session.entries[row.key].last_ts == row.ts:
-                    session.tell(row.key, row.node, row.attrs)
+                    session.describe(row.key, row.node, row.attrs)
 
     def counts(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> tuple[int, int]:
         """Return how many rows the range has, and their checksum. Reads all of them."""
@@ -253,7 +253,7 @@ class InfluxStore:
     def scan(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[StoredRow]:
-        """Yield the rows of the range, an hour of minutes (or 60 buckets) a query."""
+        """Yield the rows of the range, an hour of minutes (or 60 buckets) per query."""
         with index.translated():
             yield from self._reader.rows(cluster, kind, tier, start, end)
 
@@ -281,10 +281,10 @@ class InfluxStore:
         return len(usable)
 
     def maintain(self, now: int) -> str:
-        """Check the buckets, go on with moves and erasures; return one line for the log."""
+        """Check the buckets, continue moves and erasures; return one line for the log."""
         with index.translated():
             done = self._buckets.check(self._wanted())
-            if done:  # what was in a bucket that was made again is gone
+            if done:  # the rows of a bucket that was created again are gone
                 index.outdate()
             for cluster in MetricCluster.objects.filter(erasing=True):
                 self.erase(cluster.cluster)
@@ -294,20 +294,20 @@ class InfluxStore:
         if moved:
             done.append(f"moved {moved} kinds and tiers to other buckets")
         if left:
-            done.append(f"{left} moves go on")
+            done.append(f"{left} moves continue")
         return "; ".join(done) or f"{len(self._wanted())} buckets are there"
 
     def ping(self) -> None:
-        """Check that InfluxDB answers and takes the token, and that the index can be read."""
+        """Check that InfluxDB answers and accepts the token, and that the index can be read."""
         self.position(UUID(int=0), "")
         self._influx.ping()
 
     def warnings(self) -> list[str]:
-        """Return nothing: what is wrong with InfluxDB's files it says itself."""
+        """Return nothing: InfluxDB itself reports problems of its files."""
         return []
 
     def check(self) -> str:
-        """Return "ok", or what is wrong: InfluxDB is away, refuses the token, lacks a bucket."""
+        """Return "ok", or what is wrong: InfluxDB is down, refuses the token, lacks a bucket."""
         try:
             with index.translated():
                 problems = self._buckets.missing(self._wanted())
@@ -325,7 +325,7 @@ class InfluxStore:
         return MergeBuffer(self._influx, cluster_buckets, cluster, session.recent, self._clock())
 
     def _wanted(self) -> dict[str, int]:
-        """Return the buckets that hold rows, and how long each keeps them."""
+        """Return the buckets that have rows, and how long each keeps them, in seconds."""
         rows = MetricPlace.objects.values_list("tier", "kept_seconds").distinct()
         return {
             self._buckets.name(tier, retention_seconds): retention_seconds
@@ -334,7 +334,7 @@ class InfluxStore:
 
     @contextmanager
     def _copying(self, cluster: UUID) -> Iterator[Session]:
-        """Hold a cluster for rows of another store, without the daily limit of series."""
+        """Lock a cluster for rows of another store, without the daily limit of series."""
         with index.writing(cluster) as row, index.translated():
             session = self._memory.begin(row, limited=False)
             yield session

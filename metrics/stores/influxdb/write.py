@@ -1,7 +1,7 @@
-"""One batch into the InfluxDB store: minutes, cluster minutes, rollups, then the index.
+"""Write one batch to the InfluxDB store: minutes, cluster minutes, rollups, then the index.
 
-The same arithmetic as everywhere (:mod:`metrics.series.rollups`), here and not in InfluxDB, so that
-both stores hold the same integers.
+The arithmetic is :mod:`metrics.series.rollups`, here and not in InfluxDB, so that both stores have
+the same integers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Touched = dict[Kind, dict[SeriesKey, set[int]]]
 
 
 def check(batch: Batch) -> dict[SeriesKey, int]:
-    """Return each key's newest row; check what a caller must get right.
+    """Return the time of each key's newest row; check the batch.
 
     Raises:
         StoreError: if the batch is malformed.
@@ -63,7 +63,7 @@ def _check_row(row: MinuteRow | CoarseRow, tier: str) -> None:
 
 
 class Writer:
-    """The steps of one batch; the caller holds the cluster and saves the session afterwards."""
+    """The steps of one batch; the caller locks the cluster and saves the session afterwards."""
 
     def __init__(self, buffer: MergeBuffer, session: Session) -> None:
         self._merge_buffer = buffer
@@ -72,14 +72,14 @@ class Writer:
         self.skipped = 0
 
     def catch_up(self) -> None:
-        """Make again what other processes made of the minutes that they wrote meanwhile."""
+        """Recompute the wider buckets of minutes that other processes wrote meanwhile."""
         for key, starts in self._merge_buffer.catch_up().items():
             self._roll_up(key, "10m", starts)
             self._roll_up(key, "1h", starts)
         self._merge_buffer.remember()
 
     def infos(self, batch: Batch, newest: dict[SeriesKey, int]) -> None:
-        """Keep node and attributes of series that have rows in the batch."""
+        """Set node and attributes of series that have rows in the batch."""
         for info in batch.infos:
             if info.key in newest and self._session.seen(info.key, newest[info.key]):
                 self._session.inform(info.key, newest[info.key], info.node, json_text(info.attrs))
@@ -87,18 +87,18 @@ class Writer:
     def minutes(
         self, rows: Iterable[MinuteRow], batch: Batch, newest: dict[SeriesKey, int]
     ) -> None:
-        """Put minutes, the cluster's minutes and their wider buckets on the board."""
-        kept = []
+        """Put minutes, the cluster's minutes and their wider buckets into the merge buffer."""
+        usable = []
         for row in rows:
             if self._session.seen(row.key, row.ts):
-                kept.append(row)
+                usable.append(row)
             else:
                 self.skipped += 1
         self.infos(batch, newest)
-        self._load(kept)
+        self._load(usable)
         touched: Touched = defaultdict(dict)
         nodes_at: set[int] = set()
-        for row in kept:
+        for row in usable:
             n, cells, refused = minute_cells(row)
             self.refused += refused
             self._merge_buffer.put("1m", row.key, row.ts, n, cells)
@@ -116,8 +116,8 @@ class Writer:
                 self._roll_up(key, "1h", starts)
 
     def coarse(self, rows: Iterable[CoarseRow]) -> None:
-        """Put wider buckets of sources, the cluster's, and hours on the board."""
-        kept: dict[str, list[_Coarse]] = {"10m": [], "1h": []}
+        """Put wider buckets of sources, the cluster's, and hours into the merge buffer."""
+        by_tier: dict[str, list[_Coarse]] = {"10m": [], "1h": []}
         for row in rows:
             if not self._session.seen(row.key, row.ts):
                 self.skipped += 1
@@ -125,10 +125,10 @@ class Writer:
             n, cells, refused = coarse_cells(row)
             self.refused += refused
             if n:
-                kept[row.tier].append((row, n, cells))
-        self._load_coarse([row for some in kept.values() for row, *_ in some])
-        # The 10-minute buckets first: hours are made from them.
-        for tier, some in kept.items():
+                by_tier[row.tier].append((row, n, cells))
+        self._load_coarse([row for some in by_tier.values() for row, *_ in some])
+        # The 10-minute buckets first: hours are computed from them.
+        for tier, some in by_tier.items():
             self._coarse_tier(tier, some)
 
     def _coarse_tier(self, tier: str, rows: list[_Coarse]) -> None:
@@ -152,13 +152,13 @@ class Writer:
                 self._roll_up(key, "1h", starts)
 
     def _load(self, rows: list[MinuteRow]) -> None:
-        """Read all stored rows that the rows of a batch may change or be counted with."""
-        slots: dict[Kind, set[int]] = defaultdict(set)
+        """Read all stored rows that a batch may change or that count in its rollups."""
+        buckets: dict[Kind, set[int]] = defaultdict(set)
         for row in rows:
-            slots[row.key.kind].add(bucket_start(row.ts, TIERS["10m"]))
-        if "node" in slots:
-            slots["cluster"] = slots["node"]
-        for kinds, starts in _alike(slots):
+            buckets[row.key.kind].add(bucket_start(row.ts, TIERS["10m"]))
+        if "node" in buckets:
+            buckets["cluster"] = buckets["node"]
+        for kinds, starts in _alike(buckets):
             self._merge_buffer.load("1m", kinds, starts, TIERS["10m"])
             self._load_hours(kinds, starts)
 
@@ -188,7 +188,7 @@ class Writer:
         self._merge_buffer.put(tier, CLUSTER_KEY, ts, max(n for n, _ in rows), cells)
 
     def _roll_up(self, key: SeriesKey, tier: str, starts: Iterable[int]) -> None:
-        """Make the buckets that hold these times from all rows of the finer tier."""
+        """Compute the buckets that contain these times from all rows of the finer tier."""
         finer = "1m" if tier == "10m" else "10m"
         step, width = TIERS[finer], TIERS[tier]
         for start in {bucket_start(ts, width) for ts in starts}:
@@ -203,10 +203,10 @@ class Writer:
                 )
 
 
-def _alike(slots: dict[Kind, set[int]]) -> list[tuple[list[Kind], set[int]]]:
-    """Put kinds with the same times together, so that one query reads them."""
+def _alike(buckets: dict[Kind, set[int]]) -> list[tuple[list[Kind], set[int]]]:
+    """Group kinds with the same times, so that one query reads them."""
     found: list[tuple[list[Kind], set[int]]] = []
-    for kind, starts in slots.items():
+    for kind, starts in buckets.items():
         for kinds, same in found:
             if same == starts:
                 kinds.append(kind)

@@ -1,1 +1,1 @@
-"""The store in SQLite files: rows while they are new, sealed column chunks afterwards."""
+"""The metric store in SQLite files: rows while they are new, sealed column chunks later."""

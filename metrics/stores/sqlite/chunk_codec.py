@@ -1,4 +1,4 @@
-"""Lists of integers as compressible bytes: what :mod:`metrics.stores.sqlite.chunks` is made of.
+"""Lists of integers as compressible bytes, the parts of :mod:`metrics.stores.sqlite.chunks`.
 
 Integers become *planes*: the lowest bytes of all numbers, then the second lowest and so on, as
 many as the largest needs. Pure.
@@ -14,9 +14,9 @@ from itertools import accumulate
 from operator import sub
 
 
-def span_of(series: int | None, slots: int) -> slice:
-    """Return where a series lies in a matrix of series x slots; all of it for None."""
-    return slice(None) if series is None else slice(series * slots, (series + 1) * slots)
+def span_of(series: int | None, buckets: int) -> slice:
+    """Return the slice of a series in a matrix of series x buckets; all of it for None."""
+    return slice(None) if series is None else slice(series * buckets, (series + 1) * buckets)
 
 
 def _divided(values: Sequence[int]) -> tuple[int, Sequence[int]]:
@@ -26,21 +26,21 @@ def _divided(values: Sequence[int]) -> tuple[int, Sequence[int]]:
 
 
 def plain(values: Sequence[int]) -> bytes:
-    """Pack numbers that have little to do with their neighbours."""
+    """Pack numbers that are unrelated to their neighbours."""
     least = min(values)
     shifted = values if least == 0 else [value - least for value in values]
     divisor, small = _divided(shifted)
     return varint(divisor) + varint(_folded(least)) + _planes(small)
 
 
-def walk(values: Sequence[int], slots: int) -> bytes:
-    """Pack numbers that wander from slot to slot: each series' first one, then the steps."""
+def walk(values: Sequence[int], buckets: int) -> bytes:
+    """Pack numbers that change slowly: each series' first one, then the steps between buckets."""
     divisor, small = _divided(values)
     steps = map(sub, small[1:], small)
     folded = [0, *[step + step if step >= 0 else -1 - step - step for step in steps]]
-    for at in range(0, len(folded), slots):
+    for at in range(0, len(folded), buckets):
         folded[at] = 0
-    return varint(divisor) + plain(small[::slots]) + _planes(folded)
+    return varint(divisor) + plain(small[::buckets]) + _planes(folded)
 
 
 def _planes(values: Sequence[int]) -> bytes:
@@ -57,7 +57,7 @@ def _little_endian(values: array[int]) -> array[int]:
 
 
 class Reader:
-    """Takes bytes off the front."""
+    """Reads bytes from the front."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -100,7 +100,7 @@ class _Planes:
 
 
 class Plain:
-    """What :func:`_plain` packed."""
+    """Numbers packed by :func:`plain`."""
 
     def __init__(self, reader: Reader, size: int) -> None:
         self._divisor = reader.varint()
@@ -108,7 +108,7 @@ class Plain:
         self._planes = _Planes(reader, size)
 
     def nonzero(self) -> list[int]:
-        """Return for each number one that is 0 where it is; for numbers of 0 and more."""
+        """Return for each number a value that is 0 if and only if it is 0; for numbers >= 0."""
         return [1] * self._planes.size if self._least else self._planes.some(slice(None))
 
     def all(self) -> list[int]:
@@ -125,32 +125,32 @@ class Plain:
 
 
 class Walk:
-    """What :func:`_walk` packed."""
+    """Numbers packed by :func:`walk`."""
 
-    def __init__(self, reader: Reader, series: int, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, reader: Reader, series: int, buckets: int) -> None:
+        self._buckets = buckets
         self._divisor = reader.varint()
         self._firsts = Plain(reader, series)
-        self._steps = _Planes(reader, series * slots)
+        self._steps = _Planes(reader, series * buckets)
 
     def one(self, series: int) -> list[int]:
         """Return the values of one series."""
-        folded = self._steps.some(span_of(series, self._slots))
+        folded = self._steps.some(span_of(series, self._buckets))
         return self._values(self._firsts.some(slice(series, series + 1))[0], folded)
 
     def all(self) -> list[int]:
         """Return the values of all series, one after another."""
-        folded, slots = self._steps.some(slice(None)), self._slots
+        folded, buckets = self._steps.some(slice(None)), self._buckets
         found: list[int] = []
         for at, first in enumerate(self._firsts.all()):
-            found += self._values(first, folded[at * slots : (at + 1) * slots])
+            found += self._values(first, folded[at * buckets : (at + 1) * buckets])
         return found
 
     def each(self, stop: int) -> Iterator[list[int]]:
-        """Yield the values of each series in the slots before ``stop``."""
+        """Yield the values of each series in the buckets before ``stop``."""
         folded = self._steps.some(slice(None))
         for at, first in enumerate(self._firsts.all()):
-            yield self._values(first, folded[at * self._slots : at * self._slots + stop])
+            yield self._values(first, folded[at * self._buckets : at * self._buckets + stop])
 
     def _values(self, first: int, folded: list[int]) -> list[int]:
         divisor = self._divisor
@@ -159,7 +159,7 @@ class Walk:
         if divisor != 1:
             steps = [step * divisor for step in steps]
         values = accumulate(steps, initial=first * divisor)
-        next(values)  # the first step is none
+        next(values)  # the first step is not a real one
         return list(values)
 
 

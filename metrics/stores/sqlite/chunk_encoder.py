@@ -1,6 +1,6 @@
-"""Writing of column chunks: rows of the SQLite store, whose time is over, become bytes. Pure.
+"""Writing of column chunks: settled rows of the SQLite store become bytes. Pure.
 
-:mod:`metrics.stores.sqlite.chunks` reads them, and says what they hold.
+:mod:`metrics.stores.sqlite.chunks` reads them, and describes their format.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from metrics.stores.sqlite.chunk_codec import plain, varint, walk
 from metrics.stores.sqlite.chunks import COUNTED, HIGHS_MASKED, LOWS_MASKED, MASKED, VERSION
 
 BLOCK_SERIES = 64
-"""Series in one chunk: what is inflated to read one of them."""
+"""Series in one chunk: all are inflated to read one of them."""
 
 _UNIT_BYTES = 24_000  # of planes that are compressed together, at least: small fields share
 _LEVEL = 6
@@ -30,25 +30,27 @@ Columns = Sequence[Sequence[int | None]]
 
 def in_columns(rows: Iterable[Row]) -> Columns:
     """Return rows, which may be in any order, as columns in the order of a chunk."""
-    # Two sorts, because rows come by time: each goes through what is nearly sorted.
+    # Two sorts, because rows come by time: each input is nearly sorted.
     by_time = sorted(rows, key=itemgetter(0))
     return list(zip(*sorted(by_time, key=itemgetter(1)), strict=True))
 
 
-def encode(columns: Columns, fields: Sequence[int], *, start: int, step: int, slots: int) -> bytes:
+def encode(
+    columns: Columns, fields: Sequence[int], *, start: int, step: int, buckets: int
+) -> bytes:
     """Pack the rows of one span.
 
     Args:
-        columns: of :func:`in_columns`; no (ts, sid) twice, at least one row.
+        columns: the result of :func:`in_columns`; no (ts, sid) twice, at least one row.
         fields: the number of each field, in the order of the rows' columns.
-        start: of the span, Unix seconds.
-        step: width of a bucket in seconds; 60 for rows with three columns a field (mean, low,
+        start: start of the span in Unix seconds.
+        step: width of a bucket in seconds; 60 for rows with three columns per field (mean, low,
             high, None where they equal the mean), else four (n, total, low, high).
-        slots: buckets in the span.
+        buckets: number of buckets in the span.
     """
     times, owners, minutes = (cast("Sequence[int]", column) for column in columns[:3])
     sids = sorted(set(owners))
-    matrix = _Matrix(times, owners, sids, start, step, slots)
+    matrix = _Matrix(times, owners, sids, start, step, buckets)
     counts = matrix.fill([n + 1 for n in minutes], 0)
     index = plain([b - a for a, b in zip([0, *sids], sids, strict=False)]) + plain(counts)
     packed: list[tuple[int, bytes]] = []
@@ -62,7 +64,7 @@ def encode(columns: Columns, fields: Sequence[int], *, start: int, step: int, sl
     units: list[tuple[tuple[int, ...], bytes]] = [((), zlib.compress(index, _LEVEL))]
     units += [(numbers, zlib.compress(body, _LEVEL)) for numbers, body in _units(packed)]
     head = bytearray()
-    for number in (len(sids), slots, step, start, len(units)):
+    for number in (len(sids), buckets, step, start, len(units)):
         head += varint(number)
     for numbers, body in units:
         for number in (len(numbers), *numbers, len(body)):
@@ -72,7 +74,7 @@ def encode(columns: Columns, fields: Sequence[int], *, start: int, step: int, sl
 
 
 class _Matrix:
-    """Where the ordered rows of a chunk lie in series x slots."""
+    """The positions of a chunk's ordered rows in a matrix of series x buckets."""
 
     def __init__(
         self,
@@ -81,26 +83,26 @@ class _Matrix:
         sids: Sequence[int],
         start: int,
         step: int,
-        slots: int,
+        buckets: int,
     ) -> None:
-        self.slots = slots
-        self.size = len(sids) * slots
+        self.buckets = buckets
+        self.size = len(sids) * buckets
         self.full = len(times) == self.size
-        place = {sid: at * slots for at, sid in enumerate(sids)}
+        firsts = {sid: at * buckets for at, sid in enumerate(sids)}
         self._at = (
             []
             if self.full
-            else [place[sid] + (ts - start) // step for ts, sid in zip(times, owners, strict=True)]
+            else [firsts[sid] + (ts - start) // step for ts, sid in zip(times, owners, strict=True)]
         )
 
     def fill(self, values: Sequence[int], nothing: int) -> Sequence[int]:
-        """Return one value a slot; ``nothing`` where there is no row."""
+        """Return one value per bucket; ``nothing`` where there is no row."""
         if self.full:
             return values
         return self._spread(values, nothing)
 
     def carry(self, values: Sequence[int | None]) -> tuple[bytes, Sequence[int]]:
-        """Return a mask and one value a slot, the one before where there is none.
+        """Return a mask and one value per bucket; the previous one where there is none.
 
         The mask is b"" if every row has a value.
         """
@@ -120,7 +122,7 @@ class _Matrix:
 
 
 def _any(values: Sequence[int | None]) -> bool:
-    """Say whether a column has any value."""
+    """Return whether a column has any value."""
     return values[0] is not None or values.count(None) < len(values)
 
 
@@ -133,7 +135,7 @@ def _minute(matrix: _Matrix, columns: Columns) -> bytes:
         (
             bytes([flags]),
             mask,
-            walk(cells, matrix.slots),
+            walk(cells, matrix.buckets),
             _difference(matrix, means, lows),
             _difference(matrix, highs, means),
         )
@@ -143,7 +145,7 @@ def _minute(matrix: _Matrix, columns: Columns) -> bytes:
 def _difference(matrix: _Matrix, ones: Sequence[int | None], others: Sequence[int | None]) -> bytes:
     """Pack how much more one column is than another; 0 where one of them is None."""
     if not _any(ones) or not _any(others):
-        return plain([0])  # the same as of any number of zeros
+        return plain([0])  # the same for any number of zeros
     return plain(matrix.fill(_both(sub, ones, others, 0), 0))
 
 
@@ -163,13 +165,13 @@ def _both(
 
 
 def _wide(matrix: _Matrix, minutes: Sequence[int], columns: Columns) -> bytes:
-    """Pack one field of wider buckets: the mean, rounded down, and what is left of the sum."""
+    """Pack one field of wider buckets: the mean, rounded down, and the remainder of the sum."""
     counts, totals, lows, highs = columns
     means = _both(floordiv, totals, counts, None)
     mask, cells = matrix.carry(means)
     flags = MASKED if mask else 0
     rests = _both(mod, totals, counts, 0)
-    parts = [mask, walk(cells, matrix.slots), plain(matrix.fill(rests, 0))]
+    parts = [mask, walk(cells, matrix.buckets), plain(matrix.fill(rests, 0))]
     missing = [] if counts == minutes else _both(sub, minutes, counts, 0)
     if any(missing):
         flags |= COUNTED
@@ -186,7 +188,7 @@ def _wide(matrix: _Matrix, minutes: Sequence[int], columns: Columns) -> bytes:
 
 
 def _units(packed: Iterable[tuple[int, bytes]]) -> list[tuple[tuple[int, ...], bytes]]:
-    """Put small fields together, so that each compressed piece is worth its overhead."""
+    """Group small fields, so that each compressed piece is worth its overhead."""
     units: list[tuple[tuple[int, ...], bytes]] = []
     numbers: list[int] = []
     bodies: list[bytes] = []

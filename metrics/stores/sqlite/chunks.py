@@ -1,13 +1,13 @@
-"""Column chunks: what rows of the SQLite store are packed into once their time is over. Pure.
+"""Column chunks, into which settled rows of the SQLite store are packed. Pure.
 
-A chunk holds the rows of some series (a block) over one span of one tier as a matrix of series x
+A chunk contains the rows of some series (a block) over one span of one tier as a matrix of series x
 buckets for each field. ``docs/decisions/0009-sealed-chunks.md`` has the layout and the figures.
 
-Means are stored as differences to the bucket before, lowest and
-highest values as distances from the mean, all divided by their greatest common divisor first:
-bytes come in pages, so that it is 4096 more often than not. zlib does the rest. Fields that
-nobody measured take no space. A field is named by a number that the caller maps to its name, so
-that chunks outlive changes of the catalogue; a checksum tells a damaged chunk from a good one.
+Means are stored as differences from the previous bucket, lowest and highest values as differences
+from the mean, all divided by their greatest common divisor first: memory comes in pages, so it is
+usually 4096. zlib does the rest. Fields that were not measured take no space. A field is identified
+by a number that the caller maps to its name, so that chunks outlive changes of the catalogue; a
+checksum detects damaged chunks.
 
 This module reads them; :mod:`metrics.stores.sqlite.chunk_encoder` writes them.
 """
@@ -33,7 +33,7 @@ class DamagedChunkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of some series of a chunk, slot by slot; None = not measured (or not known)."""
+    """One field of some series of a chunk, bucket by bucket; None = not measured (or not known)."""
 
     n: list[int | None]
     total: list[int | None]
@@ -42,30 +42,30 @@ class Field:
 
 
 class Chunk:
-    """A packed chunk, opened: nothing but its index is inflated until it is asked for.
+    """An opened chunk: only its index is inflated until values are read.
 
     Attributes:
-        sids: ascending.
-        start: of the span, Unix seconds.
-        step: width of a bucket.
-        slots: buckets in the span.
+        sids: numbers of its series, ascending.
+        start: start of the span in Unix seconds.
+        step: width of a bucket in seconds.
+        buckets: number of buckets in the span.
     """
 
     def __init__(self, data: bytes) -> None:
         """Open a chunk.
 
         Raises:
-            DamagedChunkError: the checksum is wrong, or a version that this one does not know.
+            DamagedChunkError: the checksum is wrong, or the version unknown.
         """
         if len(data) < 6 or data[0] != VERSION:
-            msg = "it is no chunk of a version that is known"
+            msg = "it is not a chunk of a known version"
             raise DamagedChunkError(msg)
         content = memoryview(data)[5:]
         if zlib.crc32(content) != int.from_bytes(data[1:5], "little"):
             msg = "its checksum is wrong"
             raise DamagedChunkError(msg)
         reader = Reader(content)
-        count, self.slots, self.step, self.start, units = (reader.varint() for _ in range(5))
+        count, self.buckets, self.step, self.start, units = (reader.varint() for _ in range(5))
         described = []
         for _ in range(units):
             numbers = [reader.varint() for _ in range(reader.varint())]
@@ -74,10 +74,10 @@ class Chunk:
         self._unit_of: dict[int, tuple[int, int]] = {}
         for at, (numbers, length) in enumerate(described):
             self._units.append(reader.take(length))
-            self._unit_of.update((number, (at, place)) for place, number in enumerate(numbers))
+            self._unit_of.update((number, (at, index)) for index, number in enumerate(numbers))
         index = Reader(memoryview(zlib.decompress(self._units[0])))
         self.sids = list(accumulate(Plain(index, count).all()))
-        self._counts = Plain(index, count * self.slots)
+        self._counts = Plain(index, count * self.buckets)
 
     @property
     def fields(self) -> list[int]:
@@ -89,27 +89,27 @@ class Chunk:
         return [n - 1 if n else None for n in self._counts.all()]
 
     def rows(self, start: int, end: int) -> int:
-        """Return how many rows lie in ``[start, end)``."""
-        there = self._counts.nonzero()
-        times = range(self.start, self.start + self.step * self.slots, self.step)
-        slots = [at for at, ts in enumerate(times) if start <= ts < end]
-        return sum(len(self.sids) - there[at :: self.slots].count(0) for at in slots)
+        """Return how many rows are in ``[start, end)``."""
+        present = self._counts.nonzero()
+        times = range(self.start, self.start + self.step * self.buckets, self.step)
+        wanted = [at for at, ts in enumerate(times) if start <= ts < end]
+        return sum(len(self.sids) - present[at :: self.buckets].count(0) for at in wanted)
 
     def read(self, fields: Iterable[int], series: int | None = None) -> dict[int, Field]:
-        """Return fields by their numbers; those that nobody measured are left out.
+        """Return fields by their numbers; those that were not measured are left out.
 
         Args:
-            fields: their numbers.
-            series: position in :attr:`sids`, for its slots alone; None for all, one after another.
+            fields: the fields' numbers.
+            series: index of a series in :attr:`sids`; None for all series, one after another.
 
         Raises:
-            DamagedChunkError: what is inside is not what the checksum promises.
+            DamagedChunkError: the content does not match the checksum.
         """
         by_unit: dict[int, dict[int, int]] = {}
         for number in fields:
             if number in self._unit_of:
-                unit, place = self._unit_of[number]
-                by_unit.setdefault(unit, {})[place] = number
+                unit, index = self._unit_of[number]
+                by_unit.setdefault(unit, {})[index] = number
         found: dict[int, Field] = {}
         for unit, wanted in by_unit.items():
             found.update(self._read_unit(unit, wanted, series))
@@ -118,22 +118,22 @@ class Chunk:
     def sums(
         self, number: int, within: range, least: float
     ) -> Iterator[tuple[int, tuple[int, int, int | None]]]:
-        """Yield sid and (n, total, high) of each series that has a field within some slots.
+        """Yield sid and (n, total, high) of each series that has a field within some buckets.
 
         Args:
-            number: of the field.
-            within: slots, one after another.
+            number: the field's number.
+            within: indexes of the buckets.
             least: series with a mean below it may be left out.
 
         Raises:
-            DamagedChunkError: what is inside is not what the checksum promises.
+            DamagedChunkError: the content does not match the checksum.
         """
         if number not in self._unit_of or not within:
             return
-        unit, place = self._unit_of[number]
+        unit, index = self._unit_of[number]
         reader = Reader(memoryview(zlib.decompress(self._units[unit])))
-        for _ in range(place + 1):
-            stored = _Stored(reader, len(self.sids), self.slots, wide=self.step > 60)
+        for _ in range(index + 1):
+            stored = _Stored(reader, len(self.sids), self.buckets, wide=self.step > 60)
         entries = stored.sums(self._counts, within, least)
         for sid, entry in zip(self.sids, entries, strict=True):
             if entry is not None:
@@ -143,31 +143,32 @@ class Chunk:
         self, unit: int, wanted: Mapping[int, int], series: int | None
     ) -> Iterable[tuple[int, Field]]:
         reader = Reader(memoryview(zlib.decompress(self._units[unit])))
-        counts = self._counts.some(span_of(series, self.slots))
-        for place in range(max(wanted) + 1):
-            stored = _Stored(reader, len(self.sids), self.slots, wide=self.step > 60)
-            if place in wanted:
-                yield wanted[place], stored.field(counts, series)
+        counts = self._counts.some(span_of(series, self.buckets))
+        for index in range(max(wanted) + 1):
+            stored = _Stored(reader, len(self.sids), self.buckets, wide=self.step > 60)
+            if index in wanted:
+                yield wanted[index], stored.field(counts, series)
 
 
 def table_rows(
     chunk: Chunk, fields: Sequence[int], *, since: int = 0
 ) -> list[tuple[int | None, ...]]:
-    """Return the rows that were packed, by sid and time: what the encoder was given.
+    """Return the rows that were packed, by sid and time: the encoder's input.
 
     Args:
-        chunk: opened.
-        fields: numbers in the order of the table's columns; those the chunk lacks are None.
-        since: rows before it are left out.
+        chunk: the opened chunk.
+        fields: the fields' numbers in the order of the table's columns; fields that the chunk lacks
+            are None in the rows.
+        since: Unix time in seconds; rows before it are left out.
     """
     wide = chunk.step > 60
     counts = chunk.counts()
     found = chunk.read(fields)
     nothing: list[int | None] = [None] * len(counts)
-    times = range(chunk.start, chunk.start + chunk.step * chunk.slots, chunk.step)
+    times = range(chunk.start, chunk.start + chunk.step * chunk.buckets, chunk.step)
     columns: list[Iterable[int | None]] = [
         list(times) * len(chunk.sids),
-        chain.from_iterable([sid] * chunk.slots for sid in chunk.sids),
+        chain.from_iterable([sid] * chunk.buckets for sid in chunk.sids),
         counts,
     ]
     for number in fields:
@@ -186,15 +187,15 @@ def table_rows(
 
 
 class _Stored:
-    """One field as it lies in an inflated unit; opening it steps over its bytes."""
+    """One field in an inflated unit; opening it moves the reader past its bytes."""
 
-    def __init__(self, reader: Reader, series: int, slots: int, *, wide: bool) -> None:
-        size = series * slots
+    def __init__(self, reader: Reader, series: int, buckets: int, *, wide: bool) -> None:
+        size = series * buckets
         flags = reader.take(1)[0]
-        self._slots = slots
+        self._buckets = buckets
         self._wide = wide
         self._mask = reader.take(size) if flags & MASKED else None
-        self._walk = Walk(reader, series, slots)
+        self._walk = Walk(reader, series, buckets)
         self._rests = Plain(reader, size) if wide else None
         self._missing = Plain(reader, size) if flags & COUNTED else None
         self._lows_mask = reader.take(size) if flags & LOWS_MASKED else None
@@ -203,23 +204,23 @@ class _Stored:
         self._above = Plain(reader, size)
 
     def field(self, counts: Sequence[int], series: int | None) -> Field:
-        """Return the values of one series, or of all; ``counts`` are the rows' n + 1 there."""
+        """Return the values of one series, or of all; ``counts`` are the n + 1 of their rows."""
         means = self._walk.all() if series is None else self._walk.one(series)
-        return self._field(counts, means, span_of(series, self._slots))
+        return self._field(counts, means, span_of(series, self._buckets))
 
     def sums(
         self, counts: Plain, within: range, least: float
     ) -> Iterator[tuple[int, int, int | None] | None]:
-        """Yield n, total and highest of each series over some slots.
+        """Yield n, total and highest of each series over some buckets.
 
-        None where it has none there, and perhaps where its mean is below ``least``.
+        None where it has none, and possibly where its mean is below ``least``.
         """
         simple = self._mask is None and self._rests is None
         present = counts.nonzero()
         size = len(within)
         for at, values in enumerate(self._walk.each(within.stop)):
             means = values[within.start :]
-            first = at * self._slots
+            first = at * self._buckets
             span = slice(first + within.start, first + within.stop)
             if not simple or not all(present[span]):
                 yield _sum(self._field(counts.some(span), means, span))
@@ -248,7 +249,7 @@ class _Stored:
         high = _masked(high, self._highs_mask, span)
         if not all(present):
             n, total, low, high = (
-                [v if there else None for v, there in zip(values, present, strict=True)]
+                [v if known else None for v, known in zip(values, present, strict=True)]
                 for values in (n, total, low, high)
             )
         return Field(n, total, low, high)

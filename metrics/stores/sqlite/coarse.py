@@ -1,4 +1,4 @@
-"""Wider buckets that come from sources as such, into the SQLite store."""
+"""Write a source's own wider buckets to the SQLite store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLUSTER_KEY = SeriesKey("cluster", "", "")
 
 
 def newest_by_key(rows: Iterable[CoarseRow]) -> dict[SeriesKey, int]:
-    """Return each key's newest bucket; check what a caller must get right.
+    """Return the time of each key's newest bucket; check the rows.
 
     Raises:
         StoreError: if a row is malformed.
@@ -45,7 +45,7 @@ def newest_by_key(rows: Iterable[CoarseRow]) -> dict[SeriesKey, int]:
 def write(
     connection: sqlite3.Connection, series: Series, rows: Iterable[CoarseRow]
 ) -> tuple[int, int]:
-    """Put checked rows, the cluster's buckets and hours within the caller's transaction.
+    """Write checked rows, the cluster's buckets and hours within the caller's transaction.
 
     Returns:
         How many cells were refused, and how many rows skipped.
@@ -63,16 +63,16 @@ def write(
         if not values[2]:
             continue
         tables[row.tier, row.key.kind].append(values)
-        lines = unmeasured[row.key.kind]
-        lines[sid] = max(row.ts, lines.get(sid, 0))
+        newest = unmeasured[row.key.kind]
+        newest[sid] = max(row.ts, newest.get(sid, 0))
     kinds = {kind for _, kind in tables}
     rollup.settle(connection, series.cluster, kinds | ({"cluster"} if kinds else set()))
-    # The 10-minute buckets first: hours are made from them.
+    # The 10-minute buckets first: hours are computed from them.
     for tier in ("10m", "1h"):
         for kind in schema.KINDS:
             _put(connection, series, kind, tier, tables.get((tier, kind), []))
-    for kind, lines in unmeasured.items():
-        connection.executemany(schema.insert_unmeasured(kind), lines.items())
+    for kind, newest in unmeasured.items():
+        connection.executemany(schema.insert_unmeasured(kind), newest.items())
     return refused, skipped
 
 
@@ -102,7 +102,7 @@ def _put(
 def _put_cluster(
     connection: sqlite3.Connection, series: Series, tier: str, starts: list[int]
 ) -> None:
-    """Make the cluster's buckets from all nodes that are stored for them."""
+    """Compute the cluster's buckets from all nodes that are stored for them."""
     sid = series.sid(_CLUSTER_KEY, starts[0])
     if sid is None:
         return

@@ -1,8 +1,7 @@
 """Columns of minutes as the values of a SQLite table's rows.
 
-The rule for each value is that of :func:`metrics.series.rollups.minute`. A whole column is checked
-by loops that run in C; only one that has gaps, or something to refuse, is gone through value by
-value.
+The rule for each value is :func:`metrics.series.rollups.minute`. A whole column is checked by loops
+that run in C; only a column with gaps, or values to refuse, is processed value by value.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _INT = {int}
 
 
 def newest_by_key(table: MinuteTable) -> dict[SeriesKey, int]:
-    """Return each key's newest minute; check what a caller must get right.
+    """Return the time of each key's newest minute; check the table.
 
     Raises:
         StoreError: if the table is malformed.
@@ -91,7 +90,7 @@ def _encoded(column: FieldColumn) -> tuple[tuple[_Column, ...], _Column, int]:
 
 
 def _means(n: list[int], total: list[int]) -> list[int] | None:
-    """Return the rounded means; None if a number of samples is nonsense."""
+    """Return the rounded means; None if a number of samples is invalid."""
     least, most = min(n), max(n)
     if least == most == 1:
         return total

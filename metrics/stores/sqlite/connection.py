@@ -1,7 +1,7 @@
-"""Connections to the SQLite metric store: one to write, one a thread to read, none over a fork.
+"""Connections to the SQLite metric store: one for writes, one per reading thread, none inherited.
 
-Every error of SQLite leaves here as a :class:`~metrics.stores.errors.StoreError` that names the
-file and says what to do.
+Every error of SQLite becomes a :class:`~metrics.stores.errors.StoreError` that names the file and
+what to do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from metrics.stores.sqlite import schema
 
 BUSY_SECONDS = 30
 
-# Between processes the file's own lock decides; synchronous=FULL because a minute that the
-# cluster has forgotten cannot be pulled again. Reading threads are many, so
-# that their caches are small: the operating system caches the file anyway.
+# Between processes the file's own lock decides; synchronous=FULL because a minute that the cluster
+# no longer has cannot be pulled again. There are many reading threads, so their caches are small:
+# the operating system caches the file anyway.
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 4000",
@@ -34,24 +34,24 @@ _WRITER_CACHE_KIB = 8192
 _READER_CACHE_KIB = 1024
 
 _ADVICE = {
-    sqlite3.SQLITE_FULL: "the disk is full: free some space, pulls go on by themselves",
+    sqlite3.SQLITE_FULL: "the disk is full: free some space, pulls continue on their own",
     sqlite3.SQLITE_CORRUPT: "it is damaged: stop Ops Center, move it away and restore a backup;"
-    " without one a new file is made and the clusters are asked again",
-    sqlite3.SQLITE_NOTADB: "it is no SQLite file: move it away, a new one is made",
-    sqlite3.SQLITE_READONLY: "it cannot be written: check its owner, its mode and the mount",
+    " without one a new file is created and the clusters are pulled again",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite file: move it away, a new one is created",
+    sqlite3.SQLITE_READONLY: "it is not writable: check its owner, its mode and the mount",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the directory, its owner and its mode",
     sqlite3.SQLITE_PERM: "it cannot be opened: check its owner and its mode",
-    sqlite3.SQLITE_BUSY: f"another process has kept it locked for {BUSY_SECONDS} s",
+    sqlite3.SQLITE_BUSY: f"another process has locked it for {BUSY_SECONDS} s",
     sqlite3.SQLITE_IOERR: "reading or writing failed: check the disk",
 }
 
-# Connections that a parent process made. Closing one would disturb the parent's file, so they
-# are kept, unused, for as long as this process lives.
+# Connections of a parent process. Closing one would disturb the parent's file, so they stay open,
+# unused, as long as this process lives.
 _INHERITED: list[sqlite3.Connection] = []
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that can be referred to weakly and closes when its thread is gone."""
+    """A connection that supports weak references and closes when its thread is gone."""
 
     def __del__(self) -> None:
         self.close()
@@ -70,10 +70,10 @@ class Connections:
         self._pid = os.getpid()
 
     def get(self) -> sqlite3.Connection:
-        """Return this thread's connection, to read; make the file on the first call.
+        """Return this thread's connection for reads; create the file on the first call.
 
         Raises:
-            StoreError: if the file cannot be opened or is not ours.
+            StoreError: the file cannot be opened or is not ours.
         """
         if self._pid != os.getpid():
             self._after_fork()
@@ -86,7 +86,7 @@ class Connections:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the write lock for a block: all of it is stored, or nothing.
+        """Hold the write lock for a block: everything in it is stored, or nothing.
 
         Raises:
             StoreError: nothing was stored.
@@ -94,7 +94,7 @@ class Connections:
         if self._pid != os.getpid():
             self._after_fork()
         with self.write_lock, self.translated():
-            connection = self._to_write()
+            connection = self._writing_connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -106,21 +106,21 @@ class Connections:
                 raise
 
     def give_back(self, pages: int) -> None:
-        """Give at most so many free pages at the end of the file back, in one transaction.
+        """Return at most ``pages`` free pages at the file's end to the disk, in one transaction.
 
-        ``execute`` would step the pragma once, which is one page; a script runs to its end.
+        ``execute`` would step the pragma only once, which is one page; a script runs to its end.
 
         Raises:
-            StoreError: if the file refuses.
+            StoreError: the file refuses.
         """
         if self._pid != os.getpid():
             self._after_fork()
         with self.write_lock, self.translated():
-            self._to_write().executescript(f"PRAGMA incremental_vacuum({pages})")
+            self._writing_connection().executescript(f"PRAGMA incremental_vacuum({pages})")
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """ParseSlot SQLite's errors within the block into StoreError."""
+        """Turn SQLite's errors within the block into StoreError."""
         try:
             yield
         except (sqlite3.Error, OSError) as exc:
@@ -134,7 +134,7 @@ class Connections:
         self._local = threading.local()
         self._writer = None
 
-    def _to_write(self) -> _Connection:
+    def _writing_connection(self) -> _Connection:
         if self._writer is None:
             self._writer = self._connect(_WRITER_CACHE_KIB)
         return self._writer
@@ -175,8 +175,8 @@ class Connections:
 def _make_wal(connection: sqlite3.Connection) -> None:
     """Switch a new file to write-ahead logging and incremental vacuum.
 
-    SQLite does not wait for the lock of this one switch, so several processes that start at
-    once try again until one of them has made it.
+    SQLite does not wait for the lock of this switch, so processes that start at the same time retry
+    until one of them has done it.
     """
     deadline = time.monotonic() + BUSY_SECONDS
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -191,7 +191,7 @@ def _make_wal(connection: sqlite3.Connection) -> None:
 
 
 def explain(error: sqlite3.Error | OSError) -> str:
-    """Say in one line what an error of SQLite or the file system means and what to do."""
+    """Return in one line what an error of SQLite or the file system means and what to do."""
     if isinstance(error, OSError):
         return f"it cannot be opened: {error.strerror}: check the directory, its owner and mode"
     code = getattr(error, "sqlite_errorcode", None)

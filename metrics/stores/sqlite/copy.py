@@ -1,4 +1,4 @@
-"""Whole rows and series in and out of the SQLite store, for copies, exports and checks."""
+"""Reading and writing of complete rows and series, for copies, exports and checks."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def load(
 
 
 def _check(row: StoredRow, tier: str) -> None:
-    """Raise StoreError for a row that no store of ours has made: it could not be sealed later."""
+    """Raise StoreError for a row that is not from one of our stores: it could not be sealed."""
     width = TIERS[tier]
     cells = [cell for cell in row.cells if cell is not None]
     good = row.ts % width == 0 and 0 <= row.n <= _MOST
@@ -132,7 +132,7 @@ def _check(row: StoredRow, tier: str) -> None:
     else:
         good = good and all(coarse(cell, width) is not None for cell in cells)
     if not good:
-        msg = f"no row of {tier} is like that of {row.key.kind} {row.key.name} at {row.ts}"
+        msg = f"not a valid {tier} row: {row.key.kind} {row.key.name} at {row.ts}"
         raise StoreError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Deletion in the SQLite store, in transactions that are short enough for pulls to wait."""
+"""Deletion in the SQLite store, in transactions short enough for pulls to wait."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def expire(
 def _expire_chunks(
     connections: Connections, number: int, kind: Kind, tier: str, before: int, limit: int
 ) -> int:
-    """Delete whole chunks, and what of the newest ones is older; return how many rows went."""
+    """Delete whole chunks, and older rows of the newest ones; return how many rows."""
     gone = 0
     span = SPANS[tier]
     while gone < limit:
@@ -68,7 +68,7 @@ def _expire_chunks(
 
 
 def _count(data: bytes, since: int, before: int) -> int:
-    """Return how many rows of a chunk lie in ``[since, before)``; 0 if it is damaged."""
+    """Return how many rows of a chunk are in ``[since, before)``; 0 if it is damaged."""
     try:
         return Chunk(data).rows(since, before)
     except (DamagedChunkError, zlib.error):
@@ -113,7 +113,7 @@ def _forget_kind(connection: sqlite3.Connection, kind: Kind, number: int, before
             f"DELETE FROM {kind}_last WHERE sid BETWEEN ? AND ? AND ts < ?",  # noqa: S608
             (low, high, before),
         )
-        # Other processes remember numbers of series: this makes them look again.
+        # Invalidates the series numbers that other processes have cached.
         connection.execute("UPDATE cluster SET generation = generation + 1 WHERE id = ?", (number,))
     return gone
 
@@ -121,8 +121,8 @@ def _forget_kind(connection: sqlite3.Connection, kind: Kind, number: int, before
 def erase(connections: Connections, cluster: UUID) -> None:
     """See :meth:`metrics.stores.housekeeping.MetricHousekeeping.erase`.
 
-    The cluster's name goes first, so that nothing is found any more at once; its rows follow in
-    short transactions. :func:`resume_erasures` goes on where a killed process stopped.
+    The cluster's id is deleted first, so that nothing is found any more; its rows follow in short
+    transactions. :func:`resume_erasures` continues where a killed process stopped.
     """
     with connections.transaction() as connection:
         connection.execute("UPDATE cluster SET uuid = NULL WHERE uuid = ?", (str(cluster),))
@@ -130,7 +130,7 @@ def erase(connections: Connections, cluster: UUID) -> None:
 
 
 def resume_erasures(connections: Connections) -> None:
-    """Delete all rows of clusters whose erasure has begun, and give the space back."""
+    """Delete all rows of clusters whose erasure has begun, and free the space."""
     connection = connections.get()
     with connections.translated():
         numbers = [

@@ -1,4 +1,4 @@
-"""How far streams are, and their gap ledger, in the SQLite store."""
+"""The positions of streams and their gap ledger in the SQLite store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metrics.stores.sqlite.read import cluster_number
 from metrics.stores.window_runs import Sums, runs
 
 _PLAIN = "state = 'done' AND filled_at IS NULL AND reason = ''"
-_ODD = "(state <> 'done' OR filled_at IS NOT NULL OR reason <> '')"  # as the index has it
+_ODD = "(state <> 'done' OR filled_at IS NOT NULL OR reason <> '')"  # as in the index
 _WINDOW = "t0, t1, state, got, expected, attempts, reason, detail, filled_at, resolution"
 
 
@@ -70,7 +70,7 @@ def window_runs(
         )
         return [Window(*row) for row in rows]
 
-    first = connection.execute(  # it may reach into the range
+    first = connection.execute(  # it may overlap the range
         "SELECT t0 FROM pull_window INDEXED BY pull_window_end"
         " WHERE cluster = ? AND stream = ? AND t1 > ? ORDER BY t1 LIMIT 1",
         (*who, start),

@@ -1,8 +1,8 @@
 """Reads of the SQLite store's buckets.
 
-The tables are ordered by time, so one series over time is a walk over the bucket starts with one
-look-up each (3 ms for a day of minutes); a plain ``WHERE sid = ? AND ts BETWEEN`` would read
-every cluster's rows.
+The tables are ordered by time, so reading one series is a loop over the bucket starts with one
+lookup each (3 ms for a day of minutes); a plain ``WHERE sid = ? AND ts BETWEEN`` would read every
+cluster's rows.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def read_fields(
         rows += [(ts, *by[sid][1:]) for ts, by in still_open.items() if sid in by]
         rows = sorted([*sealed, *rows], key=itemgetter(0))
     if damaged:
-        there = {row[0] for row in rows}  # came late, and is kept beside the damaged chunk
-        missing = absent(damaged, TIERS[tier], start, end, there)
+        present_at = {row[0] for row in rows}  # late data, stored in addition to the damaged chunk
+        missing = absent(damaged, TIERS[tier], start, end, present_at)
         found = {field: replace(columns, damaged=missing) for field, columns in found.items()}
     for at, columns in enumerate(found.values()):
         n, total, low, high = range(1 + 4 * at, 5 + 4 * at)
@@ -165,7 +165,7 @@ def read_many(
 
 
 def _put_open(rows: dict[int, list[_Entry]], still_open: dict[int, dict[int, Bucket]]) -> None:
-    """Put open buckets in place of what the table has of them."""
+    """Replace the table's rows of open buckets by their current values."""
     for sid, entries in rows.items():
         rows[sid] = [entry for entry in entries if entry[0] not in still_open]
     for ts, by_sid in still_open.items():
@@ -181,7 +181,7 @@ def _put_open(rows: dict[int, list[_Entry]], still_open: dict[int, dict[int, Buc
 def walk_steps(
     connection: sqlite3.Connection, table: str, tier: str, start: int, end: int
 ) -> dict[str, int]:
-    """Return the walk over all bucket starts within ``[start, end)`` that the table can have."""
+    """Return the parameters of :data:`WALK` for the table's bucket starts in ``[start, end)``."""
     step = TIERS[tier]
     oldest, newest = connection.execute(
         f"SELECT (SELECT min(ts) FROM {table}), (SELECT max(ts) FROM {table})"  # noqa: S608
@@ -197,7 +197,7 @@ def _values(kind: Kind, field: str, tier: str) -> str:
     """Return the select list n, total, low, high of a field.
 
     Raises:
-        StoreError: if the catalogue has no such field or tier; names are never passed on unseen.
+        StoreError: the catalogue has no such field or tier, so names are never used unchecked.
     """
     check_field(kind, field, tier)
     if tier == "1m":
@@ -216,5 +216,5 @@ def check_field(kind: Kind, field: str, tier: str) -> None:
 
 
 def _present(field: str, tier: str) -> str:
-    """Return the condition that the bucket has the field, and lies within the range."""
+    """Return the condition that the bucket has the field, and is within the range."""
     return f"{field if tier == '1m' else field + '_s'} IS NOT NULL AND t < :end"

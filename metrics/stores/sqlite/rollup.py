@@ -1,9 +1,9 @@
-"""Wider buckets of the SQLite store: made from all finer ones that are stored, when they close.
+"""Wider buckets of the SQLite store, computed from all stored finer ones when they close.
 
-A bucket that still grows is not recomputed with every minute: it is noted as *open*, and reads
-make it from what is stored. It is written once, when data beyond its end comes, or before its
-minutes expire, are sealed, or something else is put into it. So each read sees what recomputing
-at once would have given, for a tenth of the work.
+A bucket that still grows is not recomputed with every minute: it is recorded as *open*, and reads
+compute it from the stored data. It is written once, when data after its end comes, or before its
+minutes expire, are sealed, or other data is written into it. So each read gives the same result as
+recomputing at once, for a tenth of the work.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ def touch(
     minutes: Mapping[Kind, Iterable[int]],
     newest_end: int,
 ) -> None:
-    """Bring the buckets that hold some minutes up to date, or note them as open.
+    """Update the buckets of the written minutes, or record them as open.
 
-    Closed ones that were open are written, too. Within the caller's transaction.
+    Open ones that have closed since are written too. Within the caller's transaction.
 
     Args:
-        connection: that wrote the minutes.
-        cluster: its number.
-        minutes: that were written, by kind.
-        newest_end: end of the cluster's newest data: buckets that end later are open.
+        connection: the connection that wrote the minutes.
+        cluster: the cluster's number.
+        minutes: starts of the written minutes in Unix seconds, by kind.
+        newest_end: end of the cluster's newest data in Unix seconds: buckets that end later are
+            open.
     """
     were_open = _open(connection, cluster)
     for tier in _WIDER:
@@ -94,16 +95,16 @@ def open_buckets(
     """Return the open buckets of a tier as they would be if they were written now.
 
     Args:
-        connection: to read from.
-        cluster: its number.
-        kind: of the series.
-        tier: the 1m tier has none.
-        span: bucket starts from the first to before the second.
-        columns: fields of the kind.
-        sids: lowest and highest series; None for all of the cluster.
+        connection: the connection to read from.
+        cluster: the cluster's number.
+        kind: the series' kind.
+        tier: the tier; the 1m tier has no open buckets.
+        span: first bucket start and the end of the starts, exclusive, in Unix seconds.
+        columns: names of the kind's fields.
+        sids: lowest and highest number of the series; None for all of the cluster.
 
     Returns:
-        Bucket start -> sid -> bucket, ascending. What is stored for these starts is in them.
+        Bucket start -> sid -> bucket, ascending. They include the rows stored for these starts.
     """
     if tier == "1m":
         return {}
@@ -117,7 +118,7 @@ def open_buckets(
 
 
 class _Reader:
-    """Makes the open buckets of some fields and series."""
+    """Computes the open buckets of some fields and series."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class _Reader:
         self._open = {entry[1:] for entry in _open(connection, cluster) if entry[0] == kind}
 
     def bucket(self, tier: str, ts: int) -> dict[int, Bucket]:
-        """Return a bucket by sid: as stored, or made anew if it is open and over as many."""
+        """Return a bucket by sid: as stored, or computed if it is open and its n is not smaller."""
         names = schema.wide_columns(self._fields)
         found: dict[int, Bucket] = {
             sid: bucket
@@ -145,8 +146,8 @@ class _Reader:
             )
         }
         if (tier, ts) in self._open:
-            made = self._from_minutes(ts) if tier == "10m" else self._from_buckets(ts)
-            for sid, bucket in made.items():
+            computed = self._from_minutes(ts) if tier == "10m" else self._from_buckets(ts)
+            for sid, bucket in computed.items():
                 if sid not in found or (bucket[0] or 0) >= (found[sid][0] or 0):
                     found[sid] = bucket
         return found

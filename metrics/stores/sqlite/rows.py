@@ -20,8 +20,8 @@ def minute_table(rows: Sequence[MinuteRow], sids: Sequence[int]) -> tuple[list[R
     """Return 1m rows of one kind as values of the table, and how many cells were refused.
 
     A row is ts, sid, samples, then mean, low, high of each field, where low and high are None if
-    they equal the mean. The rule is that of :func:`metrics.series.rollups.minute`, worked out for
-    whole columns because it runs for every value of every pod.
+    they equal the mean. The rule is :func:`metrics.series.rollups.minute`, applied to whole columns
+    because it runs for every value of every pod.
     """
     samples = [0] * len(rows)
     refused = 0
@@ -34,12 +34,12 @@ def minute_table(rows: Sequence[MinuteRow], sids: Sequence[int]) -> tuple[list[R
             continue
         found = _minutes(present)
         if found is None:
-            kept = [minute(cell) for cell in cells]
-            refused += sum(cell is None for cell in kept) - cells.count(None)
+            stored = [minute(cell) for cell in cells]
+            refused += sum(cell is None for cell in stored) - cells.count(None)
             counts = [
-                cell.n if cell and known else 0 for cell, known in zip(cells, kept, strict=True)
+                cell.n if cell and known else 0 for cell, known in zip(cells, stored, strict=True)
             ]
-            columns += zip(*map(_ends, kept), strict=True)
+            columns += zip(*map(_ends, stored), strict=True)
         elif present is cells:
             counts = found[0]
             columns += found[1:]
@@ -47,9 +47,9 @@ def minute_table(rows: Sequence[MinuteRow], sids: Sequence[int]) -> tuple[list[R
             rest = zip(*found, strict=True)
             blank = (0, None, None, None)
             spread = [next(rest) if cell else blank for cell in cells]
-            places = list(zip(*spread, strict=True))
-            counts = list(places[0])
-            columns += places[1:]
+            parts = list(zip(*spread, strict=True))
+            counts = list(parts[0])
+            columns += parts[1:]
         if counts != samples:
             samples[:] = map(max, samples, counts)
     return list(zip(*columns, strict=True)), refused

@@ -1,4 +1,4 @@
-"""Tables of the SQLite metric store, and the statements that the catalogue decides.
+"""Tables of the SQLite metric store, and the statements that depend on the catalogue.
 
 Layout (why: ``docs/decisions``)::
 
@@ -7,8 +7,8 @@ Layout (why: ``docs/decisions``)::
     pod_10m, pod_1h(ts, sid, n, cpu_mc_n, cpu_mc_s, cpu_mc_l, cpu_mc_h, ...)   n = minutes
     pod_last(sid, ts, n, cpu_mc, ...)                       the newest minute
 
-and the same for cluster, node and filesystem. ``sid`` is ``cluster << 24 | number``, so that
-the series of one cluster lie together; the key is ``(ts, sid)`` because rows arrive by time.
+and the same for cluster, node and filesystem. ``sid`` is ``cluster << 24 | number``, so that the
+series of one cluster are adjacent; the key is ``(ts, sid)`` because rows arrive by time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from metrics.series.catalog import FIELD_NAMES, TIERS, Kind
 _ENDS = ("_n", "_s", "_l", "_h")
 
 SCHEMA_VERSION = 3
-APPLICATION_ID = 0x4F70734D  # "OpsM": `file` and a human can tell whose file it is
+APPLICATION_ID = 0x4F70734D  # "OpsM", which identifies the file, e.g. for `file`
 SID_BITS = 24
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -102,7 +102,7 @@ def wide_columns(fields: Iterable[str]) -> list[str]:
 
 
 def merged_minutes(fields: Iterable[str]) -> list[str]:
-    """Return the aggregates that make the columns of some fields from minutes."""
+    """Return the aggregates that compute the columns of some fields from minutes."""
     return [
         part
         for name in fields
@@ -132,7 +132,7 @@ def catalogue_fingerprint() -> str:
 
 
 def is_current(connection: sqlite3.Connection) -> bool:
-    """Say whether the file has this version's tables and columns already."""
+    """Return whether the file already has this version's tables and columns."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
         return False
@@ -141,13 +141,13 @@ def is_current(connection: sqlite3.Connection) -> bool:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to this version within the caller's transaction.
+    """Migrate the file to this version within the caller's transaction.
 
-    A later version adds its step here. New fields of the catalogue need no step: their columns
+    Later versions add their step here. New fields of the catalogue need no step: their columns
     are added.
 
     Raises:
-        sqlite3.DatabaseError: if the file was written by a newer version or is something else.
+        sqlite3.DatabaseError: the file was written by a newer version or another program.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
@@ -155,7 +155,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(msg)
     if version < 1:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            msg = "it is a SQLite file of something else"
+            msg = "it is a SQLite file of another program"
             raise sqlite3.DatabaseError(msg)
         _run(connection, _BASE)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -184,7 +184,7 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
 
 
 def _ensure_table(connection: sqlite3.Connection, table: str, columns: list[str]) -> None:
-    """Make the table, or add the columns that it lacks."""
+    """Create the table, or add the columns that it lacks."""
     present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
     if not present:
         body = ", ".join(f"{column} INTEGER" for column in columns)
@@ -203,47 +203,47 @@ def _ensure_table(connection: sqlite3.Connection, table: str, columns: list[str]
 
 @cache
 def upsert_minute(kind: Kind) -> str:
-    """Return the statement that puts one minute; one over fewer samples changes nothing."""
+    """Return the upsert of one minute; one over fewer samples changes nothing."""
     return _upsert(f"{kind}_1m", ["ts", "sid"], ["n", *minute_columns(kind)], "excluded.n >= n")
 
 
 @cache
 def insert_row(kind: Kind, tier: str) -> str:
-    """Return the statement that puts a row of any tier back where none is."""
+    """Return the insert of a row of any tier where there is none."""
     columns = minute_columns(kind) if tier == "1m" else bucket_columns(kind)
     names = ["ts", "sid", "n", *columns]
-    places = ", ".join("?" * len(names))
-    return f"INSERT INTO {kind}_{tier}({', '.join(names)}) VALUES({places})"
+    placeholders = ", ".join("?" * len(names))
+    return f"INSERT INTO {kind}_{tier}({', '.join(names)}) VALUES({placeholders})"
 
 
 @cache
 def upsert_last(kind: Kind) -> str:
-    """Return the statement that puts one series' newest minute; an older one changes nothing."""
+    """Return the upsert of one series' newest minute; an older one changes nothing."""
     guard = "excluded.ts > ts OR (excluded.ts = ts AND excluded.n >= n)"
     return _upsert(f"{kind}_last", ["sid"], ["ts", "n", *FIELD_NAMES[kind]], guard)
 
 
 def _upsert(table: str, key: list[str], columns: list[str], guard: str) -> str:
     names = [*key, *columns]
-    places = ", ".join("?" * len(names))
+    placeholders = ", ".join("?" * len(names))
     changes = ", ".join(f"{column} = excluded.{column}" for column in columns)
     return (
-        f"INSERT INTO {table}({', '.join(names)}) VALUES({places})"
+        f"INSERT INTO {table}({', '.join(names)}) VALUES({placeholders})"
         f" ON CONFLICT({', '.join(key)}) DO UPDATE SET {changes} WHERE {guard}"
     )
 
 
 @cache
 def upsert_bucket(kind: Kind, tier: str) -> str:
-    """Return the statement that puts one wider bucket; one over fewer minutes changes nothing."""
+    """Return the upsert of one wider bucket; one over fewer minutes changes nothing."""
     return _upsert(f"{kind}_{tier}", ["ts", "sid"], ["n", *bucket_columns(kind)], "excluded.n >= n")
 
 
 @cache
 def upsert_coarse(kind: Kind, tier: str) -> str:
-    """Return the statement that puts a source's wider bucket; as :func:`upsert_bucket`.
+    """Return the upsert of a source's wider bucket; as :func:`upsert_bucket`.
 
-    A field that the source does not keep so wide stays as it was made from minutes.
+    A field that the source's bucket lacks stays as it was computed from minutes.
     """
     changes = ", ".join(
         f"{name}{end} = CASE WHEN excluded.{name}_n IS NULL THEN {name}{end}"
@@ -260,10 +260,9 @@ def upsert_coarse(kind: Kind, tier: str) -> str:
 
 @cache
 def insert_unmeasured(kind: Kind) -> str:
-    """Return the statement that gives a series a line among the last values, without values.
+    """Return the upsert of a row without values in the table of last values.
 
-    For series of which only wider buckets are known: n is -1, and a minute replaces it unless it
-    is older.
+    For series with only wider buckets: n is -1, and a minute replaces the row unless it is older.
     """
     return (
         f"INSERT INTO {kind}_last(sid, ts, n) VALUES(?, ?, -1) ON CONFLICT(sid)"
@@ -272,7 +271,7 @@ def insert_unmeasured(kind: Kind) -> str:
 
 
 def _known(function: str, column: str, beside: str) -> str:
-    """Return an aggregate that is NULL if the column is NULL anywhere that ``beside`` is not."""
+    """Return an aggregate that is NULL if the column is NULL in any row where ``beside`` is not."""
     return f"CASE WHEN count({column}) = count({beside}) THEN {function}({column}) END"
 
 
@@ -280,8 +279,8 @@ def _known(function: str, column: str, beside: str) -> str:
 def roll_up(kind: Kind, tier: str) -> str:
     """Return the statement that recomputes one cluster's bucket from all of the finer tier.
 
-    Parameters: bucket start, the starts of the finer buckets within, lowest and highest sid. A
-    bucket over more minutes than are stored now (some have expired) stays as it is.
+    Parameters: bucket start, the starts of its finer buckets, lowest and highest sid. A bucket over
+    more minutes than are stored now (some have expired) stays as it is.
     """
     if tier == "10m":
         source, parts = f"{kind}_1m", 10

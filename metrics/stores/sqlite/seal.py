@@ -1,7 +1,7 @@
-"""Sealing in the SQLite store: rows whose time is over into chunks, and back for late data.
+"""Sealing in the SQLite store: settled rows are moved into chunks, and back for late data.
 
-Each step is one short transaction, so that pulls wait for tens of milliseconds at most and a
-killed process leaves every row either in its table or in a chunk.
+Each step is one short transaction, so that pulls wait for tens of milliseconds at most and a killed
+process leaves every row either in its table or in a chunk.
 """
 
 from __future__ import annotations
@@ -30,41 +30,41 @@ from metrics.stores.sqlite.series import sid_range
 
 SETTLED: dict[str, int] = {"1m": 7_200, "10m": 21_600, "1h": DAY}
 """How much newer a cluster's data must be than the end of a span for it to be sealed. Wider
-tiers wait longer: late data costs the more to take in, the more rows a chunk has."""
+tiers wait longer: the more rows a chunk has, the more late data costs."""
 
 BUDGET_SECONDS = 300.0
 """How long one call seals."""
 
 ABANDONED = 172_800
-"""Spans that ended so long ago are sealed though their cluster has sent nothing since."""
+"""Spans that ended this long ago, in seconds, are sealed even without newer data."""
 
 log = logging.getLogger(__name__)
 
 
 def damaged(connection: sqlite3.Connection) -> list[str]:
-    """Return what the chunks that are known to be damaged hold."""
+    """Return a description of each chunk that is known to be damaged."""
     ids = connection.execute("SELECT id FROM chunk WHERE damaged ORDER BY id").fetchall()
     return [describe(connection, chunk_id) for (chunk_id,) in ids]
 
 
 def verify(connections: Connections, limit: int | None = None) -> int:
-    """Compare the checksums of chunks, and set those aside that are damaged.
+    """Verify the checksums of chunks, and set damaged ones aside.
 
     Args:
-        connections: to the file.
-        limit: at most so many chunks, going on where the last run stopped; None for all.
+        connections: the connections to the file.
+        limit: maximum number of chunks, starting where the last run stopped; None for all.
 
     Returns:
-        How many chunks were looked at.
+        How many chunks were verified.
     """
     connection = connections.get()
     with connections.translated():
         (after,) = connection.execute(
             "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'verified'), 0)"
         ).fetchone()
-        looked, bad = 0, []
+        verified, bad = 0, []
         last = 0 if limit is None else after
-        while limit is None or looked < limit:
+        while limit is None or verified < limit:
             rows = connection.execute(
                 "SELECT id, data FROM chunk_data JOIN chunk USING(id)"
                 " WHERE id > ? AND NOT damaged ORDER BY id LIMIT 100",
@@ -75,7 +75,7 @@ def verify(connections: Connections, limit: int | None = None) -> int:
                     Chunk(data)
                 except (DamagedChunkError, zlib.error) as exc:
                     bad.append((chunk_id, str(exc)))
-            looked += len(rows)
+            verified += len(rows)
             last = rows[-1][0] if rows else 0
             if not rows:
                 break
@@ -88,7 +88,7 @@ def verify(connections: Connections, limit: int | None = None) -> int:
                 " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
                 (str(last),),
             )
-    return looked
+    return verified
 
 
 def seal_due(
@@ -96,11 +96,11 @@ def seal_due(
 ) -> tuple[int, int]:
     """Seal every span that is settled, by kind and tier, the oldest first.
 
-    What is not done when the budget is used up is left to the next call: a file of an older
-    version may hold weeks of rows.
+    When the budget is used up, the rest is left to the next call: a file of an older version may
+    have weeks of rows.
 
     Returns:
-        How many chunks were made, of how many rows.
+        How many chunks were written, and how many rows they have.
     """
     stop_at = time.monotonic() + budget_seconds
     chunks = rows = 0
@@ -122,10 +122,10 @@ def seal_due(
 
 
 def unseal(connection: sqlite3.Connection, number: int, kind: Kind, times: Iterable[int]) -> None:
-    """Put the rows of all chunks that hold some minutes back into the tables, in every tier.
+    """Move the rows of all chunks that contain some minutes back into the tables, in every tier.
 
     Within the caller's transaction, before it writes to these minutes. A damaged chunk is set
-    aside: what comes now is kept beside it.
+    aside: new data is stored in addition to it.
     """
     minutes = sorted(set(times))
     for tier in TIERS:
@@ -135,7 +135,7 @@ def unseal(connection: sqlite3.Connection, number: int, kind: Kind, times: Itera
 def unseal_tier(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, starts: Iterable[int]
 ) -> None:
-    """Put the rows of the chunks of some spans of one tier back into its table."""
+    """Move the rows of the chunks of some spans of one tier back into its table."""
     for start in starts:
         for chunk_id, since, data in _of_span(connection, number, kind, tier, start):
             try:
@@ -149,15 +149,15 @@ def unseal_tier(
 def unseal_early(
     connections: Connections, cluster: UUID, starts: Mapping[tuple[Kind, str], Iterable[int]]
 ) -> None:
-    """Put the chunks back that a write is going to need, so that it holds others up for less.
+    """Unseal the chunks that a write will need, so that it blocks others for a shorter time.
 
-    Each is unpacked before the lock is taken, and put back in a transaction of its own; then the
-    write finds rows. What is damaged, or changes meanwhile, is left to the write.
+    Each is unpacked before the lock is acquired, and moved back in its own transaction; the write
+    then finds rows. Chunks that are damaged, or change meanwhile, are left to the write.
 
     Args:
-        connections: to the file.
-        cluster: that is going to be written.
-        starts: of spans, by kind and tier.
+        connections: the connections to the file.
+        cluster: the cluster that will be written.
+        starts: starts of the spans in Unix seconds, by kind and tier.
     """
     reader = connections.get()
     with connections.translated():
@@ -181,7 +181,7 @@ def unseal_early(
 def _of_span(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int
 ) -> list[tuple[int, int, bytes]]:
-    """Return number, begin of what is left, and bytes of the good chunks of one span."""
+    """Return id, start of the rows not expired, and bytes of the good chunks of one span."""
     return connection.execute(
         "SELECT id, since, data FROM chunk JOIN chunk_data USING(id)"
         " WHERE cluster = ? AND kind = ? AND tier = ? AND t0 = ? AND NOT damaged",
@@ -192,7 +192,7 @@ def _of_span(
 def _unpacked(
     connection: sqlite3.Connection, kind: Kind, since: int, data: bytes
 ) -> list[tuple[int | None, ...]]:
-    """Return the rows of a chunk in their table's own order, in which they go in much faster."""
+    """Return the rows of a chunk in their table's order, which makes inserts much faster."""
     known = field_numbers(connection)
     rows = table_rows(Chunk(data), [known.get(name, 0) for name in FIELD_NAMES[kind]], since=since)
     rows.sort(key=itemgetter(0))  # they come by series
@@ -212,13 +212,13 @@ def _put_back(
 
 
 def set_aside(connection: sqlite3.Connection, chunk_id: int, why: str) -> None:
-    """Mark a chunk as damaged within the caller's transaction: no read looks at it again."""
+    """Mark a chunk as damaged within the caller's transaction: reads ignore it from then on."""
     log.error("a sealed chunk is damaged (%s): %s", describe(connection, chunk_id), why)
     connection.execute("UPDATE chunk SET damaged = 1 WHERE id = ?", (chunk_id,))
 
 
 def _numbers(connection: sqlite3.Connection, kind: Kind) -> list[int]:
-    """Return the numbers of a kind's fields, in catalogue order; make those that are missing."""
+    """Return the numbers of a kind's fields, in catalogue order; create missing ones."""
     known = dict(connection.execute("SELECT name, id FROM field"))
     for name in FIELD_NAMES[kind]:
         if name not in known:
@@ -243,7 +243,7 @@ def _newest_by_cluster(connection: sqlite3.Connection) -> dict[int, int]:
 def _settled(
     connections: Connections, kind: Kind, tier: str, newest: dict[int, int], now: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield (cluster, start of a span) of what is in the table and settled, by time."""
+    """Yield (cluster, start) of the settled spans that have rows in the table, by time."""
     table, span = f"{kind}_{tier}", SPANS[tier]
     last = max([now - ABANDONED, *(ts - SETTLED[tier] for ts in newest.values())])
     connection = connections.get()
@@ -265,7 +265,7 @@ def _settled(
 
 
 def _clusters_within(connection: sqlite3.Connection, table: str, start: int, end: int) -> set[int]:
-    """Return the clusters that have rows within a span, by look-ups instead of a scan."""
+    """Return the clusters that have rows within a span, by lookups instead of a scan."""
     found: set[int] = set()
     next_time = f"SELECT min(ts) FROM {table} WHERE ts >= ? AND ts < ?"  # noqa: S608
     next_sid = f"SELECT min(sid) FROM {table} WHERE ts = ? AND sid >= ?"  # noqa: S608
@@ -285,7 +285,7 @@ def _clusters_within(connection: sqlite3.Connection, table: str, start: int, end
 def _seal_span(
     connections: Connections, number: int, kind: Kind, tier: str, start: int
 ) -> Iterator[int]:
-    """Seal one span of one cluster, a block of series a transaction; yield the rows of each."""
+    """Seal one span of one cluster, a block of series per transaction; yield each one's rows."""
     times = range(start, start + SPANS[tier], TIERS[tier])
     connection = connections.get()
     with connections.translated():
@@ -312,7 +312,7 @@ def _seal_block(
     if not columns:
         return 0
     numbers = _numbers(connection, kind)
-    data = encode(columns, numbers, start=times.start, step=times.step, slots=len(times))
+    data = encode(columns, numbers, start=times.start, step=times.step, buckets=len(times))
     chunk_id = connection.execute(
         "INSERT INTO chunk(cluster, kind, tier, t0, first_sid, last_sid, since, highs)"
         " VALUES(?, ?, ?, ?, ?, ?, 0, ?)",
@@ -332,8 +332,8 @@ def _columns(
 ) -> Columns:
     """Return rows as the columns of a chunk; empty if there are none.
 
-    Reading is half of the work of sealing. Lows and highs are there only where a minute has
-    several samples: if none has, they are not read.
+    Reading is half of the work of sealing. Lows and highs are set only where a minute has several
+    samples: if none has, they are not read.
     """
     table = f"{kind}_{tier}"
     names = schema.bucket_columns(kind) if tier != "1m" else schema.minute_columns(kind)
@@ -355,7 +355,7 @@ def _rows(
     sids: tuple[int, int],
     tail: str = "",
 ) -> list[tuple[Any, ...]]:
-    """Return something of the rows of some series, in the order of the table: by time."""
+    """Return the selected columns of some series' rows, in the order of the table: by time."""
     return connection.execute(
         f"{WALK} SELECT {what} FROM walk CROSS JOIN {table}"  # noqa: S608 - our own names
         f" ON ts = t AND sid BETWEEN :low AND :high {tail}",

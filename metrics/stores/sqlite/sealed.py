@@ -1,7 +1,7 @@
-"""Sealed chunks of the SQLite store: where they are, and what reads find in them.
+"""Reads of the SQLite store's sealed chunks.
 
-The rows of one series and one span lie either in the tables or in a chunk, never in both. A
-reader that looks at both does so within one :func:`snapshot`.
+The rows of one series and one span are either in the tables or in a chunk, never in both. A reader
+of both uses one :func:`snapshot`.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ SPANS: dict[str, int] = {"1m": 3600, "10m": DAY, "1h": 864_000}
 
 _WHERE = "cluster = ? AND kind = ? AND tier = ? AND t0 > ? AND t0 < ?"
 
-Stretch = tuple[int, int]
-"""Start and end of what a damaged chunk holds."""
+TimeRange = tuple[int, int]
+"""Start and end of a damaged chunk's rows in Unix seconds."""
 
 log = logging.getLogger(__name__)
-_told: set[tuple[int, int]] = set()
+_logged: set[tuple[int, int]] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An opened chunk and what of it has not expired."""
+    """An opened chunk, and the Unix time before which its rows have expired."""
 
     id: int
     chunk: Chunk
     since: int
 
     def times(self, start: int, end: int) -> list[int | None]:
-        """Return each slot's bucket start, None where it is outside of the asked range."""
+        """Return each bucket's start; None where it is outside of the requested range."""
         chunk = self.chunk
         start = max(start, self.since)
-        every = range(chunk.start, chunk.start + chunk.step * chunk.slots, chunk.step)
+        every = range(chunk.start, chunk.start + chunk.step * chunk.buckets, chunk.step)
         return [ts if start <= ts < end else None for ts in every]
 
 
 class ChunkHeader(NamedTuple):
-    """Where a chunk is, and what is known of it while it is closed.
+    """What is known about a chunk without opening it.
 
     Attributes:
-        first: the least number of a series in it.
-        last: the largest.
-        id: of the chunk.
-        since: rows before it have expired.
-        highs: the largest value of each field (:mod:`metrics.stores.sqlite.sealed_maxima`); None of
-            chunks that version 2 of the schema made.
+        first: the lowest number of a series in it.
+        last: the highest number of a series in it.
+        id: the chunk's id.
+        since: Unix time in seconds; rows before it have expired.
+        highs: the largest value of each field (:mod:`metrics.stores.sqlite.sealed_maxima`); None
+            for chunks written with version 2 of the schema.
     """
 
     first: int
@@ -95,7 +95,7 @@ def find(
     start: int,
     end: int,
     sid: int | None = None,
-    damaged: list[Stretch] | None = None,
+    damaged: list[TimeRange] | None = None,
 ) -> Iterator[Sealed]:
     """Yield the good chunks of a cluster that overlap ``[start, end)``, by time.
 
@@ -129,8 +129,8 @@ def known_damage(
     tier: str,
     span: tuple[int, int],
     sid: int,
-) -> list[Stretch]:
-    """Return what the chunks of a series hold that are known to be damaged."""
+) -> list[TimeRange]:
+    """Return the ranges of a series' chunks that are known to be damaged."""
     rows = connection.execute(
         "SELECT max(t0, since), t0 + ? FROM chunk INDEXED BY chunk_damaged"  # noqa: S608
         f" WHERE damaged AND {_WHERE} AND first_sid <= ? AND last_sid >= ?",
@@ -143,7 +143,7 @@ def known_damage(
 def chunk_headers(
     connection: sqlite3.Connection, number: int, kind: Kind, tier: str, start: int, end: int
 ) -> list[ChunkHeader]:
-    """Return where the chunks of a cluster are that overlap ``[start, end)``."""
+    """Return the headers of a cluster's chunks that overlap ``[start, end)``."""
     rows = connection.execute(
         f"SELECT first_sid, last_sid, id, since, highs FROM chunk WHERE {_WHERE}"  # noqa: S608
         " AND NOT damaged",
@@ -153,12 +153,12 @@ def chunk_headers(
 
 
 def opened(connection: sqlite3.Connection, chunks: Iterable[ChunkHeader]) -> Iterator[Sealed]:
-    """Yield chunks of known places; damaged ones are left out and logged once."""
-    for place in chunks:
+    """Yield the chunks of these headers, opened; damaged ones are left out and logged once."""
+    for header in chunks:
         (data,) = connection.execute(
-            "SELECT data FROM chunk_data WHERE id = ?", (place.id,)
+            "SELECT data FROM chunk_data WHERE id = ?", (header.id,)
         ).fetchone()
-        sealed = _open(connection, place.id, place.since, data)
+        sealed = _open(connection, header.id, header.since, data)
         if sealed is not None:
             yield sealed
 
@@ -167,7 +167,7 @@ def _open(connection: sqlite3.Connection, chunk_id: int, since: int, data: bytes
     try:
         return Sealed(chunk_id, Chunk(data), since)
     except (DamagedChunkError, zlib.error) as exc:
-        _tell(connection, chunk_id, str(exc))
+        _log_damage(connection, chunk_id, str(exc))
         return None
 
 
@@ -179,10 +179,10 @@ def read_series(
     tier: str,
     span: tuple[int, int],
     sid: int,
-) -> tuple[list[tuple[int | None, ...]], list[Stretch]]:
+) -> tuple[list[tuple[int | None, ...]], list[TimeRange]]:
     """Return (ts, then n, total, low, high of each field) of one series, ascending.
 
-    Beside it, in no order, what cannot be read.
+    The second part are the ranges that cannot be read, in any order.
     """
     numbers = field_numbers(connection)
     found: list[tuple[int | None, ...]] = []
@@ -193,7 +193,7 @@ def read_series(
         if at == len(chunk.sids) or chunk.sids[at] != sid:
             continue
         read = chunk.read([numbers[name] for name in fields if name in numbers], at)
-        nothing: list[int | None] = [None] * chunk.slots
+        nothing: list[int | None] = [None] * chunk.buckets
         empty = Field(nothing, nothing, nothing, nothing)
         columns: list[list[int | None]] = [sealed.times(*span)]
         for name in fields:
@@ -204,14 +204,14 @@ def read_series(
 
 
 def absent(
-    damaged: Iterable[Stretch], step: int, start: int, end: int, there: Set[int]
-) -> tuple[Stretch, ...]:
-    """Return what of damaged stretches lies in ``[start, end)`` and is not ``there``, joined."""
+    damaged: Iterable[TimeRange], step: int, start: int, end: int, present: Set[int]
+) -> tuple[TimeRange, ...]:
+    """Return the parts of damaged ranges in ``[start, end)`` without those ``present``, joined."""
     lost = {
         ts
         for first, last in damaged
         for ts in range(first, last, step)
-        if start <= ts < end and ts not in there
+        if start <= ts < end and ts not in present
     }
     begins = sorted(ts for ts in lost if ts - step not in lost)
     ends = sorted(ts + step for ts in lost if ts + step not in lost)
@@ -237,21 +237,21 @@ def read_all(
             continue
         times = sealed.times(*span)
         for at, sid in enumerate(chunk.sids):
-            part = slice(at * chunk.slots, (at + 1) * chunk.slots)
+            part = slice(at * chunk.buckets, (at + 1) * chunk.buckets)
             rows = zip(
                 times, read.n[part], read.total[part], read.low[part], read.high[part], strict=True
             )
-            kept = [
+            measured = [
                 (ts, n, total, low, high)
                 for ts, n, total, low, high in rows
                 if ts is not None and n is not None and total is not None
             ]
-            if kept:
-                yield sid, kept
+            if measured:
+                yield sid, measured
 
 
 def describe(connection: sqlite3.Connection, chunk_id: int) -> str:
-    """Return what a chunk holds, for people."""
+    """Return a description of a chunk's content, for display."""
     row = connection.execute(
         "SELECT uuid, kind, tier, t0 FROM chunk JOIN cluster ON cluster.id = cluster"
         " WHERE chunk.id = ?",
@@ -266,14 +266,14 @@ def describe(connection: sqlite3.Connection, chunk_id: int) -> str:
 
 
 def spans(tier: str, times: Sequence[int]) -> list[int]:
-    """Return the starts of the chunks' spans that hold some times, ascending."""
+    """Return the starts of the chunks' spans that contain some times, ascending."""
     return sorted({bucket_start(ts, SPANS[tier]) for ts in times})
 
 
-def _tell(connection: sqlite3.Connection, chunk_id: int, why: str) -> None:
-    """Log a damaged chunk once a process."""
-    if (id(log), chunk_id) not in _told:
-        _told.add((id(log), chunk_id))
+def _log_damage(connection: sqlite3.Connection, chunk_id: int, why: str) -> None:
+    """Log a damaged chunk once per process."""
+    if (id(log), chunk_id) not in _logged:
+        _logged.add((id(log), chunk_id))
         log.error(
             "a sealed chunk is damaged and left out of answers (%s): %s",
             describe(connection, chunk_id), why,

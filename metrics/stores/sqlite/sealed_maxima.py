@@ -1,8 +1,8 @@
-"""The largest of sealed series, found without opening every chunk.
+"""The largest sealed series, found without opening every chunk.
 
-Each chunk's row has the largest value of each field in it. A series' mean (or highest value) over
-a range is not above the largest value of the chunks and rows that it lies in, so chunks are opened
-in that order, and no more of them once enough series are known that are larger.
+Each chunk's row has the largest value of each of its fields. A series' mean (or highest value) over
+a range is not above the largest value of its chunks and rows, so chunks are opened in that order,
+until enough series are known that are larger.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def pack_highs(columns: Columns, fields: Iterable[int], *, wide: bool) -> bytes:
     """Return the largest mean and value of each field that has any, for :func:`unpack_highs`.
 
     Args:
-        columns: of a chunk, as :func:`metrics.stores.sqlite.chunk_encoder.encode` takes them.
+        columns: a chunk's columns, as for :func:`metrics.stores.sqlite.chunk_encoder.encode`.
         fields: the number of each field, in the order of the rows' columns.
-        wide: whether they are of a wider tier.
+        wide: whether the columns are of a wider tier than 1m.
     """
     width = 4 if wide else 3
     found = array("q")
@@ -58,7 +58,7 @@ def _largest_mean(counts: Sequence[int | None], totals: Sequence[int | None]) ->
 
 
 def unpack_highs(data: bytes) -> dict[int, tuple[int, int]]:
-    """Return by field number what no mean, and what no highest value of a chunk is above."""
+    """Return the upper bounds of a chunk's means and of its highest values, by field number."""
     found = _little_endian(array("q", data))
     return dict(zip(found[::3], zip(found[1::3], found[2::3], strict=True), strict=True))
 
@@ -70,7 +70,7 @@ def _little_endian(values: array[int]) -> array[int]:
 
 
 class _Group(NamedTuple):
-    """Chunks of a cluster with the series of some numbers, and the rows of these series."""
+    """Chunks of a cluster with a range of series, and the rows of these series."""
 
     bound: float
     first: int
@@ -80,13 +80,13 @@ class _Group(NamedTuple):
 
 
 class Groups:
-    """The sealed chunks of some clusters that a question for the largest is about."""
+    """The sealed chunks of some clusters, for one query of the largest series."""
 
     def __init__(
         self, connection: sqlite3.Connection, kind: Kind, field: str, tier: str,
         span: tuple[int, int], by: str,
     ) -> None:  # fmt: skip
-        """Take the question; ``by`` is what series are ranked by, "mean" or "max"."""
+        """Store the query's parameters; ``by`` is the ranking, "mean" or "max"."""
         self._connection = connection
         self._kind: Kind = kind
         self._tier, self._span, self._by = tier, span, by
@@ -98,8 +98,8 @@ class Groups:
         """Yield at least all known series that may be among the largest, and their sums.
 
         Args:
-            rows: by cluster number and series, the sums of what is not sealed.
-            limit: how many of the largest are wanted.
+            rows: sums of the rows that are not sealed, by cluster number and series.
+            limit: number of wanted series, >= 1.
         """
         groups: list[_Group] = []
         for number, by_sid in rows.items():
@@ -122,9 +122,9 @@ class Groups:
                     heappushpop(best, worth)
 
     def _groups(self, number: int, rows: dict[int, Sum]) -> Iterator[_Group]:
-        """Yield a cluster's groups: no series is in two. Takes their series out of ``rows``."""
+        """Yield a cluster's groups: no series is in two. Removes their series from ``rows``."""
         found = chunk_headers(self._connection, number, self._kind, self._tier, *self._span)
-        found.sort(key=lambda place: place[:3])
+        found.sort(key=lambda header: header[:3])
         while found:
             first, last = found[0].first, found[0].last
             size = 1
@@ -133,10 +133,10 @@ class Groups:
                 size += 1
             mine, found = found[:size], found[size:]
             inside = {sid: rows.pop(sid) for sid in list(rows) if first <= sid <= last}
-            bounds = [self._bound(place.highs) for place in mine]
+            bounds = [self._bound(header.highs) for header in mine]
             worths = [worth_of(self._by, entry) for entry in inside.values()]
             bounds += [worth for worth in worths if worth is not None]
-            if max(bounds) > -_INFINITE:  # else nobody measured the field
+            if max(bounds) > -_INFINITE:  # else the field was not measured
                 yield _Group(max(bounds), first, last, mine, inside)
 
     def _bound(self, highs: bytes | None) -> float:
@@ -146,9 +146,9 @@ class Groups:
         return -_INFINITE if found is None else found[self._by == "max"]
 
     def _open(self, group: _Group, least: float) -> dict[int, Sum]:
-        """Return the sums of a group's known series; of those below ``least`` perhaps not."""
+        """Return the sums of a group's known series; those below ``least`` may be missing."""
         if self._by != "mean" or len(group.chunks) > 1 or group.rows:
-            least = -_INFINITE  # a part says nothing of the whole
+            least = -_INFINITE  # a part's mean does not bound the whole
         known = {
             sid
             for (sid,) in self._connection.execute(
@@ -161,14 +161,14 @@ class Groups:
             chunk = sealed.chunk
             begin = max(start, sealed.since) - chunk.start
             first = max(-(-begin // chunk.step), 0)
-            stop = min(-(-(end - chunk.start) // chunk.step), chunk.slots)
+            stop = min(-(-(end - chunk.start) // chunk.step), chunk.buckets)
             for sid, entry in chunk.sums(self._number, range(first, stop), least):
                 found[sid] = added(found[sid], entry) if sid in found else entry
         return {sid: entry for sid, entry in found.items() if sid in known}
 
 
 def worth_of(by: str, entry: Sum) -> float | None:
-    """Return what a series is ranked by, nearly; None if that is not known."""
+    """Return the approximate value that ranks a series; None if not known."""
     n, total, high = entry
     if by == "mean":
         return total / n

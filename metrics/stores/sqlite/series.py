@@ -1,4 +1,4 @@
-"""Numbers of clusters and series in the SQLite store, remembered by each process."""
+"""Numbers of clusters and series in the SQLite store, cached by each process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from metrics.stores.names import is_storable
 from metrics.stores.sqlite import schema
 
 MAX_NEW_SERIES_PER_DAY = 20_000
-"""More new series of one cluster within a day are skipped: names that never repeat would fill
-the file for years. 300 pods replaced every half hour make 14,400."""
+"""More new series of one cluster within a day are skipped: names that never repeat would fill the
+file for years. 300 pods replaced every half hour make 14,400."""
 
 _REMEMBERED = 500_000
 
 
 @dataclass(slots=True)
 class _Known:
-    """What this process remembers of one cluster's series: sid and first minute by key."""
+    """This process's cache of one cluster's series: sid and first minute by key."""
 
     cluster: int
     generation: int
@@ -31,7 +31,7 @@ class _Known:
 
 
 class SeriesIndex:
-    """The memory of one process. Callers hold the store's write lock."""
+    """The cache of one process. Callers hold the store's write lock."""
 
     def __init__(self) -> None:
         self._known: dict[UUID, _Known] = {}
@@ -39,9 +39,9 @@ class SeriesIndex:
     def begin(
         self, connection: sqlite3.Connection, cluster: UUID, *, limited: bool = True
     ) -> Series:
-        """Return the cluster's series for one transaction; make the cluster if it is new.
+        """Return the cluster's series for one transaction; create the cluster if it is new.
 
-        ``limited`` False is for copies of another store, which took care of the daily limit.
+        ``limited`` is False for copies of another store, which applied the daily limit itself.
         """
         row = _cluster_row(connection, cluster)
         if row is None:
@@ -56,7 +56,7 @@ class SeriesIndex:
         )
 
     def learn(self, cluster: UUID, series: Series) -> None:
-        """Remember what a transaction found, after its commit."""
+        """Cache the results of a transaction, after its commit."""
         if sum(len(known.series) for known in self._known.values()) > _REMEMBERED:
             self._known.clear()
         series.known.series.update(series.fresh)
@@ -98,10 +98,10 @@ class Series:
         return sid_range(self.cluster)
 
     def sid(self, key: SeriesKey, ts: int) -> int | None:
-        """Return the number of a series that has data at ``ts``; make it if it is new.
+        """Return the number of a series that has data at ``ts``; create it if it is new.
 
         Returns:
-            None if it cannot be made; :attr:`problem` says why.
+            None if it cannot be created; :attr:`problem` says why.
         """
         entry = self.fresh.get(key) or self.known.series.get(key)
         if entry is None:
@@ -118,16 +118,16 @@ class Series:
         return sid
 
     def is_known_as(self, info: SeriesInfo) -> bool:
-        """Say whether a series' node and attributes are stored already, as far as is known."""
+        """Return whether a series' node and attributes are known to be stored already."""
         known = self.fresh_infos.get(info.key) or self.known.infos.get(info.key)
         return known is not None and known.node == info.node and known.attrs == info.attrs
 
     def know_as(self, info: SeriesInfo) -> None:
-        """Remember a series' node and attributes, once the transaction is committed."""
+        """Cache a series' node and attributes, once the transaction is committed."""
         self.fresh_infos[info.key] = info
 
     def outdate_others(self) -> None:
-        """Let other processes look again at what they remember of the cluster's series."""
+        """Invalidate other processes' caches of the cluster's series."""
         if not self.outdated:
             self.outdated = 1
             self._connection.execute(
@@ -135,7 +135,7 @@ class Series:
             )
 
     def finish(self, connection: sqlite3.Connection) -> None:
-        """Keep how many series were made."""
+        """Store how many series were created."""
         if self._made:
             connection.execute(
                 "UPDATE cluster SET next_number = ?, new_day = ?, new_count = ? WHERE id = ?",
@@ -154,7 +154,7 @@ class Series:
 
     def _make(self, key: SeriesKey, ts: int) -> tuple[int, int] | None:
         if not is_storable(key):
-            self.problem = "a name is too long or no text"
+            self.problem = "a name is too long or not text"
             return None
         if self._limited and self._new_count >= MAX_NEW_SERIES_PER_DAY:
             self.problem = f"more than {MAX_NEW_SERIES_PER_DAY} new series in a day"

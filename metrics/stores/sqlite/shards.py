@@ -1,4 +1,4 @@
-"""The SQLite store in several files: one lock and one writer each, a cluster always in the same.
+"""The SQLite store in several files: one lock and one writer each, one file per cluster.
 
 The number of files is fixed when the first of them is made (:mod:`opscenter.core.shards`).
 """
@@ -42,24 +42,24 @@ class ShardedStore:
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch in one transaction; see the protocol.
 
-        One thread of a process at a time, whichever the file: SQLite gives up Python's lock for
-        every row, and threads that write together spend a third more CPU on handing it over.
+        One thread of a process at a time, for all files: SQLite releases Python's lock for every
+        row, and threads that write concurrently spend a third more CPU on passing it on.
         """
         with self._writing:
             return self._of(cluster).write(cluster, stream, batch)
 
     def position(self, cluster: UUID, stream: str) -> Position:
-        """Return how far the stream is; both None before the first batch."""
+        """Return the stream's position; both None before the first batch."""
         return self._of(cluster).position(cluster, stream)
 
     def windows(
         self, cluster: UUID, stream: str, start: int, end: int, *, states: Sequence[str] = ()
     ) -> list[Window]:
-        """Return ledger lines that overlap ``[start, end)``, ascending; of ``states`` if given."""
+        """Return windows that overlap ``[start, end)``, ascending; only of ``states`` if given."""
         return self._of(cluster).windows(cluster, stream, start, end, states=states)
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
-        """Return the ledger with what plainly came in time as runs."""
+        """Return the ledger, with windows that came in time joined."""
         return self._of(cluster).window_runs(cluster, stream, start, end)
 
     def read(
@@ -119,22 +119,22 @@ class ShardedStore:
         order: str = "",
     ) -> list[tuple[UUID, LastRow]]:
         """Return series of several clusters by a part of their name; reads all last values."""
-        asked = list(dict.fromkeys(clusters))
+        wanted = list(dict.fromkeys(clusters))
         found = [
             hit
-            for shard, own in self._by_shard(asked)
+            for shard, own in self._by_shard(wanted)
             for hit in shard.find(own, kind, text, since=since, limit=limit, order=order)
         ]
         at = FIELD_NAMES[kind].index(order) if order else None
 
-        orders = {cluster: number for number, cluster in enumerate(asked)}
+        orders = {cluster: number for number, cluster in enumerate(wanted)}
 
-        def place(hit: tuple[UUID, LastRow]) -> tuple[bool, int, str, str, int]:
+        def sort_key(hit: tuple[UUID, LastRow]) -> tuple[bool, int, str, str, int]:
             value = hit[1].ts if at is None else hit[1].values[at]
             _, ns, name = hit[1].key
             return value is None, -(value or 0), ns, name, orders[hit[0]]
 
-        return sorted(found, key=place)[:limit]
+        return sorted(found, key=sort_key)[:limit]
 
     def first_seen(self, cluster: UUID, key: SeriesKey) -> int | None:
         """Return the first minute of a series ever stored; None if it was never seen."""
@@ -147,7 +147,7 @@ class ShardedStore:
         return self._of(cluster).expire(cluster, kind, tier, before, limit=limit)
 
     def forget(self, cluster: UUID, before: int, by_kind: Mapping[Kind, int] = NO_BOUNDS) -> int:
-        """Delete series, last values and ledger lines that ended before ``before``."""
+        """Delete series, last values and ledger windows that ended before ``before``."""
         return self._of(cluster).forget(cluster, before, by_kind)
 
     def erase(self, cluster: UUID) -> None:
@@ -163,11 +163,11 @@ class ShardedStore:
         return self._of(cluster).series(cluster)
 
     def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
-        """Make or change series as another store knows them, in one transaction."""
+        """Create or change series as read from another store, in one transaction."""
         self._of(cluster).put_series(cluster, series)
 
     def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
-        """Put the newest minutes as another store knows them, in one transaction."""
+        """Write the newest minutes as read from another store, in one transaction."""
         self._of(cluster).put_last(cluster, rows)
 
     def counts(self, cluster: UUID, kind: Kind, tier: str, start: int, end: int) -> tuple[int, int]:
@@ -177,7 +177,7 @@ class ShardedStore:
     def scan(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[StoredRow]:
-        """Yield the rows of the range, a chunk's span a read."""
+        """Yield the rows of the range, one chunk's span per read."""
         return self._of(cluster).scan(cluster, kind, tier, start, end)
 
     def load(self, cluster: UUID, kind: Kind, tier: str, rows: Iterable[StoredRow]) -> int:
@@ -185,16 +185,16 @@ class ShardedStore:
         return self._of(cluster).load(cluster, kind, tier, rows)
 
     def maintain(self, now: int) -> str:
-        """Do what housekeeping is due in every file; return one line for the log."""
+        """Do the housekeeping that is due in every file; return one line for the log."""
         return "; ".join(dict.fromkeys(shard.maintain(now) for shard in self.shards))
 
     def ping(self) -> None:
-        """Look whether every file can be read, at the cost of one small query each."""
+        """Check that every file can be read, with one small query each."""
         for shard in self.shards:
             shard.ping()
 
     def warnings(self) -> list[str]:
-        """Return what somebody should look at though the store works."""
+        """Return problems that need attention although the store works."""
         return list(dict.fromkeys(line for shard in self.shards for line in shard.warnings()))
 
     def check(self) -> str:

@@ -1,6 +1,6 @@
 """The SQLite metric store: one file, shared by all processes of one machine.
 
-The file must lie on a local disk: write-ahead logging does not work over a network.
+The file must be on a local disk: write-ahead logging does not work over a network.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _VERIFIED_AT_ONCE = 2_000
 
 
 class SqliteStore:
-    """A :class:`~metrics.stores.base.MetricStore` in a SQLite file, which is made on first use.
+    """A :class:`~metrics.stores.base.MetricStore` in a SQLite file, created on first use.
 
-    Safe to share between threads and processes, and over a fork.
+    Safe to share between threads and processes, and across a fork.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ class SqliteStore:
 
     def write(self, cluster: UUID, stream: str, batch: Batch) -> WriteResult:
         """Write a batch in one transaction; see the protocol."""
-        self._connections.get()  # after a fork, this makes the lock that the child uses
+        self._connections.get()  # after a fork, this creates the child's lock
         seal.unseal_early(self._connections, cluster, write.spans_of(batch))
         with self._connections.write_lock:
             with self._connections.transaction() as connection:
@@ -51,7 +51,7 @@ class SqliteStore:
         return result
 
     def position(self, cluster: UUID, stream: str) -> Position:
-        """Return how far the stream is; both None before the first batch."""
+        """Return the stream's position; both None before the first batch."""
         connection = self._connections.get()
         with self._connections.translated():
             return ledger.position(connection, cluster, stream)
@@ -65,7 +65,7 @@ class SqliteStore:
             return ledger.windows(connection, cluster, stream, start, end, states)
 
     def window_runs(self, cluster: UUID, stream: str, start: int, end: int) -> list[Window]:
-        """Return the ledger with what plainly came in time as runs; see the protocol."""
+        """Return the ledger, with windows that came in time joined; see the protocol."""
         connection = self._connections.get()
         with self._connections.translated():
             return ledger.window_runs(connection, cluster, stream, start, end)
@@ -73,7 +73,7 @@ class SqliteStore:
     def read(
         self, cluster: UUID, key: SeriesKey, field: str, tier: str, start: int, end: int
     ) -> Columns:
-        """Return one field's buckets with ``start <= t < end``; one look-up a bucket."""
+        """Return one field's buckets with ``start <= t < end``; one lookup per bucket."""
         connection = self._connections.get()
         with self._connections.translated():
             return read.read(connection, cluster, key, field, tier, start, end)
@@ -176,12 +176,12 @@ class SqliteStore:
             return [] if number is None else copy.all_series(connection, number)
 
     def put_series(self, cluster: UUID, series: Iterable[StoredSeries]) -> None:
-        """Make or change series as another store knows them, in one transaction."""
+        """Create or change series as read from another store, in one transaction."""
         with self._writing(cluster) as (connection, own):
             copy.put_series(connection, own, series)
 
     def put_last(self, cluster: UUID, rows: Iterable[LastRow]) -> None:
-        """Put the newest minutes as another store knows them, in one transaction."""
+        """Write the newest minutes as read from another store, in one transaction."""
         with self._writing(cluster) as (connection, own):
             copy.put_last(connection, own, rows)
 
@@ -196,7 +196,7 @@ class SqliteStore:
     def scan(
         self, cluster: UUID, kind: Kind, tier: str, start: int, end: int
     ) -> Iterator[StoredRow]:
-        """Yield the rows of the range, an hour of minutes (or 60 buckets) a read."""
+        """Yield the rows of the range, one chunk's span per read."""
         connection = self._connections.get()
         with self._connections.translated():
             number = read.cluster_number(connection, cluster)
@@ -209,22 +209,22 @@ class SqliteStore:
             return copy.load(connection, own, kind, tier, rows)
 
     def maintain(self, now: int) -> str:
-        """Seal what is settled, compare checksums and give space back; one line for the log."""
+        """Seal settled rows, verify checksums and free space; return one line for the log."""
         chunks, rows = seal.seal_due(self._connections, now)
         seal.verify(self._connections, _VERIFIED_AT_ONCE)
         connection = self._connections.get()
         with self._connections.translated():
             damaged = seal.damaged(connection)
         freed = backup.free_space(self._connections)
-        told = [f"sealed {rows} rows in {chunks} chunks"] if chunks else []
-        told += [f"gave {freed:,} bytes back"] if freed else []
-        told += [f"{len(damaged)} damaged chunks are left out of answers"] if damaged else []
-        return "; ".join(told) or "nothing to do"
+        done = [f"sealed {rows} rows in {chunks} chunks"] if chunks else []
+        done += [f"freed {freed:,} bytes"] if freed else []
+        done += [f"{len(damaged)} damaged chunks are left out of answers"] if damaged else []
+        return "; ".join(done) or "nothing to do"
 
     @contextmanager
     def _writing(self, cluster: UUID) -> Iterator[tuple[sqlite3.Connection, Series]]:
         """Hold a transaction for rows of another store, without the daily limit of series."""
-        self._connections.get()  # after a fork, this makes the lock that the child uses
+        self._connections.get()  # after a fork, this creates the child's lock
         with self._connections.write_lock:
             with self._connections.transaction() as connection:
                 series = self._index.begin(connection, cluster, limited=False)
@@ -237,14 +237,14 @@ class SqliteStore:
         self.position(UUID(int=0), "")
 
     def warnings(self) -> list[str]:
-        """Return a window if sealed chunks are known to be damaged."""
+        """Return one line if sealed chunks are known to be damaged."""
         connection = self._connections.get()
         with self._connections.translated():
             count = len(seal.damaged(connection))
         return [f"{count} damaged chunks are left out of answers: see the log"] if count else []
 
     def check(self) -> str:
-        """Return "ok", or what is wrong with the file. Reads all of it: seconds a gigabyte.
+        """Return "ok", or what is wrong with the file. Reads all of it: seconds per gigabyte.
 
         Chunks that turn out to be damaged are set aside.
         """

@@ -1,8 +1,8 @@
 """The largest series of a range in the SQLite store.
 
-Sums are made where the numbers lie, by SQL and over a chunk's columns; only what may be among the
-largest gets its name and is compared exactly. Most series are not even added up: where all of a
-range lies in a table by :mod:`metrics.stores.sqlite.top_candidates`, else by
+Sums are computed in place, by SQL and over a chunk's columns; only series that may be among the
+largest are named and compared exactly. Most series are not even added up: if the whole range is in
+a table thanks to :mod:`metrics.stores.sqlite.top_candidates`, else thanks to
 :mod:`metrics.stores.sqlite.sealed_maxima`.
 """
 
@@ -30,11 +30,11 @@ from metrics.stores.sqlite.top_candidates import Bound
 
 By = Literal["mean", "max"]
 _NAMES_AT_ONCE = 500
-_NEAR = 1e-9  # how far a float quotient is off the exact one, at most, and much more
+_NEAR = 1e-9  # a generous bound of the relative error of a float quotient
 
 
 class _Sum(NamedTuple):
-    """One series over the range; ``worth`` is what it is ranked by, nearly."""
+    """One series over the range; ``worth`` is the approximate value that ranks it."""
 
     worth: float
     cluster: UUID
@@ -96,7 +96,7 @@ def top(  # noqa: PLR0913 - a query's parameters
 
 
 def rank(by: str, row: TopRow) -> tuple[Fraction | int, str, str, UUID]:
-    """Return what a top list is sorted by: the largest first, equals by name."""
+    """Return the sort key of a top list: the largest first, equal ones by name."""
     worth: Fraction | int = row.high or 0
     if by == "mean":  # whole means, as all the pods that never restarted have, sort much faster
         worth = Fraction(row.total, row.n) if row.total % row.n else row.total // row.n
@@ -111,7 +111,7 @@ def _not_sealed(
     tier: str,
     span: tuple[int, int],
 ) -> dict[int, Sum]:
-    """Return the sums of every series of a cluster over what lies in no chunk."""
+    """Return the sums of every series of a cluster over the rows that are not sealed."""
     still_open = open_buckets(connection, number, kind, tier, span, (field,))
     rows = _hot(connection, number, kind, field, tier, span, tuple(still_open))
     merged: dict[int, Sum] = {sid: (n, total, high) for sid, n, total, high in rows}
@@ -132,7 +132,7 @@ def _hot(
     span: tuple[int, int],
     without: Sequence[int],
 ) -> list[tuple[int, int, int, int | None]]:
-    """Return the sums of what is in the table, but for some bucket starts."""
+    """Return the sums of the table's rows, except those of some bucket starts."""
     table = f"{kind}_{tier}"
     if tier == "1m":
         columns, there = f"count({field}), sum({field}), max(coalesce({field}_h, {field}))", field
@@ -149,12 +149,12 @@ def _hot(
 
 
 def _named(connection: sqlite3.Connection, kind: Kind, sums: Sequence[_Sum]) -> list[TopRow]:
-    """Return the rows of sums with their names; series that went meanwhile are left out."""
+    """Return the rows of sums with their names; series deleted meanwhile are left out."""
     names: dict[int, SeriesKey] = {}
     for first in range(0, len(sums), _NAMES_AT_ONCE):
         sids = [one.sid for one in sums[first : first + _NAMES_AT_ONCE]]
-        chunk_headers = ", ".join("?" * len(sids))
-        query = f"SELECT sid, ns, name FROM series WHERE sid IN ({chunk_headers})"  # noqa: S608
+        placeholders = ", ".join("?" * len(sids))
+        query = f"SELECT sid, ns, name FROM series WHERE sid IN ({placeholders})"  # noqa: S608
         names |= {
             sid: SeriesKey(kind, ns, name) for sid, ns, name in connection.execute(query, sids)
         }

@@ -2,7 +2,7 @@
 
 A series whose mean (or highest value) over a range is among the largest has at least one bucket
 that is as large. So the largest of one moment give a bound, and only series that reach it anywhere
-in the range are added up: of 30,000 pods some hundred. Only for what lies in a table.
+in the range are added up: about a hundred of 30,000 pods. Only for ranges that are in a table.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from metrics.stores.sqlite.sealed import SPANS
 from metrics.stores.sqlite.series import sid_range
 
 _CANDIDATES = 500
-"""More series than that, and ten for each that is asked for, are better added up at once."""
+"""With more candidates than this plus ten per wanted series, adding up all is faster."""
 
 Sums = tuple[int, int, int, int | None]
 """sid, n, total, highest of a series."""
 
 
 class Bound:
-    """One question for the largest, and the SQL that its field and tier need."""
+    """One query of the largest series, and the SQL for its field and tier."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Bound:
             self._value = f"CAST({field}_s AS REAL) / {field}_n" if by == "mean" else f"{field}_h"
 
     def is_plain(self, number: int) -> bool:
-        """Say whether all that a cluster has in the range lies in the table."""
+        """Return whether all rows of a cluster in the range are in the table."""
         key = (number, schema.KIND_NUMBERS[self._kind], TIERS[self._tier])
         start, end = self._span
         (other,) = self._connection.execute(
@@ -62,11 +62,11 @@ class Bound:
         """Return the sums of all series that reach the bound anywhere in the range.
 
         Args:
-            numbers: clusters, all of which are plain.
-            limit: how many of the largest are wanted.
+            numbers: numbers of clusters, all of them plain.
+            limit: number of wanted series, >= 1.
 
         Returns:
-            None if so many reach it that adding up all is better.
+            None if so many series reach it that adding up all is faster.
         """
         times = self._times()
         if not times or not numbers:
@@ -119,7 +119,7 @@ class Bound:
         for number in numbers:
             found += self._connection.execute(query, (ts, *sid_range(number), limit))
         sids = [sid for _, sid in sorted(found, reverse=True)[:limit]]
-        # Forgotten ones have rows still; they are not shown, and must not raise the bound.
+        # Forgotten series still have rows; they are not shown, and must not raise the bound.
         known = "SELECT EXISTS(SELECT 1 FROM series WHERE sid = ?)"
         return [sid for sid in sids if self._connection.execute(known, (sid,)).fetchone()[0]]
 

@@ -1,4 +1,4 @@
-"""One batch into the SQLite store: minutes, cluster minutes, rollups, last values, ledger."""
+"""Write one batch to the SQLite store: minutes, cluster minutes, rollups, last values, ledger."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
     """Write a batch within the caller's transaction.
 
     Args:
-        connection: in a transaction that holds the write lock.
-        series: the cluster whose batch it is.
-        stream: "agent" or another source's name.
-        batch: what to write.
+        connection: a connection in a transaction that holds the write lock.
+        series: the series of the batch's cluster.
+        stream: the stream's name, e.g. "agent".
+        batch: the batch to write.
 
     Raises:
-        StoreError: if the batch is malformed.
-        sqlite3.Error: if the file refuses.
+        StoreError: the batch is malformed.
+        sqlite3.Error: the file refuses.
     """
     newest = _newest_by_key(batch.rows)
     for key, start in coarse.newest_by_key(batch.coarse).items():
@@ -66,7 +66,7 @@ def write(connection: sqlite3.Connection, series: Series, stream: str, batch: Ba
 
 
 def spans_of(batch: Batch) -> dict[tuple[Kind, str], set[int]]:
-    """Return by kind and tier the starts of the chunks' spans that a batch puts rows into."""
+    """Return the starts of the chunk spans that a batch writes to, by kind and tier."""
     times: dict[tuple[Kind, str], set[int]] = defaultdict(set)
     if isinstance(batch.rows, Minutes):
         for table in batch.rows.tables:
@@ -82,7 +82,7 @@ def spans_of(batch: Batch) -> dict[tuple[Kind, str], set[int]]:
             if width >= TIERS.get(finest, 0):
                 starts = spans(tier, sorted(its))
                 found[kind, tier].update(starts)
-                if kind == "node":  # the cluster's rows are made of them
+                if kind == "node":  # the cluster's rows are computed from them
                     found["cluster", tier].update(starts)
     return found
 
@@ -99,8 +99,8 @@ def _values(rows: Sequence[MinuteRow], series: Series) -> tuple[dict[Kind, list[
             refused, skipped = refused + bad, skipped + left_out
         return tables, refused, skipped
     by_kind, skipped = _by_kind(series, rows)
-    for kind, (kept, sids) in by_kind.items():
-        tables[kind], bad = minute_table(kept, sids)
+    for kind, (of_kind, sids) in by_kind.items():
+        tables[kind], bad = minute_table(of_kind, sids)
         refused += bad
     return tables, refused, skipped
 
@@ -119,14 +119,14 @@ def _by_kind(
             continue
         if key.kind not in found:
             found[key.kind] = ([], [])
-        kept, sids = found[key.kind]
-        kept.append(row)
+        of_kind, sids = found[key.kind]
+        of_kind.append(row)
         sids.append(sid)
     return found, skipped
 
 
 def _newest_by_key(rows: Iterable[MinuteRow]) -> dict[SeriesKey, int]:
-    """Return each key's newest minute; check what a caller must get right."""
+    """Return the time of each key's newest minute; check the rows."""
     newest: dict[SeriesKey, int] = {}
     if isinstance(rows, Minutes):
         for table in rows.tables:
@@ -156,7 +156,7 @@ def _detail(refused: int, skipped: int, problem: str) -> str:
 
 
 def _put_rows(connection: sqlite3.Connection, kind: Kind, rows: Sequence[Row]) -> None:
-    """Put minutes, and the newest of each series as its last values."""
+    """Write minutes, and the newest of each series as its last values."""
     connection.executemany(schema.upsert_minute(kind), rows)
     newest: dict[int | None, Row] = {}
     for row in rows:
@@ -175,7 +175,7 @@ def _cluster_rows(
 ) -> list[Row]:
     """Compute the cluster's minutes from all nodes that are stored for them.
 
-    The row's n is the number of nodes: it never gets worse when some of them have expired.
+    The row's n is the number of nodes, so a row is never replaced by one over fewer nodes.
     """
     columns = ", ".join(
         f"{name}, coalesce({name}_l, {name}), coalesce({name}_h, {name})"
@@ -207,7 +207,7 @@ def _cluster_rows(
 def _roll_up(
     connection: sqlite3.Connection, series: Series, minutes: Mapping[Kind, set[int]]
 ) -> None:
-    """Bring the buckets that hold these minutes up to date, or note them as open."""
+    """Update the buckets that contain these minutes, or record them as open."""
     newest = max((max(times) for times in minutes.values()), default=None)
     if newest is None:
         return
@@ -221,7 +221,7 @@ def _roll_up(
 def _put_infos(
     connection: sqlite3.Connection, series: Series, batch: Batch, newest: dict[SeriesKey, int]
 ) -> None:
-    """Put node and attributes of series, unless newer data of the series was here before."""
+    """Set node and attributes of series, unless the series already has newer data."""
     changes: dict[Kind, list[dict[str, object]]] = defaultdict(list)
     for info in batch.infos:
         key = info.key

@@ -130,7 +130,7 @@ def test_a_comparison_writes_nothing_and_says_what_is_missing(files):
         "2 newest pod values are missing",
         "the watermark is behind",
         "the head is behind",
-        "2 lines of the ledger are missing or behind",
+        "2 windows of the ledger are missing or behind",
     ]
     assert files[1].clusters() == []
 
@@ -156,7 +156,7 @@ def test_a_gap_that_is_filled_on_one_side_is_filled_on_both_afterwards(files):
     assert copy(one, other, cluster)[1] == []
     assert other.windows(cluster, STREAM, gap.start, gap.end) == [full]
     _, differences = copy(other, one, cluster, only_check=True)
-    assert differences == ["1 lines of the ledger are missing or behind"]
+    assert differences == ["1 windows of the ledger are missing or behind"]
     assert copy(other, one, cluster)[1] == []
     assert one.windows(cluster, STREAM, gap.start, gap.end) == [full]
 

@@ -105,7 +105,7 @@ def test_while_rows_are_moved_reads_see_both_and_writes_go_on(
     before = everything(store, cluster)
     retention_seconds.days["1m"] = 14
     monkeypatch.setattr("metrics.stores.influxdb.store.MOVE_SECONDS", -1)
-    assert "3 moves go on" in store.maintain(NOW)  # there are no filesystems
+    assert "3 moves continue" in store.maintain(NOW)  # there are no filesystems
     assert everything(store, cluster) == before
     # Late data, better than what is in the old bucket, and new data.
     better = row(POD, START + 60, cpu_mc=Cell(9, 9000, 1000, 1000))

@@ -45,27 +45,28 @@ BUCKETS = st.tuples(
 ).map(bucket)
 
 
-def rows_of(cells, step, slots):
-    """Return a strategy of rows: some of the slots of some series."""
+def rows_of(cells, step, buckets):
+    """Return a strategy of rows: some of the buckets of some series."""
     row = st.tuples(st.integers(0, 30), st.lists(cells, min_size=3, max_size=3))
-    places = st.tuples(st.integers(0, 3), st.integers(0, slots - 1))
+    places = st.tuples(st.integers(0, 3), st.integers(0, buckets - 1))
     return st.dictionaries(places, row, min_size=1, max_size=30).map(
         lambda found: [
-            (START + slot * step, (5 << 24) + 7 * series, n, *(v for cell in cells for v in cell))
-            for (series, slot), (n, cells) in sorted(found.items())
+            (START + bucket * step, (5 << 24) + 7 * series, n, *(v for cell in cells for v in cell))
+            for (series, bucket), (n, cells) in sorted(found.items())
         ]
     )
 
 
-@pytest.mark.parametrize(("cells", "step", "slots"), [(MINUTES, 60, 60), (BUCKETS, 600, 144)])
-def test_whatever_is_packed_comes_back(cells, step, slots):
-    @given(rows_of(cells, step, slots))
+@pytest.mark.parametrize(("cells", "step", "buckets"), [(MINUTES, 60, 60), (BUCKETS, 600, 144)])
+def test_whatever_is_packed_comes_back(cells, step, buckets):
+    @given(rows_of(cells, step, buckets))
     def check(rows):
-        data = encode(in_columns(reversed(rows)), [4, 9, 2], start=START, step=step, slots=slots)
+        columns = in_columns(reversed(rows))
+        data = encode(columns, [4, 9, 2], start=START, step=step, buckets=buckets)
         chunk = Chunk(data)
         assert table_rows(chunk, [4, 9, 2]) == rows
         assert chunk.sids == sorted({row[1] for row in rows})
-        since = START + step * (slots // 2)
+        since = START + step * (buckets // 2)
         assert table_rows(chunk, [4, 9, 2], since=since) == [r for r in rows if r[0] >= since]
 
     check()
@@ -73,7 +74,7 @@ def test_whatever_is_packed_comes_back(cells, step, slots):
 
 @given(rows_of(BUCKETS, 3600, 240))
 def test_one_series_reads_as_it_does_among_all(rows):
-    chunk = Chunk(encode(in_columns(rows), [1, 2, 3], start=START, step=3600, slots=240))
+    chunk = Chunk(encode(in_columns(rows), [1, 2, 3], start=START, step=3600, buckets=240))
     together = chunk.read([1, 2, 3])
     for at in range(len(chunk.sids)):
         alone = chunk.read([3, 1, 7, 2], at)
@@ -89,7 +90,7 @@ def test_one_series_reads_as_it_does_among_all(rows):
 
 def test_fields_go_by_their_numbers_not_by_their_places():
     rows = [(START, 1, 1, 10, None, None, 20, 19, None)]
-    chunk = Chunk(encode(in_columns(rows), [7, 300], start=START, step=60, slots=60))
+    chunk = Chunk(encode(in_columns(rows), [7, 300], start=START, step=60, buckets=60))
     assert table_rows(chunk, [300, 5, 7]) == [
         (START, 1, 1, 20, 19, None, None, None, None, 10, None, None)
     ]
@@ -97,9 +98,9 @@ def test_fields_go_by_their_numbers_not_by_their_places():
 
 def test_a_field_that_nobody_measured_takes_no_space():
     rows = [(START + 60 * m, 1, 1, m, None, None) for m in range(60)]
-    one = encode(in_columns(rows), [1], start=START, step=60, slots=60)
+    one = encode(in_columns(rows), [1], start=START, step=60, buckets=60)
     more = [(*row, None, None, None) for row in rows]
-    assert encode(in_columns(more), [1, 2], start=START, step=60, slots=60) == one
+    assert encode(in_columns(more), [1, 2], start=START, step=60, buckets=60) == one
 
 
 def test_any_changed_byte_is_noticed():
@@ -107,7 +108,7 @@ def test_any_changed_byte_is_noticed():
     rows = [
         (START + 60 * m, s, 4, draw.randrange(10**9), 0, None) for m in range(60) for s in (1, 2)
     ]
-    data = encode(in_columns(rows), [1], start=START, step=60, slots=60)
+    data = encode(in_columns(rows), [1], start=START, step=60, buckets=60)
     for at in range(len(data)):
         broken = bytearray(data)
         broken[at] ^= 1 << draw.randrange(8)
@@ -124,6 +125,6 @@ def test_quiet_series_cost_next_to_nothing():
         for m in range(60)
         for sid in range(64)
     ]
-    data = encode(in_columns(rows), range(1, 8), start=START, step=60, slots=60)
+    data = encode(in_columns(rows), range(1, 8), start=START, step=60, buckets=60)
     assert len(data) < 64 * 60 * 7 * 0.05
     assert len(zlib.compress(data)) > len(data) * 0.5

@@ -290,7 +290,7 @@ def test_rows_that_could_not_be_sealed_are_not_loaded(store):
         good._replace(cells=(Cell(1, 2**60, 2**60, 2**60), *cells[1:])),
         good._replace(cells=(Cell(1, 5, 6, 7), *cells[1:])),
     ):
-        with pytest.raises(StoreError, match="no row of 1m"):
+        with pytest.raises(StoreError, match="not a valid 1m row"):
             store.load(cluster, "pod", "1m", [good, bad])
     assert store.counts(cluster, "pod", "1m", START, START + 60)[0] == 0
     assert store.load(cluster, "pod", "1m", [good]) == 1
