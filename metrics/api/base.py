@@ -1,4 +1,4 @@
-"""What endpoints of one customer share: how it is looked up, and how input is checked."""
+"""Common to endpoints of one customer: looking it up, and checking input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CUSTOMER_PATH = r"customers/(?P<customer_id>[0-9a-fA-F-]{36})"
 class CustomerScopedView(StrictQueryView):
     """An endpoint of one customer, which is looked up before any handler runs.
 
-    GET is for who sees the customer, the methods in ``keeper_methods`` for administrators.
+    GET is for users who may see the customer, the methods in ``keeper_methods`` for administrators.
     """
 
     methods: ClassVar[tuple[str, ...]] = ("GET",)
@@ -34,12 +34,12 @@ class CustomerScopedView(StrictQueryView):
     customer: Customer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check who calls, then set ``self.customer``.
+        """Check the caller's permission, then set ``self.customer``.
 
         Raises:
-            MethodNotAllowed: for a method that has no declared right.
-            NotFoundError: for a customer that the caller does not see.
-            ForbiddenError: for a change by anybody but an administrator.
+            MethodNotAllowed: the method is not declared.
+            NotFoundError: the caller may not see the customer.
+            ForbiddenError: a change by a user who is not an administrator.
         """
         super().initial(request, *args, **kwargs)
         method = "GET" if request.method == "HEAD" else str(request.method)
@@ -54,7 +54,7 @@ def as_uuid(text: str) -> UUID:
     """Return an id from a path.
 
     Raises:
-        NotFoundError: if it is none.
+        NotFoundError: it is not a valid id.
     """
     try:
         return UUID(text)
@@ -66,7 +66,7 @@ def valid(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
     """Return the checked input.
 
     Raises:
-        ValidationError: naming each field that does not fit.
+        ValidationError: naming each invalid field.
     """
     serializer.is_valid(raise_exception=True)
     return cast("dict[str, Any]", dict(serializer.validated_data))

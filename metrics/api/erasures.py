@@ -1,4 +1,4 @@
-"""Endpoints about the erasure of a customer: begin one, and see how far it is."""
+"""Endpoints about the erasure of a customer: begin one, and see its progress."""
 
 from __future__ import annotations
 

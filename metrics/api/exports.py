@@ -1,4 +1,4 @@
-"""Endpoints about exports: ask for one, see how far it is, fetch the file, delete it."""
+"""Endpoints about exports: request one, see its progress, download the file, delete it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LATEST = 2**40
 
 
 class ExportWriteSerializer(serializers.Serializer[Any]):
-    """What to export: a customer or a cluster, not both."""
+    """What to export: either a customer or a cluster."""
 
     customer_id = OptionalIdField()
     cluster_id = OptionalIdField()
@@ -50,7 +50,7 @@ class ExportWriteSerializer(serializers.Serializer[Any]):
         """Return the values.
 
         Raises:
-            ValidationError: if both or neither of customer and cluster are given.
+            ValidationError: both or neither of customer and cluster are given.
         """
         if (attrs["customer_id"] is None) == (attrs["cluster_id"] is None):
             raise serializers.ValidationError(
@@ -60,7 +60,7 @@ class ExportWriteSerializer(serializers.Serializer[Any]):
 
 
 class ExportSerializer(serializers.Serializer[Any]):
-    """An export. Its file can be fetched while the state is ``ready``, for seven days."""
+    """An export. Its file can be downloaded while the state is ``ready``, for seven days."""
 
     id = serializers.UUIDField()
     customer_id = serializers.UUIDField(allow_null=True)
@@ -80,7 +80,7 @@ class ExportSerializer(serializers.Serializer[Any]):
 
 
 class ExportListView(StrictQueryView, GenericAPIView[Any]):
-    """Exports of what the caller sees."""
+    """The exports of customers and clusters that the caller may see."""
 
     serializer_class = ExportSerializer
     filter_backends = ()
@@ -102,7 +102,7 @@ class ExportListView(StrictQueryView, GenericAPIView[Any]):
         responses={201: ExportSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Ask for it; a worker makes the file."""
+        """Request it; a worker writes the file."""
         serializer = ExportWriteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         sent = serializer.validated_data
@@ -141,13 +141,13 @@ class ExportDetailView(StrictQueryView):
         responses={204: None},
     )
     def delete(self, request: Request, export_id: str) -> Response:
-        """Delete it; one that is being made stops."""
+        """Delete it; one that is running stops."""
         jobs.remove(visible_export(request, export_id), actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class AnyType(BaseContentNegotiation):
-    """Answers in the one type there is, whatever is accepted."""
+    """Always answers in the only type, whatever the client accepts."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:  # noqa: ARG002
         """Return the first parser."""
@@ -177,16 +177,16 @@ class ExportFileView(StrictQueryView):
         responses={(200, "application/zip"): OpenApiResponse(OpenApiTypes.BINARY)},
     )
     def get(self, request: Request, export_id: str) -> HttpResponseBase:
-        """Return the file; each download is written down."""
+        """Return the file; each download is recorded in the audit log."""
         export = visible_export(request, export_id)
         return download(export, request.headers.get("Range", ""), request_user(request))
 
 
 def visible_export(request: Request, export_id: str) -> Export:
-    """Return an export of what the caller sees.
+    """Return an export that the caller may see.
 
     Raises:
-        NotFoundError: if there is none.
+        NotFoundError: there is none.
     """
     found = jobs.visible(request_user(request)).filter(pk=as_uuid(export_id)).first()
     if found is None:
@@ -194,17 +194,17 @@ def visible_export(request: Request, export_id: str) -> Export:
     return found
 
 
-def download(export: Export, asked: str, user: Any) -> HttpResponseBase:
+def download(export: Export, range_header: str, user: Any) -> HttpResponseBase:
     """Return the file of an export.
 
     Args:
-        export: visible to the user.
-        asked: the request's ``Range``.
-        user: who fetches it; written down once, not for each piece of a download.
+        export: an export that the user may see.
+        range_header: the request's ``Range`` header; "" for none.
+        user: the user who downloads it; recorded once, not for each part of a download.
 
     Raises:
-        ConflictError: if it is not ready.
-        NotFoundError: if the file is gone.
+        ConflictError: it is not ready.
+        NotFoundError: the file is gone.
     """
     if export.state != Export.State.READY:
         raise ConflictError(f"The export is {export.get_state_display()}, there is no file.")
@@ -213,10 +213,10 @@ def download(export: Export, asked: str, user: Any) -> HttpResponseBase:
     name = f"{clean.strip('-')[:60] or 'export'}-{export.requested_at:%Y%m%d}-{export.format}.zip"
     try:
         response = file_response(
-            jobs.path_of(export), name=name, content_type="application/zip", range_header=asked
+            jobs.path_of(export), name=name, content_type="application/zip", asked=range_header
         )
     except FileNotFoundError as exc:
         raise NotFoundError("The file is gone; ask for a new export.") from exc
     if response.status_code == status.HTTP_200_OK:
-        jobs.fetched(export, actor=user)
+        jobs.record_download(export, actor=user)
     return response

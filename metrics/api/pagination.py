@@ -1,4 +1,4 @@
-"""Pages of series: the usual page, with what the values mean and of when they are."""
+"""Pages of series: the usual page, with the values' units and time."""
 
 from __future__ import annotations
 

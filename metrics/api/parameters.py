@@ -1,4 +1,4 @@
-"""The query parameters of the endpoints about numbers, read strictly."""
+"""The query parameters of the endpoints about metrics, validated strictly."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ FILESYSTEM_PARAMETERS = [OpenApiParameter("node", OpenApiTypes.STR, description=
 
 @dataclass(frozen=True, slots=True)
 class RangeQuery:
-    """A range of one field of one series, as asked."""
+    """The validated query of a range of one field of one series."""
 
     key: SeriesKey
     field: str
@@ -120,12 +120,12 @@ class RangeQuery:
     end: int
     points: int
     compare: int | None
-    """How much earlier the range beside it lies, in seconds; None for none."""
+    """How much earlier the range to compare with is, in seconds; None for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopQuery:
-    """A top list, as asked."""
+    """The validated query of a top list."""
 
     kind: Kind
     field: str
@@ -140,7 +140,7 @@ def top_query_of(request: Request, now: int) -> TopQuery:
     """Read the parameters of a top list; the last hour if no time is given.
 
     Raises:
-        ValidationError: naming the parameter that does not fit.
+        ValidationError: naming the invalid parameter.
     """
     kind = cast("Kind", choice(request, "kind", TOP_KINDS, "pod"))
     start, end = time_range(request, now, 3600)
@@ -156,10 +156,10 @@ def top_query_of(request: Request, now: int) -> TopQuery:
 
 
 def wants_csv(request: Request) -> bool:
-    """Return whether the answer is wanted as a file.
+    """Return whether the answer is requested as a CSV file.
 
     Raises:
-        ValidationError: for another format.
+        ValidationError: the format is unknown.
     """
     return choice(request, "format", FORMATS, "json") == "csv"
 
@@ -168,7 +168,7 @@ def range_query_of(request: Request, now: int) -> RangeQuery:
     """Read the parameters of a range; the last hour if no time is given.
 
     Raises:
-        ValidationError: naming the parameter that does not fit.
+        ValidationError: naming the invalid parameter.
     """
     key = _key(request, KINDS)
     start, end = time_range(request, now, 3600)
@@ -186,7 +186,7 @@ def range_query_of(request: Request, now: int) -> RangeQuery:
 
 @dataclass(frozen=True, slots=True)
 class RawQuery:
-    """What a cluster is to be asked for itself."""
+    """The validated query of raw values."""
 
     key: SeriesKey
     field: str
@@ -195,10 +195,10 @@ class RawQuery:
 
 
 def raw_query_of(request: Request, now: int) -> RawQuery:
-    """Read the parameters of single values; the last quarter of an hour if no time is given.
+    """Read the parameters of raw values; the last quarter of an hour if no time is given.
 
     Raises:
-        ValidationError: naming the parameter that does not fit.
+        ValidationError: naming the invalid parameter.
     """
     key = _key(request, RAW_KINDS)
     start, end = time_range(request, now, 900)
@@ -219,7 +219,7 @@ def time_range(request: Request, now: int, span_seconds: int) -> tuple[int, int]
     """Return ``start`` and ``end``; without them the last ``span_seconds``.
 
     Raises:
-        ValidationError: if one is no Unix time, or the range is empty.
+        ValidationError: one is not a Unix time, or the range is empty.
     """
     end = whole_number(request, "end", now, low=0, high=_LATEST)
     start = whole_number(request, "start", max(0, end - span_seconds), low=0, high=_LATEST)
@@ -232,7 +232,7 @@ def choice(request: Request, name: str, choices: tuple[str, ...], default: str =
     """Return a parameter that is one of ``choices``; ``default`` if it is not given.
 
     Raises:
-        ValidationError: otherwise, also for one that is missing and has no default.
+        ValidationError: it is another value, or missing without a default.
     """
     value = request.query_params.get(name, default)
     if value not in choices:
@@ -244,7 +244,7 @@ def text(request: Request, name: str) -> str:
     """Return a parameter as text, "" if it is not given.
 
     Raises:
-        ValidationError: if it is longer than any name.
+        ValidationError: it is longer than any name.
     """
     value = request.query_params.get(name, "")
     if len(value) > _NAME_LENGTH:
@@ -253,10 +253,10 @@ def text(request: Request, name: str) -> str:
 
 
 def window_states(request: Request) -> list[str]:
-    """Return the asked states of the ledger, [] for all.
+    """Return the requested states of the ledger; [] for all.
 
     Raises:
-        ValidationError: if one does not exist.
+        ValidationError: one does not exist.
     """
     states = request.query_params.getlist("state")
     if not set(states) <= set(WINDOW_STATES):

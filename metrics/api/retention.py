@@ -1,6 +1,6 @@
-"""Endpoints about retention classes, what customers have, and legal holds.
+"""Endpoints about retention classes, customers' retention, and legal holds.
 
-Those who see all clusters see classes; a customer's people see what holds for them. Administrators
+Users who may see all clusters see classes; a customer's users see its own retention. Administrators
 change it.
 """
 
@@ -58,8 +58,8 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
         responses={201: shapes.ClassSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Make the class."""
-        access.require_manage_retention(request_user(request))
+        """Create the class."""
+        access.require_keeper(request_user(request))
         sent = valid(shapes.ClassWriteSerializer(data=request.data))
         row = services.create_class(**sent, actor=request_user(request))
         body = shapes.ClassSerializer(_with_customers(row)).data
@@ -115,7 +115,7 @@ class ClassDetailView(StrictQueryView):
 
 
 class CustomerListView(StrictQueryView, GenericAPIView[Any]):
-    """The customers that the caller sees."""
+    """The customers that the caller may see."""
 
     serializer_class = shapes.CustomerSerializer
     filter_backends = ()
@@ -143,7 +143,7 @@ class CustomerRetentionView(CustomerScopedView):
         responses=shapes.CustomerRetentionSerializer,
     )
     def get(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
-        """Return the class, its limits, and the holds that stand."""
+        """Return the class, its limits, and the active holds."""
         body = _retention_of(self.customer, request_user(request))
         return Response(shapes.CustomerRetentionSerializer(body).data)
 
@@ -182,7 +182,7 @@ class ClusterRetentionView(ClusterScopedView):
         responses=shapes.ClusterRetentionSerializer,
     )
     def get(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Return what is in force, what is wanted, and the holds that stand."""
+        """Return the limits in force, those wanted, and the active holds."""
         found = in_force.retention_of(self.cluster, self.unix_now)
         body = {
             "retention_class": found.name,
@@ -220,7 +220,7 @@ class CustomerHoldView(CustomerScopedView):
         responses={204: None},
     )
     def delete(self, request: Request, customer_id: str) -> Response:  # noqa: ARG002
-        """Lift the hold; 404 if none stands."""
+        """Lift the hold; 404 if there is none."""
         return _lift(request, LegalHold.objects.filter(customer=self.customer).first())
 
 
@@ -252,8 +252,8 @@ class ClusterHoldView(ClusterScopedView):
         responses={204: None},
     )
     def delete(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Lift the hold; 404 if none stands on the cluster itself."""
-        access.require_manage_retention(request_user(request))
+        """Lift the hold; 404 if the cluster itself has none."""
+        access.require_keeper(request_user(request))
         return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
 
 
@@ -272,7 +272,7 @@ def _lift(request: Request, hold: LegalHold | None) -> Response:
 
 
 def _holds(rows: list[LegalHold], user: User) -> list[dict[str, Any]]:
-    """Return holds as the caller may see them: why and by whom is no customer's business."""
+    """Return holds as the caller may see them: customers do not see the reason and the user."""
     all_of_it = access.sees_all(user)
     return [
         {

@@ -1,4 +1,4 @@
-"""What the API takes and gives about retention, holds and erasure."""
+"""The API's input and output about retention, holds and erasure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LimitsField(serializers.Field[Any, Any, Any, Any]):
         """Return the limits.
 
         Raises:
-            ValidationError: saying everything that makes no sense.
+            ValidationError: its text lists everything that is invalid.
         """
         if not isinstance(data, dict):
             raise serializers.ValidationError(["Give an object: kind -> tier -> days."])
@@ -47,18 +47,18 @@ class LimitsField(serializers.Field[Any, Any, Any, Any]):
         return complete(data)
 
     def to_representation(self, value: Any) -> Any:
-        """Return the limits with every kind and tier of today."""
+        """Return the limits with all current kinds and tiers."""
         return complete(value)
 
 
 class StrictBooleanField(serializers.BooleanField):
-    """True or false; texts and numbers are refused."""
+    """True or false; strings and numbers are refused."""
 
     def to_internal_value(self, data: Any) -> bool:
         """Return the value.
 
         Raises:
-            ValidationError: if it is no JSON boolean.
+            ValidationError: it is not a JSON boolean.
         """
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
@@ -77,7 +77,7 @@ class LossSerializer(serializers.Serializer[Any]):
 
 
 class EffectSerializer(serializers.Serializer[Any]):
-    """What a change of retention does."""
+    """The effect of a change of retention."""
 
     deletes = LossSerializer(many=True, source="losses")
     due_at = MomentField(
@@ -96,7 +96,7 @@ class ClassWriteSerializer(serializers.Serializer[Any]):
 
 
 class ClassChangeSerializer(serializers.Serializer[Any]):
-    """What to change of a retention class; what is not given stays."""
+    """The changes of a retention class; fields that are not given stay."""
 
     name = StrictCharField(max_length=60, required=False)
     limits = LimitsField(required=False)
@@ -129,7 +129,7 @@ class ClassChangedSerializer(serializers.Serializer[Any]):
 
 
 class ClassNameSerializer(serializers.Serializer[Any]):
-    """Which class it is."""
+    """A class by its id and name."""
 
     id = serializers.IntegerField(allow_null=True)
     name = serializers.CharField()
@@ -152,7 +152,7 @@ class HoldWriteSerializer(serializers.Serializer[Any]):
 
 
 class CustomerSerializer(serializers.Serializer[Any]):
-    """A customer and what is kept of it."""
+    """A customer and its retention."""
 
     id = serializers.UUIDField()
     name = serializers.CharField()
@@ -162,7 +162,7 @@ class CustomerSerializer(serializers.Serializer[Any]):
 
 
 class CustomerRetentionSerializer(serializers.Serializer[Any]):
-    """How long a customer's data is kept, and what holds it."""
+    """How long a customer's data is kept, and its legal holds."""
 
     customer_id = serializers.UUIDField()
     customer = serializers.CharField()

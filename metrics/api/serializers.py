@@ -1,7 +1,7 @@
-"""What the API gives about numbers.
+"""The API's output about metrics.
 
 In resources times are ISO 8601 UTC; in ranges and windows, where there are many, they are Unix
-seconds. Values are keyed by the catalogue's field names, with their units beside them.
+seconds. Values are keyed by the catalogue's field names; their units are given separately.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SeriesSerializer(serializers.Serializer[Any]):
 
 
 class GapSerializer(serializers.Serializer[Any]):
-    """A stretch without data and why. Unix seconds."""
+    """A span without data, and why. Unix seconds."""
 
     start = serializers.IntegerField()
     end = serializers.IntegerField()
@@ -58,7 +58,7 @@ class GapSerializer(serializers.Serializer[Any]):
 
 
 class ColumnsSerializer(serializers.Serializer[Any]):
-    """One field over time, as columns of the same length: one entry a bucket that has data.
+    """One field over time, as columns of the same length: one entry per bucket that has data.
 
     All times are Unix seconds, UTC. A bucket covers ``[t, t + step)``.
     """
@@ -94,7 +94,7 @@ class ColumnsSerializer(serializers.Serializer[Any]):
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    """How the mean differs from the former one, over the moments that both ranges have data of."""
+    """How the mean differs from the former one, over the buckets with data in both ranges."""
 
     mean = serializers.FloatField(allow_null=True)
     former_mean = serializers.FloatField(allow_null=True)
@@ -105,7 +105,7 @@ class ChangeSerializer(serializers.Serializer[Any]):
 
 
 class ComparisonSerializer(serializers.Serializer[Any]):
-    """The same range earlier, with its own times: add `offset` to lay it over the later one.
+    """The same range earlier, with its own times: add `offset` to align it with the later one.
 
     Its tier may be wider, where finer buckets are no longer kept.
     """
@@ -116,7 +116,7 @@ class ComparisonSerializer(serializers.Serializer[Any]):
 
 
 class RangeSerializer(ColumnsSerializer):
-    """One field of one series over time, and what it was before, if that was asked."""
+    """One field of one series over time, and the earlier range, if it was requested."""
 
     kind = serializers.ChoiceField(choices=KINDS)
     ns = serializers.CharField()
@@ -126,10 +126,10 @@ class RangeSerializer(ColumnsSerializer):
 
 
 class RawSerializer(serializers.Serializer[Any]):
-    """One field of one series, as finely as the cluster's own source has it. Nothing is stored.
+    """One field of one series, at the finest step of the cluster's own source. Nothing is stored.
 
-    Times are on the clock of stored minutes: what a source says at the end of a minute is at its
-    start.
+    Times are labelled as stored minutes are: a value that a source reports at the end of a minute
+    is at its start.
     """
 
     kind = serializers.ChoiceField(choices=RAW_KINDS)
@@ -186,7 +186,7 @@ class TopSerializer(serializers.Serializer[Any]):
 
 
 class WindowSerializer(serializers.Serializer[Any]):
-    """One line of the gap ledger. Times are Unix seconds."""
+    """One window of the gap ledger. Times are Unix seconds."""
 
     start = serializers.IntegerField()
     end = serializers.IntegerField()

@@ -1,4 +1,4 @@
-"""Endpoints about where a cluster's numbers come from, and how far the filling of gaps is."""
+"""Endpoints about a cluster's sources, and the progress of filling gaps."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _RIGHTS: dict[str, ClusterPermission] = {
 
 @dataclass(frozen=True)
 class _Sent:
-    """A source as sent, checked."""
+    """The validated source of a request."""
 
     config: SourceConfig
     test: bool
 
 
 class _SourceBase(ClusterScopedView):
-    """What the endpoints of the main source and of etcd share."""
+    """Common to the endpoints of the main source and of etcd."""
 
     role: ClassVar[Role]
 
     def sent(self, request: Request, shape: type[serializers.Serializer[Any]]) -> _Sent:
-        """Return what was sent.
+        """Return the validated source of the request.
 
         Raises:
             ValidationError, InvalidInputError: naming the field that cannot be used.
@@ -62,7 +62,7 @@ class _SourceBase(ClusterScopedView):
         return _Sent(read_config(kind, **given, before=before), test)
 
     def put_source(self, request: Request, shape: type[serializers.Serializer[Any]]) -> Response:
-        """Test the source if that is asked for, and set it if it goes well."""
+        """Test the source if requested, and save it if the test succeeds."""
         sent = self.sent(request, shape)
         actor = request_user(request)
         report = try_source(self.cluster, sent.config, actor=actor) if sent.test else None
@@ -74,7 +74,7 @@ class _SourceBase(ClusterScopedView):
         return Response(shapes.SourceSavedSerializer(body).data)
 
     def test_sent(self, request: Request, shape: type[serializers.Serializer[Any]]) -> Response:
-        """Test what was sent; with an empty body, what is set."""
+        """Test the source of the request; with an empty body, the saved one."""
         if request.data:
             config = self.sent(request, shape).config
         else:
@@ -85,13 +85,13 @@ class _SourceBase(ClusterScopedView):
         return _report(try_source(self.cluster, config, actor=request_user(request)))
 
     def remove(self, request: Request) -> Response:
-        """Remove the source; what is stored stays."""
+        """Remove the source; stored data stays."""
         remove_source(self.cluster, self.role, actor=request_user(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class SourceView(_SourceBase):
-    """Where a cluster's numbers come from."""
+    """The sources of a cluster's data."""
 
     rights = _RIGHTS
     role = "main"
@@ -116,7 +116,7 @@ class SourceView(_SourceBase):
         responses=shapes.SourceSavedSerializer,
     )
     def put(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Set the source; the next pull goes on where the one before stopped."""
+        """Save the source; the next pull continues where the last one stopped."""
         return self.put_source(request, shapes.SourcePutSerializer)
 
     @extend_schema(
@@ -146,12 +146,12 @@ class SourceTestView(_SourceBase):
         responses=shapes.ReportSerializer,
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Return what the test found."""
+        """Return the report of the test."""
         return self.test_sent(request, shapes.SourceWriteSerializer)
 
 
 class EtcdView(_SourceBase):
-    """The cluster's etcd, beside its main source."""
+    """The cluster's etcd, in addition to its main source."""
 
     rights: ClassVar[dict[str, ClusterPermission]] = {
         "PUT": "operate_cluster",
@@ -168,7 +168,7 @@ class EtcdView(_SourceBase):
         responses=shapes.SourceSavedSerializer,
     )
     def put(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Set where etcd's figures are read."""
+        """Save the source of etcd's values."""
         return self.put_source(request, shapes.EtcdPutSerializer)
 
     @extend_schema(
@@ -196,12 +196,12 @@ class EtcdTestView(_SourceBase):
         responses=shapes.ReportSerializer,
     )
     def post(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Return what the test found."""
+        """Return the report of the test."""
         return self.test_sent(request, shapes.EtcdWriteSerializer)
 
 
 class BackfillView(ClusterScopedView):
-    """How far the filling of a cluster's gaps is."""
+    """The progress of filling a cluster's gaps."""
 
     @extend_schema(
         operation_id="backfill_get",

@@ -1,4 +1,4 @@
-"""What the API takes and gives about where a cluster's numbers come from."""
+"""The API's input and output about a cluster's sources."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ SERVICES = [name for name in SERVICE_PORTS if name != "agent"]
 MAIN_KINDS = [kind.name for kind in KINDS.values() if kind.role == "main"]
 _NAMES = sorted({name for kind in KINDS.values() for name in kind.every_setting})
 _SECRETS = sorted({name for kind in KINDS.values() for name in kind.every_secret})
-# What the name of a setting does not say by itself.
+# Explanations of settings whose names are not enough.
 _MORE = {"node": "node (where it runs)"}
 
 
 def _settings_by_kind() -> str:
-    """Return a sentence for each kind, those of main sources first: what can be set of it."""
+    """Return a sentence for each kind with its settings, main sources first."""
     kinds = sorted(KINDS.values(), key=lambda kind: (kind.role != "main", kind.name))
     return " ".join(f"{kind.name}: {', '.join(_setting_names(kind))}." for kind in kinds)
 
 
 def _setting_names(kind: Kind) -> list[str]:
-    """Return a kind's own settings, then where it answers."""
+    """Return the names of a kind's settings, the path prefix last."""
     return [_MORE.get(name, name) for name in sorted(kind.settings, key="path_prefix".__eq__)]
 
 
 def _texts(names: list[str]) -> dict[str, Any]:
-    """Return the schema of texts by name, each with its longest length."""
+    """Return the schema of strings by name, each with its maximum length."""
     lengths = {name: LONGEST.get(name, LONGEST_TEXT) for name in names}
     return {name: {"type": "string", "maxLength": longest} for name, longest in lengths.items()}
 
@@ -74,7 +74,7 @@ class SecretsField(SettingsField):
 
 
 class EtcdWriteSerializer(serializers.Serializer[Any]):
-    """The cluster's etcd, to be set or tested."""
+    """The cluster's etcd, to be saved or tested."""
 
     service = serializers.ChoiceField(
         choices=SERVICES, required=False, help_text="Of the tunnel; by default the kind's own."
@@ -85,13 +85,13 @@ class EtcdWriteSerializer(serializers.Serializer[Any]):
 
 
 class SourceWriteSerializer(EtcdWriteSerializer):
-    """A main source, to be set or tested."""
+    """A main source, to be saved or tested."""
 
     kind = serializers.ChoiceField(choices=MAIN_KINDS)
 
 
 class EtcdPutSerializer(EtcdWriteSerializer):
-    """The cluster's etcd, to be set."""
+    """The cluster's etcd, to be saved."""
 
     test = StrictBooleanField(
         default=True, help_text="true: test it first, and set it only if that goes well."
@@ -99,7 +99,7 @@ class EtcdPutSerializer(EtcdWriteSerializer):
 
 
 class SourcePutSerializer(SourceWriteSerializer):
-    """A main source, to be set."""
+    """A main source, to be saved."""
 
     test = StrictBooleanField(
         default=True, help_text="true: test it first, and set it only if that goes well."
@@ -125,12 +125,12 @@ class ResolutionSerializer(serializers.Serializer[Any]):
     tier = serializers.CharField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Return one of a report's triples by name."""
+        """Return one of a report's triples as an object."""
         return dict(zip(("step_seconds", "reach_seconds", "tier"), instance, strict=True))
 
 
 class ReportSerializer(serializers.Serializer[Any]):
-    """What a test of a source found."""
+    """The report of a test of a source."""
 
     ok = serializers.BooleanField()
     code = serializers.CharField(help_text="What is wrong, in a stable word; empty if ok.")
@@ -182,7 +182,7 @@ class SourceSerializer(serializers.Serializer[Any]):
 
 
 class SourcingSerializer(serializers.Serializer[Any]):
-    """Where a cluster's numbers come from, and what is odd about it."""
+    """The sources of a cluster's data, and their problems."""
 
     main = SourceSerializer()
     etcd = SourceSerializer(allow_null=True)
@@ -201,7 +201,7 @@ class SourcingSerializer(serializers.Serializer[Any]):
 
 
 class SourceSavedSerializer(serializers.Serializer[Any]):
-    """What became of a source that was to be set."""
+    """The result of saving a source."""
 
     saved = serializers.BooleanField(help_text="False: the test failed, nothing was changed.")
     report = ReportSerializer(allow_null=True, help_text="Of the test; null without one.")
@@ -209,7 +209,7 @@ class SourceSavedSerializer(serializers.Serializer[Any]):
 
 
 class BackfillSerializer(serializers.Serializer[Any]):
-    """How far the filling of a cluster's gaps is."""
+    """The progress of filling a cluster's gaps."""
 
     gaps = serializers.IntegerField(help_text="Open windows of at most ten minutes.")
     minutes_left = serializers.IntegerField()

@@ -1,4 +1,4 @@
-"""Routes of the API about numbers over time, below /api/v1/."""
+"""Routes of the API about metrics, below /api/v1/."""
 
 from __future__ import annotations
 

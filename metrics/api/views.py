@@ -1,4 +1,4 @@
-"""Endpoints about the numbers of one cluster. The base class has looked the cluster up before."""
+"""Endpoints about the metrics of one cluster, which the base class looks up."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SeriesListView(ClusterScopedView, GenericAPIView[Any]):
     kind: ClassVar[Kind]
 
     def page_of(self, found: SeriesList) -> Response:
-        """Return the asked-for page."""
+        """Return the requested page."""
         pages = self.paginator
         if isinstance(pages, SeriesPagination):
             pages.as_of, pages.units = found.as_of, units_of(self.kind)
@@ -124,39 +124,39 @@ class RangeView(ClusterScopedView):
     def get(self, request: Request, cluster_id: str) -> HttpResponseBase:  # noqa: ARG002
         """Return columns; a series that does not exist has empty ones."""
         as_csv = parameters.wants_csv(request)
-        asked = parameters.range_query_of(request, self.unix_now)
+        wanted = parameters.range_query_of(request, self.unix_now)
         answer = numbers.range_query(
             self.cluster,
-            asked.key,
-            asked.field,
-            asked.start,
-            asked.end,
-            asked.points,
+            wanted.key,
+            wanted.field,
+            wanted.start,
+            wanted.end,
+            wanted.points,
             now=self.unix_now,
         )
-        comparison = self._compare(asked, answer)
+        comparison = self._compare(wanted, answer)
         if as_csv:
-            _record_export(self.request, self.cluster.pk, _said(asked))
-            return range_csv(self.cluster, asked.key, asked.field, answer, comparison)
-        body = {"kind": asked.key.kind, "ns": asked.key.ns, "name": asked.key.name}
-        beside = None if comparison is None else asdict(comparison)
-        return Response({**body, "field": asked.field, **asdict(answer), "comparison": beside})
+            _record_export(self.request, self.cluster.pk, _audit_detail(wanted))
+            return range_csv(self.cluster, wanted.key, wanted.field, answer, comparison)
+        body = {"kind": wanted.key.kind, "ns": wanted.key.ns, "name": wanted.key.name}
+        compared = None if comparison is None else asdict(comparison)
+        return Response({**body, "field": wanted.field, **asdict(answer), "comparison": compared})
 
     def _compare(
-        self, asked: parameters.RangeQuery, answer: RangeAnswer
+        self, wanted: parameters.RangeQuery, answer: RangeAnswer
     ) -> numbers.Comparison | None:
-        if asked.compare is None:
+        if wanted.compare is None:
             return None
-        if answer.start < asked.compare:
+        if answer.start < wanted.compare:
             raise ValidationError({"compare": ["The former range lies before 1970."]})
         return numbers.compare(
-            self.cluster, asked.key, asked.field, answer, asked.compare, asked.points,
+            self.cluster, wanted.key, wanted.field, answer, wanted.compare, wanted.points,
             now=self.unix_now,
         )  # fmt: skip
 
 
 class RawView(ClusterScopedView):
-    """Single values, from the cluster itself."""
+    """Raw values, from the cluster itself."""
 
     query_parameters = parameters.RAW_PARAMETERS
 
@@ -172,16 +172,21 @@ class RawView(ClusterScopedView):
     def get(self, request: Request, cluster_id: str) -> HttpResponseBase:  # noqa: ARG002
         """Return the values; empty if the cluster has none of this series."""
         as_csv = parameters.wants_csv(request)
-        asked = parameters.raw_query_of(request, self.unix_now)
+        wanted = parameters.raw_query_of(request, self.unix_now)
         answer = numbers.raw(
-            self.cluster, asked.key, asked.field, asked.start, asked.end, now=self.now.timestamp()
+            self.cluster,
+            wanted.key,
+            wanted.field,
+            wanted.start,
+            wanted.end,
+            now=self.now.timestamp(),
         )
-        unit = field_of(asked.key.kind, asked.field).unit
+        unit = field_of(wanted.key.kind, wanted.field).unit
         if as_csv:
-            _record_export(self.request, self.cluster.pk, _said(asked))
-            return raw_csv(self.cluster, asked.key, asked.field, unit, answer)
-        body = {"kind": asked.key.kind, "ns": asked.key.ns, "name": asked.key.name}
-        span = {"field": asked.field, "unit": unit, "start": asked.start, "end": asked.end}
+            _record_export(self.request, self.cluster.pk, _audit_detail(wanted))
+            return raw_csv(self.cluster, wanted.key, wanted.field, unit, answer)
+        body = {"kind": wanted.key.kind, "ns": wanted.key.ns, "name": wanted.key.name}
+        span = {"field": wanted.field, "unit": unit, "start": wanted.start, "end": wanted.end}
         return Response({**body, **span, **asdict(answer)})
 
 
@@ -202,7 +207,7 @@ class ClusterTopView(ClusterScopedView):
 
 
 class FleetTopView(StrictQueryView):
-    """The largest series of all clusters that the caller sees."""
+    """The largest series of all clusters that the caller may see."""
 
     query_parameters = parameters.FLEET_TOP_PARAMETERS
 
@@ -225,25 +230,25 @@ def _top(
     request: Request, clusters: list[Cluster], now: int, cluster_id: UUID | None
 ) -> HttpResponseBase:
     as_csv = parameters.wants_csv(request)
-    asked = parameters.top_query_of(request, now)
+    wanted = parameters.top_query_of(request, now)
     answer = numbers.top(
-        clusters, asked.kind, asked.field, asked.start, asked.end, now=now, by=asked.by,
-        limit=asked.limit, search=asked.search,
+        clusters, wanted.kind, wanted.field, wanted.start, wanted.end, now=now, by=wanted.by,
+        limit=wanted.limit, search=wanted.search,
     )  # fmt: skip
     if as_csv:
-        _record_export(request, cluster_id, asdict(asked))
+        _record_export(request, cluster_id, asdict(wanted))
         return top_csv(answer)
     return Response(TopSerializer(answer).data)
 
 
-def _said(asked: parameters.RangeQuery | parameters.RawQuery) -> dict[str, Any]:
-    """Return a range as the audit log keeps it."""
-    return {**asdict(asked), "key": asked.key._asdict()}
+def _audit_detail(wanted: parameters.RangeQuery | parameters.RawQuery) -> dict[str, Any]:
+    """Return a query as it is stored in the audit log."""
+    return {**asdict(wanted), "key": wanted.key._asdict()}
 
 
-def _record_export(request: Request, cluster_id: UUID | None, asked: dict[str, Any]) -> None:
-    """Note in the audit log who took numbers away."""
-    audit.record("data.export", actor=request_user(request), cluster_id=cluster_id, detail=asked)
+def _record_export(request: Request, cluster_id: UUID | None, wanted: dict[str, Any]) -> None:
+    """Record a download of data in the audit log."""
+    audit.record("data.export", actor=request_user(request), cluster_id=cluster_id, detail=wanted)
 
 
 class WindowListView(ClusterScopedView, GenericAPIView[Any]):

@@ -1,1 +1,1 @@
-"""Which panels there are, and their figures."""
+"""The panels of charts, and their figures."""

@@ -1,11 +1,11 @@
-"""Charts: which panels there are, and their content as JSON for plotly.js.
+"""The content of charts as JSON for plotly.js.
 
 The layout of a panel is built once with the ``plotly`` package, which checks it; building whole
 figures with it for every request would cost a hundred times as much. The numbers go out as plain
 lists on a regular grid, which the page's script turns into traces in the reader's colours.
 
-What plotly.js shows as text it reads as pseudo-HTML: every name and reason that comes from outside
-passes :func:`plotly_text` here, once.
+plotly.js interprets text as pseudo-HTML: every external name and reason passes :func:`plotly_text`
+here, once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from metrics.query.comparison import change_of
 
 POINTS = 720
 FULL = 0.995
-"""A share from which on people call it all."""
+"""A share from which on it counts as everything."""
 
 FEW = 5
-"""Up to so many are counted one by one on an axis."""
+"""Below this count, an axis has one tick per item."""
 
 MANY_TIMES = 10.0
-"""From ten times more on, a change is told as a factor."""
+"""From ten times more on, a change is shown as a factor."""
 
 REASONS: dict[str, str] = {
     "": "no data",
@@ -38,21 +38,21 @@ REASONS: dict[str, str] = {
     "service_down": "the service behind the tunnel did not answer",
     "consent_off": "the agent's owner does not let the service through",
     "bad_response": "the answer was refused",
-    "centre_down": "Ops Center did not ask, or could not store it",
+    "centre_down": "Ops Center did not pull, or could not store it",
     "not_enrolled": "not enrolled yet",
     "agent_stopped": "nothing was recorded at the source",
     "spool_expired": "no longer kept at the source",
     "store_damaged": "what was stored is damaged",
-    "pending": "not asked for yet",
+    "pending": "not requested yet",
 }
 STATES: dict[str, str] = {"gap": "to be filled", "lost": "lost", "done": "filled"}
 
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """The same panel of an earlier range, to be drawn beside the later one.
+    """The same panel of an earlier range, for comparison in the same chart.
 
-    ``offset`` is how much earlier, in seconds, and ``title`` how people call that.
+    ``offset`` is how much earlier it is, in seconds, and ``title`` its name for display.
     """
 
     answers: Mapping[str, RangeAnswer]
@@ -62,7 +62,7 @@ class Former:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Regular moments of a range, onto which columns are put in the chart's unit."""
+    """A regular grid of times, which takes columns in the chart's unit."""
 
     origin: int
     step: int
@@ -96,13 +96,13 @@ def figure(
     """Return a panel's content as JSON.
 
     Args:
-        panel: which panel.
-        answers: a range answer per field of the panel.
-        capacity: a constant for the dashed line where the series has no such field (a pod
-            against its node); in the panel's own unit.
-        capacity_title: what the dashed line is, from outside: escaped here.
-        beyond: what is said in place of a dashed line that is far above the others.
-        former: an earlier range of the same, for a line beside each.
+        panel: the panel.
+        answers: a range answer for each field of the panel.
+        capacity: a constant for the dashed line where the series has no such field (a pod on its
+            node), in the panel's own unit; None for no line.
+        capacity_title: title of the dashed line, external text that is escaped here.
+        beyond: text that replaces a dashed line far above the others; "" for none.
+        former: an earlier range of the panel to compare with; None for none.
     """
     first = answers[panel.lines[0].field]
     found = columns(panel, answers)
@@ -169,8 +169,8 @@ def _dashed(
 def change_text(panel: Panel, answers: Mapping[str, RangeAnswer], former: Former) -> str:
     """Return how the means of a panel's lines differ from the former range, in words.
 
-    Says of how much of the range that is where it is not all, and where wider buckets were all
-    that is left of the former one.
+    Notes the share of the range that both have, unless it is all, and the former range's tier if it
+    is wider.
     """
     first, old = (each[panel.lines[0].field] for each in (answers, former.answers))
     parts, shares = [], []
@@ -202,7 +202,7 @@ def change_text(panel: Panel, answers: Mapping[str, RangeAnswer], former: Former
 
 
 def _signed(ratio: float) -> str:
-    """Return a change with its sign, in percent; of much more, how many times."""
+    """Return a change with its sign, in percent; a large increase as a factor."""
     if abs(ratio) < 0.0005:
         return "unchanged"
     if ratio >= MANY_TIMES:
@@ -215,8 +215,8 @@ def _signed(ratio: float) -> str:
 def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
     """Return the layout of panels of a unit, built and checked by plotly, without colours.
 
-    Colours come from the page's style sheet, for light and dark. Where there are but ``few`` of
-    what is counted, the axis counts them: half a restart is none.
+    Colours come from the page's style sheet, for light and dark. With ``few`` counted items, the
+    axis has only integers: there is no half restart.
     """
     from plotly import graph_objects  # heavy: only where a chart is drawn
 
@@ -252,12 +252,12 @@ def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
 
 
 def plotly_text(text: str) -> str:
-    """Return text from outside so that plotly.js shows it as it is, at most 200 characters."""
+    """Return external text escaped for plotly.js, at most 200 characters."""
     return text[:200].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def covered_text(samples: int, due: int) -> str:
-    """Return how many of the minutes that a range could have it has, in words."""
+    """Return how many of a range's possible minutes it has, in words."""
     if not due:
         return "no minute was due"
     return f"all {due:,} minutes" if samples >= due else f"{samples:,} of {due:,} minutes"
@@ -266,17 +266,17 @@ def covered_text(samples: int, due: int) -> str:
 def reason_text(state: str, reason: str) -> str:
     """Return why a range has no data, in words: "no data: the tunnel was down (lost)"."""
     words = REASONS.get(reason, reason.replace("_", " "))
-    told = STATES.get(state, state)
-    return f"{words} ({told})" if reason else f"{words}, {told}"
+    state_text = STATES.get(state, state)
+    return f"{words} ({state_text})" if reason else f"{words}, {state_text}"
 
 
 def top_of(panel: Panel, answers: Mapping[str, RangeAnswer]) -> float:
-    """Return the highest value of a panel's lines, in its own unit; 0 without any."""
+    """Return the highest value of a panel's lines, in its own unit; 0 for none."""
     return max((_top(column) for column in columns(panel, answers)), default=0)
 
 
 def _top(column: Column) -> float:
-    """Return the highest value of a line: of the means where no extreme is known."""
+    """Return the highest value of a line; of its means where the extremes are not known."""
     known = [high for high in column.high if high is not None]
     return max([*known, *column.mean], default=0)
 
@@ -291,7 +291,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
 
 
 def _scale(unit: str, top: float) -> tuple[float, str]:
-    """Return by what the values of a chart are divided, and the unit after that."""
+    """Return the divisor of a chart's values, and their unit after division."""
     if unit == "millicores":
         return (1000, " cores") if top >= 10_000 else (1, " m")
     if unit == "load x1000":
@@ -312,5 +312,5 @@ def _scale(unit: str, top: float) -> tuple[float, str]:
 
 
 def _short(value: float) -> float:
-    """Return a number with five significant digits: finer is not seen, and costs bytes."""
+    """Return a number with five significant digits: more are not visible, and cost bytes."""
     return float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""Which charts there are of each kind of series, and their lines as columns of numbers. Pure."""
+"""The charts of each kind of series, and their lines as columns of numbers. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Role = Literal["cpu", "mem", "disk", "net", "net2"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a panel: a field, or what is left of ``of`` after taking ``field`` off."""
+    """One line of a panel: the field, or ``of`` minus ``field`` if ``of`` is set."""
 
     field: str
     title: str
@@ -38,7 +38,7 @@ class Panel:
 
     @property
     def line_fields(self) -> list[str]:
-        """Return every field that makes a line."""
+        """Return every field that the lines use."""
         names = (name for line in self.lines for name in (line.field, line.of) if name)
         return list(dict.fromkeys(names))
 
@@ -87,7 +87,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
 
 
 def panel_of(kind: str, name: str) -> Panel | None:
-    """Return a panel of a kind of series; None if there is none of this name."""
+    """Return a panel of a kind of series by its name; None if there is none."""
     return next((panel for panel in PANELS.get(kind, ()) if panel.name == name), None)
 
 
@@ -105,7 +105,7 @@ class Column:
 
 
 def columns(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Column]:
-    """Return the lines of a panel; of two fields where a line is what one leaves of another."""
+    """Return the lines of a panel, with differences of two fields computed."""
     found = []
     for line in panel.lines:
         a = answers[line.field]

@@ -1,1 +1,1 @@
-"""Everything that deletes numbers, and the preview of it."""
+"""Everything that deletes metrics, and the preview of it."""

@@ -1,8 +1,8 @@
-"""The erasure of everything of one customer: numbers, ledger, clusters, exports, the customer.
+"""The erasure of everything of one customer: metrics, ledger, clusters, exports, the customer.
 
-What is left to do is a row (:class:`metrics.models.Erasure`), so that it goes on after a
-``kill -9``; every step may be done again. The audit log is no part of it: its lines, with names of
-clusters and people, stay as the evidence of what was done. Neither do backups go.
+The remaining work is stored in a row (:class:`metrics.models.Erasure`), so it continues after a
+``kill -9``; every step may be repeated. The audit log is not erased: its lines, with names of
+clusters and people, stay as evidence. Backups are not erased either.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ Report = Callable[[Erasure], None]
 
 
 class ErasureBusyError(ConflictError):
-    """Another process is at this erasure."""
+    """Another process is running this erasure."""
 
 
 def begin(
     customer: Customer, *, confirm: str, actor: Actor, now: datetime | None = None
 ) -> Erasure:
-    """Write down that a customer is to be erased; a worker does it, or :func:`run`.
+    """Record that a customer is to be erased; a worker does it, or :func:`run`.
 
     Args:
-        customer: whose data.
+        customer: the customer.
         confirm: the customer's name, typed by a person.
-        actor: who wants it.
-        now: when; the clock if None.
+        actor: the user who requests it.
+        now: current time; None reads the clock.
 
     Raises:
-        InvalidInputError: if ``confirm`` is another name.
-        LegalHoldError: while a hold stands on the customer or one of its clusters.
-        ConflictError: if it is being erased already.
+        InvalidInputError: ``confirm`` is not the customer's name.
+        LegalHoldError: the customer or one of its clusters has a hold.
+        ConflictError: it is already being erased.
     """
     if confirm != customer.name:
         raise InvalidInputError("confirm: this is not the customer's name; nothing was erased")
@@ -83,14 +83,14 @@ def begin(
 
 
 def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
-    """Do what is left of an erasure; ``report`` is called after each cluster.
+    """Do the rest of an erasure; ``report`` is called after each cluster.
 
-    A hold that was placed meanwhile stops it; it goes on once that is lifted.
+    A hold that was placed meanwhile stops it; it continues once that is lifted.
 
     Raises:
-        ErasureBusyError: another process is at it.
-        StoreError: a store refuses; the reason is kept in the row, and a later run goes on.
-        LeaseTimeoutError: a pull of a cluster would not end; likewise.
+        ErasureBusyError: another process is running it.
+        StoreError: a store refuses; the reason is stored in the row, and a later run continues.
+        LeaseTimeoutError: a pull of a cluster did not end; likewise.
     """
     with _alone(erasure_id):
         erasure = Erasure.objects.get(pk=erasure_id)
@@ -105,7 +105,7 @@ def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
             if _is_held(erasure):
                 return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
             return _finish(erasure)
-        except legal_holds.LegalHoldError as exc:  # placed between the question and the deletion
+        except legal_holds.LegalHoldError as exc:  # placed between the check and the deletion
             return _stop(erasure, Erasure.State.HELD, str(exc))
         except (StoreError, leases.LeaseTimeoutError) as exc:
             _stop(erasure, Erasure.State.RUNNING, str(exc))
@@ -113,7 +113,7 @@ def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
 
 
 def run_open() -> int:
-    """Go on with every erasure that is not finished; return how many are now."""
+    """Continue every erasure that is not finished; return how many finished now."""
     done = 0
     for pk in Erasure.objects.exclude(state=Erasure.State.DONE).values_list("pk", flat=True):
         try:
@@ -124,7 +124,7 @@ def run_open() -> int:
 
 
 def _clusters_of(customer: Customer) -> list[UUID]:
-    """Return the customer's clusters, and deleted ones whose numbers are still there."""
+    """Return the customer's clusters, and deleted ones whose data is still stored."""
     own = list(Cluster.objects.filter(customer=customer).order_by("name"))
     lines = AuditEvent.objects.filter(action="cluster.delete", ok=True)
     deleted = {
@@ -137,7 +137,7 @@ def _clusters_of(customer: Customer) -> list[UUID]:
 
 
 def _stores() -> Iterator[MetricHousekeeping]:
-    """Yield the store in use, and the other one if it is set up: after a move it has data too."""
+    """Yield the store in use, and the other one if it is configured: it may still have data."""
     yield get_store()
     if settings.METRICS_STORE == "sqlite":
         try:
@@ -149,7 +149,7 @@ def _stores() -> Iterator[MetricHousekeeping]:
 
 
 def _next(erasure: Erasure) -> UUID | None:
-    """Return a cluster that is left to erase, also one that was added meanwhile; None if none."""
+    """Return a cluster that is left to erase, also one added meanwhile; None if there is none."""
     late = Cluster.objects.filter(customer_id=erasure.customer_id).values_list("pk", flat=True)
     for pk in late:
         if str(pk) not in erasure.clusters:
@@ -162,7 +162,7 @@ def _erase_cluster(erasure: Erasure, pk: UUID) -> None:
     cluster = Cluster.objects.filter(pk=pk).first()
     name = "" if cluster is None else cluster.name
     if cluster is not None:
-        # From here on nothing pulls it any more; what pulls it now is waited for.
+        # From here on no new pull starts; running ones are awaited.
         services.delete_cluster(cluster, actor=erasure.requested_by)
     with ExitStack() as stack:
         _wait_for_pulls(stack, pk)
@@ -176,9 +176,9 @@ def _erase_cluster(erasure: Erasure, pk: UUID) -> None:
 
 
 def _wait_for_pulls(stack: ExitStack, pk: UUID) -> None:
-    """Wait until no worker pulls a cluster that is deleted, so that none writes afterwards.
+    """Wait until no worker pulls a deleted cluster, so that none writes afterwards.
 
-    Without Redis no worker runs either: ``manage.py erase_customer`` works on a stopped centre.
+    Without Redis no worker runs: ``manage.py erase_customer`` works on a stopped centre.
     """
     seconds = 2 * settings.PULL_DEADLINE_SECONDS + 60
     try:
@@ -186,7 +186,7 @@ def _wait_for_pulls(stack: ExitStack, pk: UUID) -> None:
             name = f"{kind}:{pk}:{STREAM}"
             stack.enter_context(leases.wait_for(name, 3600, timeout_seconds=seconds))
     except redis.ConnectionError as exc:
-        log.warning("Redis is away (%s): no worker can be pulling", exc)
+        log.warning("Redis is down (%s): no worker can be pulling", exc)
 
 
 def _finish(erasure: Erasure) -> Erasure:
@@ -205,7 +205,7 @@ def _finish(erasure: Erasure) -> Erasure:
             "requested_by": erasure.requested_by,
         }
         audit.record("customer.erased", actor="system", detail=detail, now=now)
-    exports.sweep(now)  # files whose exports went with the customer and its clusters
+    exports.sweep(now)  # files whose exports were deleted with the customer and its clusters
     return erasure
 
 
@@ -224,14 +224,14 @@ def _alone(erasure_id: UUID) -> ExitStack:
     """Return a context in which no other process does this erasure.
 
     Raises:
-        ErasureBusyError: if one does.
+        ErasureBusyError: another one does.
     """
     stack = ExitStack()
     try:
         held = stack.enter_context(leases.hold(f"erase:{erasure_id}", 600))
     except redis.ConnectionError:
-        return stack  # no worker can be at it
+        return stack  # no worker can be running it
     if not held:
         stack.close()
-        raise ErasureBusyError("another process is erasing this customer; it goes on there")
+        raise ErasureBusyError("another process is already erasing this customer")
     return stack

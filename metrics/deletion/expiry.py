@@ -1,9 +1,9 @@
-"""The deletion of what is older than its retention, in small transactions, each in the audit log.
+"""The deletion of expired data, in small transactions, each in the audit log.
 
-One run does what is due for every cluster; it may be killed anywhere and run any number of times.
-A day's deletion of a cluster is written down in three steps: *what will go* is stored before the
-first row goes (and tells queries not to count on it), *what went* is added up while it does, and
-one audit line ends it. A run that is killed in between leaves the first two to the next.
+One run deletes what is due for every cluster; it may be killed anywhere and repeated at will. A
+day's deletion of a cluster is recorded in three steps: the bounds are stored before the first row
+is deleted (so that queries do not rely on it), the deleted rows are counted meanwhile, and one
+audit line ends it. A run that is killed in between leaves the first two to the next.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from opscenter.core.text import iso_utc
 CHUNK = 20_000
 """Buckets in one call, so that pulls never wait long for the store."""
 MAX_LINES = 200
-"""Audit lines of one run; a larger fleet shares them between clusters."""
+"""Maximum number of audit lines of one run; a larger fleet has several clusters per line."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What one run deleted: buckets by cluster and "kind tier", series, erased clusters."""
+    """The result of one run: deleted buckets by cluster and "kind tier", series, clusters."""
 
     buckets: Mapping[UUID, Mapping[str, int]] = field(default_factory=dict)
     series: int = 0
@@ -46,21 +46,20 @@ class Expiry:
 
     @property
     def total(self) -> int:
-        """Return how many buckets went, over all clusters, kinds and tiers."""
+        """Return how many buckets were deleted, over all clusters, kinds and tiers."""
         return sum(sum(tiers.values()) for tiers in self.buckets.values())
 
 
 def expire_due(now: int) -> Expiry:
-    """Delete what is older than its retention, and the rest of deleted clusters.
+    """Delete expired data, and the data of deleted clusters.
 
-    Nothing of a cluster under a legal hold goes, also if the hold is placed during the run.
+    Nothing is deleted of a cluster under a legal hold, even if it is placed during the run.
 
     Args:
-        now: Unix time.
+        now: current Unix time in seconds.
 
     Raises:
-        StoreError: the store refuses; what was deleted before stays deleted, and the next run
-            goes on.
+        StoreError: the store refuses; earlier deletions stay, and the next run continues.
     """
     store = get_store()
     stored = list(store.clusters())
@@ -84,7 +83,7 @@ def expire_due(now: int) -> Expiry:
 
 
 def _is_due(row: ClusterRetention, now: int) -> bool:
-    """Return whether a day's deletion is left to do, or one that was begun."""
+    """Return whether a day's deletion is due, or one was begun."""
     if row.sweep or row.swept_day < now // DAY:
         return True
     reached = bounds(complete(row.limits), now)
@@ -92,14 +91,14 @@ def _is_due(row: ClusterRetention, now: int) -> bool:
 
 
 def _sweep(store: MetricHousekeeping, row: ClusterRetention, now: int) -> None:
-    """Delete what is due of one cluster; ``row.sweep`` says afterwards what went."""
+    """Delete what is due of one cluster; ``row.sweep`` records what was deleted."""
     limits = complete(row.limits)
     reached = bounds(limits, now)
     begun = row.sweep or {"parts": {}, "series": 0, "before": row.gone}
     parts, before = begun["parts"], begun["before"]
     row.sweep = {**begun, "whole": False}
     row.gone = horizons(row.gone or None, reached)
-    # Before the first row goes: from here on nothing counts on what is about to be deleted.
+    # Before the first deletion: from here on queries do not rely on the expired rows.
     row.save(update_fields=["sweep", "gone"])
     for kind, tier in cells():
         until = reached[kind][tier]
@@ -127,31 +126,31 @@ def _gone(row: ClusterRetention) -> Mapping[str, Any]:
 
 def _close(group: Sequence[ClusterRetention], names: Mapping[UUID, str], now: int) -> int:
     """Write one audit line for a group of clusters and end their sweeps; return the series."""
-    said = [row for row in group if _gone(row) or row.sweep.get("series")]
-    series: int = sum(row.sweep.get("series", 0) for row in said)
+    changed = [row for row in group if _gone(row) or row.sweep.get("series")]
+    series: int = sum(row.sweep.get("series", 0) for row in changed)
     with transaction.atomic():
-        if len(group) == 1 and said:
-            row = said[0]
+        if len(group) == 1 and changed:
+            row = changed[0]
             detail = {"cluster": names.get(row.pk, ""), **_detail(row)}
             audit.record("metrics.expire", actor="system", cluster_id=row.pk, detail=detail)
-        elif said:
+        elif changed:
             details = {
-                str(row.pk): {"cluster": names.get(row.pk, ""), **_detail(row)} for row in said
+                str(row.pk): {"cluster": names.get(row.pk, ""), **_detail(row)} for row in changed
             }
             audit.record("metrics.expire", actor="system", detail={"clusters": details})
         for row in group:
             whole = row.sweep.get("whole")
-            # What a hold stopped goes on from where it began, so that the next line says so.
+            # A deletion stopped by a hold starts again from its beginning, for the next audit line.
             left = {} if whole else {"parts": {}, "series": 0, "before": row.sweep["before"]}
             day = now // DAY if whole else row.swept_day
             ClusterRetention.objects.filter(pk=row.pk).update(sweep=left, swept_day=day)
-    for row in said:
+    for row in changed:
         log.info("cluster %s: expired %s", row.pk, _detail(row))
     return series
 
 
 def _detail(row: ClusterRetention) -> dict[str, Any]:
-    """Return what went as the audit log keeps it: kind, tier, range and rows."""
+    """Return the deleted rows as stored in the audit log: kind, tier, range and number."""
     expired = []
     for name, part in _gone(row).items():
         kind, tier = name.split()
@@ -173,8 +172,8 @@ def _erase_deleted(
 ) -> tuple[UUID, ...]:
     """Erase clusters that were deleted, each with its audit line.
 
-    A cluster that is merely absent is kept: the database may be a new or an older one, and its
-    metrics cannot be had again. The audit log tells the two apart.
+    A cluster that is only missing is kept: the database may be new or restored, and its metrics
+    cannot be recovered. The audit log distinguishes the two.
     """
     rows = AuditEvent.objects.filter(action="cluster.delete", ok=True)
     deleted = dict(rows.values_list("cluster_id", "detail"))
@@ -186,14 +185,14 @@ def _erase_deleted(
             erase(store, cluster, name=str(deleted[cluster].get("name", "")))
             erased.append(cluster)
         else:
-            log.warning("the metric store holds cluster %s, which the database does not", cluster)
+            log.warning("the metric store has cluster %s, which the database does not", cluster)
     return tuple(erased)
 
 
 def erase(store: MetricHousekeeping, cluster: UUID, *, name: str) -> None:
-    """Erase everything that a store holds of one cluster, and write that down.
+    """Erase everything that a store has of one cluster, and record it in the audit log.
 
-    The caller has made sure that no legal hold covers it.
+    The caller checks that no legal hold covers it.
     """
     store.erase(cluster)
     with transaction.atomic():

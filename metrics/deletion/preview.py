@@ -1,4 +1,4 @@
-"""What a change of retention would delete, estimated before it is made."""
+"""An estimate of what a change of retention would delete."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ from metrics.stores.copier import StoredSeries
 from metrics.stores.estimate import amount
 
 COUNTING_SECONDS = 4.0
-"""How long a preview may count rows; the rest is left out, and the preview says so."""
+"""How long a preview may count rows, in seconds; the rest is left out, and the preview shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a change deletes in one kind and tier, over all clusters that it touches."""
+    """What a change deletes of one kind and tier, over all clusters that it affects."""
 
     kind: Kind
     tier: str
     days_before: int
-    """The longest of the clusters."""
+    """The longest limit of the clusters."""
     days: int
     rows: int = 0
-    """About how many buckets (:mod:`metrics.stores.estimate`)."""
+    """Estimated number of buckets (:mod:`metrics.stores.estimate`)."""
     oldest: int | None = None
-    """Start of the oldest bucket that goes, Unix time; None if none does."""
+    """Start of the oldest deleted bucket in Unix seconds; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a change of retention does."""
+    """The effect of a change of retention."""
 
     losses: tuple[Loss, ...]
     clusters: int
-    """How many clusters it touches."""
+    """How many clusters it affects."""
     held: int
-    """How many of them lose nothing because a legal hold stands."""
+    """How many of them lose nothing because of a legal hold."""
     counted: int
-    """Over how many clusters the rows were counted, before the time for it was over."""
+    """How many clusters' rows were counted before the time limit."""
     due_at: int | None
-    """When the deletion begins, Unix time; None if nothing gets shorter."""
+    """When the deletion begins, in Unix seconds; None if nothing gets shorter."""
 
     @property
     def rows(self) -> int:
-        """Return how many buckets go, as far as they were counted."""
+        """Return how many buckets will be deleted, as far as they were counted."""
         return sum(loss.rows for loss in self.losses)
 
 
@@ -73,7 +73,7 @@ def effect_of_change(
     is_default: bool = False,
     now: int | None = None,
 ) -> Effect:
-    """Return what a change of a class would delete: of limits, of being the default, or both."""
+    """Return what a change of a class would delete: of its limits, its being default, or both."""
     wanted = complete(row.limits) if limits is None else limits
     touched = _having(row)
     if row.is_default or is_default:
@@ -84,7 +84,7 @@ def effect_of_change(
 def effect_of_assigning(
     customer: Customer, chosen: RetentionClass | None, now: int | None = None
 ) -> Effect:
-    """Return what giving a customer a class (None: the default) would delete."""
+    """Return what assigning a class (None: the default) to a customer would delete."""
     limits = complete((class_of(None) if chosen is None else chosen).limits)
     ids = Cluster.objects.filter(customer=customer).values_list("pk", flat=True)
     return _effect(ids, limits, _clock(now))
@@ -108,7 +108,7 @@ def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
     give_up_at = time.monotonic() + COUNTING_SECONDS
     counted = 0
     for pk in touched:
-        # A cluster that nothing was deleted of yet is looked at as its class stands.
+        # A cluster of which nothing was deleted yet has its class's limits.
         effective = stored_limits(rows.get(pk)) or advance(None, _wanted_now(pk), now)
         shorter = shortenings(effective.limits, wanted)
         series: list[StoredSeries] = []
@@ -116,15 +116,15 @@ def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
             counted += 1
             series = get_store().series(pk) if shorter and pk not in held else []
         for one in shorter:
-            place = (one.kind, one.tier)
-            losses[place] = _more(losses.get(place), one, series, now + GRACE_SECONDS)
-    ordered = tuple(losses[place] for place in cells() if place in losses)
+            cell = (one.kind, one.tier)
+            losses[cell] = _more(losses.get(cell), one, series, now + GRACE_SECONDS)
+    ordered = tuple(losses[cell] for cell in cells() if cell in losses)
     due = now + GRACE_SECONDS if ordered else None
     return Effect(ordered, len(touched), len(held), counted, due)
 
 
 def _more(loss: Loss | None, one: Shortening, series: Iterable[StoredSeries], due: int) -> Loss:
-    """Return a loss with what one more cluster loses by it: what would not have gone anyway."""
+    """Return a loss increased by one more cluster: the rows that would otherwise be kept."""
     start, end = bound(due, one.before_days), bound(due, one.days)
     rows, oldest = amount(series, one.kind, one.tier, start, end)
     if loss is None:

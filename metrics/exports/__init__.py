@@ -1,1 +1,1 @@
-"""All that is kept of one customer or cluster, as Parquet or CSV, in bounded memory."""
+"""Exports of all stored data of one customer or cluster, as Parquet or CSV, in bounded memory."""

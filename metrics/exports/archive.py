@@ -1,4 +1,4 @@
-"""Writing an export: every tier of every kind of every cluster, series and ledger, and a list."""
+"""Writing an export: every cluster's rows by kind and tier, series and ledger, and a manifest."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from metrics.stores.estimate import amount
 from opscenter.core.text import iso_utc
 
 README = """\
-What Ops Center kept of {what}, from {start} to {end}, exported {now}.
+Data that Ops Center stored of {what}, from {start} to {end}, exported {now}.
 
 Each cluster has a directory. KIND_TIER.{form} holds one row for each series and bucket: kind is
 cluster, node, filesystem or pod; the tier 1m, 10m or 1h is the width of the buckets; time is the
-start of the bucket, UTC. minutes counts what went into the row. For each field, _minutes counts the
+start of the bucket, UTC. minutes counts the minutes in the row. For each field, _minutes counts the
 measured minutes, _sum adds up their means (mean = sum / minutes), _min and _max are the lowest and
 highest sample. Empty means not measured, never 0. Fields and units are in export.json.
 For a filesystem, namespace is its node and name its mount point.
 
 series.{form} lists the series with their newest node and attributes, windows.{form} the gap ledger:
-which stretch was got when, and why something is missing.
+which times are complete, and why data is missing.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is exported: the clusters, the format, ``[start, end)`` in Unix seconds."""
+    """The content of an export: clusters, format, and ``[start, end)`` in Unix seconds."""
 
     what: str
     clusters: Sequence[Cluster]
@@ -49,18 +49,18 @@ class Span:
 
 @dataclass(slots=True)
 class Progress:
-    """How far an export is."""
+    """The progress of an export."""
 
     expected_rows: int = 0
-    """About."""
+    """An estimate."""
     rows: int = 0
     step: str = ""
-    """What is written now."""
+    """The file that is being written."""
     files: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
-        """Return how much is done, 0..1; about."""
+        """Return the part that is done, 0..1; an estimate."""
         return min(1.0, self.rows / max(1, self.expected_rows, self.rows))
 
 
@@ -70,15 +70,15 @@ Report = Callable[[Progress], None]
 def write_export(
     store: MetricCopier, span: Span, target: Target, *, now: int, report: Report
 ) -> Progress:
-    """Write an export to a target and close that.
+    """Write an export to a target and close it.
 
-    In memory are some ten thousand rows at a time, whatever the length of the range.
+    Some ten thousand rows are in memory at a time, for any length of the range.
 
     Args:
-        store: where the rows are.
-        span: what to export.
-        target: where to.
-        now: Unix time, for the list of files.
+        store: the store to read.
+        span: the content to export.
+        target: the target to write to.
+        now: current Unix time in seconds, for the manifest.
         report: called before each file and after each block; may raise to stop.
 
     Raises:
@@ -141,12 +141,12 @@ def _write_rows(
     store: MetricCopier,
     span: Span,
     target: Target,
-    place: tuple[Cluster, Kind, str],
+    part: tuple[Cluster, Kind, str],
     progress: Progress,
     report: Report,
 ) -> None:
-    """Write one tier of one kind; no file if there is no row."""
-    cluster, kind, tier = place
+    """Write one tier of one kind; no file if there are no rows."""
+    cluster, kind, tier = part
     path = f"{cluster.name}/{kind}_{tier}.{span.form}"
     progress.step, rows = path, 0
     report(progress)

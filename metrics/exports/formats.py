@@ -1,4 +1,4 @@
-"""One table of an export: rows go in, Parquet or CSV comes out, block by block.
+"""Tables of an export: rows are written as Parquet or CSV, block by block.
 
 Columns of numbers are named ``<field>_minutes``, ``_sum``, ``_min`` and ``_max``: how many minutes
 were measured, the sum of their means, and the extremes; the mean is sum / minutes. Empty means not
@@ -45,7 +45,7 @@ class Table(Protocol):
         """Append rows, given as columns of the same length."""
 
     def close(self) -> None:
-        """Write what is left; nothing may follow."""
+        """Write the rest; nothing may be written afterwards."""
 
 
 def row_columns(kind: Kind) -> Columns:
@@ -73,7 +73,7 @@ def row_values(kind: Kind, rows: Sequence[StoredRow]) -> list[list[Any]]:
 
 
 def window_values(windows: Iterable[Window]) -> list[list[Any]]:
-    """Return ledger lines as columns."""
+    """Return ledger windows as columns."""
     rows = [
         (w.start, w.end, w.state, w.got, w.expected, w.attempts, w.reason, w.detail, w.filled_at,
          w.resolution)
@@ -83,7 +83,7 @@ def window_values(windows: Iterable[Window]) -> list[list[Any]]:
 
 
 def series_values(series: Iterable[StoredSeries]) -> list[list[Any]]:
-    """Return series as columns; attributes as ``key=value`` with blanks between."""
+    """Return series as columns; attributes as ``key=value`` separated by spaces."""
     rows = [
         (one.key.kind, one.key.ns, one.key.name, one.node,
          " ".join(f"{key}={value}" for key, value in sorted(one.attrs.items())), one.first_ts,
@@ -106,9 +106,9 @@ def open_table(form: Format, stream: BinaryIO, columns: Columns) -> Table:
 
 
 class CsvTable:
-    """A table as CSV: UTF-8, a line of names first, times as ISO 8601 UTC.
+    """A table as CSV: UTF-8, with a header line, times as ISO 8601 UTC.
 
-    No cell can be read as a formula by a spreadsheet: an apostrophe stands in front of such text.
+    No cell can be read as a formula by a spreadsheet: such text is prefixed with an apostrophe.
     """
 
     def __init__(self, stream: BinaryIO, columns: Columns) -> None:
@@ -123,7 +123,7 @@ class CsvTable:
         self._writer.writerows(zip(*shown, strict=True))
 
     def close(self) -> None:
-        """Write what is left and leave the stream open."""
+        """Write the rest and leave the stream open."""
         self._text.flush()
         self._text.detach()
 
@@ -142,7 +142,7 @@ class ParquetTable:
     """A table as Parquet: times as UTC timestamps, text as dictionaries, zstd."""
 
     def __init__(self, stream: BinaryIO, columns: Columns) -> None:
-        # Only where it is used: the library takes 0.2 s and 60 MB.
+        # Imported only when used: the library takes 0.2 s and 60 MB.
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -166,7 +166,7 @@ class ParquetTable:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left, and the footer; leave the stream open."""
+        """Write the rest, and the footer; leave the stream open."""
         self._flush()
         self._writer.close()
 

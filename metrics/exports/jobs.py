@@ -1,8 +1,8 @@
-"""Exports on request: asked for, made by one process at a time, fetched, and gone after a week.
+"""Exports on request: written by one process at a time, downloaded, and deleted after a week.
 
-The work is done in a process of its own, at low priority: it is an hour of one core for a large
-customer, which the worker's threads would take from pulls. What is asked for is a row
-(:class:`metrics.models.Export`); a process that dies leaves it to the next tick, from the start.
+The work is done in its own process, at low priority: it takes one core for an hour for a large
+customer, which the worker's threads would take from pulls. A request is a row
+(:class:`metrics.models.Export`); if the process dies, the next tick starts it again.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ from opscenter.core.errors import ConflictError, InvalidInputError, OpsCenterErr
 from opscenter.core.paths import ensure_private_directory
 
 TASK = "metrics.export"
-KEPT = timedelta(days=7)
-"""How long a file can be fetched."""
-NEWEST_KEPT = 2
-"""How many finished files of one customer or cluster there are at most."""
+RETENTION = timedelta(days=7)
+"""How long a file can be downloaded."""
+MAX_FINISHED = 2
+"""Maximum number of finished files of one customer or cluster."""
 SILENT_AFTER = timedelta(seconds=120)
-"""After so long without a sign the process is taken for dead, and another begins anew."""
+"""After this time without progress the process counts as dead, and another one starts again."""
 LEAST_FREE_BYTES = 1 << 30
-"""An export stops rather than leave less than this to the metrics themselves."""
-_SAY_SECONDS = 2.0
+"""An export stops if it would leave less disk space than this for the metrics themselves."""
+_REPORT_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class ExportStoppedError(OpsCenterError):
-    """An export cannot go on; the message says why."""
+    """An export cannot continue; the message has the reason."""
 
     code = "export_stopped"
 
 
 def directory() -> Path:
-    """Return the directory of the files, made if need be."""
+    """Return the directory of the files, which is created if needed."""
     return ensure_private_directory(settings.DATA_DIR / "exports", "OPSCENTER_DATA_DIR")
 
 
 def path_of(export: Export) -> Path:
-    """Return where the file of an export is, or will be."""
+    """Return the path of an export's file, which may not exist yet."""
     return directory() / f"{export.pk}.zip"
 
 
 def visible(user: AnyUser) -> QuerySet[Export]:
-    """Return the exports of what the user sees."""
+    """Return the exports of the customers and clusters that the user may see."""
     return Export.objects.select_related("customer", "cluster").filter(
         Q(customer__in=access.visible_customers(user).order_by())
         | Q(cluster__in=access.visible_clusters(user).order_by())
@@ -84,19 +84,19 @@ def request(
     end: int | None = None,
     now: datetime | None = None,
 ) -> Export:
-    """Ask for an export of everything that is kept of a customer or a cluster.
+    """Request an export of all stored data of a customer or a cluster.
 
     Args:
-        target: visible to the asker.
-        form: "parquet" or "csv".
-        actor: who asks; it is written down.
-        start: Unix time, included.
-        end: Unix time, excluded; now if None.
-        now: when; the clock if None.
+        target: a customer or cluster that the user may see.
+        form: the format, "parquet" or "csv".
+        actor: the user who requests it, for the audit log.
+        start: start of the range in Unix seconds, inclusive.
+        end: end of the range in Unix seconds, exclusive; None for now.
+        now: current time; None reads the clock.
 
     Raises:
-        InvalidInputError: an unknown format or an empty range.
-        ConflictError: if one of the same target is under way.
+        InvalidInputError: the format is unknown or the range empty.
+        ConflictError: an export of the same target is waiting or running.
     """
     now = now or datetime.now(UTC)
     end = int(now.timestamp()) if end is None else end
@@ -110,7 +110,7 @@ def request(
     same = Q(cluster=target) if isinstance(target, Cluster) else Q(customer=target)
     with transaction.atomic():
         if Export.objects.filter(same, state__in=("waiting", "running")).exists():
-            raise ConflictError("format: an export of it is under way; wait for that one")
+            raise ConflictError("format: an export of it is already running; wait for that one")
         if isinstance(target, Cluster):
             export.cluster = target
         else:
@@ -122,7 +122,7 @@ def request(
 
 
 def remove(export: Export, *, actor: Actor) -> None:
-    """Delete an export and its file; one that is being made stops."""
+    """Delete an export and its file; one that is running stops."""
     with transaction.atomic():
         _audit("data.export_delete", export, actor, datetime.now(UTC))
         pk = export.pk
@@ -130,15 +130,15 @@ def remove(export: Export, *, actor: Actor) -> None:
     (directory() / f"{pk}.zip").unlink(missing_ok=True)
 
 
-def fetched(export: Export, *, actor: Actor) -> None:
-    """Write down that somebody fetches the file."""
+def record_download(export: Export, *, actor: Actor) -> None:
+    """Record a download in the audit log."""
     _audit("data.download", export, actor, datetime.now(UTC))
 
 
 def work(now: datetime | None = None) -> int:
-    """Make every export that waits, one after the other; return how many were made.
+    """Run every waiting export, one after the other; return how many were run.
 
-    Files that are too old go first. Returns at once if another process is making one.
+    Deletes files that are too old first. Returns at once if another process is running one.
     """
     sweep(now or datetime.now(UTC))
     made = 0
@@ -149,7 +149,7 @@ def work(now: datetime | None = None) -> int:
         )
         status = process.wait()
         made += 1
-        part_of(path_of(export)).unlink(missing_ok=True)  # of a process that was killed
+        part_of(path_of(export)).unlink(missing_ok=True)  # left by a process that was killed
         Export.objects.filter(pk=export.pk, state="running").update(
             state="failed",
             problem=f"the process that made it ended ({status})",
@@ -159,7 +159,7 @@ def work(now: datetime | None = None) -> int:
 
 
 def claim(now: datetime) -> Export | None:
-    """Take the export that is next in line; None if none is, or one is being made."""
+    """Claim the next waiting export; None if there is none, or one is running."""
     with transaction.atomic():
         alive = Q(state="running", seen_at__gt=now - SILENT_AFTER)
         if Export.objects.filter(alive).exists():
@@ -178,22 +178,24 @@ def claim(now: datetime) -> Export | None:
 
 
 def make(export_id: UUID, *, alive: Callable[[], bool] = lambda: True) -> None:
-    """Make the file of a claimed export; what goes wrong is kept in its row.
+    """Write the file of a claimed export; a failure is stored in its row.
 
     Args:
-        export_id: of a row whose state is "running".
-        alive: asked now and then; False stops the work and leaves it to the next process.
+        export_id: id of a row whose state is "running".
+        alive: called from time to time; False stops the work and leaves it to the next process.
     """
     export = Export.objects.select_related("customer", "cluster").get(pk=export_id)
     path = path_of(export)
-    say = _Saying(export, alive)
+    report = _ProgressReport(export, alive)
     end: dict[str, Any]
     try:
         target = Zip(path)
-        done = write_export(get_store(), span_of(export), target, now=int(time.time()), report=say)
+        done = write_export(
+            get_store(), span_of(export), target, now=int(time.time()), report=report
+        )
     except (ExportStoppedError, StoreError, OSError) as exc:
         part_of(path).unlink(missing_ok=True)
-        if isinstance(exc, ExportStoppedError) and say.gone:
+        if isinstance(exc, ExportStoppedError) and report.gone:
             log.warning("export %s: %s", export_id, exc)
             return
         log.error("export %s failed: %s", export_id, exc)
@@ -209,7 +211,7 @@ def make(export_id: UUID, *, alive: Callable[[], bool] = lambda: True) -> None:
 
 
 def span_of(export: Export) -> Span:
-    """Return what an export holds."""
+    """Return the content of an export."""
     if export.cluster is not None:
         what, clusters = f"the cluster {export.cluster}", [export.cluster]
     else:
@@ -220,8 +222,8 @@ def span_of(export: Export) -> Span:
 
 
 def sweep(now: datetime) -> int:
-    """Delete exports that are too old, and files that belong to none; return how many files."""
-    old = Export.objects.filter(finished_at__lt=now - KEPT)
+    """Delete exports that are too old, and files without an export; return how many files."""
+    old = Export.objects.filter(finished_at__lt=now - RETENTION)
     old.delete()
     known = {f"{pk}.zip" for pk in Export.objects.values_list("pk", flat=True)}
     gone = 0
@@ -234,7 +236,7 @@ def sweep(now: datetime) -> int:
 
 
 def forget(cluster: UUID) -> None:
-    """Delete finished files that hold a cluster, also those of a customer that had it before."""
+    """Delete finished files that contain a cluster, also those of its former customers."""
     for export in Export.objects.filter(state="ready"):
         path = path_of(export)
         if path.exists() and _may_hold(path, cluster):
@@ -243,12 +245,12 @@ def forget(cluster: UUID) -> None:
 
 
 def _may_hold(path: Path, cluster: UUID) -> bool:
-    """Return whether a file says that it holds a cluster, or is damaged and says nothing."""
+    """Return whether a file's manifest lists a cluster, or the file is damaged."""
     try:
         with zipfile.ZipFile(path) as file:
             listed = orjson.loads(file.read("export.json"))["clusters"]
     except (zipfile.BadZipFile, KeyError) as exc:
-        log.warning("export %s is damaged and goes: %s", path.stem, exc)
+        log.warning("export %s is damaged and is deleted: %s", path.stem, exc)
         return True
     return str(cluster) in {one["id"] for one in listed}
 
@@ -258,13 +260,13 @@ def _keep_newest(export: Export) -> None:
     same = Export.objects.filter(
         customer=export.customer, cluster=export.cluster, state__in=("ready", "failed")
     )
-    for old in same.order_by("-requested_at")[NEWEST_KEPT:]:
+    for old in same.order_by("-requested_at")[MAX_FINISHED:]:
         path_of(old).unlink(missing_ok=True)
         old.delete()
 
 
 def _problem(exc: Exception) -> str:
-    """Return what went wrong as any user may read it: errors of store and disk name files."""
+    """Return the failure's text for any user: errors of store and disk name files."""
     if isinstance(exc, StoreError):
         return "the metric store cannot be read at the moment; Ops Center's log says why"
     if isinstance(exc, OSError):
@@ -272,8 +274,8 @@ def _problem(exc: Exception) -> str:
     return str(exc)[:500]
 
 
-class _Saying:
-    """Writes progress into the row now and then, and stops the work when it must."""
+class _ProgressReport:
+    """Writes progress to the row from time to time, and stops the work when necessary."""
 
     def __init__(self, export: Export, alive: Callable[[], bool]) -> None:
         self.export = export
@@ -284,7 +286,7 @@ class _Saying:
     def __call__(self, progress: Progress) -> None:
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + _SAY_SECONDS
+        self._next = time.monotonic() + _REPORT_SECONDS
         updated = Export.objects.filter(pk=self.export.pk).update(
             seen_at=datetime.now(UTC),
             rows=progress.rows,
@@ -296,9 +298,9 @@ class _Saying:
             raise ExportStoppedError("the export was deleted")
         if not self._alive():
             self.gone = True
-            raise ExportStoppedError("the worker ended; the next one begins anew")
+            raise ExportStoppedError("the worker ended; the next one starts again")
         if shutil.disk_usage(directory()).free < LEAST_FREE_BYTES:
-            msg = f"less than {LEAST_FREE_BYTES >> 20} MiB are left on the disk; make room"
+            msg = f"less than {LEAST_FREE_BYTES >> 20} MiB are left on the disk; free some space"
             raise ExportStoppedError(msg)
 
 

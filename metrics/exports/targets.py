@@ -1,4 +1,4 @@
-"""Where the files of an export go: a directory, or one zip file. Nobody else may read them."""
+"""The targets of an export's files: a directory, or one zip file, readable by the owner only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import IO, Any, BinaryIO, Protocol, cast
 
 
 class Target(Protocol):
-    """Takes files one after the other."""
+    """Receives files one after the other."""
 
     def file(self, name: str) -> Any:
         """Return a context manager with a binary stream of a new file below the target."""
 
     def close(self) -> None:
-        """End the target; it is complete then."""
+        """Complete the target."""
 
     @property
     def size_bytes(self) -> int:
@@ -27,7 +27,7 @@ class Target(Protocol):
 
 
 class Directory:
-    """Files in a directory, mode 0600, each under its name only once it is whole."""
+    """Files in a directory, mode 0600, each renamed to its name once it is complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,13 +53,13 @@ class Directory:
         return self._size
 
     def close(self) -> None:
-        """Do nothing: every file is whole."""
+        """Do nothing: every file is complete."""
 
 
 class Zip:
-    """One zip file, mode 0600, under its name only once it is whole.
+    """One zip file, mode 0600, renamed to its name once it is complete.
 
-    Parquet is compressed already and stored as it is.
+    Parquet is already compressed and stored unchanged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class Zip:
 
 
 class Counted(io.RawIOBase):
-    """An entry of a zip file that knows how long it is: what writes Parquet asks for that."""
+    """An entry of a zip file that supports ``tell``, which the Parquet writer needs."""
 
     def __init__(self, entry: IO[bytes]) -> None:
         super().__init__()
@@ -116,12 +116,12 @@ class Counted(io.RawIOBase):
 
 
 def part_of(path: Path) -> Path:
-    """Return what a file is called until it is whole."""
+    """Return the temporary path of a file until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
 def private_file(path: Path) -> BinaryIO:
-    """Open a new file for writing that its owner alone may read; what was there goes."""
+    """Open a new file for writing that only its owner may read; an existing one is deleted."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     return os.fdopen(descriptor, "wb")

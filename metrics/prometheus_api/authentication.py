@@ -1,4 +1,4 @@
-"""How clients of Prometheus send an API token: as a bearer, or as the password of a user."""
+"""The ways in which clients of Prometheus send an API token: as bearer token, or as a password."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from clusters.models import ApiToken
 class AnyHeaderAuthentication(ApiTokenAuthentication):
     """``Authorization: Bearer opc_...``, ``Token opc_...``, or Basic with the token as password.
 
-    The user name of Basic is not looked at: the token says whose it is.
+    The user name of Basic is ignored: the token identifies the user.
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         """Return the token's user and the token; None where no token was sent.
 
         Raises:
-            AuthenticationFailed: the header is malformed or the token is not good.
+            AuthenticationFailed: the header is malformed or the token is not valid.
         """
         scheme, _, credentials = get_authorization_header(request).partition(b" ")
         token = credentials.strip()
@@ -36,7 +36,7 @@ class AnyHeaderAuthentication(ApiTokenAuthentication):
         return None
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002
-        """Return what a refusal asks for."""
+        """Return the ``WWW-Authenticate`` header of a refusal."""
         return 'Bearer realm="Ops Center"'
 
 

@@ -1,4 +1,4 @@
-"""How long a query may take, and how many of them at a time."""
+"""The limits on the duration and the number of concurrent queries."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from metrics.prometheus_api.errors import DeadlineError
 
 LONGEST_SECONDS = 20.0
 AT_ONCE = 4
-"""So many queries of one process are under way at a time; others wait for their turn, so that
-pages get through beside them."""
+"""The number of concurrent queries of one process; further ones wait, so that pages stay
+responsive."""
 
 _query_slots = threading.BoundedSemaphore(AT_ONCE)
 
 
 @contextmanager
 def query_slot(wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
-    """Wait until few enough other queries are under way.
+    """Wait until few enough other queries are running.
 
     Raises:
-        DeadlineError: that takes longer than ``wait_seconds``.
+        DeadlineError: this takes longer than ``wait_seconds``.
     """
     if not _query_slots.acquire(timeout=wait_seconds):
-        raise DeadlineError("too many queries are under way; try again in a moment")
+        raise DeadlineError("too many queries are running; try again in a moment")
     try:
         yield
     finally:
@@ -33,14 +33,14 @@ def query_slot(wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
 
 
 class Deadline:
-    """The end of a query's time, from now on."""
+    """The deadline of a query that starts now."""
 
     def __init__(self, seconds: float = LONGEST_SECONDS) -> None:
         self._seconds = min(seconds, LONGEST_SECONDS)
         self._end = time.monotonic() + self._seconds
 
     def check(self) -> None:
-        """Go on, if there is time left.
+        """Check that there is time left.
 
         Raises:
             DeadlineError: there is none.

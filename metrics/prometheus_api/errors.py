@@ -1,4 +1,4 @@
-"""What a query can be refused for, in the words of Prometheus' API."""
+"""The errors of a query, in the terms of Prometheus' API."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class QueryError(Exception):
 
 
 class UnsupportedError(QueryError):
-    """Good PromQL that Ops Center does not answer; the message says which part of it."""
+    """Valid PromQL that Ops Center does not support; the message names the part."""
 
     status = 422
     error_type: ErrorType = "execution"
 
 
 class TooMuchError(QueryError):
-    """The query would read more than is answered at a time; the message says how to narrow it."""
+    """The query would read more than the limit; the message says how to narrow it."""
 
     status = 422
     error_type: ErrorType = "execution"

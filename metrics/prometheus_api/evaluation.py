@@ -1,4 +1,4 @@
-"""Works out a query: reads what its selectors find and aggregates it."""
+"""Evaluates a query: reads the series of its selectors and aggregates them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metrics.prometheus_api.metric_names import Metric
 from metrics.prometheus_api.promql import Aggregate, Expression, Number, Selector
 from metrics.prometheus_api.sampling import Grid, choose_tier, place
 from metrics.query.tiers import WIDEST
-from metrics.query.validation import finest_held
+from metrics.query.validation import finest_stored
 from metrics.retention.in_force import retentions_of
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.rows import Columns, SeriesKey
@@ -23,7 +23,7 @@ from metrics.stores import get_store
 
 MAX_SAMPLES = 4_000_000
 FEW_SERIES = 8
-"""Up to so many are read one by one; more of one cluster together."""
+"""Up to this many series are read one by one; more of one cluster together."""
 
 _CHECK_EVERY = 256
 Values = list[float | None]
@@ -31,7 +31,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One series of an answer: labels, and a value per moment, None where there is none."""
+    """One series of an answer: labels, and a value per time, None where there is none."""
 
     labels: dict[str, str]
     values: Values
@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A query's surroundings: what may be read, for which moments, until when."""
+    """The context of a query: the clusters it may read, the times, the deadline."""
 
     clusters: Sequence[Cluster]
     grid: Grid
@@ -47,7 +47,7 @@ class Evaluation:
     deadline: Deadline
 
     def rows(self, expression: Expression) -> list[Row]:
-        """Return the series of an expression, those without any value left out.
+        """Return the series of an expression, without those that have no value.
 
         Raises:
             QueryError: it reads too much, or takes too long.
@@ -96,7 +96,7 @@ class _Reader:
         self._series = self._samples = 0
 
     def read(self, found: Found) -> None:
-        """Read what was found in one cluster."""
+        """Read the series found in one cluster."""
         series = len(found.things) * len(found.metrics)
         self._series += series
         check_number(self._series)
@@ -137,7 +137,7 @@ class _Reader:
         if tier == WIDEST:
             return tier
         if cluster.pk not in self._finest:
-            self._finest[cluster.pk] = finest_held(cluster.pk, *self._grid.reach(TIERS[tier]))
+            self._finest[cluster.pk] = finest_stored(cluster.pk, *self._grid.reach(TIERS[tier]))
         finest = self._finest[cluster.pk]
         return choose_tier(self._grid, now=self._now, reach=reach, finest=finest)
 
@@ -145,7 +145,7 @@ class _Reader:
 def _columns(
     found: Found, field: str, tier: str, start: int, end: int
 ) -> Callable[[SeriesKey], Columns | None]:
-    """Return what gives a series' columns, read together where there are many."""
+    """Return a function that returns a series' columns; many series are read together."""
     store, cluster, kind = get_store(), found.cluster.pk, found.kind
     if len(found.things) <= FEW_SERIES:
         return lambda key: store.read(cluster, key, field, tier, start, end)
@@ -179,13 +179,13 @@ def _combined(operator: str, members: Iterable[Row], count: int) -> Values:
 
 
 def _top(members: list[Row], wanted: int, count: int, operator: str) -> list[Row]:
-    """Return the largest (or smallest) series of each moment, each where it is one of them."""
+    """Return the largest (or smallest) series of each time, with values only at those times."""
     sign = 1 if operator == "topk" else -1
     chosen: dict[int, Values] = {}
     for at in range(count):
-        there = [
+        present = [
             (sign * v, -i) for i, row in enumerate(members) if (v := row.values[at]) is not None
         ]
-        for value, index in nlargest(wanted, there):
+        for value, index in nlargest(wanted, present):
             chosen.setdefault(-index, [None] * count)[at] = sign * value
     return [Row(members[index].labels, values) for index, values in chosen.items()]

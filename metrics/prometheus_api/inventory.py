@@ -1,6 +1,6 @@
-"""Which series fit a selector, among the clusters that the caller sees.
+"""The series that match a selector, among the clusters that the caller may see.
 
-Found by the newest minute of each series, so that what went before the asked time is left out.
+Series whose newest minute is before the requested time are left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What fits of one kind in one cluster: each metric of each thing."""
+    """The matches of one kind in one cluster: each metric of each thing."""
 
     cluster: Cluster
     kind: Kind
@@ -53,17 +53,17 @@ def find(
     deadline: Deadline,
     kinds: Iterable[Kind] = tuple(KIND_LABELS),
 ) -> Iterator[Found]:
-    """Yield what fits, cluster by cluster.
+    """Yield the matching series, cluster by cluster.
 
     Args:
-        clusters: visible to the caller, with their customer.
-        matches: all have to hold; none means everything.
-        since: Unix time; series whose newest minute is older are left out.
-        deadline: of the whole query.
-        kinds: only these.
+        clusters: clusters that the caller may see, with their customer.
+        matches: conditions that must all hold; empty for all series.
+        since: Unix time in seconds; series whose newest minute is older are left out.
+        deadline: the deadline of the whole query.
+        kinds: the kinds of series to search.
 
     Raises:
-        QueryError: a regular expression is none; the time is up.
+        QueryError: a regular expression is invalid, or the time is up.
     """
     by_name, others = split(matchers(matches), ("__name__",))
     by_cluster, by_series = split(others, CLUSTER_LABELS)
@@ -87,10 +87,10 @@ def find(
 
 
 def check_number(series: int) -> None:
-    """Go on, if so many series can be answered.
+    """Check that a number of series is within the limit.
 
     Raises:
-        TooMuchError: they are too many.
+        TooMuchError: it is not.
     """
     if series > MAX_SERIES:
         msg = f"more than {MAX_SERIES:,} series fit; narrow the selector by labels"

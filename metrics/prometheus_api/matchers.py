@@ -1,4 +1,4 @@
-"""Label matchers, by RE2: a regular expression takes time in proportion to the text. Pure."""
+"""Label matchers, with RE2: matching takes time in proportion to the text. Pure."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _MAX_PROGRAM_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """A condition that is ready to be used; an absent label is the empty text."""
+    """A compiled condition; an absent label is the empty string."""
 
     label: str
     fits: Callable[[str], bool]
 
 
 def matchers(matches: Iterable[Match]) -> list[Matcher]:
-    """Return the conditions, ready to be used.
+    """Return the compiled conditions.
 
     Raises:
-        QueryError: a regular expression is none, or too large.
+        QueryError: a regular expression is invalid, or too large.
     """
     return [Matcher(match.label, _test(match)) for match in matches]
 
@@ -62,10 +62,10 @@ def _compiled(match: Match) -> re2._Regexp:
     options = re2.Options()
     options.max_mem = _MAX_PROGRAM_BYTES
     options.log_errors = False
-    options.dot_nl = True  # as Prometheus: a dot is any character
+    options.dot_nl = True  # as in Prometheus: a dot is any character
     try:
         return re2.compile(match.value, options)
     except re2.error as exc:
-        why = exc.args[0].decode(errors="replace") if exc.args else "no regular expression"
+        why = exc.args[0].decode(errors="replace") if exc.args else "not a regular expression"
         msg = f"query: {match.label}{match.operator}: {why[:200]}"
         raise QueryError(msg) from exc

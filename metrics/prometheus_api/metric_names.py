@@ -1,4 +1,4 @@
-"""What series are called here: metric names and labels, made from the catalogue. Pure.
+"""Metric names and labels of series, from the catalogue. Pure.
 
 A metric is ``opscenter_<kind>_<field>``, the mean of each bucket; with ``_min`` and ``_max`` its
 lowest and highest sample.
@@ -29,7 +29,7 @@ _WORDS = {"mean": "mean of each bucket", "min": "lowest sample", "max": "highest
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric name and what it stands for."""
+    """One metric and its meaning."""
 
     name: str
     kind: Kind

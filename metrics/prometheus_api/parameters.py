@@ -1,6 +1,6 @@
 """The parameters of Prometheus' API: times, steps, selectors. Pure.
 
-Unknown parameters are ignored, as Prometheus does: clients send such as came with its versions.
+Unknown parameters are ignored, as in Prometheus: clients send those of other versions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_SECONDS = 10 * 366 * DAY
 
 
 class Given(Protocol):
-    """What a request gave, by name."""
+    """The parameters of a request, by name."""
 
     def get(self, name: str, /) -> str | None:
         """Return one value; None if it was not given."""
@@ -34,7 +34,7 @@ class Given(Protocol):
 
 
 def instant_grid(given: Given, now: float) -> Grid:
-    """Return the one moment of ``time``, now if it is not given.
+    """Return the grid of the single time ``time``; now if it is not given.
 
     Raises:
         QueryError: it is not a time.
@@ -43,10 +43,10 @@ def instant_grid(given: Given, now: float) -> Grid:
 
 
 def range_grid(given: Given) -> Grid:
-    """Return the moments from ``start`` to ``end``, ``step`` apart.
+    """Return the grid from ``start`` to ``end``, ``step`` apart.
 
     Raises:
-        QueryError: one is missing or no time, or there are more than 11,000 of them.
+        QueryError: a parameter is missing or invalid, or there are more than 11,000 times.
     """
     start, end = _milliseconds(given, "start"), _milliseconds(given, "end")
     step = round(1000 * duration_seconds(_required(given, "step"), "step"))
@@ -80,7 +80,7 @@ def selectors(given: Given, *, needed: bool = False) -> list[tuple[Match, ...]]:
     """Return each ``match[]`` as its conditions.
 
     Raises:
-        QueryError: one is no selector, there are too many, or none though one is ``needed``.
+        QueryError: one is not a selector, there are too many, or none although ``needed``.
     """
     texts = given.getlist("match[]")
     if needed and not texts:
@@ -92,7 +92,7 @@ def selectors(given: Given, *, needed: bool = False) -> list[tuple[Match, ...]]:
 
 
 def limit(given: Given) -> int | None:
-    """Return ``limit``; None for none, which 0 means as well.
+    """Return ``limit``; None if it is not given or 0.
 
     Raises:
         QueryError: it is not a number.
@@ -116,7 +116,7 @@ def timeout_seconds(given: Given, default: float) -> float:
 
 
 def duration_seconds(text: str, name: str) -> float:
-    """Return a duration: seconds as a number, or as Prometheus writes it (``1h30m``).
+    """Return a duration in seconds, given as a number or as Prometheus writes it (``1h30m``).
 
     Raises:
         QueryError: it is neither.
@@ -125,7 +125,7 @@ def duration_seconds(text: str, name: str) -> float:
     if number is not None:
         return number
     try:
-        # Not "inf", which the library panics over.
+        # Without "inf", on which the library panics.
         return float(promql.parse_duration(text if text[:1].isdigit() else "").total_seconds())
     except (ValueError, OverflowError) as exc:
         msg = f"{name}: cannot parse {text[:50]!r} to a valid duration"
@@ -133,7 +133,7 @@ def duration_seconds(text: str, name: str) -> float:
 
 
 def time_text(milliseconds: int) -> float | int:
-    """Return a moment as Prometheus writes it in JSON: seconds, whole where they are."""
+    """Return a time as Prometheus writes it in JSON: seconds, as an integer if whole."""
     seconds, rest = divmod(milliseconds, 1000)
     return milliseconds / 1000 if rest else seconds
 

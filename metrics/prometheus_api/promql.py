@@ -1,7 +1,7 @@
-"""From PromQL text to the small tree that is evaluated here.
+"""Parsing of PromQL text into the small tree that is evaluated here.
 
-The text is parsed by the library ``promql-parser``, so that what is refused is told apart: what
-is no PromQL (400) and what is PromQL beyond the part that is answered here (422). Pure.
+The library ``promql-parser`` parses the text, so that refusals can be distinguished: text that is
+not PromQL (400), and PromQL that is not supported here (422). Pure.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Operator = Literal["=", "!=", "=~", "!~"]
 Aggregation = Literal["sum", "avg", "min", "max", "count", "group", "topk", "bottomk"]
 
 MAX_LENGTH = 262_144
-"""Grafana writes out every value of a variable: thousands of pods are no rare query."""
+"""Grafana writes out every value of a variable: queries with thousands of pods are common."""
 
 MAX_OUTSIDE_STRINGS = 2_048
-"""The parser and its tree are recursive: this bounds how deep a query can nest."""
+"""The parser and its tree are recursive: this limits the nesting of a query."""
 
 MAX_NESTING = 50
 _STRINGS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`", re.DOTALL)
@@ -51,7 +51,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Series by their labels, ``offset_ms`` milliseconds before the time asked for."""
+    """Series by their labels, ``offset_ms`` milliseconds before the requested time."""
 
     matches: tuple[Match, ...]
     offset_ms: int = 0
@@ -63,7 +63,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Several series made one a group; ``labels`` are kept, or with ``without`` left out."""
+    """Series aggregated by group; ``labels`` are kept, or with ``without`` left out."""
 
     operator: Aggregation
     of: Selector | Aggregate
@@ -80,7 +80,7 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A constant, also what is left of arithmetic on constants."""
+    """A constant, also the result of arithmetic on constants."""
 
     value: float
 
@@ -97,8 +97,8 @@ def parse(text: str) -> Expression:
     """Return the tree of a query.
 
     Raises:
-        QueryError: it is no PromQL, or too long.
-        UnsupportedError: it is, but Ops Center does not answer that.
+        QueryError: it is not PromQL, or too long.
+        UnsupportedError: it is PromQL that Ops Center does not support.
     """
     return _convert(_parsed(text))
 
@@ -107,8 +107,8 @@ def parse_selector(text: str) -> Selector:
     """Return a ``match[]`` argument.
 
     Raises:
-        QueryError: it is no selector.
-        UnsupportedError: it is one that Ops Center does not answer.
+        QueryError: it is not a selector.
+        UnsupportedError: it is one that Ops Center does not support.
     """
     found = parse(text)
     if not isinstance(found, Selector) or found.offset_ms:
@@ -117,13 +117,13 @@ def parse_selector(text: str) -> Selector:
 
 
 def quoted(text: str) -> str:
-    """Return a PromQL string that means ``text``."""
+    """Return ``text`` as a PromQL string."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
     return '"' + "".join(escapes.get(c, c) for c in text) + '"'
 
 
 def duration_text(milliseconds: int) -> str:
-    """Return a PromQL duration, with a sign in front where it is negative."""
+    """Return a PromQL duration, with a leading sign if it is negative."""
     return f"{'-' if milliseconds < 0 else ''}{abs(milliseconds)}ms"
 
 
@@ -131,7 +131,7 @@ def _parsed(text: str) -> promql.Expr:
     if not text.strip():
         raise QueryError("query: it is empty")
     bare = _STRINGS.sub('""', text)
-    # A quote in a comment opens no string for the parser: where there are comments, all counts.
+    # For the parser a quote in a comment does not open a string: with comments, everything counts.
     outside = len(text) if "#" in bare else len(bare)
     if len(text) > MAX_LENGTH or outside > MAX_OUTSIDE_STRINGS:
         msg = (
@@ -147,7 +147,7 @@ def _parsed(text: str) -> promql.Expr:
     except RecursionError as exc:
         raise UnsupportedError("query: it is nested too deeply") from exc
     except BaseException as exc:
-        # The library's own: a panic of its Rust code, which no "except Exception" would stop.
+        # A panic of the library's Rust code, which "except Exception" would not catch.
         if type(exc).__name__ != "PanicException":
             raise
         raise QueryError("query: a number in it is out of bounds") from exc
@@ -217,7 +217,7 @@ def _aggregate(expr: promql.AggregateExpr, depth: int) -> Aggregate:
 
 
 def _count(value: float) -> int:
-    """Return how many of a top list: as Prometheus, cut to a whole number, none below one."""
+    """Return the length of a top list: as in Prometheus, truncated to an integer, at least 0."""
     if math.isnan(value):
         raise QueryError("query: the number of topk is NaN")
     return int(max(0, min(value, 1_000_000)))
@@ -231,7 +231,7 @@ def _constant(expr: promql.Expr, depth: int, what: str) -> float:
 
 
 def _arithmetic(expr: promql.BinaryExpr, depth: int) -> Number:
-    """Work out arithmetic on constants, with which Grafana tests a data source (``1+1``)."""
+    """Evaluate arithmetic on constants, with which Grafana tests a data source (``1+1``)."""
     operator = str(expr.op)
     what = f"{operator} on series"
     left, right = (_constant(side, depth, what) for side in (expr.lhs, expr.rhs))
@@ -244,7 +244,7 @@ def _arithmetic(expr: promql.BinaryExpr, depth: int) -> Number:
 
 
 def _divided(left: float, right: float) -> float:
-    """Return ``left / right`` as IEEE 754 has it: Python refuses to divide by zero."""
+    """Return ``left / right`` as in IEEE 754: Python refuses to divide by zero."""
     if right:
         return left / right
     if left == 0 or math.isnan(left):

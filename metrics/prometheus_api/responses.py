@@ -17,7 +17,7 @@ from metrics.prometheus_api.sampling import Grid
 
 
 def matrix(rows: Iterable[Row], grid: Grid) -> dict[str, Any]:
-    """Return the answer to a range query: the moments that have a value."""
+    """Return the answer to a range query: the times that have a value."""
     moments = [time_text(grid.start_ms + i * grid.step_ms) for i in range(grid.count)]
     result = [
         {
@@ -35,14 +35,14 @@ def matrix(rows: Iterable[Row], grid: Grid) -> dict[str, Any]:
 
 
 def vector(rows: Iterable[Row], grid: Grid, expression: Expression) -> dict[str, Any]:
-    """Return the answer to an instant query; a top list keeps its order, the first on top."""
+    """Return the answer to an instant query; a top list keeps its order."""
     at = time_text(grid.start_ms)
     if isinstance(expression, Number):
         return {"resultType": "scalar", "result": (at, number(expression.value))}
-    there = [(row.labels, row.values[0]) for row in rows]
+    found = [(row.labels, row.values[0]) for row in rows]
     result = [
         {"metric": labels, "value": (at, number(value))}
-        for labels, value in there
+        for labels, value in found
         if value is not None
     ]
     if not (isinstance(expression, Aggregate) and expression.count is not None):
@@ -51,7 +51,7 @@ def vector(rows: Iterable[Row], grid: Grid, expression: Expression) -> dict[str,
 
 
 def metadata(metric: str | None, limit: int | None) -> dict[str, list[dict[str, str]]]:
-    """Return what each metric is."""
+    """Return type, help and unit of each metric."""
     found = [one for one in METRICS.values() if metric in (None, "", one.name)]
     return {
         one.name: [{"type": "gauge", "help": one.help, "unit": one.unit}] for one in found[:limit]
@@ -72,12 +72,12 @@ def _by_labels(entry: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def is_prometheus(request: HttpRequest) -> bool:
-    """Return whether the request is answered in Prometheus' shape."""
+    """Return whether the request is answered in Prometheus' format."""
     return request.path.startswith("/prometheus/")
 
 
 def prometheus_error(http_status: int, error_type: str, message: str) -> HttpResponse:
-    """Return a refusal in Prometheus' shape."""
+    """Return an error in Prometheus' format."""
     body = {"status": "error", "errorType": error_type, "error": message}
     return json_response(body, http_status)
 

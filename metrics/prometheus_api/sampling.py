@@ -1,8 +1,8 @@
 """Stored buckets on the grid of a query. Pure.
 
 A bucket's value is known at its end, so that is its sample's time. The value of a series at ``t``
-is that of all samples of ``(t - window, t]`` taken together, weighted by the minutes in them:
-what wide steps show is the mean of the step, not one minute out of it.
+combines all samples of ``(t - window, t]``, weighted by the minutes in them: wide steps show the
+mean of the step, not a single minute of it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ LOOKBACK_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The moments of a query, in milliseconds since 1970.
+    """The times of a query, in milliseconds since 1970.
 
-    ``step_ms`` 0 is an instant query: one moment, and the newest sample before it.
+    ``step_ms`` 0 is an instant query: one time, and the newest sample before it.
     """
 
     start_ms: int
@@ -32,49 +32,49 @@ class Grid:
 
     @property
     def instant(self) -> bool:
-        """Return whether the query asks for one moment."""
+        """Return whether the query is for a single time."""
         return self.step_ms == 0
 
     @property
     def end_ms(self) -> int:
-        """Return the last moment."""
+        """Return the last time."""
         return self.start_ms + self.step_ms * (self.count - 1)
 
     def moved(self, by_ms: int) -> Grid:
-        """Return the grid so much earlier."""
+        """Return the grid, ``by_ms`` earlier."""
         return Grid(self.start_ms - by_ms, self.step_ms, self.count)
 
     def window_ms(self, width: int) -> int:
-        """Return how far back samples of ``width`` seconds count."""
+        """Return how far back samples of ``width`` seconds count, in milliseconds."""
         if self.instant:
             return 1000 * max(LOOKBACK_SECONDS, width)
         return max(self.step_ms, 1000 * width)
 
     def reach(self, width: int) -> tuple[int, int]:
-        """Return from when to when buckets of ``width`` seconds have to be read, as seconds."""
+        """Return the range in which buckets of ``width`` seconds must be read, in Unix seconds."""
         first = (self.start_ms - self.window_ms(width)) // 1000 - width
         return max(0, first), self.end_ms // 1000 + 1
 
 
 def choose_tier(grid: Grid, *, now: int, reach: Mapping[str, int], finest: int = 0) -> str:
-    """Return the widest tier that is no wider than the step and still holds the start.
+    """Return the widest tier that is no wider than the step and still has the start.
 
-    Where none is, the finest that holds it; where nothing reaches back so far, the one kept
-    longest. ``finest`` is as in :func:`metrics.query.tiers.select`.
+    If there is none, the finest that has it; if nothing goes back that far, the longest-kept one.
+    ``finest`` is as in :func:`metrics.query.tiers.select`.
     """
-    held = tiers_holding(grid.start_ms // 1000, now=now, reach=reach, finest=finest)
-    fitting = [tier for tier in held if 1000 * TIERS[tier] <= grid.step_ms]
-    return fitting[-1] if fitting else held[0]
+    tiers = tiers_holding(grid.start_ms // 1000, now=now, reach=reach, finest=finest)
+    fitting = [tier for tier in tiers if 1000 * TIERS[tier] <= grid.step_ms]
+    return fitting[-1] if fitting else tiers[0]
 
 
 def place(columns: Columns, width: int, grid: Grid, statistic: Statistic) -> list[float | None]:
-    """Return a value per moment of the grid; None where there is no sample, or no extreme of it.
+    """Return a value per time of the grid; None where there is no sample, or no known extreme.
 
     Args:
         columns: buckets of ``width`` seconds, ascending.
-        width: in seconds.
-        grid: the moments.
-        statistic: of the samples: their mean, lowest or highest.
+        width: width of a bucket in seconds.
+        grid: the times of the query.
+        statistic: which statistic of the samples: "mean", "min" or "max".
     """
     if statistic == "mean":
         return _means(columns, width, grid)
@@ -95,7 +95,7 @@ def _means(columns: Columns, width: int, grid: Grid) -> list[float | None]:
 
 def _extremes(columns: Columns, width: int, grid: Grid, statistic: Statistic) -> list[float | None]:
     found: list[float | None] = [None] * grid.count
-    unknown: set[int] = set()  # a part without its extremes: neither has the whole
+    unknown: set[int] = set()  # if a part's extreme is unknown, so is the whole's
     pick = min if statistic == "min" else max
     values = columns.low if statistic == "min" else columns.high
     for t, value in zip(columns.t, values, strict=True):
@@ -115,7 +115,7 @@ def _extremes(columns: Columns, width: int, grid: Grid, statistic: Statistic) ->
 
 
 def _moments(t: int, width: int, grid: Grid) -> range:
-    """Return the moments that the bucket at ``t`` counts for, as indexes of the grid."""
+    """Return the times for which the bucket at ``t`` counts, as indexes of the grid."""
     known = 1000 * (t + width) - grid.start_ms  # from then on, and for a window
     gone = known + grid.window_ms(width)
     if grid.instant:

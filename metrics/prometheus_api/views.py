@@ -1,4 +1,4 @@
-"""Prometheus' HTTP API, read-only: the same paths, parameters, shapes and error words."""
+"""Prometheus' HTTP API, read-only: the same paths, parameters, formats and error types."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from metrics.series.catalog import Kind
 from metrics.stores import StoreError
 
 SPOKEN_VERSION = "2.42.0"
-"""The version of Prometheus whose API this is: clients choose what they ask for by it."""
+"""The version of Prometheus whose API this is: clients choose their requests by it."""
 
 log = logging.getLogger(__name__)
 
 
 class PrometheusView(APIView):
-    """An endpoint that answers as Prometheus does, also when it refuses."""
+    """An endpoint that answers as Prometheus does, including errors."""
 
     authentication_classes = (AnyHeaderAuthentication, SessionAuthentication)
     permission_classes = (IsAuthenticated,)  # a POST only reads: read-only tokens may
@@ -52,19 +52,19 @@ class PrometheusView(APIView):
         return self._answered(request.query_params, path)
 
     def post(self, request: Request, **path: str) -> HttpResponse:
-        """Answer a query in a form; what it lacks is taken from the URL."""
+        """Answer a query in a form; missing parameters are taken from the URL."""
         given = QueryDict(mutable=True)
         given.update(request.query_params)
         given.update(request.data)  # QueryDict.get() takes the last
         return self._answered(given, path)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002
-        """Answer with JSON whatever is accepted: clients ask for odd types."""
+        """Always answer with JSON: clients accept unusual types."""
         renderer = self.get_renderers()[0]
         return renderer, renderer.media_type
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer a refusal in Prometheus' shape; a bug is raised on."""
+        """Answer an error in Prometheus' format; bugs are raised."""
         if isinstance(exc, APIException):
             refused = super().handle_exception(exc)  # sets the headers of 401
             body = {"status": "error", "errorType": "bad_data", "error": str(exc.detail)}
@@ -73,16 +73,16 @@ class PrometheusView(APIView):
         return super().handle_exception(exc)
 
     def data(self, given: parameters.Given, **path: str) -> Any:
-        """Return what goes below ``data``.
+        """Return the value of ``data``.
 
         Raises:
-            QueryError: it cannot be answered.
+            QueryError: the query cannot be answered.
         """
         raise NotImplementedError
 
     @property
     def clusters(self) -> list[Cluster]:
-        """Return the clusters that the caller sees, by name."""
+        """Return the clusters that the caller may see, by name."""
         visible = access.visible_clusters(request_user(self.request))
         return list(visible.select_related("customer").order_by("name"))
 
@@ -100,7 +100,7 @@ class PrometheusView(APIView):
 
 
 class QueryView(PrometheusView):
-    """``query`` and ``query_range``: an expression at one moment, or at many."""
+    """``query`` and ``query_range``: an expression at one time, or at many."""
 
     ranged: ClassVar[bool] = False
 
@@ -124,10 +124,10 @@ class QueryRangeView(QueryView):
 
 
 class SeriesView(PrometheusView):
-    """``series``: the labels of what fits."""
+    """``series``: the labels of matching series."""
 
     def data(self, given: parameters.Given, **path: str) -> Any:
-        """Return one object of labels a series."""
+        """Return one object of labels per series."""
         del path
         wanted = parameters.limit(given)
         series: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
@@ -146,12 +146,12 @@ class LabelsView(PrometheusView):
     """``labels``: the names of labels."""
 
     def data(self, given: parameters.Given, **path: str) -> Any:
-        """Return the names, in order; of what fits, if ``match[]`` is given."""
+        """Return the names, sorted; of matching series, if ``match[]`` is given."""
         del path
-        asked = parameters.selectors(given)
+        selectors = parameters.selectors(given)
         names: set[str] = set()
-        if asked:
-            for found in _each(self.clusters, given, asked):
+        if selectors:
+            for found in _each(self.clusters, given, selectors):
                 names.add("__name__")
                 names.update(*(thing.labels for thing in found.things))
         elif self.clusters:
@@ -163,27 +163,27 @@ class LabelValuesView(PrometheusView):
     """``label/<name>/values``."""
 
     def data(self, given: parameters.Given, **path: str) -> Any:
-        """Return the values of a label, in order; of what fits, if ``match[]`` is given."""
+        """Return the values of a label, sorted; of matching series, if ``match[]`` is given."""
         name = path["name"]
-        asked = parameters.selectors(given)
-        return sorted(set(self._values(name, given, asked)))[: parameters.limit(given)]
+        selectors = parameters.selectors(given)
+        return sorted(set(self._values(name, given, selectors)))[: parameters.limit(given)]
 
     def _values(
-        self, name: str, given: parameters.Given, asked: list[tuple[Match, ...]]
+        self, name: str, given: parameters.Given, selectors: list[tuple[Match, ...]]
     ) -> Iterable[str]:
         clusters = self.clusters
         if name == "__name__":
-            if not asked:
+            if not selectors:
                 return METRICS if clusters else ()
-            each = _each(clusters, given, asked)
+            each = _each(clusters, given, selectors)
             return (metric.name for found in each for metric in found.metrics)
-        if name in CLUSTER_LABELS and not asked:
+        if name in CLUSTER_LABELS and not selectors:
             labels = map(cluster_labels, clusters)
             return (found[name] for found in labels if name in found)
         kinds = [k for k, names in KIND_LABELS.items() if name in (*CLUSTER_LABELS, *names)]
         return (
             thing.labels[name]
-            for found in _each(clusters, given, asked or [()], kinds)
+            for found in _each(clusters, given, selectors or [()], kinds)
             for thing in found.things
             if name in thing.labels
         )
@@ -193,13 +193,13 @@ class MetadataView(PrometheusView):
     """``metadata``: type, unit and meaning of each metric."""
 
     def data(self, given: parameters.Given, **path: str) -> Any:
-        """Return an entry a metric; nothing of any cluster."""
+        """Return an entry per metric, without data of any cluster."""
         del path
         return responses.metadata(given.get("metric"), parameters.limit(given))
 
 
 class BuildInfoView(PrometheusView):
-    """``status/buildinfo``: which version of the API clients may expect."""
+    """``status/buildinfo``: the version of the API that clients can expect."""
 
     def data(self, given: parameters.Given, **path: str) -> Any:
         """Return the API's version, and ours."""
@@ -216,7 +216,7 @@ class BuildInfoView(PrometheusView):
 
 @csrf_exempt
 def not_there(request: HttpRequest, path: str) -> HttpResponse:
-    """Answer what Prometheus has and this API has not, such as rules and targets."""
+    """Answer endpoints that only Prometheus has, such as rules and targets."""
     del request
     msg = f"{path[:100]}: Ops Center has no such endpoint of Prometheus' API"
     return responses.prometheus_error(404, "not_found", msg)
@@ -225,10 +225,10 @@ def not_there(request: HttpRequest, path: str) -> HttpResponse:
 def _each(
     clusters: list[Cluster],
     given: parameters.Given,
-    asked: list[tuple[Match, ...]],
+    selectors: list[tuple[Match, ...]],
     kinds: Iterable[Kind] = tuple(KIND_LABELS),
 ) -> Iterator[Found]:
-    """Yield what fits one of the selectors; what fits several more than once."""
+    """Yield the series that match any selector; those that match several more than once."""
     since, deadline = parameters.since_seconds(given), Deadline()
-    for matches in asked:
+    for matches in selectors:
         yield from find(clusters, matches, since=since, deadline=deadline, kinds=kinds)

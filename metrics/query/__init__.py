@@ -1,8 +1,8 @@
-"""The door to the numbers: ranges, lists, heat strips and the ledger of clusters.
+"""The read interface of metrics: ranges, lists, heat strips and the ledger of clusters.
 
 Other apps read metrics here and nowhere else. Every function takes a :class:`Cluster` that the
-caller was allowed to see, never an id, and ``now`` as Unix time. Only :func:`raw` goes to a
-cluster: what is known stays readable while the cluster is away.
+caller may see, never an id, and ``now`` as Unix time. Only :func:`raw` queries a cluster: stored
+data stays readable while the cluster is unreachable.
 """
 
 from __future__ import annotations

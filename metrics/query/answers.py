@@ -1,4 +1,4 @@
-"""What :mod:`metrics.query` answers. Times are Unix seconds; ``as_of`` is the end of a minute.
+"""The answers of :mod:`metrics.query`. Times are Unix seconds; ``as_of`` is the end of a minute.
 
 None always means "not measured" or "never", not 0.
 """
@@ -18,7 +18,7 @@ SegmentState = Literal["done", "gap", "lost", "pending", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch without data and why; clipped to the asked range."""
+    """A span without data, and why; clipped to the requested range."""
 
     start: int
     end: int
@@ -29,12 +29,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class RangeAnswer:
-    """One field over time: equally long columns, one entry a bucket that has data.
+    """One field over time: equally long columns, one entry per bucket that has data.
 
-    ``samples`` counts the minutes that have data, ``expected`` those that could (of the open
-    newest bucket so far), and ``coverage`` is one per the other, 0..1. ``due`` are the minutes that
-    the whole range could have, those without any bucket among them. ``start`` and ``end`` are
-    the asked range rounded out to whole buckets.
+    ``samples`` counts the minutes that have data, ``expected`` those that could (in the open newest
+    bucket: so far), and ``coverage`` is their ratio, 0..1. ``due`` is the number of minutes that
+    the whole range could have, including those without a bucket. ``start`` and ``end`` are the
+    requested range rounded out to whole buckets.
     """
 
     t: list[int]
@@ -67,7 +67,7 @@ class SeriesNow:
 
     @property
     def name(self) -> str:
-        """Return the name: of a filesystem its mount point."""
+        """Return the name; for a filesystem its mount point."""
         return self.key.name
 
     @property
@@ -76,13 +76,13 @@ class SeriesNow:
         return self.key.ns
 
     def ratio(self, part: str, whole: str) -> float | None:
-        """Return one field as a share of another, 0..1 (above 1 if it is more)."""
+        """Return one field as a share of another, 0..1 (above 1 if it is larger)."""
         amount, total = self.values[part], self.values[whole]
         return None if amount is None or not total else amount / total
 
     @property
     def cpu_ratio(self) -> float | None:
-        """Return a node's CPU use as a share of its capacity."""
+        """Return a node's CPU usage as a share of its capacity."""
         return self.ratio("cpu_mc", "cpu_cap_mc")
 
     @property
@@ -97,13 +97,13 @@ class SeriesNow:
 
     @property
     def inodes_ratio(self) -> float | None:
-        """Return which share of a node's or filesystem's inodes is in use."""
+        """Return the share of a node's or filesystem's inodes that is in use."""
         total, free = self.values["inodes_total"], self.values["inodes_free"]
         return None if free is None or not total else (total - free) / total
 
     @property
     def ready(self) -> bool | None:
-        """Return whether a node said that it is ready; None if it did not say."""
+        """Return whether a node reported that it is ready; None if it did not report it."""
         ready = self.values["ready"]
         return None if ready is None else ready > 0
 
@@ -112,7 +112,7 @@ class SeriesNow:
 class SeriesList:
     """Series of one kind of one cluster.
 
-    ``total`` counts what fits the search, ``items`` holds at most the asked number of it.
+    ``total`` counts all matches of the search, ``items`` has at most the requested number of them.
     """
 
     as_of: int | None  # end of the cluster's newest data; None before the first
@@ -122,7 +122,7 @@ class SeriesList:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDetail:
-    """One node or pod with its past: ``first_seen`` is its first minute ever stored."""
+    """One node or pod; ``first_seen`` is its first minute ever stored."""
 
     now: SeriesNow
     first_seen: int
@@ -153,7 +153,7 @@ class HeatAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of the coverage strip; neighbours differ in state, reason or ``filled``.
+    """A span of the coverage strip; neighbours differ in state, reason or ``filled``.
 
     ``none`` is before the cluster's first window, ``pending`` after its newest data. A ``done``
     segment that was ``filled`` later keeps its reason.

@@ -1,4 +1,4 @@
-"""Two ranges against each other: this week against the last. Pure."""
+"""Comparison of two ranges: this week with the last. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from metrics.query.answers import RangeAnswer
 from metrics.series.windows import DAY
 
 OFFSETS: dict[str, int] = {"day": DAY, "week": 7 * DAY, "month": 28 * DAY}
-"""How much earlier the range lies that another is compared with. A month is four weeks, so that
-weekdays meet their own kind."""
+"""How much earlier the range to compare with is, in seconds. A month is four weeks, so that
+weekdays are compared with the same weekdays."""
 
 TITLES: dict[str, str] = {
     "day": "day before", "week": "week before", "month": "4 weeks before",
@@ -19,12 +19,11 @@ TITLES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How the mean of a range differs from that of a former one.
+    """How the mean of a range differs from that of an earlier one.
 
-    Both means are over the same moments: those that have data in both ranges, a bucket counting as
-    much as the later range has minutes in it. ``share`` says how much of the later range's minutes
-    that is, 0..1; without any all else is None. ``ratio`` is 0.1 for
-    a tenth more, and None where the former mean is 0.
+    Both means are over the buckets that have data in both ranges, weighted by the later range's
+    minutes. ``share`` is the part of the later range's minutes that this covers, 0..1; if it is 0,
+    all else is None. ``ratio`` is 0.1 for a tenth more, and None where the former mean is 0.
     """
 
     mean: float | None
@@ -35,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A former range beside another. Its times are as they were, ``offset`` seconds earlier."""
+    """An earlier range to compare with. Its times are its own, ``offset`` seconds earlier."""
 
     offset: int  # seconds, > 0
     former: RangeAnswer
@@ -43,13 +42,14 @@ class Comparison:
 
 
 def former_bucket(at: int, step: int, former_step: int, offset: int) -> int:
-    """Return the start of that former bucket in which the middle of a later one's own time lies.
+    """Return the start of the former bucket that contains the middle of a later one, shifted.
 
     Args:
-        at: start of the later bucket.
-        step: its width in seconds.
-        former_step: the former buckets' width, which may be wider: finer ones are not kept so long.
-        offset: how much earlier the former range lies, in seconds.
+        at: start of the later bucket in Unix seconds.
+        step: width of the later bucket in seconds.
+        former_step: width of the former buckets in seconds, which may be larger, because finer
+            buckets are not kept as long.
+        offset: how much earlier the former range is, in seconds.
     """
     then = at + step // 2 - offset
     return then - then % former_step
@@ -65,10 +65,10 @@ def change_of(
     former_step: int,
     offset: int,
 ) -> Change:
-    """Return how a series of means differs from a former one, ``offset`` seconds before.
+    """Return how a series of means differs from a former one, ``offset`` seconds earlier.
 
     Each bucket is compared with its :func:`former_bucket`. ``samples`` are the minutes in each: an
-    open bucket, or one beside a gap, weighs less than a whole one.
+    open bucket, or one next to a gap, has less weight than a full one.
     """
     known = {at - at % former_step: value for at, value in zip(former_t, former_mean, strict=True)}
     pairs = []
@@ -76,17 +76,17 @@ def change_of(
         former = known.get(former_bucket(at, step, former_step, offset))
         if former is not None:
             pairs.append((value, former, minutes))
-    both = sum(minutes for _, _, minutes in pairs)
-    if not both:
+    total = sum(minutes for _, _, minutes in pairs)
+    if not total:
         return Change(None, None, None, 0.0)
-    now = sum(value * minutes for value, _, minutes in pairs) / both
-    before = sum(former * minutes for _, former, minutes in pairs) / both
+    now = sum(value * minutes for value, _, minutes in pairs) / total
+    before = sum(former * minutes for _, former, minutes in pairs) / total
     ratio = (now - before) / abs(before) if before else None
-    return Change(now, before, ratio, both / sum(samples))
+    return Change(now, before, ratio, total / sum(samples))
 
 
 def compared(answer: RangeAnswer, former: RangeAnswer, offset: int) -> Comparison:
-    """Return the former answer beside the later one."""
+    """Return the comparison of an answer with a former one."""
     change = change_of(
         answer.t, answer.mean, answer.samples, answer.step,
         former.t, former.mean, former.step, offset,

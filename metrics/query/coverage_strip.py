@@ -1,4 +1,4 @@
-"""From ledger windows to what people see: gaps on a chart, segments of the coverage strip. Pure."""
+"""Turn ledger windows into gaps of a chart and segments of the coverage strip. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def gaps(
 
     Args:
         windows: ledger windows of state gap or lost, ascending.
-        start: Unix time.
-        end: Unix time; not after now.
-        head: end of the newest data; None if there is none.
-        until: end of what can be there. Between ``head`` and it nobody has asked yet.
+        start: start of the range in Unix seconds.
+        end: end of the range in Unix seconds, exclusive; not after now.
+        head: end of the newest data in Unix seconds; None if there is none.
+        until: end of the data that can exist. The time after ``head`` was not requested yet.
     """
     found: list[Gap] = []
     for window in windows:
@@ -49,13 +49,13 @@ def gaps(
 def with_damage(
     gaps: Sequence[Gap], damaged: Iterable[tuple[int, int]], first: int, last: int
 ) -> tuple[Gap, ...]:
-    """Return the gaps together with what the store cannot read outside of them, ascending.
+    """Return the gaps together with the unreadable spans outside of them, ascending.
 
     Args:
-        gaps: ascending, without overlaps.
-        damaged: stretches, ascending.
-        first: where the series' data begins.
-        last: where it ends.
+        gaps: gaps, ascending, without overlaps.
+        damaged: spans of damaged data, ascending.
+        first: start of the series' data in Unix seconds.
+        last: end of the series' data in Unix seconds.
     """
     found = list(gaps)
     for start, end in damaged:
@@ -72,14 +72,14 @@ def with_damage(
 def segments(
     windows: Sequence[Window], start: int, end: int, *, head: int | None, until: int
 ) -> tuple[Segment, ...]:
-    """Return segments that cover ``[start, end)`` without holes or overlaps.
+    """Return segments that cover ``[start, end)`` without gaps or overlaps.
 
     Args:
         windows: all ledger windows that overlap the range, ascending.
-        start: Unix time.
-        end: Unix time; not after now.
-        head: end of the newest data; None if there is none.
-        until: end of what can be there: what is newer is not expected yet.
+        start: start of the range in Unix seconds.
+        end: end of the range in Unix seconds, exclusive; not after now.
+        head: end of the newest data in Unix seconds; None if there is none.
+        until: end of the data that can exist: newer data is not expected yet.
     """
     found: list[Segment] = []
     at = start
@@ -97,16 +97,16 @@ def segments(
 
 
 def _unknown(start: int, end: int, head: int | None, until: int) -> Segment:
-    """Return a stretch that no window tells of: not asked for yet, or before the first window."""
-    asked = head is not None and start >= head
+    """Return a span without a window: not requested yet, or before the first window."""
+    pending = head is not None and start >= head
     return Segment(
-        start, end, "pending" if asked else "none", "pending" if asked else "", "", 0,
-        max(0, min(end, until) - start) // 60 if asked else 0, filled=False,
+        start, end, "pending" if pending else "none", "pending" if pending else "", "", 0,
+        max(0, min(end, until) - start) // 60 if pending else 0, filled=False,
     )  # fmt: skip
 
 
 def _of_window(window: Window, start: int, end: int) -> Segment:
-    """Return a window's part within the range; its minutes are shared out evenly."""
+    """Return a window's part within the range, with a proportional share of its minutes."""
     share = (end - start) / (window.end - window.start)
     return Segment(
         start, end, window.state, window.reason, window.detail, round(window.got * share),
@@ -115,7 +115,7 @@ def _of_window(window: Window, start: int, end: int) -> Segment:
 
 
 def _append(found: list[Segment], new: Segment) -> None:
-    """Append a segment, or lengthen the one before if it tells the same."""
+    """Append a segment, or extend the previous one if it is the same."""
     if new.start >= new.end:
         return
     if found:

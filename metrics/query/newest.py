@@ -1,7 +1,7 @@
-"""What clusters have now: their nodes, filesystems and pods by their newest minute, and searches.
+"""The current nodes, filesystems and pods of clusters, by their newest minute, and searches.
 
-Entered by :mod:`metrics.query` only. Lists are relative to the cluster's newest data, so that they
-read the same while the cluster is away.
+Used through :mod:`metrics.query` only. Lists are relative to the cluster's newest data, so they
+stay the same while the cluster is unreachable.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from metrics.stores import get_store
 from metrics.stores.reader import LastRow
 from opscenter.core.errors import InvalidInputError
 
-GONE_SECONDS = DAY
-"""What is gone stays in the lists for a day."""
+GONE_SECONDS = 86_400
+"""How long gone series stay in the lists, in seconds."""
 
 
 @reads_store
@@ -32,10 +32,10 @@ def cluster_now(cluster: Cluster) -> SeriesNow | None:
 
 @reads_store
 def nodes(cluster: Cluster, now: int) -> SeriesList:
-    """Return the nodes by name, with those that went within a day before the newest data.
+    """Return the nodes by name, including those gone within a day before the newest data.
 
-    ``now`` is taken for evenness; the list is relative to the cluster's newest data, so that it
-    reads the same while the cluster is away.
+    ``now`` is unused, only for a uniform signature; the list is relative to the cluster's newest
+    data, so that it stays the same while the cluster is unreachable.
     """
     del now
     newest = _newest(cluster)
@@ -66,15 +66,15 @@ def pods(
 ) -> SeriesList:
     """Return the pods of the cluster's newest minute, of one node or all.
 
-    So many as the cluster's own count says; :func:`gone_pods` has the others.
+    As many as the cluster's own count; :func:`gone_pods` returns the others.
 
     Args:
-        cluster: visible to the asker.
-        now: Unix time.
-        order: a field, largest first and not measured last; or "name".
-        limit: at most so many items; 0 for all.
-        search: a part of the namespace, the name or the node, in any case; "" for all.
-        node: only pods that run on this node; None for all.
+        cluster: a cluster that the user may see.
+        now: current Unix time in seconds; unused.
+        order: a field, for largest first and not measured last; or "name".
+        limit: maximum number of items; 0 for all.
+        search: part of the namespace, the name or the node, case-insensitive; "" for all.
+        node: name of the node that the pods run on; None for all.
 
     Raises:
         InvalidInputError: an unknown order.
@@ -82,7 +82,7 @@ def pods(
     """
     del now
     if order != "name" and order not in FIELD_NAMES["pod"]:
-        msg = f"order: {order!r} is no field of a pod"
+        msg = f"order: {order!r} is not a field of pods"
         raise InvalidInputError(msg)
     newest = _newest(cluster)
     text = search.strip().lower()
@@ -101,11 +101,11 @@ def pods(
 
 @reads_store
 def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
-    """Return the pods that went within a day before the newest data, the last to go first.
+    """Return the pods gone within a day before the newest data, the latest first.
 
     Args:
-        cluster: visible to the asker.
-        search: a part of the namespace, the name or the node, in any case; "" for all.
+        cluster: a cluster that the user may see.
+        search: part of the namespace, the name or the node, case-insensitive; "" for all.
     """
     newest = _newest(cluster)
     text = search.strip().lower()
@@ -126,7 +126,7 @@ def node(cluster: Cluster, name: str) -> SeriesDetail | None:
 
 @reads_store
 def pod(cluster: Cluster, ns: str, name: str) -> SeriesDetail | None:
-    """Return one pod, present or gone; None if it was never seen or is forgotten."""
+    """Return one pod, present or gone; None if it was never seen or was deleted."""
     return _detail(cluster, SeriesKey("pod", ns, name))
 
 
@@ -143,19 +143,19 @@ def search_pods(
     """Return pods of several clusters whose namespace or name contains ``text``.
 
     Args:
-        clusters: visible to the asker; nothing else is looked at.
-        text: in any case (of ASCII letters); "" finds every pod.
-        now: Unix time.
-        order: a field, largest first; "" for the newest first, then by name.
-        limit: at most so many.
-        within_seconds: how old the newest minute of a pod may be.
+        clusters: the clusters to search, all of which the user may see.
+        text: text to search for, case-insensitive for ASCII letters; "" finds every pod.
+        now: current Unix time in seconds.
+        order: a field, for largest first; "" for the newest first, then by name.
+        limit: maximum number of pods.
+        within_seconds: maximum age of a pod's newest minute in seconds.
 
     Raises:
         InvalidInputError: an unknown order.
         MetricsUnavailableError: the store cannot be read.
     """
     if order and order not in FIELD_NAMES["pod"]:
-        msg = f"order: {order!r} is no field of a pod"
+        msg = f"order: {order!r} is not a field of pods"
         raise InvalidInputError(msg)
     by_id = {cluster.id: cluster for cluster in clusters}
     store = get_store()
@@ -180,7 +180,7 @@ def _now(row: LastRow, newest: int) -> SeriesNow:
     return SeriesNow(
         key=row.key,
         as_of=row.ts + 60,
-        present=row.ts >= newest,  # as the counts of metrics.pulling.summary
+        present=row.ts >= newest,  # as in the counts of metrics.pulling.summary
         node=row.node,
         attrs=row.attrs,
         values=dict(zip(FIELD_NAMES[row.key.kind], row.values, strict=True)),
@@ -198,7 +198,7 @@ def _detail(cluster: Cluster, key: SeriesKey) -> SeriesDetail | None:
 
 
 def _fits(row: LastRow, text: str) -> bool:
-    """Return whether ``text``, in lower case, is a part of what a pod is found by."""
+    """Return whether ``text``, in lower case, is part of a pod's namespace, name or node."""
     return not text or text in f"{row.key.ns}/{row.key.name} {row.node}".lower()
 
 
@@ -208,7 +208,7 @@ def _descending(value: int | None) -> tuple[bool, int]:
 
 @dataclass(frozen=True, slots=True)
 class FoundSeries:
-    """One hit of a search over clusters."""
+    """One result of a search over clusters."""
 
     cluster: Cluster
     now: SeriesNow

@@ -1,6 +1,6 @@
 """Fields over time, heat strips, and the ledger of clusters.
 
-Nothing here goes to a cluster: what is known stays readable while the cluster is away.
+Nothing here queries a cluster: stored data stays readable while the cluster is unreachable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from metrics.query.answers import (
 )
 from metrics.query.comparison import Comparison, compared
 from metrics.query.tiers import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
-from metrics.query.validation import check_field, check_range, elapsed, finest_held, reads_store
+from metrics.query.validation import (
+    STREAM,
+    check_field,
+    check_range,
+    elapsed,
+    finest_stored,
+    reads_store,
+)
 from metrics.retention.in_force import retention_of
 from metrics.series.catalog import Kind, Unit
 from metrics.series.rollups import rebucket
@@ -56,17 +63,17 @@ def fields_query(
 ) -> dict[str, RangeAnswer]:
     """Return fields of one series over time, each in at most ``points`` buckets.
 
-    Takes the finest tier that still holds the range and fits, so a narrower range is finer. A
-    series that does not exist gives empty answers. Three database queries for the retention.
+    Uses the finest tier that still has the range and fits, so a narrower range is finer. A series
+    that does not exist gives empty answers. Three database queries for the retention.
 
     Args:
-        cluster: visible to the asker.
-        key: which series.
-        fields: of :data:`metrics.series.catalog.CATALOG`.
-        start: Unix time, included.
-        end: Unix time, excluded; may lie in the future.
-        points: 2 to 1,440; beyond that it is taken as the nearest of the two.
-        now: Unix time.
+        cluster: a cluster that the user may see.
+        key: the series.
+        fields: names of fields of :data:`metrics.series.catalog.CATALOG`.
+        start: start of the range in Unix seconds, inclusive.
+        end: end of the range in Unix seconds, exclusive; may be in the future.
+        points: maximum number of buckets; clamped to 2..1,440.
+        now: current Unix time in seconds.
 
     Raises:
         InvalidInputError: an empty or absurd range, or an unknown field.
@@ -79,7 +86,7 @@ def fields_query(
     read = store.read_fields(cluster.id, key, fields, chosen.tier, chosen.start, chosen.end)
     life = _life(cluster, key, now)
     gaps = tuple(_gaps(cluster, chosen.start, chosen.end, life.head, now))
-    damaged = {stretch for columns in read.values() for stretch in columns.damaged}
+    damaged = {span for columns in read.values() for span in columns.damaged}
     if damaged:
         until = chosen.end if life.last is None else life.last
         gaps = strip.with_damage(gaps, sorted(damaged), life.born or 0, until)
@@ -99,12 +106,12 @@ def compare(
     *,
     now: int,
 ) -> Comparison:
-    """Return the same range ``offset`` seconds earlier beside an answer of :func:`range_query`.
+    """Compare an answer of :func:`range_query` with the same range ``offset`` seconds earlier.
 
     The former range may come from a wider tier, where the finer one is no longer kept.
 
     Raises:
-        InvalidInputError: the former range lies before 1970.
+        InvalidInputError: the former range is before 1970.
         MetricsUnavailableError: the store cannot be read.
     """
     start, end = answer.start - offset, answer.end - offset
@@ -147,22 +154,22 @@ def windows(cluster: Cluster, start: int, end: int, states: Sequence[str] = ()) 
 
 @reads_store
 def odd_windows(cluster: Cluster, start: int, end: int) -> list[Window]:
-    """Return the ledger's windows that overlap the range, ascending, save what came in time."""
+    """Return the ledger's windows that overlap the range, ascending, except those in time."""
     found = get_store().window_runs(cluster.id, STREAM, start, end)
     return [window for window in found if not is_plain(window)]
 
 
 @reads_store
 def position(cluster: Cluster) -> Position:
-    """Return how far the cluster's data is contiguous, and how far it reaches."""
+    """Return the ends of the cluster's contiguous data and of its newest data."""
     return get_store().position(cluster.id, STREAM)
 
 
 @reads_store
 def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segment, ...]:
-    """Return what became of every moment of the range, for the coverage strip.
+    """Return the state of every moment of the range, for the coverage strip.
 
-    The segments follow one another without holes from ``start`` to ``end`` or to now.
+    The segments are contiguous from ``start`` to ``end`` or to now.
     """
     store = get_store()
     windows = store.window_runs(cluster.id, STREAM, start, end)
@@ -171,26 +178,26 @@ def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segme
 
 
 def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now: int) -> Selection:
-    """Return the finest buckets that the range is kept in, and was held in at all."""
+    """Return the finest buckets that retention keeps and that are stored for the whole range."""
     reach = retention_of(cluster, now).reach(kind)
     chosen = select(start, end, points=points, now=now, reach=reach)
     if chosen.tier == WIDEST:
         return chosen
-    finest = finest_held(cluster.pk, chosen.start, chosen.end)
+    finest = finest_stored(cluster.pk, chosen.start, chosen.end)
     return select(start, end, points=points, now=now, reach=reach, finest=finest)
 
 
 class _Life(NamedTuple):
-    """From when to when there can be data of a series, in Unix seconds."""
+    """The span in which a series can have data, in Unix seconds."""
 
     head: int | None  # end of the cluster's newest data
-    until: int  # end of what can be there
+    until: int  # end of the data that can exist
     born: int | None  # first minute of the series; None if it was never seen
     last: int | None  # end of its newest minute
 
     @property
     def gone(self) -> int | None:
-        """Return when the series went; None if it is still there."""
+        """Return when the series ended; None if it still exists."""
         return self.last if self.last and self.head and self.last < self.head else None
 
 

@@ -1,4 +1,4 @@
-"""Zoom to raw: what a cluster's own source says, live through the tunnel. Nothing is stored."""
+"""Raw values: a live query of a cluster's own source through the tunnel. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from opscenter.core.errors import (
 )
 
 MAX_SECONDS = 6 * 3600
-"""The longest range that a cluster is asked for."""
+"""The longest range of one query, in seconds."""
 
 DEADLINE_SECONDS = 10.0
 AT_ONCE = 4
-"""So many questions of one process are under way at a time; others wait for their turn."""
+"""The number of concurrent queries of one process; further ones wait."""
 
 _slots = threading.BoundedSemaphore(AT_ONCE)
 
@@ -40,39 +40,39 @@ def raw(
     now: float,
     connect: Connect | None = None,
 ) -> RawAnswer:
-    """Ask the cluster for one field of one series, as finely as its source has it.
+    """Query the cluster for one field of one series, at its source's finest step.
 
-    Waits for the cluster, :data:`DEADLINE_SECONDS` at the most. To be called from a thread
-    without an event loop.
+    Waits for the cluster at most :data:`DEADLINE_SECONDS`. Call it from a thread without an event
+    loop.
 
     Args:
-        cluster: visible to the asker, with its current status.
-        key: of a node, filesystem or pod.
-        field: of :data:`metrics.series.catalog.CATALOG`.
-        start: Unix time, included.
-        end: Unix time, excluded.
-        now: Unix time.
-        connect: another way than through the tunnel, for tests.
+        cluster: a cluster that the user may see, with its current status.
+        key: a node, filesystem or pod.
+        field: the name of a field of :data:`metrics.series.catalog.CATALOG`.
+        start: start of the range in Unix seconds, inclusive.
+        end: end of the range in Unix seconds, exclusive.
+        now: current Unix time in seconds.
+        connect: opens the client instead of the tunnel, for tests; None for the tunnel.
 
     Raises:
         InvalidInputError: the range is empty or longer than :data:`MAX_SECONDS`, the field is
-            unknown, or the source cannot be asked for it.
-        ClusterError: the tunnel is down, the service away or not consented, or the answer refused.
+            unknown, or the source does not have it.
+        ClusterError: the tunnel is down, the service down or not consented, or the answer refused.
     """
     _check(key, field, start, end)
     _check_tunnel(cluster)
     source, by_default = _source(cluster)
     opened = (connect or by_default)(cluster)
     if not _slots.acquire(timeout=DEADLINE_SECONDS):
-        msg = "too many questions to clusters are under way; try again in a moment"
+        msg = "too many queries to clusters are running; try again in a moment"
         raise ServiceUnavailableError(msg)
     try:
-        return asyncio.run(_ask(cluster, source, opened, key, field, (start, end), now))
+        return asyncio.run(_query(cluster, source, opened, key, field, (start, end), now))
     finally:
         _slots.release()
 
 
-async def _ask(
+async def _query(
     cluster: Cluster,
     source: RawSource,
     opened: AbstractAsyncContextManager[Any],
@@ -95,7 +95,7 @@ def _check(key: SeriesKey, field: str, start: int, end: int) -> None:
     check_field(key.kind, field)
     check_range(start, end)
     if end - start > MAX_SECONDS:
-        msg = f"start: a cluster is asked for at most {MAX_SECONDS // 3600} hours"
+        msg = f"start: raw values are limited to {MAX_SECONDS // 3600} hours"
         raise InvalidInputError(msg)
 
 
@@ -116,5 +116,5 @@ def _source(cluster: Cluster) -> tuple[RawSource, Connect]:
         msg = f"source of {cluster.name}: {exc}"
         raise SourceConfigError(msg) from exc
     if not isinstance(source, RawSource):
-        raise InvalidInputError("kind: the source of this cluster gives no single values")
+        raise InvalidInputError("kind: the source of this cluster has no raw values")
     return source, connect

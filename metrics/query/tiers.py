@@ -1,4 +1,4 @@
-"""Which tier answers a range, and in which buckets. Pure."""
+"""The choice of the tier and the buckets for a range. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WIDEST = max(TIERS, key=lambda tier: TIERS[tier])
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Buckets of ``step`` seconds from ``start`` to ``end``, made from the buckets of ``tier``."""
+    """Buckets of ``step`` seconds from ``start`` to ``end``, merged from those of ``tier``."""
 
     tier: str
-    step: int  # a whole multiple of the tier's width
-    start: int  # the asked start, rounded down to a bucket
-    end: int  # the asked end, rounded up to a bucket
+    step: int  # a multiple of the tier's width
+    start: int  # the requested start, rounded down to a bucket
+    end: int  # the requested end, rounded up to a bucket
 
     @property
     def count(self) -> int:
@@ -32,21 +32,21 @@ class Selection:
 def select(
     start: int, end: int, *, points: int, now: int, reach: Mapping[str, int], finest: int = 0
 ) -> Selection:
-    """Choose the finest tier that still holds the whole range in at most ``points`` buckets.
+    """Choose the finest tier that still has the whole range in at most ``points`` buckets.
 
-    Where no tier is coarse enough, the coarsest that holds the range is merged into wider
-    buckets. A range that reaches back further than anything is kept gets the longest-kept tier.
+    If no tier is coarse enough, the coarsest one that has the range is merged into wider buckets. A
+    range older than all retention gets the longest-kept tier.
 
     Args:
-        start: Unix time.
-        end: after ``start``.
-        points: at most so many buckets; taken as 2 to 1,440.
-        now: Unix time, from which retention counts.
+        start: start of the range in Unix seconds.
+        end: end of the range in Unix seconds, after ``start``.
+        points: maximum number of buckets; clamped to 2..1,440.
+        now: current Unix time in seconds, from which retention counts.
         reach: tier name -> how far back it goes, in seconds.
-        finest: tiers of narrower buckets, in seconds, do not have all of the range.
+        finest: bucket width in seconds; narrower tiers do not have all of the range. 0: all do.
 
     Raises:
-        ValueError: if the range is empty.
+        ValueError: the range is empty.
     """
     if start >= end:
         msg = "start must be before end"
@@ -66,12 +66,12 @@ def select(
 
 
 def tiers_holding(start: int, *, now: int, reach: Mapping[str, int], finest: int = 0) -> list[str]:
-    """Return the tiers that reach back to ``start``, the finest first; the longest-kept if none.
+    """Return the tiers that go back to ``start``, the finest first; the longest-kept if none.
 
     ``finest`` is as in :func:`select`.
     """
     wide = [tier for tier in TIERS if TIERS[tier] >= finest]
-    # max() takes the first of equals: the finest of the longest-kept.
+    # max() returns the first of equal ones: the finest of the longest-kept.
     return [tier for tier in wide if start >= now - reach[tier]] or [
         max(wide, key=lambda tier: reach[tier])
     ]
@@ -82,14 +82,14 @@ def _aligned(tier: str, step: int, start: int, end: int) -> Selection:
 
 
 def minutes_due(start: int, end: int, *, born: int | None, gone: int | None, until: int) -> int:
-    """Return how many minutes of ``[start, end)`` a series could have, had none been missed.
+    """Return how many minutes of ``[start, end)`` a series could have if none were missed.
 
     Args:
-        start: Unix time.
-        end: Unix time.
-        born: first minute of the series; None for one that was never seen: it has none.
-        gone: end of the series' last minute, if it is not there any more.
-        until: end of what can be there of any series.
+        start: start of the range in Unix seconds.
+        end: end of the range in Unix seconds, exclusive.
+        born: first minute of the series in Unix seconds; None if it was never seen: it has none.
+        gone: end of the series' last minute in Unix seconds; None if it still exists.
+        until: end of the data that can exist of any series, in Unix seconds.
     """
     if born is None:
         return 0
@@ -97,13 +97,14 @@ def minutes_due(start: int, end: int, *, born: int | None, gone: int | None, unt
 
 
 def expected_minutes(columns: Columns, step: int, *, born: int | None, until: int) -> list[int]:
-    """Return how many minutes each bucket could have, at least the one that it is there for.
+    """Return how many minutes each bucket could have, at least 1.
 
     Args:
         columns: buckets of ``step`` seconds.
-        step: in seconds.
-        born: first minute of the series: earlier ones are not expected; None = not known.
-        until: end of what can be there; the open bucket is expected up to here.
+        step: width of a bucket in seconds.
+        born: first minute of the series in Unix seconds: earlier ones are not expected; None if not
+            known.
+        until: end of the data that can exist, in Unix seconds; the open bucket ends there.
     """
     found = []
     for t in columns.t:

@@ -10,7 +10,14 @@ from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.query.tiers import WIDEST, tiers_holding
-from metrics.query.validation import check_field, check_range, elapsed, finest_held, reads_store
+from metrics.query.validation import (
+    STREAM,
+    check_field,
+    check_range,
+    elapsed,
+    finest_stored,
+    reads_store,
+)
 from metrics.retention.in_force import retentions_of
 from metrics.series.catalog import TIERS, Kind, Unit
 from metrics.series.rollups import bucket_start
@@ -22,11 +29,11 @@ from metrics.stores.reader import TopRow
 By = Literal["mean", "max"]
 
 LEAST_BUCKETS = 12
-"""A range is answered from the widest buckets of which it has at least so many: its ends are
-rounded out to whole ones, by a twelfth of it at the most."""
+"""A range is answered from the widest buckets of which it has at least this many: its ends are
+rounded out to whole ones, by at most a twelfth of it."""
 
 FEW = 100
-"""So many series that a search finds are read one by one, instead of all there are."""
+"""If a search finds at most this many series, they are read one by one instead of all."""
 
 _ALL = 1_000_000
 
@@ -35,7 +42,7 @@ _ALL = 1_000_000
 class TopEntry:
     """One series of a top list, over the whole range.
 
-    ``minutes`` have data, of ``expected`` (since the series' first one); ``max`` is None where only
+    ``minutes`` of ``expected`` (since the series' first one) have data; ``max`` is None where only
     means are known.
     """
 
@@ -55,7 +62,7 @@ class TopEntry:
         return min(1.0, self.minutes / self.expected) if self.expected else 0.0
 
     def value(self, by: By) -> float:
-        """Return what the list is ordered by."""
+        """Return the value that orders the list."""
         return self.mean if by == "mean" else self.max or 0
 
 
@@ -63,8 +70,9 @@ class TopEntry:
 class TopAnswer:
     """The largest series, the largest first.
 
-    ``start`` and ``end`` are the asked range rounded out to whole buckets of the widest tier that
-    was read; ``tiers`` are those that were, by cluster's retention. ``clusters`` were looked at.
+    ``start`` and ``end`` are the requested range rounded out to whole buckets of the widest tier
+    that was read; ``tiers`` are all that were read, depending on each cluster's retention.
+    ``clusters`` is the number of clusters that were read.
     """
 
     kind: Kind
@@ -95,15 +103,15 @@ def top(  # noqa: PLR0913 - a query's parameters
     """Return the series with the largest field over a range.
 
     Args:
-        clusters: visible to the asker; nothing else is looked at.
-        kind: which kind of series.
-        field: of :data:`metrics.series.catalog.CATALOG`.
-        start: Unix time, included.
-        end: Unix time, excluded.
-        now: Unix time.
-        by: the mean over the minutes that have data, or the highest sample.
-        limit: at most so many.
-        search: a part of the namespace or name, in any case; "" for all.
+        clusters: the clusters to read, all of which the user may see.
+        kind: the kind of series.
+        field: the name of a field of :data:`metrics.series.catalog.CATALOG`.
+        start: start of the range in Unix seconds, inclusive.
+        end: end of the range in Unix seconds, exclusive.
+        now: current Unix time in seconds.
+        by: "mean" over the minutes that have data, or "max" for the highest sample.
+        limit: maximum number of series.
+        search: part of the namespace or name, case-insensitive; "" for all.
 
     Raises:
         InvalidInputError: an empty or absurd range, or an unknown field.
@@ -141,10 +149,10 @@ def top(  # noqa: PLR0913 - a query's parameters
 def choose_tier(
     start: int, end: int, *, now: int, reach: Mapping[str, int], finest: int = 0
 ) -> str:
-    """Return the tier that a list over the range is made from; see :func:`tiers_holding`."""
-    held = tiers_holding(start, now=now, reach=reach, finest=finest)
-    fitting = [tier for tier in held if (end - start) // TIERS[tier] >= LEAST_BUCKETS]
-    return fitting[-1] if fitting else held[0]
+    """Return the tier for a list over the range; see :func:`tiers_holding`."""
+    tiers = tiers_holding(start, now=now, reach=reach, finest=finest)
+    fitting = [tier for tier in tiers if (end - start) // TIERS[tier] >= LEAST_BUCKETS]
+    return fitting[-1] if fitting else tiers[0]
 
 
 def _by_tier(
@@ -156,7 +164,7 @@ def _by_tier(
         reach = retention.reach(kind)
         tier = choose_tier(start, end, now=now, reach=reach)
         if tier != WIDEST:
-            finest = finest_held(pk, start, end)
+            finest = finest_stored(pk, start, end)
             tier = choose_tier(start, end, now=now, reach=reach, finest=finest)
         found.setdefault(tier, []).append(pk)
     return found
@@ -174,7 +182,7 @@ def _rows(
 ) -> list[TopRow]:
     """Return the largest series of clusters that one tier answers for, in no order.
 
-    With a search, all that it fits.
+    With a search, return all matches.
     """
     found = _searched(ids, kind, field, tier, span, search, by) if search else None
     if found is not None:
@@ -193,10 +201,10 @@ def _searched(
     search: str,
     by: By,
 ) -> list[TopRow] | None:
-    """Return the series that a search finds, read one by one; None if they are many."""
+    """Return the series that a search finds, read one by one; None if there are too many."""
     store = get_store()
     found = store.find(ids, kind, search, limit=FEW + 1)
-    if len(found) > FEW or "/" in search:  # which may be between a namespace and a name
+    if len(found) > FEW or "/" in search:  # "/" may separate a namespace and a name
         return None
     rows = []
     for cluster, last in found:

@@ -1,4 +1,4 @@
-"""What all reads of the numbers share: what may be asked, and the store's errors."""
+"""Common to all reads of metrics: validation of input, and the store's errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from metrics.series.windows import DAY, STREAM
 from metrics.stores import StoreError, get_store
 from opscenter.core.errors import InvalidInputError, OpsCenterError
 
-"""What the ledger calls a cluster's metrics, whichever source they come from."""
+STREAM = "agent"
+"""The ledger's stream of a cluster's metrics, from any source."""
 
 FRESH_SECONDS = 300
-"""Data younger than this is up to date: what is missing since then is not a gap yet."""
+"""Data younger than this, in seconds, is up to date: missing newer data is not yet a gap."""
 
 _LONGEST_RANGE = 10 * 366 * DAY
 _LATEST = 2**40
@@ -28,14 +29,14 @@ T = TypeVar("T")
 
 
 class MetricsUnavailableError(OpsCenterError):
-    """The metric store cannot be read; the log says why."""
+    """The metric store cannot be read; the log has the reason."""
 
     code = "metrics_unavailable"
     http_status = 503
 
 
 def reads_store(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn a store's error, which names files, into one that any user may read."""
+    """Turn a store's error, which names files, into one that is safe for any user."""
 
     @wraps(function)
     def translated(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -76,16 +77,16 @@ def check_range(start: int, end: int) -> None:
         raise InvalidInputError(msg)
 
 
-def finest_held(cluster: UUID, start: int, end: int) -> int:
-    """Return the width of the finest values, in seconds, that a cluster's whole range is held in.
+def finest_stored(cluster: UUID, start: int, end: int) -> int:
+    """Return the width in seconds of the finest values that a cluster's whole range has.
 
-    Where the source's minutes were gone, an outage was filled with wider values.
+    Where the source no longer had minutes, a gap was filled with wider values.
     """
     windows = get_store().window_runs(cluster, STREAM, start, end)
     return max((window.resolution for window in windows if window.got), default=0)
 
 
 def elapsed(head: int | None, now: int) -> int:
-    """Return the end of the data that can be there: the head if it is fresh, else now."""
+    """Return the end of the data that can exist: the head if it is fresh, else now."""
     now -= now % 60
     return head if head is not None and 0 <= now - head <= FRESH_SECONDS else now

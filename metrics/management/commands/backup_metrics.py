@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("target", type=Path, help="the directory to make")
+        parser.add_argument("target", type=Path, help="the directory to create")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Back up. Exit code 1: it failed, and there is no TARGET; 2: the store is not SQLite."""

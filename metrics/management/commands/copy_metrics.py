@@ -39,7 +39,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Copy. Exit code 0: all is there; 1: something is missing; 2: a setting is wrong."""
+        """Copy. Exit code 0: all is copied; 1: something is missing; 2: a setting is wrong."""
         target = options["to"]
         source = STORES[1 - STORES.index(target)]
         try:
@@ -69,7 +69,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _copy(self, copier: Copier, cluster: UUID) -> int:
-        """Copy one cluster, saying each step; return how many differences are left."""
+        """Copy one cluster, printing each step; return how many differences are left."""
         wrong = 0
         try:
             for tally in copier.cluster(cluster, [STREAM]):
@@ -93,7 +93,7 @@ def _line(tally: Tally) -> str:
     if tally.copied:
         parts.append(f"{tally.copied:,} copied")
     if tally.better:
-        parts.append(f"{tally.better:,} are over more in the target and stay")
+        parts.append(f"{tally.better:,} are better in the target and stay")
     if tally.missing:
         parts.append(f"{tally.missing:,} MISSING or different")
     return ", ".join(parts)
@@ -105,7 +105,7 @@ def _name(cluster: UUID) -> str:
 
 
 def _since() -> Since:
-    """Return the bounds of what has not expired, each cluster's looked up once."""
+    """Return a function for the bounds of expiry; each cluster's are looked up once."""
     now = int(time.time())
     known: dict[UUID, dict[tuple[Kind, str], int]] = {}
 

@@ -19,7 +19,7 @@ from opscenter.core.errors import InvalidInputError
 
 
 class Command(BaseCommand):
-    """Erase here and now, saying how far it is; may be stopped and run again."""
+    """Erase in this process, printing the progress; may be stopped and run again."""
 
     help = (
         "Erases all numbers, the gap ledger, the clusters and the customer itself, for good."
@@ -53,20 +53,20 @@ class Command(BaseCommand):
 
         Raises:
             InvalidInputError: there is no such customer, or the name is not confirmed.
-            LegalHoldError: a legal hold stands.
+            LegalHoldError: there is a legal hold.
         """
         begun = Erasure.objects.exclude(state=Erasure.State.DONE)
         try:
             pk = UUID(wanted)
         except ValueError:
             customer = Customer.objects.filter(name=wanted).first()
-            going_on = begun.filter(customer_name=wanted).first()
+            unfinished = begun.filter(customer_name=wanted).first()
         else:
             customer = Customer.objects.filter(pk=pk).first()
-            going_on = begun.filter(customer_id=pk).first()
-        if going_on is not None:
-            self.stdout.write(f"going on with {going_on}, asked for by {going_on.requested_by}")
-            return going_on
+            unfinished = begun.filter(customer_id=pk).first()
+        if unfinished is not None:
+            self.stdout.write(f"continuing {unfinished}, requested by {unfinished.requested_by}")
+            return unfinished
         if customer is None:
             raise InvalidInputError(f"there is no customer {wanted}")
         if confirm != customer.name:

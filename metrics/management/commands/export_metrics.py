@@ -1,4 +1,4 @@
-"""``manage.py export_metrics``: everything that is kept of a customer or cluster, as files."""
+"""``manage.py export_metrics``: all stored data of a customer or cluster, as files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from metrics.stores import StoreError, get_store
 from opscenter.core.errors import InvalidInputError
 
 _NICE = 10
-_SAY_SECONDS = 2.0
+_REPORT_SECONDS = 2.0
 
 
 class Command(BaseCommand):
-    """Write into a directory, or make the file of an export that somebody asked for (--job)."""
+    """Write into a directory, or write the file of a requested export (--job)."""
 
     help = (
         "Writes everything that is kept of one customer or cluster into a directory, as Parquet or"
@@ -38,9 +38,9 @@ class Command(BaseCommand):
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--customer", help="id or name of the customer")
         whose.add_argument("--cluster", help="id or name of the cluster")
-        whose.add_argument("--job", type=UUID, help="make a claimed export; for the worker")
+        whose.add_argument("--job", type=UUID, help="run a claimed export; for the worker")
         parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
-        parser.add_argument("--out", help="directory to write to; made if it is not there")
+        parser.add_argument("--out", help="directory to write to; created if it does not exist")
         parser.add_argument("--start", default="", help="ISO 8601, UTC; default: all there is")
         parser.add_argument("--end", default="", help="ISO 8601, UTC; default: now")
 
@@ -76,7 +76,7 @@ class Command(BaseCommand):
 
 
 class _Line:
-    """One line on stderr that says how far it is."""
+    """One line on stderr with the progress."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -85,17 +85,17 @@ class _Line:
     def __call__(self, progress: Progress) -> None:
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + _SAY_SECONDS
+        self._next = time.monotonic() + _REPORT_SECONDS
         line = f"{progress.ratio:4.0%}  {progress.rows:,} rows  {progress.step}"
         self._stream.write(f"\r{line:<78}", ending="")
         self._stream.flush()
 
 
 def _span(options: dict[str, Any]) -> Span:
-    """Return what is asked for.
+    """Return the content of the export from the options.
 
     Raises:
-        InvalidInputError: saying which option does not fit.
+        InvalidInputError: naming the invalid option.
     """
     if not options["out"]:
         raise InvalidInputError("--out: name the directory to write to")
@@ -127,5 +127,5 @@ def _moment(option: str, text: str, default: int) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise InvalidInputError(f"{option}: {text!r} is no ISO 8601 time") from exc
+        raise InvalidInputError(f"{option}: {text!r} is not an ISO 8601 time") from exc
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

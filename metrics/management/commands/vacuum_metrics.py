@@ -1,4 +1,4 @@
-"""``manage.py vacuum_metrics``: write the SQLite metric store anew, without free pages."""
+"""``manage.py vacuum_metrics``: rewrite the SQLite metric store without free pages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from opscenter.core.shards import shard_paths
 
 
 class Command(BaseCommand):
-    """Shrink the files at once; afterwards they give space back by themselves."""
+    """Shrink the files at once; afterwards they free space incrementally."""
 
     help = (
-        "Writes the files of the SQLite metric store anew, without free space. Pulls wait"
+        "Rewrites the files of the SQLite metric store without free space. Pulls wait"
         " meanwhile: stop Ops Center first. Needs as much free disk as the files have data."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Write each file anew. Exit code 1: it failed; the file is as it was."""
+        """Rewrite each file. Exit code 1: it failed; the file is unchanged."""
         paths = shard_paths(Path(settings.METRICS_SQLITE_PATH), settings.METRICS_SHARDS)
         for path in paths:
             if not path.exists():

@@ -130,7 +130,7 @@ def test_series_ledger_and_a_list_with_units_are_there(cluster, stored, tmp_path
     )  # fmt: skip
     assert set(listed["fields"]) == set(CATALOG)
     assert listed["fields"]["pod"]["cpu_mc"]["unit"] == "millicores"
-    assert b"What Ops Center kept of north-1" in files.read("README.txt")
+    assert b"Data that Ops Center stored of north-1" in files.read("README.txt")
 
 
 def test_a_range_is_cut_exactly(cluster, stored, tmp_path):
@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_length(cluster, tmp_path, monkeypatch):
 
 def test_a_request_is_made_fetched_and_swept_each_in_the_audit_log(cluster, stored, admin):
     export = jobs.request(stored, form="parquet", actor=admin, now=NOW)
-    with pytest.raises(ConflictError, match="under way"):
+    with pytest.raises(ConflictError, match="already running"):
         jobs.request(stored, form="csv", actor=admin)
     claimed = jobs.claim(NOW)
     assert claimed == export
@@ -178,7 +178,7 @@ def test_a_request_is_made_fetched_and_swept_each_in_the_audit_log(cluster, stor
     assert export.size_bytes == path.stat().st_size
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    jobs.fetched(export, actor=admin)
+    jobs.record_download(export, actor=admin)
     jobs.sweep(export.finished_at + timedelta(days=6))
     assert path.exists()
     jobs.sweep(export.finished_at + timedelta(days=8))

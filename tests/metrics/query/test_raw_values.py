@@ -57,7 +57,7 @@ def test_what_cannot_be_asked_is_refused_before_anybody_is_asked(far, stand):
         (SeriesKey("cluster", "", ""), "cpu_mc", START, NOW, "kind"),
         (NODE, "restarts", START, NOW, "field"),
         (NODE, "cpu_mc", NOW, START, "end"),
-        (NODE, "cpu_mc", NOW - 7 * 3600, NOW, "at most 6 hours"),
+        (NODE, "cpu_mc", NOW - 7 * 3600, NOW, "limited to 6 hours"),
     ):
         with pytest.raises(InvalidInputError, match=says):
             query.raw(far, key, field, start, end, now=NOW)
@@ -85,7 +85,7 @@ def test_a_service_that_is_silent_ends_with_the_deadline(stand, pullable, monkey
     for _ in range(raw_values.AT_ONCE):
         assert raw_values._slots.acquire(timeout=1)
     try:
-        with pytest.raises(ServiceUnavailableError, match="too many questions"):
+        with pytest.raises(ServiceUnavailableError, match="too many queries"):
             query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
     finally:
         for _ in range(raw_values.AT_ONCE):
