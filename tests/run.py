@@ -37,7 +37,7 @@ ROOM = 4 << 30  # bytes; what all files of a run take, and as much again
 WORKERS = min(4, os.cpu_count() or 1)
 # Whole systems and browsers mostly wait, so that there is room for one lane more than cores.
 # tests/lanes.py says what stays together.
-_LANES = ("-n", str(WORKERS + 1), "--dist", "loadgroup", "--no-loadscope-reorder")
+_LANES = ("-n", str(WORKERS + 1), "--lanes")
 
 
 def missing_programs() -> list[str]:

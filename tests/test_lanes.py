@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lanes import _group
+from tests.lanes import group_of
+
+UP = "tests/opscenter/processes"
 
 
-@pytest.fixture(scope="module")
-def shared() -> None:
-    """Stands for a whole system that all tests of a module use."""
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        ("tests/e2e/scene/test_joining.py", "tests/e2e/scene"),  # one scene for all of its files
+        (f"{UP}/test_up.py", f"{UP}/test_up.py"),
+        ("tests/browser/test_pages.py", "tests/browser/test_pages.py"),
+    ],
+)
+def test_what_shares_a_slow_fixture_or_a_world_stays_together(path, group):
+    assert group_of(f"{path}::test_a[x]") == group_of(f"{path}::test_b") == group
 
 
-def test_tests_that_share_what_was_started_stay_together(request, shared):
-    assert _group(request.node) == "tests/test_lanes.py"
-
-
-def test_a_test_that_shares_nothing_goes_anywhere(request):
-    assert _group(request.node) == ""
-
-
-@pytest.mark.xdist_group("named")
-def test_a_group_that_is_named_is_left_as_it_is(request, shared):
-    assert _group(request.node) == ""
+@pytest.mark.parametrize("path", [f"{UP}/test_up_only.py", "tests/browser/test_every_page.py"])
+def test_what_shares_nothing_goes_anywhere(path):
+    assert group_of(f"{path}::test_a[a::b]") == f"{path}::test_a[a::b]"

@@ -9,7 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.world import EVIL, EVIL_NODE
 
-pytestmark = pytest.mark.browser
+# They change nothing, so each may run in whichever lane is free.
+pytestmark = [pytest.mark.browser, pytest.mark.any_lane]
 
 _NODE, _POD = quote(EVIL_NODE, safe="/"), quote(EVIL.replace("~", "~0"), safe="/")
 _NAMESPACE = quote("=cmd|' /C".replace("/", "~1"), safe="")
@@ -45,11 +46,7 @@ def path_of(site, page: str) -> str:
     return PAGES[page].format(customer=customer, **clusters)
 
 
-# They change nothing, so each page may be looked at in whichever lane is free.
-@pytest.mark.parametrize(
-    "page_name",
-    [pytest.param(name, marks=pytest.mark.xdist_group(f"page {name}")) for name in PAGES],
-)
+@pytest.mark.parametrize("page_name", PAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 360])
 def test_every_page_is_clean_for_axe_and_stays_within_its_width(
