@@ -7,6 +7,7 @@ from uuid import UUID
 
 from clusters import legal_holds
 from clusters.models import Cluster
+from metrics.retention.in_force import retention_of
 from metrics.series.catalog import TIERS, Kind
 from metrics.series.windows import DAY
 from metrics.stores.influxdb.names import FOREVER, KINDS
@@ -18,8 +19,6 @@ def retention_seconds(cluster: UUID) -> Mapping[Kind, Mapping[str, int]]:
     0 (forever) under a legal hold. A cluster that is no longer in the database has the default
     class.
     """
-    from metrics.retention.in_force import retention_of  # its module imports the stores'
-
     if legal_holds.is_held(cluster):
         return {kind: dict.fromkeys(TIERS, FOREVER) for kind in KINDS}
     row = Cluster.objects.filter(pk=cluster).first() or Cluster(pk=cluster)
