@@ -1,7 +1,7 @@
 """The numbers of a cluster that lists show and health judges: their only list.
 
 What a pull says, what health judges and what lists show inherit :class:`StatusNumbers`; the
-query, the REST API and the fleet's table follow :data:`NUMBERS` and :data:`FLEET_COLUMNS`. A new
+query and the REST API follow :data:`NUMBERS`, and the fleet's table shows some of them. A new
 number is a line here and a column of :class:`~clusters.models.ClusterStatus` with its migration.
 One that is no :class:`NodeSum` is measured in :mod:`metrics.pulling.summary`. No Django.
 """
@@ -73,38 +73,3 @@ def known_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: default if row[name] is None else row[name] for name, default in _DEFAULTS.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the fleet's table, between the reason for the state and the age of the data.
-
-    Attributes:
-        title: its heading.
-        number: what it shows: an attribute of :class:`~clusters.selectors.ClusterOverview`.
-        cell: how it is shown: "amount" with its unit, "share" as bar and percent, "history" as a
-            line over the last hour, "ready" as so many of all nodes.
-        alt: the history in words, for screen readers.
-    """
-
-    title: str
-    number: str
-    cell: Literal["amount", "share", "history", "ready"] = "amount"
-    alt: str = ""
-
-    @property
-    def numeric(self) -> bool:
-        """Return whether its cells are set flush right."""
-        return self.cell in ("amount", "ready")
-
-    @property
-    def unit(self) -> Unit:
-        """Return the unit of what it shows."""
-        return NUMBERS[self.number].unit
-
-
-FLEET_COLUMNS = (
-    Column("Nodes ready", "nodes_ready", "ready"),
-    Column("CPU, last hour", "cpu_history", "history", "CPU over the last hour, of capacity"),
-    Column("Memory", "mem_ratio", "share"),
-)

@@ -213,7 +213,10 @@ def download(export: Export, range_header: str, user: Any) -> HttpResponseBase:
     name = f"{clean.strip('-')[:60] or 'export'}-{export.requested_at:%Y%m%d}-{export.format}.zip"
     try:
         response = file_response(
-            jobs.path_of(export), name=name, content_type="application/zip", asked=range_header
+            jobs.path_of(export),
+            name=name,
+            content_type="application/zip",
+            range_header=range_header,
         )
     except FileNotFoundError as exc:
         raise NotFoundError("The file is gone; ask for a new export.") from exc

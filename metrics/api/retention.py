@@ -59,7 +59,7 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
     )
     def post(self, request: Request) -> Response:
         """Create the class."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         sent = valid(shapes.ClassWriteSerializer(data=request.data))
         row = services.create_class(**sent, actor=request_user(request))
         body = shapes.ClassSerializer(_with_customers(row)).data
@@ -253,7 +253,7 @@ class ClusterHoldView(ClusterScopedView):
     )
     def delete(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
         """Lift the hold; 404 if the cluster itself has none."""
-        access.require_keeper(request_user(request))
+        access.require_manage_retention(request_user(request))
         return _lift(request, LegalHold.objects.filter(cluster=self.cluster).first())
 
 

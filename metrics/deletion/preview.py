@@ -11,17 +11,9 @@ from uuid import UUID
 from clusters import legal_holds
 from clusters.models import Cluster, Customer
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
+from metrics.retention.grace import GRACE_SECONDS, Shortening, advance, shortenings
 from metrics.retention.in_force import class_of, stored_limits
-from metrics.retention.rules import (
-    GRACE_SECONDS,
-    Limits,
-    Shortening,
-    advance,
-    bound,
-    cells,
-    complete,
-    shortenings,
-)
+from metrics.retention.rules import Limits, bound, cells, complete
 from metrics.series.catalog import Kind
 from metrics.stores import get_store
 from metrics.stores.copier import StoredSeries

@@ -46,7 +46,7 @@ class CustomerRetention(models.Model):
 
 
 class ClusterRetention(models.Model):
-    """A cluster's :class:`~metrics.retention.rules.EffectiveLimits`, and its current deletion.
+    """A cluster's :class:`~metrics.retention.grace.EffectiveLimits`, and its current deletion.
 
     No foreign key: the row says up to when data was deleted for as long as there is any.
     """

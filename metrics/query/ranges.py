@@ -20,7 +20,6 @@ from metrics.query.answers import (
 from metrics.query.comparison import Comparison, compared
 from metrics.query.tiers import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
 from metrics.query.validation import (
-    STREAM,
     check_field,
     check_range,
     elapsed,

@@ -11,7 +11,6 @@ from uuid import UUID
 from clusters.models import Cluster
 from metrics.query.tiers import WIDEST, tiers_holding
 from metrics.query.validation import (
-    STREAM,
     check_field,
     check_range,
     elapsed,

@@ -13,9 +13,6 @@ from metrics.series.windows import DAY, STREAM
 from metrics.stores import StoreError, get_store
 from opscenter.core.errors import InvalidInputError, OpsCenterError
 
-STREAM = "agent"
-"""The ledger's stream of a cluster's metrics, from any source."""
-
 FRESH_SECONDS = 300
 """Data younger than this, in seconds, is up to date: missing newer data is not yet a gap."""
 

@@ -11,7 +11,8 @@ from django.db import transaction
 
 from clusters.models import Cluster
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
-from metrics.retention.rules import EffectiveLimits, Limits, advance, complete, reach_seconds
+from metrics.retention.grace import EffectiveLimits, advance, reach_seconds
+from metrics.retention.rules import Limits, complete
 from metrics.series.catalog import KINDS, TIERS, Kind
 
 _COLUMNS = ["limits", "wanted", "shorter_since"]

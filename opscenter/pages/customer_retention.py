@@ -18,7 +18,8 @@ from metrics.deletion import erasure
 from metrics.deletion.preview import effect_of_assigning
 from metrics.models import CustomerRetention
 from metrics.retention import in_force, services
-from metrics.retention.rules import GRACE_SECONDS, complete
+from metrics.retention.grace import GRACE_SECONDS
+from metrics.retention.rules import complete
 from metrics.series.catalog import TIERS
 from opscenter.core.errors import InvalidInputError
 from opscenter.pages.base import page

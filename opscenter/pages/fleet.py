@@ -27,8 +27,8 @@ from clusters.selectors import (
     filter_overviews,
     fleet_totals,
 )
-from clusters.status_numbers import FLEET_COLUMNS
 from opscenter.pages.base import is_fragment, page
+from opscenter.pages.fleet_columns import FLEET_COLUMNS
 
 NEEDS_ATTENTION = ("critical", "degraded", "unknown")
 ATTENTION_ROWS = 40

@@ -15,7 +15,8 @@ from clusters.models import Customer
 from metrics.deletion.preview import Effect, effect_of_change
 from metrics.models import Erasure, RetentionClass
 from metrics.retention import services
-from metrics.retention.rules import GRACE_SECONDS, complete
+from metrics.retention.grace import GRACE_SECONDS
+from metrics.retention.rules import complete
 from metrics.retention.selectors import customer_summaries
 from metrics.series.catalog import KINDS, TIERS, default_limits
 from opscenter.core.errors import InvalidInputError

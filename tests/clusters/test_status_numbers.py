@@ -9,7 +9,8 @@ from django.db import models
 
 from clusters.models import ClusterStatus
 from clusters.selectors import ClusterOverview
-from clusters.status_numbers import FLEET_COLUMNS, NUMBERS, StatusNumbers, known_numbers
+from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
+from opscenter.pages.fleet_columns import FLEET_COLUMNS
 
 COLUMNS = {
     "count": models.PositiveIntegerField,

@@ -6,11 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.retention.rules import (
+from metrics.retention.grace import (
     GRACE_SECONDS,
-    MAX_DAYS,
     EffectiveLimits,
     advance,
+    reach_seconds,
+    shortenings,
+)
+from metrics.retention.rules import (
+    MAX_DAYS,
     bound,
     bounds,
     cells,
@@ -18,8 +22,6 @@ from metrics.retention.rules import (
     horizons,
     longest,
     problems,
-    reach_seconds,
-    shortenings,
 )
 from metrics.series.catalog import KINDS, TIERS, default_limits
 from metrics.series.windows import DAY

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from clusters.status_numbers import FLEET_COLUMNS, Column
 from opscenter.pages import fleet as fleet_page
+from opscenter.pages.fleet_columns import FLEET_COLUMNS, Column
 from tests.factories import ClusterFactory, CustomerFactory, healthy
 
 pytestmark = pytest.mark.django_db
