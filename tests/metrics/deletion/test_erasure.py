@@ -250,7 +250,7 @@ def test_a_killed_erasure_goes_on_when_it_is_run_again(tmp_path, redis_server):
     for key in client.scan_iter("opscenter:lease:*"):
         client.delete(key)  # as if their time had run out
     out = run(*command)
-    assert "going on with erasure of Northwind" in out
+    assert "continuing erasure of Northwind" in out
     assert out.splitlines()[-1] == "Northwind is erased: 12 clusters"
     store = SqliteStore(tmp_path / "metrics.sqlite3")
     assert [str(pk) for pk in store.clusters()] == [made.split()[-1]]

@@ -319,7 +319,7 @@ def test_the_command_writes_a_directory_that_only_its_owner_reads(
     [
         ({"customer": "Nobody", "out": "x"}, "there is no customer Nobody"),
         ({"cluster": "north-1"}, "--out"),
-        ({"cluster": "north-1", "out": "x", "start": "soon"}, "no ISO 8601 time"),
+        ({"cluster": "north-1", "out": "x", "start": "soon"}, "not an ISO 8601 time"),
         ({"cluster": "north-1", "out": "x", "start": "2100-01-01"}, "the range is empty"),
     ],
 )

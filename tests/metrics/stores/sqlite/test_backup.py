@@ -204,7 +204,7 @@ def test_an_erasure_gives_all_its_space_back(path, store):
 
 
 def test_free_space_beyond_a_reserve_is_given_back(path, store, monkeypatch):
-    monkeypatch.setattr("metrics.stores.sqlite.backup._KEPT_FREE", 10)
+    monkeypatch.setattr("metrics.stores.sqlite.backup._RESERVED_PAGES", 10)
     cluster = uuid4()
     fill(store, cluster)
     for tier in TIERS:
@@ -212,7 +212,7 @@ def test_free_space_beyond_a_reserve_is_given_back(path, store, monkeypatch):
     connection = sqlite3.connect(path)
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     assert free > 500
-    assert "gave" in store.maintain(START + 7200)
+    assert "freed" in store.maintain(START + 7200)
     (left,) = connection.execute("PRAGMA freelist_count").fetchone()
     assert left < free / 2
     assert free_space(store._connections) == 0

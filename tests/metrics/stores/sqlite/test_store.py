@@ -302,7 +302,7 @@ def test_a_file_of_something_else_is_left_alone(path, new_store):
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE recipes(name)")
     connection.close()
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="another program"):
         new_store().clusters()
 
 
