@@ -1,6 +1,8 @@
 """The arithmetic of retention. Pure.
 
-*Limits* say for each kind of series and each tier how many days it is kept. Deletion works in whole
+*Limits* say for each kind of series and each tier how many days it is kept. The limits *in force*
+for a cluster follow those *wanted* for it (its customer's class): longer ones at once, shorter ones
+after a grace period, so that a mistake can be undone before it costs data. Deletion works in whole
 days, UTC: a limit of 7 days keeps between 7 and 8.
 """
 

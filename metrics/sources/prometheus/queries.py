@@ -2,10 +2,10 @@
 
 Every expression
 
-** keeps the labels that identify the value's owner, under all of their names: ``pod`` and
+* keeps the labels that identify the value's owner, under all of their names: ``pod`` and
   ``pod_name``, ``exported_pod`` where a scrape did not honour its target's labels, ``node`` and
   ``instance``;
-** takes the maximum over all other labels before it adds up, so that two replicas of Prometheus, or
+* takes the maximum over all other labels before it adds up, so that two replicas of Prometheus, or
   two jobs that scrape one target, never count double;
 * rounds to whole numbers on the server, which makes answers a third shorter.
 
