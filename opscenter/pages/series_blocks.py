@@ -183,6 +183,6 @@ def _coverage_part(segment: query.Segment, chosen: Range) -> CoveragePart:
     text = {
         "done": "complete",
         "none": "before the first data",
-        "pending": "not asked for yet",
+        "pending": "not requested yet",
     }.get(segment.state) or reason_text(segment.state, segment.reason)
     return CoveragePart(segment.state, width, segment.start, segment.end, text)
