@@ -13,6 +13,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from metrics.query import SeriesNow
 from opscenter.pages import format as fmt
 
 register = template.Library()
@@ -29,6 +30,18 @@ register.filter("bucket", fmt.bucket)
 register.filter("plain", fmt.plain)
 register.filter("glyph", fmt.glyph)
 register.filter("word", fmt.word)
+
+
+@register.filter
+def cpu_share_of(pod: SeriesNow, node: SeriesNow | None) -> float | None:
+    """Return which part of a node's CPU a pod uses, 0..1; None if either is not known."""
+    return share(pod.values["cpu_mc"], node.values["cpu_cap_mc"] if node else None)
+
+
+@register.filter
+def memory_share_of(pod: SeriesNow, node: SeriesNow | None) -> float | None:
+    """Return which part of a node's memory a pod uses, 0..1; None if either is not known."""
+    return share(pod.values["mem_ws"], node.values["mem_cap"] if node else None)
 
 
 @register.filter

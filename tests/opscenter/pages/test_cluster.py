@@ -88,6 +88,18 @@ def test_the_overview_says_health_first_then_facts_nodes_and_pods(client, alpha)
     assert 'class="lost"' in text
 
 
+@pytest.mark.parametrize("node", ["", "node-that-sent-nothing"])
+def test_a_pod_without_a_known_node_has_no_shares_and_breaks_no_page(client, alpha, node):
+    measure(alpha, pod=("shop", "web-1"))
+    key = SeriesKey("pod", "shop", "cart-1")
+    newest = int(time.time()) // 60 * 60 - 60
+    rows = [MinuteRow(newest, key, cells("pod", cpu_mc=200, mem_ws=1 << 20))]
+    get_store().write(alpha.pk, "agent", Batch(rows, [SeriesInfo(key, node, {})]))
+    for query in ("tab=pods", "tab=pods&q=cart", "tab=overview"):
+        assert "cart-1" in page(client, alpha, query)
+    assert client.get(f"/clusters/{alpha.pk}/pods/shop/cart-1/").status_code == 200
+
+
 def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
     client.force_login(operator)
     ago = datetime.now(UTC) - timedelta(hours=2)
