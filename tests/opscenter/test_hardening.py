@@ -49,6 +49,7 @@ def test_a_centre_behind_tls_passes_the_deployment_check_without_a_warning(tmp_p
     assert "WARNING" not in result.stdout + result.stderr
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_behind_tls_cookies_are_bound_and_loopback_pages_are_not_trusted(tmp_path):
     found = shown(
         tmp_path, "SESSION_COOKIE_NAME", "CSRF_COOKIE_SECURE", "TRUSTED_ORIGINS",
@@ -60,6 +61,7 @@ def test_behind_tls_cookies_are_bound_and_loopback_pages_are_not_trusted(tmp_pat
     assert found["TRUSTED_PROXIES"] == ["127.0.0.1", "::1"]
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_centre_for_this_machine_alone_trusts_no_forwarded_address(tmp_path):
     assert shown(tmp_path, "TRUSTED_PROXIES") == {"TRUSTED_PROXIES": []}
 

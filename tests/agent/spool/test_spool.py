@@ -323,6 +323,7 @@ FULL_DISK = textwrap.dedent(
 )
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_a_disk_that_accepts_nothing_loses_nothing_of_the_last_hour(path):
     script = [sys.executable, "-c", FULL_DISK, str(path), str(T0)]
     done = subprocess.run(

@@ -115,6 +115,7 @@ async def test_a_proxy_that_cannot_be_used_is_named(monkeypatch, value):
         proxy_for("hub.example", 2222)
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_proxys_refusal_is_reported_without_its_credentials(monkeypatch):
     async with ConnectProxy(user="right:one") as proxy:
         monkeypatch.setenv("https_proxy", f"http://wrong:secret@127.0.0.1:{proxy.port}")

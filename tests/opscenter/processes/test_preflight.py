@@ -24,6 +24,7 @@ def make_program(directory: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("starts_servers")
 def test_free_ports_are_released():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -66,6 +67,7 @@ def test_the_bundled_server_starts_and_comes_with_a_warning(tmp_path, monkeypatc
     assert "Valkey server v=" in done.stdout
 
 
+@pytest.mark.usefixtures("starts_servers")
 @pytest.mark.parametrize("bundled", [False, True])
 def test_the_private_server_logs_only_what_matters(tmp_path, monkeypatch, bundled):
     if bundled:

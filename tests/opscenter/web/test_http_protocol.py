@@ -94,6 +94,7 @@ async def test_bytes_that_trickle_in_do_not_wind_the_clock_up():
         writer.close()
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_an_answer_that_is_never_read_or_never_ends_loses_its_connection():
     async with server() as port:
         reader, writer = await say(port, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -77,6 +77,7 @@ async def test_a_token_expires(hub, identity, tunnel, settings, time_machine):
     assert await _ask(settings, request) == (407, "token")
 
 
+@pytest.mark.usefixtures("starts_servers")
 async def test_a_silent_client_is_disconnected(settings, short_directory, transactional_db):
     limits = replace(LIMITS, head_seconds=0.2)
     async with running_hub(settings, short_directory, limits):

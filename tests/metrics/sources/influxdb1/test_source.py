@@ -310,7 +310,7 @@ async def test_the_probe_says_what_is_there_and_why_the_rest_is_not(server, grav
         Resolution(3600, 364 * DAY, "1h"),
     )
     assert len(probe.notes) == 4
-    assert "retention policy 'default' keeps 24 h: data since" in probe.notes[0]
+    assert "retention policy 'default' keeps data for 24 h: data since" in probe.notes[0]
     assert "Heapster no longer writes" in probe.notes[3]
 
 
