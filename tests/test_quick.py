@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import socket
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def test_a_process_is_noticed(seen):
     subprocess.run([sys.executable, "-S", "-c", ""], check=True)
     assert len(seen) == 1
     assert sys.executable in seen[0]
+
+
+def test_the_search_for_a_shared_library_is_not(seen):
+    ctypes.util.find_library("c")  # runs programs of the machine
+    assert seen == []
 
 
 def test_a_socket_that_listens_is_noticed_and_so_is_its_caller(seen):
