@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncssh  # noqa: F401 - now, for its import runs ldconfig and gcc to find libraries
 import pytest
 
 _SERVERS = {"starts_servers", "live_server"}  # the second one is pytest-django's

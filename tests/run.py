@@ -35,9 +35,9 @@ _OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "INFLUXDB_")
 _FOR_TESTS = "OPSCENTER_TEST_"  # a server that tests may use
 ROOM = 4 << 30  # bytes; what all files of a run take, and as much again
 WORKERS = min(4, os.cpu_count() or 1)
-# Whole systems and browsers mostly wait, so that there is room for one lane more than cores.
+# A lane per core: with one more, whole systems that have to stop or answer in time did not always.
 # tests/lanes.py says what stays together.
-_LANES = ("-n", str(WORKERS + 1), "--lanes")
+_LANES = ("-n", str(WORKERS), "--lanes")
 
 
 def missing_programs() -> list[str]:
