@@ -26,13 +26,21 @@ from metrics.stores import close_stores, get_store
 from metrics.stores.base import MetricStore
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
-pytest_plugins = ("tests.quick", "tests.lanes", "tests.postgresql_run")
+pytest_plugins = ("tests.quick", "tests.left_out", "tests.lanes", "tests.postgresql_run")
 
 # How long an example takes says how busy the machine is, not whether the code is right.
-hypothesis.settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+_UNTIMED = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+hypothesis.settings.register_profile("untimed", _UNTIMED)
+hypothesis.settings.register_profile("quick", _UNTIMED, max_examples=20)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples in a quick run; the whole suite tries all (tests/examples.py)."""
+    if config.option.markexpr == "quick":
+        hypothesis.settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +62,12 @@ def _empty_cache() -> None:
 def _channel_layer_in_memory(settings) -> None:
     """Let live updates go to a layer in this process; tests of Redis set their own."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture(autouse=True)
+def _static_files_when_asked_for(settings) -> None:
+    """Look for a static file when it is asked for: each new client would list all of them."""
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from clusters.access import (
 )
 from clusters.models import Cluster, Customer
 from opscenter.core.errors import ForbiddenError, NotFoundError
+from tests.examples import examples
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant
 
 pytestmark = pytest.mark.django_db
@@ -141,7 +142,9 @@ def test_a_list_and_everything_below_it_is_one_query(
 class OracleTest(TestCase):
     """Random customers, clusters and grants: the list is what the rules say, one by one."""
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
     @given(
         owners=st.lists(st.integers(0, 2), min_size=1, max_size=5),
         customer_grants=st.sets(st.tuples(st.integers(0, 2), st.booleans()), max_size=4),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World, walks
 
@@ -19,7 +20,7 @@ def agent(**options: int) -> SimulatedAgent:
 
 
 @given(seed=st.integers(0, 3))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 def test_a_walk_is_closed_and_bounded(seed: int) -> None:
     for walk in walks(seed):
         assert min(walk) == 0
@@ -28,7 +29,7 @@ def test_a_walk_is_closed_and_bounded(seed: int) -> None:
 
 
 @given(start=st.integers(0, 170), length=st.integers(1, 20))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_a_minute_is_the_same_in_every_answer(start: int, length: int) -> None:
     begin = BORN + start * 60
     whole = agent().range(BORN, NOW)["kinds"]["pod"]

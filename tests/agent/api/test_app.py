@@ -17,6 +17,7 @@ from agent.samples import make_sample
 from agent.spool.spool import Spool, SpoolFile
 from metrics.series.rows import Cell
 from metrics.sources.agent.responses import parse_answer
+from tests.examples import examples
 
 T0 = 1_800_000_000 // 60 * 60
 NOW = T0 + 600
@@ -210,7 +211,7 @@ def fill(spool: SpoolFile, minutes: int, pods: int) -> None:
         spool.add(T0 + 60 * minute, [node(minute), *rows])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     minutes=st.integers(1, 30),
     pods=st.integers(0, 20),

@@ -14,6 +14,7 @@ from agent.catalog import FIELDS
 from agent.samples import make_sample
 from agent.spool.minutes import Minute
 from agent.spool.spool import Spool, SpoolError, SpoolFile
+from tests.examples import examples
 
 T0 = 1_800_000_000 // 60 * 60
 MB = 2**20
@@ -81,7 +82,7 @@ def test_a_clock_that_goes_back_doubles_no_minute(path):
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 400), st.integers(0, 9), st.sampled_from("ab"), st.booleans()),

@@ -18,6 +18,7 @@ from metrics.prometheus_api.promql import (
     parse_selector,
     quoted,
 )
+from tests.examples import examples
 
 LABELS = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -60,7 +61,7 @@ def test_a_printed_tree_is_read_as_the_same_tree(tree):
 
 
 @given(st.text(max_size=60) | st.text("(){}[]\"'`=!~,+-*/@ab1 mbysumoffset\n", max_size=80))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_any_text_is_read_or_refused(text):
     refused = None
     try:

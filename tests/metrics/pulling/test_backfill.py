@@ -25,6 +25,7 @@ from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
+from tests.examples import examples
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of, status_of
 from tests.metrics.pulling.scripted import (
@@ -450,7 +451,9 @@ EVENTS = st.lists(
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(8),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(events=EVENTS)
 def test_no_sequence_of_outages_leaves_a_hole_or_a_double(events, site, source, admin):

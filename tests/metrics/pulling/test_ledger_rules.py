@@ -12,6 +12,7 @@ from metrics.pulling import ledger_rules
 from metrics.pulling.ledger_rules import Coverage, Outage
 from metrics.pulling.requests import plan
 from metrics.series.windows import BUCKET, MINUTE, Window, floor_bucket, floor_minute
+from tests.examples import examples
 
 T0 = 1_800_000_000 - 1_800_000_000 % BUCKET  # 12:00 in the stories below
 
@@ -354,7 +355,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(events=EVENTS, offset=st.integers(0, 19), rng=st.randoms(use_true_random=False))
 def test_every_minute_is_accounted_for_once_and_none_is_asked_for_for_ever(events, offset, rng):
     stream = Stream(now=at(offset))

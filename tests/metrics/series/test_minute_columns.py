@@ -25,6 +25,7 @@ from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.stores import StoreError
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.writer import Batch
+from tests.examples import examples
 
 T0 = 1_700_000_000 // 3600 * 3600
 CLUSTER = UUID(int=1)
@@ -80,7 +81,7 @@ def everything(path: Path, rows: Sequence[MinuteRow]) -> tuple[object, ...]:
     return result, held, last
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(tables(), max_size=3, unique_by=lambda table: table.kind))
 def test_the_store_holds_the_same_whether_rows_come_in_columns_or_one_by_one(made):
     minutes = Minutes(made)

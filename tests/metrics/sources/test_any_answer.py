@@ -21,6 +21,7 @@ from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.source import PrometheusSource
 from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import ClusterError
+from tests.examples import examples
 from tests.metrics.sources import spoiling
 from tests.metrics.sources.spoiling import END, NOW, START, SpoiledClient
 
@@ -82,7 +83,7 @@ async def test_the_answers_that_are_spoiled_are_good_ones(name: str, start: int,
 
 
 @pytest.mark.parametrize(("name", "start", "end"), FETCHES)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @seeds
 async def test_a_spoiled_answer_is_refused_by_name_or_gives_checked_rows(
     name: str, start: int, end: int, seed: int
@@ -94,7 +95,7 @@ async def test_a_spoiled_answer_is_refused_by_name_or_gives_checked_rows(
 
 
 @pytest.mark.parametrize("name", ["prometheus", "influxdb", "influxdb2"])
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @seeds
 async def test_a_test_of_a_source_with_spoiled_answers_ends_in_a_report(name: str, seed: int):
     try:
@@ -107,7 +108,7 @@ async def test_a_test_of_a_source_with_spoiled_answers_ends_in_a_report(name: st
         assert all(count >= 0 for count in found.series.values())
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @seeds
 async def test_a_spoiled_page_of_etcd_is_refused_or_gives_what_a_store_holds(seed: int):
     client = SpoiledClient(spoiling.etcd, Random(seed), parts=3)

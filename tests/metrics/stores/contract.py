@@ -23,6 +23,7 @@ from metrics.stores.base import MetricStore
 from metrics.stores.copier import StoredRow
 from metrics.stores.reader import LastRow, TopRow
 from metrics.stores.writer import Batch
+from tests.examples import examples
 
 T0 = 1_700_000_000 // 3600 * 3600
 NODE = SeriesKey("node", "", "n1")
@@ -682,7 +683,7 @@ class StoreContract:
         assert store.check() == "ok"
 
     @settings(
-        max_examples=20,
+        max_examples=examples(20),
         deadline=None,
         # Run by several classes in one process, each with a store of its own making.
         suppress_health_check=[

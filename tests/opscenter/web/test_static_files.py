@@ -13,7 +13,8 @@ pytestmark = pytest.mark.django_db  # a request closes old connections
 
 @pytest.fixture(autouse=True)
 def collected_files(settings, tmp_path: Path) -> None:
-    """Stand for the directory that the first start makes."""
+    """Stand for the directory that the first start makes; list files once, as in production."""
+    settings.WHITENOISE_AUTOREFRESH = False
     settings.STATIC_ROOT = tmp_path
 
 

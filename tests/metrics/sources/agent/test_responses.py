@@ -19,6 +19,7 @@ from metrics.sources.agent.responses import parse_answer
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.errors import BadResponseError
+from tests.examples import examples
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
 
@@ -272,7 +273,7 @@ def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(where=st.sampled_from(places(answer())), value=JSON)
 def test_any_value_anywhere_is_refused_or_makes_sound_rows(where: tuple[Any, ...], value: object):
     raw = copy.deepcopy(answer())

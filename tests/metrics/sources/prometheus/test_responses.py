@@ -22,6 +22,7 @@ from metrics.sources.prometheus.queries import QUERIES
 from metrics.sources.prometheus.responses import read_matrix, read_vector
 from metrics.sources.prometheus.source import PrometheusSource
 from opscenter.core.errors import BadResponseError, ServiceUnavailableError
+from tests.examples import examples
 from tests.metrics.sources.hostile import Answer, hostile_server
 from tests.metrics.sources.prometheus.seeds import ONE, exporter_of
 from tests.metrics.sources.prometheus.world import World
@@ -241,7 +242,7 @@ _PATHS = [
 GOOD = matrix(series(LOAD))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from(_PATHS), _JUNK)
 def test_junk_anywhere_in_an_answer_is_refused_or_harmless(path: tuple[Any, ...], junk: object):
     raw = copy.deepcopy(GOOD)

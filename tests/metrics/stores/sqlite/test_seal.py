@@ -25,6 +25,7 @@ from metrics.stores.copier import StoredRow
 from metrics.stores.sqlite import chunks, rollup, schema, seal, sealed
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.writer import Batch
+from tests.examples import examples
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
 from tests.metrics.stores.sqlite.damage import damage
@@ -604,7 +605,7 @@ def rolled_up_at_once(wanted):
 
 
 @settings(
-    max_examples=15,
+    max_examples=examples(15),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
