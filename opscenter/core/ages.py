@@ -1,0 +1,28 @@
+"""How old something is: the one rule for every age that is judged or shown."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+FUTURE_SECONDS = 5.0
+"""How far ahead of now a recorded time may be: two clocks or two calls differ by so much."""
+
+
+def age_seconds(then: datetime | float | None, now: datetime | float) -> float | None:
+    """Return how old ``then`` is, in seconds, at least 0; None if that is not known.
+
+    Not known are a missing time and one that is more than :data:`FUTURE_SECONDS` ahead of ``now``:
+    a clock was wrong then or is wrong now, so it says nothing about how fresh something is.
+
+    Args:
+        then: an aware time or Unix seconds, as ``now``; None for never.
+        now: the current time, of the same type.
+    """
+    if then is None:
+        return None
+    age = _seconds(now) - _seconds(then)
+    return None if age < -FUTURE_SECONDS else max(0.0, age)
+
+
+def _seconds(moment: datetime | float) -> float:
+    return moment.timestamp() if isinstance(moment, datetime) else moment
