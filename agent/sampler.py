@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from agent.clock import Clock, SystemClock
 from agent.collectors.base import Collected, Collector, CollectorError
-from agent.samples import Sample, make_sample
+from agent.samples import Sample, clean_name, make_sample
 from agent.spool.spool import Spool
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_INTERVAL_SECONDS = 15
+MAX_PROBLEMS = 200
+MAX_PROBLEM = 300
 _FIRST_READING_SECONDS = 1.0
 _REPEATED_TICK_SECONDS = 60.0
 """Seconds; a smaller step back of the clock is waited out, a larger one is accepted."""
@@ -27,11 +29,16 @@ _REPEATED_TICK_SECONDS = 60.0
 
 @dataclass(slots=True)
 class CollectorStatus:
-    """How the last collection went; ``last_at`` is the last good one's time, None before it."""
+    """How the last collection went; ``last_at`` is the last good one's time, None before it.
+
+    ``problems`` are the parts that it could not read: name of a node or another part -> why; "" is
+    the whole.
+    """
 
     ok: bool = False
     error: str = "no sample yet"
     last_at: float | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sampler:
@@ -137,7 +144,12 @@ class Sampler:
         if collected.problems and list(collected.problems) != list(self._problems):
             logger.warning("collector %s: %s", self._collector.name, "; ".join(collected.problems))
         self._problems = collected.problems
-        self.status = CollectorStatus(ok=True, error="; ".join(collected.problems), last_at=at)
+        self.status = CollectorStatus(
+            ok=True,
+            error="; ".join(collected.problems),
+            last_at=at,
+            problems=problems_by_name(collected.problems),
+        )
         self._nodes = [
             make_sample("node", sample.name, {}, attrs=sample.attrs)
             for sample in collected.samples
@@ -149,3 +161,23 @@ class Sampler:
         if self.status.ok or self.status.error != error:
             logger.error("collector %s: %s", self._collector.name, error)
         self.status = CollectorStatus(ok=False, error=error, last_at=self.status.last_at)
+
+
+def problems_by_name(problems: Sequence[str]) -> dict[str, str]:
+    """Return problems by what they are about: "node n1: no answer" -> {"n1": "no answer"}.
+
+    Sentences about the whole are joined under "". At most :data:`MAX_PROBLEMS` are named, and the
+    others counted.
+    """
+    named: dict[str, str] = {}
+    whole: list[str] = []
+    for problem in problems:
+        about, _, text = problem.partition(": ")
+        name = clean_name(about.removeprefix("node ")) if text else ""
+        if not name:
+            whole.append(problem)
+        elif name in named or len(named) < MAX_PROBLEMS:
+            named.setdefault(name, clean_name(text, limit=MAX_PROBLEM))
+    if len(problems) - len(whole) > MAX_PROBLEMS:
+        whole.append(f"{len(problems) - len(whole) - len(named)} more are not listed")
+    return named | ({"": clean_name("; ".join(whole), limit=MAX_PROBLEM)} if whole else {})

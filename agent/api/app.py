@@ -11,6 +11,7 @@ import gzip
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -20,11 +21,14 @@ from agent import __version__
 from agent.api.range_answer import range_answer
 from agent.catalog import KINDS, Kind
 from agent.sampler import CollectorStatus
+from agent.samples import clean_name
 from agent.spool.spool import Spool
 
 MAX_CONCURRENT = 4
 """Requests answered at a time; more get a 503 with Retry-After."""
 MAX_TIME = 2**40
+MAX_ERROR = 500
+"""Longest error of a collector in an answer, in characters."""
 _GZIP_FROM_BYTES = 1024
 
 
@@ -56,6 +60,16 @@ class AgentFacts:
             "hostname": self.hostname,
         }
 
+    def collector_json(self) -> dict[str, Any] | None:
+        """Return the state of the collector that fills the spool; None without one."""
+        for name, status in self.collectors().items():
+            error = clean_name(status.error, limit=MAX_ERROR)
+            return {
+                "name": name, "ok": status.ok, "error": error, "last_at": status.last_at,
+                "problems": dict(status.problems),
+            }  # fmt: skip
+        return None
+
 
 class _BadRequestError(Exception):
     """The request cannot be answered; the message says what is wrong with it."""
@@ -82,9 +96,11 @@ class _Api:
         """Answer closed minutes, ``start <= t < end``; the answer's ``end`` may be earlier."""
         start, end, kinds = _range_parameters(request)
         now = self._now()
-        agent = self._facts.as_json()
+        agent, collector = self._facts.as_json(), self._facts.collector_json()
         body = await self._spool.call(
-            lambda file: range_answer(file, start=start, end=end, kinds=kinds, now=now, agent=agent)
+            lambda file: range_answer(
+                file, start=start, end=end, kinds=kinds, now=now, agent=agent, collector=collector
+            )
         )
         return await _json_response(request, body)
 

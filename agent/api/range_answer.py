@@ -6,7 +6,7 @@ Runs in the spool's thread. An answer is cut at a minute's end once it holds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -30,12 +30,14 @@ def range_answer(
     kinds: Sequence[Kind],
     now: float,
     agent: dict[str, str],
+    collector: Mapping[str, Any] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> bytes:
     """Return the answer to ``GET /v1/range`` as JSON.
 
     Only closed minutes count: the answer's ``end`` is before ``end`` if a minute is still open or
-    if the answer is full. At least one minute is always covered, of any size.
+    if the answer is full. At least one minute is always covered, of any size. ``collector`` is the
+    collector's state now; None leaves it out.
     """
     covered = max(start, min(end, closed_end(now)))
     tables = {kind: _Table(kind, spool) for kind in kinds}
@@ -49,7 +51,7 @@ def range_answer(
             minute = at
         size += tables[kind].extend(at, data)
     state = spool.state(now)
-    answer = {
+    answer: dict[str, Any] = {
         "agent": agent,
         "now": now,
         "oldest": state.oldest,
@@ -58,6 +60,8 @@ def range_answer(
         "end": covered,
         "kinds": {kind: table.as_json() for kind, table in tables.items()},
     }
+    if collector is not None:
+        answer["collector"] = {**collector, "failed": [], "clock_steps": []}
     return orjson.dumps(answer)
 
 

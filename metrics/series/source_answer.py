@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metrics.series.rows import CoarseRow, MinuteRow, SeriesInfo
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """What a source says about its own sight when it answered.
+
+    Attributes:
+        ok: whether its last reading succeeded.
+        error: why it did not, or what it could not read; "" for neither.
+        last_at: time of its last good reading in Unix seconds, by its own clock; None before one.
+        problems: node, or another part of the cluster -> why it has no numbers, as a sentence. ""
+            is the cluster as a whole.
+    """
+
+    ok: bool
+    error: str
+    last_at: float | None
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +50,15 @@ class SourceAnswer:
         resolution: step of the answer in seconds: 60, or that of the coarse values.
         notes: short lines for display about oddities of the answer, e.g. two replicas.
         rejected: number of rows left out because their time is outside the requested window.
+        collector: what the source says about its own sight; None if it does not say: an agent of
+            before, or another kind of source.
+        failed: minute -> why nothing was seen in it although the source ran. None of these minutes
+            is in ``minutes_alive``.
+        clock_steps: (minute, from, to) in Unix seconds: steps of the source's clock that touch the
+            window, ascending; ``minute`` is the one that the step ended.
+        lists_nodes: whether the nodes are a list of what should be there, so that an absent one was
+            removed; else it is missing.
+        refused: what was not believed -> number of values in this answer.
     """
 
     # No repr: asyncio.run() in a main thread computes it for its return value, twice.
@@ -50,3 +77,8 @@ class SourceAnswer:
     resolution: int = 60
     notes: Sequence[str] = ()
     rejected: int = 0
+    collector: CollectorState | None = None
+    failed: Mapping[int, str] = field(default_factory=dict, repr=False)
+    clock_steps: Sequence[tuple[int, float, float]] = ()
+    lists_nodes: bool = False
+    refused: Mapping[str, int] = field(default_factory=dict)

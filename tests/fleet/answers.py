@@ -121,8 +121,12 @@ class SimulatedAgent:
             "newest_end": newest_end,
             "start": start,
             "end": max(start, covered),
+            "collector": {
+                "name": "simulated", "ok": True, "error": "", "last_at": now, "problems": {},
+                "failed": [], "clock_steps": [],
+            },
             "kinds": {kind: tables[kind].as_json() for kind in KINDS if kind in kinds},
-        }
+        }  # fmt: skip
 
     def _fill(self, ts: int, node: _Table, filesystem: _Table, pod: _Table | None) -> None:
         minute = ts // 60

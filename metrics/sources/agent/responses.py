@@ -15,7 +15,16 @@ from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
 from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE
-from metrics.sources.validation import MAX_MOMENT, MAX_NAME, clean_text
+from metrics.sources.agent.collector_state import parse_collector
+from metrics.sources.agent.json_values import (
+    clock,
+    integers,
+    json_list,
+    json_object,
+    minute,
+    optional_minute,
+)
+from metrics.sources.validation import MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
 MAX_SERIES = 20_000  # of one answer, all kinds together
@@ -26,7 +35,6 @@ MAX_SAMPLES = 600  # of one minute: ten a second
 MAX_VALUE = (1 << 63) - 1
 MAX_AHEAD_SECONDS = 300  # data from the future beyond this is refused
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
-_INT = {int}
 
 
 def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnswer:
@@ -43,14 +51,14 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
     Raises:
         BadResponseError: names what is wrong and where.
     """
-    answer = _object(raw, "the answer")
-    about = _object(answer.get("agent"), "agent")
-    covered_start = _minute(answer.get("start"), "start")
-    covered_end = _minute(answer.get("end"), "end")
+    answer = json_object(raw, "the answer")
+    about = json_object(answer.get("agent"), "agent")
+    covered_start = minute(answer.get("start"), "start")
+    covered_end = minute(answer.get("end"), "end")
     if covered_start != start or not start <= covered_end <= end:
         msg = f"asked for {start}..{end}, the answer covers {covered_start}..{covered_end}"
         raise BadResponseError(msg, problem="bad_value")
-    kinds = _object(answer.get("kinds"), "kinds")
+    kinds = json_object(answer.get("kinds"), "kinds")
     limit = min(covered_end, int(now) + MAX_AHEAD_SECONDS)
     tables: list[MinuteTable] = []
     rows = 0
@@ -60,7 +68,7 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
     for kind in _KINDS:
         if kind not in kinds:
             continue
-        table = _Table(kind, _object(kinds[kind], kind), start, limit)
+        table = _Table(kind, json_object(kinds[kind], kind), start, limit)
         rows += len(table.times)
         if rows > MAX_ROWS:
             msg = f"{kind}.t: more than {MAX_ROWS} rows in one answer"
@@ -70,18 +78,23 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
         tables.append(table.read(keys))
         if kind == "node":
             alive.update(table.times)
+    told = parse_collector(answer.get("collector"), start, covered_end, alive=alive)
     return SourceAnswer(
         rows=Minutes(tables),
         infos=infos,
         start=start,
         end=covered_end,
-        oldest=_optional_minute(answer.get("oldest"), "oldest"),
-        newest_end=_optional_minute(answer.get("newest_end"), "newest_end"),
-        now=_clock(answer.get("now")),
+        oldest=optional_minute(answer.get("oldest"), "oldest"),
+        newest_end=optional_minute(answer.get("newest_end"), "newest_end"),
+        now=clock(answer.get("now"), "now"),
         agent_version=clean_text(about.get("version", ""), "agent.version", 40),
         kind=_agent_kind(about.get("kind", "")),
         minutes_alive=frozenset(alive),
         ignored=ignored,
+        collector=told.state,
+        failed=told.failed,
+        clock_steps=told.clock_steps,
+        lists_nodes=True,
     )
 
 
@@ -90,10 +103,10 @@ class _Table:
 
     def __init__(self, kind: Kind, table: dict[str, Any], start: int, limit: int) -> None:
         self.kind = kind
-        self.series = _list(table.get("series"), f"{kind}.series")
-        self.times = _list(table.get("t"), f"{kind}.t")
-        self.indexes = _list(table.get("i"), f"{kind}.i")
-        self.fields = _object(table.get("fields"), f"{kind}.fields")
+        self.series = json_list(table.get("series"), f"{kind}.series")
+        self.times = json_list(table.get("t"), f"{kind}.t")
+        self.indexes = json_list(table.get("i"), f"{kind}.i")
+        self.fields = json_object(table.get("fields"), f"{kind}.fields")
         self.unknown_fields = sum(1 for name in self.fields if name not in FIELD_NAMES[kind])
         self._start, self._limit = start, limit
 
@@ -105,7 +118,7 @@ class _Table:
         keys = []
         for position, entry in enumerate(self.series):
             where = f"{self.kind}.series[{position}]"
-            info = _series_info(self.kind, _object(entry, where), where)
+            info = _series_info(self.kind, json_object(entry, where), where)
             infos.append(info)
             keys.append(info.key)
         if len(set(keys)) != len(keys):
@@ -124,7 +137,7 @@ class _Table:
         times, where = self.times, f"{self.kind}.t"
         if not times:
             return
-        _integers(times, where)
+        integers(times, where)
         low, high = min(times), max(times)
         if low < self._start or high >= self._limit:
             strange = low if low < self._start else high
@@ -141,7 +154,7 @@ class _Table:
             raise BadResponseError(msg, problem="bad_value")
         if not indexes:
             return
-        _integers(indexes, where)
+        integers(indexes, where)
         if min(indexes) < 0 or max(indexes) >= series:
             msg = f"{where}: an entry is outside 0..{series - 1}, the series of the answer"
             raise BadResponseError(msg, problem="bad_value")
@@ -154,8 +167,8 @@ class _Table:
         if name not in self.fields:
             return None
         where = f"{self.kind}.fields.{name}"
-        field = _object(self.fields[name], where)
-        column = FieldColumn(*(_list(field.get(key), f"{where}.{key}") for key in "nslh"))
+        field = json_object(self.fields[name], where)
+        column = FieldColumn(*(json_list(field.get(key), f"{where}.{key}") for key in "nslh"))
         count, total, low, high = column
         if not len(count) == len(total) == len(low) == len(high) == len(self.times):
             msg = f"{where}: the lists are not as long as t"
@@ -179,7 +192,7 @@ class _Table:
         if not count:
             return
         for key, column in zip("nslh", (count, total, low, high), strict=True):
-            _integers(column, f"{where}.{key}")
+            integers(column, f"{where}.{key}")
         if min(count) < 1 or max(count) > MAX_SAMPLES:
             msg = f"{where}.n: a number of samples is outside 1..{MAX_SAMPLES}"
             raise BadResponseError(msg, problem="bad_value")
@@ -203,7 +216,7 @@ def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
     if not name or (kind != "node" and not ns):
         msg = f"{where}: the name is empty"
         raise BadResponseError(msg, problem="bad_name")
-    attrs = _object(entry.get("attrs", {}), f"{where}.attrs")
+    attrs = json_object(entry.get("attrs", {}), f"{where}.attrs")
     if len(attrs) > MAX_ATTRS:
         msg = f"{where}.attrs: {len(attrs)} entries; at most {MAX_ATTRS} are accepted"
         raise BadResponseError(msg, problem="bad_name")
@@ -213,50 +226,6 @@ def _series_info(kind: Kind, entry: dict[str, Any], where: str) -> SeriesInfo:
     }
     key = SeriesKey(kind, "" if kind == "node" else ns, name)
     return SeriesInfo(key, node, clean)
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if type(value) is not dict:
-        msg = f"{where}: not an object"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
-
-
-def _list(value: object, where: str) -> list[Any]:
-    if type(value) is not list:
-        msg = f"{where}: not a list"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
-
-
-def _integers(values: list[Any], where: str) -> None:
-    """Refuse a list that holds anything but whole numbers: no booleans, floats or nulls."""
-    if set(map(type, values)) != _INT:
-        strange = next(value for value in values if type(value) is not int)
-        msg = f"{where}: {type(strange).__name__} where a whole number is expected"
-        raise BadResponseError(msg, problem="bad_value")
-
-
-def _minute(value: object, where: str) -> int:
-    if type(value) is not int or value % MINUTE or not 0 <= value <= MAX_MOMENT:
-        msg = f"{where}: not the start of a minute in Unix seconds"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
-
-
-def _optional_minute(value: object, where: str) -> int | None:
-    return None if value is None else _minute(value, where)
-
-
-def _clock(value: object) -> float:
-    if type(value) not in (int, float):
-        msg = "now: not a number"
-        raise BadResponseError(msg, problem="bad_value")
-    number = cast("float", value)
-    if not 0 <= number <= MAX_MOMENT:  # false for NaN too
-        msg = "now: not a time in Unix seconds"
-        raise BadResponseError(msg, problem="bad_value")
-    return float(number)
 
 
 def _agent_kind(value: object) -> str:

@@ -30,6 +30,8 @@ class _Pieces:
     rows: list[Minutes] = field(default_factory=list)
     infos: dict[SeriesKey, SeriesInfo] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
+    failed: dict[int, str] = field(default_factory=dict)
+    clock_steps: set[tuple[int, float, float]] = field(default_factory=set)
     count: int = 0  # of rows
     ignored: int = 0
 
@@ -38,6 +40,8 @@ class _Pieces:
         self.count += len(piece.rows)
         self.infos.update((info.key, info) for info in piece.infos)
         self.alive |= piece.minutes_alive
+        self.failed |= piece.failed
+        self.clock_steps.update(piece.clock_steps)
         self.ignored += piece.ignored
 
     @property
@@ -53,6 +57,8 @@ class _Pieces:
             start=start,
             minutes_alive=frozenset(self.alive),
             ignored=self.ignored,
+            failed=self.failed,
+            clock_steps=sorted(self.clock_steps),
         )
 
 

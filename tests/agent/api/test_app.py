@@ -44,7 +44,7 @@ async def url(starts_servers, spool):
         kind="host",
         hostname="box",
         instance="ab12",
-        collectors=lambda: {"host": CollectorStatus(ok=True, error="", last_at=T0 + 1.5)},
+        collectors=lambda: {"host": CollectorStatus(True, "", T0 + 1.5, {"n1": "no answer"})},
         services=["agent", "etcd"],
     )
     runner = web.AppRunner(make_app(spool, facts, now=lambda: NOW))
@@ -85,6 +85,23 @@ async def test_a_range_holds_every_cell_of_its_closed_minutes(spool, url):
     assert pods["series"] == [{"ns": "default", "name": "web-0", "node": "n1", "attrs": {}}]
     assert pods["fields"]["cpu_mc"]["s"] == [300, 14]
     assert answer["kinds"]["filesystem"]["t"] == []
+
+
+async def test_a_range_says_how_its_collector_is(spool, url):
+    await spool.add(T0, [node(1)])
+    answer = await get(url, f"/v1/range?start={T0}&end={T0 + 120}")
+    assert answer["collector"] == {
+        "name": "host",
+        "ok": True,
+        "error": "",
+        "last_at": T0 + 1.5,
+        "problems": {"n1": "no answer"},
+        "failed": [],
+        "clock_steps": [],
+    }
+    parsed = parse_answer(answer, T0, T0 + 120, now=NOW)
+    assert parsed.collector is not None
+    assert parsed.collector.problems == {"n1": "no answer"}
 
 
 async def test_an_open_minute_is_not_served_and_the_end_says_so(spool, url):

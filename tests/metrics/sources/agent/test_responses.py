@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
-from metrics.series.source_answer import SourceAnswer
+from metrics.series.source_answer import CollectorState, SourceAnswer
 from metrics.sources.agent import source
 from metrics.sources.agent.responses import parse_answer
 from metrics.sources.agent.source import AgentSource
@@ -41,6 +41,15 @@ def answer() -> dict[str, Any]:
         "newest_end": END,
         "start": START,
         "end": END,
+        "collector": {
+            "name": "host",
+            "ok": False,
+            "error": "no way in",
+            "last_at": START + 75.5,
+            "problems": {"n2": "no answer within 6 s"},
+            "failed": [[START + 120, START + 240, "no way in"], [START + 300, END, "HTTP 503"]],
+            "clock_steps": [[START + 240, START + 250.0, START + 310.5]],
+        },
         "kinds": {
             "node": {
                 "series": [
@@ -92,6 +101,34 @@ def test_a_good_answer_becomes_rows_in_catalogue_order():
     assert (got.oldest, got.newest_end, got.end) == (START - 60, END, END)
     assert (got.agent_version, got.kind, got.ignored) == ("0.1.0", "host", 0)
     assert {info.key.name: dict(info.attrs) for info in got.infos}["n1"] == {"role": "master"}
+
+
+def test_what_the_agent_knows_about_its_own_sight_arrives():
+    got = parse(answer())
+    assert got.collector == CollectorState(
+        ok=False, error="no way in", last_at=START + 75.5, problems={"n2": "no answer within 6 s"}
+    )
+    assert got.failed == {
+        **dict.fromkeys([START + 120, START + 180], "no way in"),
+        **dict.fromkeys(range(START + 300, END, 60), "HTTP 503"),
+    }
+    assert got.clock_steps == [(START + 240, START + 250.0, START + 310.5)]
+    assert got.lists_nodes
+
+
+def test_an_agent_of_before_says_nothing_of_its_sight():
+    raw = answer()
+    del raw["collector"]
+    got = parse(raw)
+    assert (got.collector, got.failed, got.clock_steps) == (None, {}, ())
+
+
+def test_a_minute_with_rows_did_not_fail():
+    raw = answer()
+    raw["collector"]["failed"] = [[START, START + 180, "no way in"]]
+    got = parse(raw)
+    assert got.failed == {START + 120: "no way in"}
+    assert START in got.minutes_alive
 
 
 def test_unknown_kinds_and_fields_are_left_out_and_counted():
@@ -220,6 +257,28 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "mean above the highest": (set_cell("s", 1000), "a mean is not between"),
     "beyond 64 bits": (set_cell("h", 1 << 70), "cpu_mc: a value is beyond"),
     "far below zero": (set_cell("l", -(1 << 64)), "cpu_mc: a value is beyond"),
+    "collector is text": (put("collector", "fine"), "collector: not an object"),
+    "ok is a number": (put("collector.ok", 1), "collector.ok: neither"),
+    "no ok": (drop("collector.ok"), "collector.ok: neither"),
+    "error is long": (put("collector.error", "x" * 1001), "collector.error: 1001"),
+    "error is a list": (put("collector.error", []), "collector.error: not a text"),
+    "last reading at noon": (put("collector.last_at", "noon"), "collector.last_at: not a number"),
+    "problems are a list": (put("collector.problems", []), "collector.problems: not an object"),
+    "a problem is a number": (put("collector.problems", {"n1": 1}), "problems: not a text"),
+    "a problem is long": (put("collector.problems", {"n1": "x" * 501}), "problems: 501"),
+    "many problems": (put("collector.problems", {str(n): "" for n in range(1001)}), "1001 entries"),
+    "failed is null": (put("collector.failed", None), "collector.failed: not a list"),
+    "failed before the window": (put("collector.failed.0.0", START - 60), "no range within"),
+    "failed after the window": (put("collector.failed.1.1", END + 60), "no range within"),
+    "failed for no time": (put("collector.failed.0.1", START + 120), "no range within"),
+    "failed twice": (put("collector.failed.1", [START + 120, END, ""]), "no range within"),
+    "failed between minutes": (put("collector.failed.0.0", START + 61), "not the start of a"),
+    "failed in four parts": (put("collector.failed.0", [START, END, "", 1]), "4 parts where 3"),
+    "many failures": (put("collector.failed", [[0, 60, ""]] * 10_081), "10081 entries"),
+    "a step is an object": (put("collector.clock_steps.0", {}), "clock_steps: not a list"),
+    "a step to nowhere": (put("collector.clock_steps.0.2", 1e300), "clock_steps: not a time"),
+    "a step of text": (put("collector.clock_steps.0.1", "1"), "clock_steps: not a number"),
+    "many steps": (put("collector.clock_steps", [[0, 0, 0]] * 1001), "1001 entries"),
     "a million series": (many_series(1_000_000), "pod.series: more than 20000"),
 }  # fmt: skip
 
@@ -229,7 +288,9 @@ PROBLEMS = {
     "name is empty": "bad_name", "pod without namespace": "bad_name", "name is long": "bad_name",
     "same name twice": "duplicate_series", "a minute twice": "duplicate_series",
     "too many attrs": "bad_name", "attr is a number": "bad_name", "attr is long": "bad_name",
-    "a million series": "too_many_series",
+    "a million series": "too_many_series", "error is long": "bad_name",
+    "error is a list": "bad_name", "a problem is a number": "bad_name",
+    "a problem is long": "bad_name",
 }  # fmt: skip
 
 
