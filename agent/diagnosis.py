@@ -72,7 +72,9 @@ async def _check_collector(config: Config) -> Finding:
     }
     shown = ", ".join(f"{count} {name}s" for name, count in counts.items())
     if collected.problems:
-        return Finding(ok=False, text=f"collector {kind}: {shown}; {'; '.join(collected.problems)}")
+        return Finding(
+            ok=False, text=f"collector {kind}: {shown}; {'; '.join(collected.problem_texts)}"
+        )
     return Finding(ok=True, text=f"collector {kind}: {shown}")
 
 

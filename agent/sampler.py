@@ -67,7 +67,7 @@ class Sampler:
         self._nodes: list[Sample] = []
         if node_name and collector.name == "host":
             self._nodes.append(make_sample("node", node_name, {}))
-        self._problems: Sequence[str] = ()
+        self._problems = ""
         self.status = CollectorStatus()
 
     @property
@@ -141,15 +141,12 @@ class Sampler:
     def _succeeded(self, at: float, collected: Collected) -> Sequence[Sample]:
         if not self.status.ok:
             logger.info("collector %s works", self._collector.name)
-        if collected.problems and list(collected.problems) != list(self._problems):
-            logger.warning("collector %s: %s", self._collector.name, "; ".join(collected.problems))
-        self._problems = collected.problems
-        self.status = CollectorStatus(
-            ok=True,
-            error="; ".join(collected.problems),
-            last_at=at,
-            problems=problems_by_name(collected.problems),
-        )
+        told = "; ".join(collected.problem_texts)
+        if told and told != self._problems:
+            logger.warning("collector %s: %s", self._collector.name, told)
+        self._problems = told
+        problems = bounded_problems(collected.problems)
+        self.status = CollectorStatus(ok=True, error=told, last_at=at, problems=problems)
         self._nodes = [
             make_sample("node", sample.name, {}, attrs=sample.attrs)
             for sample in collected.samples
@@ -163,21 +160,12 @@ class Sampler:
         self.status = CollectorStatus(ok=False, error=error, last_at=self.status.last_at)
 
 
-def problems_by_name(problems: Sequence[str]) -> dict[str, str]:
-    """Return problems by what they are about: "node n1: no answer" -> {"n1": "no answer"}.
-
-    Sentences about the whole are joined under "". At most :data:`MAX_PROBLEMS` are named, and the
-    others counted.
-    """
+def bounded_problems(problems: Mapping[str, str]) -> dict[str, str]:
+    """Return at most :data:`MAX_PROBLEMS` problems, cleaned and cut; "" counts the others."""
     named: dict[str, str] = {}
-    whole: list[str] = []
-    for problem in problems:
-        about, _, text = problem.partition(": ")
-        name = clean_name(about.removeprefix("node ")) if text else ""
-        if not name:
-            whole.append(problem)
-        elif name in named or len(named) < MAX_PROBLEMS:
-            named.setdefault(name, clean_name(text, limit=MAX_PROBLEM))
-    if len(problems) - len(whole) > MAX_PROBLEMS:
-        whole.append(f"{len(problems) - len(whole) - len(named)} more are not listed")
-    return named | ({"": clean_name("; ".join(whole), limit=MAX_PROBLEM)} if whole else {})
+    for part, text in problems.items():
+        if len(named) == MAX_PROBLEMS:
+            named[""] = f"{len(problems) - MAX_PROBLEMS} more are not listed"
+            break
+        named.setdefault(clean_name(part), clean_name(text, limit=MAX_PROBLEM))
+    return named

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from agent.samples import Sample
@@ -36,11 +36,17 @@ class Collected:
 
     Attributes:
         samples: nodes, filesystems and pods; at least one node.
-        problems: what could not be read, in words; the rest is valid.
+        problems: what could not be read: node or part of the machine -> why, in words; the rest is
+            valid.
     """
 
     samples: Sequence[Sample]
-    problems: Sequence[str] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def problem_texts(self) -> list[str]:
+        """Return each problem as one line."""
+        return [f"{part}: {text}" for part, text in self.problems.items()]
 
 
 class Collector(Protocol):

@@ -76,7 +76,7 @@ class FilesystemReading:
 
     samples: list[Sample]
     totals: dict[str, int | None]
-    problems: list[str]
+    problems: dict[str, str]
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -146,7 +146,7 @@ class Filesystems:
         try:
             table = self._mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as exc:
-            return FilesystemReading([], dict.fromkeys(_TOTALS), [f"mounts: {exc}"])
+            return FilesystemReading([], dict.fromkeys(_TOTALS), {"mounts": str(exc)})
         mounts = choose(parse_mountinfo(table))
         self._calls = {
             point: call
@@ -185,7 +185,8 @@ _TOTALS = ("fs_used", "fs_cap", "inodes_total", "inodes_free")
 
 
 def _reading(node: str, answers: list[tuple[Mount, Usage | str | None]]) -> FilesystemReading:
-    samples, problems = [], []
+    samples: list[Sample] = []
+    problems: dict[str, str] = {}
     totals: dict[str, int | None] = dict.fromkeys(_TOTALS)
     # In a container, volumes and the overlay at / are often on the same disk.
     root = next((a for m, a in answers if m.point == "/" and m.fstype == "overlay"), None)
@@ -199,7 +200,7 @@ def _reading(node: str, answers: list[tuple[Mount, Usage | str | None]]) -> File
             "read_only": "yes" if mount.read_only else "",
         }
         if isinstance(answer, str):
-            problems.append(f"filesystem {mount.point}: {answer}")
+            problems[f"filesystem {mount.point}"] = answer
             attrs["problem"] = answer
         else:
             values = {

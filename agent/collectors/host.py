@@ -39,7 +39,7 @@ class _Basics:
     values: dict[str, float | None]
     units: list[Unit]
     source: str
-    problems: list[str]
+    problems: dict[str, str]
 
 
 class HostCollector:
@@ -109,13 +109,12 @@ class HostCollector:
         attrs = {**self._attrs, "pods_are": basics.source}
         node = make_sample("node", self._node, values, attrs=attrs)
         pods = [unit_sample(unit, self._node) for unit in basics.units]
-        return Collected([node, *disks.samples, *pods], [*basics.problems, *disks.problems])
+        return Collected([node, *disks.samples, *pods], {**basics.problems, **disks.problems})
 
     async def close(self) -> None:
         """Do nothing: threads are daemons that end by themselves."""
 
     def _read(self) -> _Basics:
-        problems: list[str] = []
         at = self._monotonic()
         values, busy = self._cpu(at)
         values |= self._memory()
@@ -125,11 +124,11 @@ class HostCollector:
         delta = None if busy is None or self._last_busy is None else busy - self._last_busy
         self._last_busy = busy
         units, source = self._units(at, delta)
-        problems.extend(
-            f"{name} could not be read"
+        problems = {
+            name: "could not be read"
             for name in ("cpu_cap_mc", "mem_cap", "load1_m", "uptime_s")
             if values.get(name) is None
-        )
+        }
         largest = keep_largest(
             units,
             cpu_cap_mc=values.get("cpu_cap_mc") or 1000,

@@ -81,7 +81,11 @@ class KubeletCollector:
         nodes, pods, problems = await self._lists()
         answers = await self._summaries(node.name for node in nodes)
         summaries = {name: found for name, found in answers.items() if isinstance(found, dict)}
-        problems.extend(f"node {name}: {e}" for name, e in answers.items() if isinstance(e, str))
+        problems |= {
+            name: f"its kubelet does not answer: {found}"
+            for name, found in answers.items()
+            if isinstance(found, str)
+        }
         if pods is None:
             pods = _pods_of(summaries)
         counts: dict[str, int] = {}
@@ -101,7 +105,7 @@ class KubeletCollector:
         # Jobs that are done stay listed until someone deletes them; they use nothing.
         shown = [pod for pod in pods if pod.phase != "Succeeded"]
         if len(shown) > MAX_PODS:
-            problems.append(f"{len(shown)} pods; the first {MAX_PODS} are reported")
+            problems["number of pods"] = f"{len(shown)}; the first {MAX_PODS} are reported"
         samples.extend(
             self._pod(pod, usage.get((pod.ns, pod.name, pod.node), {}), now)
             for pod in sorted(shown, key=lambda p: (p.ns, p.name))[:MAX_PODS]
@@ -118,7 +122,7 @@ class KubeletCollector:
             self._api = KubeApi(access)
         return self._api
 
-    async def _lists(self) -> tuple[list[KubeNode], list[KubePod] | None, list[str]]:
+    async def _lists(self) -> tuple[list[KubeNode], list[KubePod] | None, dict[str, str]]:
         """Return nodes, pods (None if they cannot be listed) and problems."""
         self._used_keys = set()
         raw_nodes, raw_pods = await asyncio.gather(
@@ -129,9 +133,11 @@ class KubeletCollector:
         nodes = [node for item in raw_nodes if (node := parse_node(item)) is not None]
         if not nodes:
             raise CollectorError("the API server lists no nodes")
-        problems = [f"{len(nodes)} nodes; {MAX_NODES} are reported"] if nodes[MAX_NODES:] else []
+        problems = {}
+        if nodes[MAX_NODES:]:
+            problems["number of nodes"] = f"{len(nodes)}; {MAX_NODES} are reported"
         if isinstance(raw_pods, str):
-            return nodes[:MAX_NODES], None, [*problems, raw_pods]
+            return nodes[:MAX_NODES], None, {**problems, "list of pods": raw_pods}
         pods = [pod for item in raw_pods if (pod := parse_pod(item)) is not None]
         return nodes[:MAX_NODES], pods, problems
 

@@ -66,7 +66,7 @@ async def test_nodes_pods_and_filesystems_have_exact_numbers(kubernetes, collect
     await collector.collect(NOW)
     kubernetes.summaries["n1"] = summary("n1", kubernetes.pods, at=NOW + 15, rx=10**9 + 30_000)
     collected = await collector.collect(NOW + 15)
-    assert collected.problems == []
+    assert collected.problems == {}
     assert rows(collected, "node")["", "n1"] == {
         "cpu_mc": 1250,
         "cpu_cap_mc": 4000,
@@ -155,10 +155,10 @@ async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes,
     assert values["", "n3"]["ready"] == 1
     assert values["", "n3"]["mem_ws"] is None
     assert values["", "n2"]["mem_ws"] == 5 * GIB
-    problems = "\n".join(collected.problems)
-    assert "node n1: /api/v1/nodes/n1/proxy/stats/summary: HTTP 503" in problems
-    assert "node n3: " in problems
-    assert "no answer within 3 s" in problems
+    assert collected.problems.keys() == {"n1", "n3"}
+    assert collected.problems["n1"].startswith("its kubelet does not answer: ")
+    assert "HTTP 503" in collected.problems["n1"]
+    assert "no answer within 3 s" in collected.problems["n3"]
     # Its pods are still there, with what the API server knows.
     assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["restarts"] == 4
     assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["cpu_mc"] is None
@@ -168,7 +168,7 @@ async def test_summaries_are_requested_at_the_same_time(kubernetes, collector):
     kubernetes.nodes = [node(f"n{n}") for n in range(30)]
     kubernetes.summaries = {f"n{n}": summary(f"n{n}", [], at=NOW) for n in range(30)}
     collected = await collector.collect(NOW)
-    assert collected.problems == []
+    assert collected.problems == {}
     assert kubernetes.most_concurrent > 5
 
 
@@ -263,7 +263,7 @@ async def test_without_permission_to_list_pods_the_kubelets_still_name_them(kube
     collected = await collector.collect(NOW)
     values = rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]
     assert (values["cpu_mc"], values["restarts"]) == (152, None)
-    assert any("HTTP 403: /api/v1/pods is forbidden" in text for text in collected.problems)
+    assert "HTTP 403: /api/v1/pods is forbidden" in collected.problems["list of pods"]
 
 
 async def test_without_permission_to_list_nodes_there_is_one_clear_error(kubernetes, collector):
@@ -278,7 +278,7 @@ async def test_a_rotated_token_is_read_again(kubernetes, collector, tmp_path):
     with pytest.raises(CollectorError, match="HTTP 401"):
         await collector.collect(NOW + 15)
     (tmp_path / "token").write_text("second-token")
-    assert (await collector.collect(NOW + 30)).problems == []
+    assert (await collector.collect(NOW + 30)).problems == {}
 
 
 async def test_a_redirect_is_not_followed(kubernetes, collector):
@@ -350,7 +350,7 @@ async def test_only_the_clusters_own_authority_is_trusted(kubernetes, tmp_path):
     # The authority is read again when it is rotated.
     ca.unlink()
     ca.write_bytes(crt.read_bytes())
-    assert (await collector.collect(NOW)).problems == []
+    assert (await collector.collect(NOW)).problems == {}
     await collector.close()
 
 
