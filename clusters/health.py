@@ -12,27 +12,61 @@ The rules, of which the first that applies decides:
      :data:`TUNNEL_SILENT_SECONDS`;
    * the newest data is older than :func:`data_limit_seconds`.
 
-   The reason says which of the two, and what the hub or the last pull reported.
-4. ``critical``: more than half of the nodes are not ready (so also an only one), a filesystem is
-   :data:`FILESYSTEM_CRITICAL` full, or :data:`INODES_CRITICAL` of its inodes are used.
-5. ``degraded``: any node is not ready, a filesystem is :data:`FILESYSTEM_DEGRADED` full or
-   :data:`INODES_DEGRADED` of its inodes are used, memory in use is :data:`MEMORY_DEGRADED` of
-   the capacity, or the cluster's identity was used from two places within
-   :data:`CONFLICT_SECONDS`.
-6. ``ok`` otherwise. A number that is not known is not judged.
+   The reason says which of the two, and what the hub, the agent or the last pull reported. A time
+   in the future counts as not known.
+4. The worst of its :mod:`~clusters.findings`. ``critical``: more than half of the nodes are not
+   ready (so also an only one), a filesystem is :data:`FILESYSTEM_CRITICAL` full, or
+   :data:`INODES_CRITICAL` of its inodes are used. ``degraded``: any node is not ready, a
+   filesystem is :data:`FILESYSTEM_DEGRADED` full or :data:`INODES_DEGRADED` of its inodes are
+   used, memory in use is :data:`MEMORY_DEGRADED` of the capacity, a node reports pressure or has
+   no numbers, the clock is :data:`CLOCK_SKEW_MS` off, or the cluster's identity was used from two
+   places within :data:`CONFLICT_SECONDS`. ``unknown``: nothing worse is known, but of a node it is
+   not known whether it is ready, or what was wrong before is not measured any more.
+5. ``ok`` otherwise: all nodes are known to be ready.
 
-``since`` is kept while the state stays; on a change to ``unknown`` it is the last moment at which
-the state was known, else ``now``. ``was`` is the state before ``unknown``, else "".
+``since`` is by evidence: the oldest of the worst findings, each with its own; of ``unknown`` the
+last moment at which the state was known. ``was`` is the state before ``unknown``, else "".
 No Django, no clock: ``now`` is an argument.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
-from clusters.status_numbers import StatusNumbers
+from clusters.findings import (
+    CLOCK_SKEW_MS,
+    CONFLICT_SECONDS,
+    FILESYSTEM_CRITICAL,
+    FILESYSTEM_DEGRADED,
+    INODES_CRITICAL,
+    INODES_DEGRADED,
+    MEMORY_DEGRADED,
+    clock,
+    findings,
+    reason_of,
+)
+from clusters.health_facts import LEVELS, Facts, Finding
+from opscenter.core.ages import age_seconds
+
+__all__ = [
+    "CLOCK_SKEW_MS",
+    "CONFLICT_SECONDS",
+    "FILESYSTEM_CRITICAL",
+    "FILESYSTEM_DEGRADED",
+    "INODES_CRITICAL",
+    "INODES_DEGRADED",
+    "MEMORY_DEGRADED",
+    "Facts",
+    "Finding",
+    "Health",
+    "State",
+    "TunnelState",
+    "data_limit_seconds",
+    "judge",
+    "tunnel_state",
+]
 
 State = Literal["critical", "degraded", "unknown", "pending", "ok", "revoked"]
 
@@ -44,55 +78,54 @@ TUNNEL_SILENT_SECONDS = 60
 FIRST_DATA_SECONDS = 180
 DATA_MIN_LIMIT_SECONDS = 180
 DATA_SETTLE_SECONDS = 30
-CONFLICT_SECONDS = 3600
-CLOCK_SKEW_REPORTED_MS = 60_000
-FILESYSTEM_DEGRADED = 0.80
-FILESYSTEM_CRITICAL = 0.90
-INODES_DEGRADED = 0.90
-INODES_CRITICAL = 0.95
-MEMORY_DEGRADED = 0.90
 REASON_LENGTH = 500  # characters; what the database's column holds
-_NAMED_NODES = 3  # how many nodes a reason names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts(StatusNumbers):
-    """What is known of one cluster. None means not known and is not judged."""
-
-    status: str  # enrolment: pending, active, revoked
-    interval_seconds: int  # of pulls
-    enrolled_at: datetime | None = None
-    tunnel_up: bool = False
-    tunnel_since: datetime | None = None  # when it came up or went down
-    tunnel_seen_at: datetime | None = None
-    tunnel_reason: str = ""  # why it went down
-    data_as_of: datetime | None = None  # end of the newest minute
-    last_pull_at: datetime | None = None
-    pull_error: str = ""  # of the last pull, "" if it was good
-    clock_skew_ms: int | None = None  # the cluster's clock minus ours
-    settle_seconds: int = 0  # by our clock, until a minute is complete at its source
-    conflict_at: datetime | None = None
-    conflict_detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A judgement: ``state`` since when, what it ``was`` before ``unknown``, and why."""
+    """A judgement: ``state`` since when, what it ``was`` before ``unknown``, and why.
+
+    Attributes:
+        findings: everything that was found, worst first; notes come last.
+        at_least: whether the state may have begun before ``since``.
+    """
 
     state: State
     since: datetime | None = None
     was: str = ""
     reason: str = ""
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
+    at_least: bool = field(default=False, compare=False)
+
+    @property
+    def lost(self) -> float:
+        """Return how much of the cluster is lost by its worst findings, 0..1; 1 where unknown."""
+        if self.state == "unknown" and not any(one.share for one in self.findings):
+            return 1.0
+        return min(1.0, sum(one.share for one in self.findings if one.level == self.state))
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    state: Literal["critical", "degraded"]
-    text: str
+class TunnelState:
+    """Whether the tunnel is up, as far as is known at a moment.
+
+    Attributes:
+        state: ``unknown``: recorded as up, but the hub has not seen it answer.
+        since: when it came up or went down, or was last seen; None if not known.
+    """
+
+    state: Literal["up", "down", "unknown"]
+    since: datetime | None
+
+    @property
+    def up(self) -> bool | None:
+        """Return whether it is up; None if that is not known."""
+        return {"up": True, "down": False, "unknown": None}[self.state]
 
 
 @dataclass(frozen=True, slots=True)
 class _Stale:
+    key: str
     known_until: datetime | None
     text: str
 
@@ -106,18 +139,30 @@ def judge(facts: Facts, recorded: Health, now: datetime) -> Health:
         now: time for which to judge, aware.
     """
     if facts.status == "revoked":
-        return _continue(recorded, "revoked", now, "revoked by an operator")
+        return _plain(recorded, "revoked", now, "revoked by an operator")
     waiting = _waiting(facts, now)
     if waiting:
-        return _continue(recorded, "pending", now, waiting)
-    stale = _stale(facts, now)
+        return _plain(recorded, "pending", now, waiting)
+    stale = _tunnel_lost(facts, now) or _data_old(facts, now)
     if stale:
-        return _unknown(recorded, stale, now)
-    findings = sorted(_findings(facts, now), key=lambda finding: finding.state)
-    if findings:
-        reason = "; ".join(finding.text for finding in findings)
-        return _continue(recorded, findings[0].state, now, reason)
-    return _continue(recorded, "ok", now, _all_well(facts))
+        return _unknown(recorded, stale, facts, now)
+    found = _dated(findings(facts, now), recorded, facts, now)
+    wrong = [one for one in found if one.level != "note"]
+    if not wrong:
+        began = min(facts.data_as_of or now, now)
+        reason = _all_well(facts, found)
+        return replace(_plain(recorded, "ok", began, reason), findings=found)
+    return _of_findings(found, recorded, facts)
+
+
+def tunnel_state(facts: Facts, now: datetime) -> TunnelState:
+    """Return whether the tunnel is up: the one answer of health, pages, API and figures."""
+    if not facts.tunnel_up:
+        return TunnelState("down", facts.tunnel_since or facts.tunnel_seen_at)
+    age = age_seconds(facts.tunnel_seen_at, now)
+    if age is None or age > TUNNEL_SILENT_SECONDS:
+        return TunnelState("unknown", facts.tunnel_seen_at)
+    return TunnelState("up", facts.tunnel_since)
 
 
 def data_limit_seconds(interval_seconds: int, settle_seconds: int = 0) -> int:
@@ -127,11 +172,6 @@ def data_limit_seconds(interval_seconds: int, settle_seconds: int = 0) -> int:
     """
     limit = max(3 * interval_seconds + DATA_SETTLE_SECONDS, DATA_MIN_LIMIT_SECONDS)
     return limit + settle_seconds
-
-
-def age_seconds(then: datetime | None, now: datetime) -> float | None:
-    """Return how old ``then`` is, at least 0 (clocks differ); None for None."""
-    return None if then is None else max(0.0, (now - then).total_seconds())
 
 
 def _waiting(facts: Facts, now: datetime) -> str:
@@ -148,143 +188,107 @@ def _waiting(facts: Facts, now: datetime) -> str:
     return ""
 
 
-def _stale(facts: Facts, now: datetime) -> _Stale | None:
-    """Return since when nothing is known and why, or None while the facts are fresh."""
-    return _tunnel_lost(facts, now) or _data_old(facts, now)
-
-
 def _tunnel_lost(facts: Facts, now: datetime) -> _Stale | None:
-    if not facts.tunnel_up:
-        down_at = facts.tunnel_since or facts.tunnel_seen_at
-        age = age_seconds(down_at, now)
-        if age is None or age > TUNNEL_GRACE_SECONDS:
-            return _Stale(down_at, f"tunnel lost: {facts.tunnel_reason or 'no reason known'}")
+    tunnel = tunnel_state(facts, now)
+    if tunnel.state == "up":
         return None
-    age = age_seconds(facts.tunnel_seen_at, now)
-    if age is not None and age > TUNNEL_SILENT_SECONDS:
-        return _Stale(facts.tunnel_seen_at, "tunnel lost: the hub has not seen it answer")
-    return None
+    if tunnel.state == "unknown":
+        text = "tunnel lost: the hub has not seen it answer"
+    else:
+        age = age_seconds(tunnel.since, now)
+        if age is not None and age <= TUNNEL_GRACE_SECONDS:
+            return None
+        text = f"tunnel lost: {facts.tunnel_reason or 'no reason known'}"
+    return _Stale("tunnel", tunnel.since, facts.centre_problem or text)
 
 
 def _data_old(facts: Facts, now: datetime) -> _Stale | None:
     age = age_seconds(facts.data_as_of, now)
-    limit = data_limit_seconds(facts.interval_seconds, facts.settle_seconds)
-    if age is not None and age <= limit:
+    if age is not None and age <= data_limit_seconds(facts.interval_seconds, facts.settle_seconds):
         return None
+    return _Stale("data", facts.data_as_of, facts.centre_problem or _why_old(facts, now))
+
+
+def _why_old(facts: Facts, now: datetime) -> str:
+    """Return why no newer data is known."""
     where = "tunnel up" if facts.tunnel_up else "tunnel just lost"
-    if facts.pull_error:
-        text = f"{where} but pulls fail: {facts.pull_error}"
-    elif age_seconds(facts.last_pull_at, now) is None:
-        text = f"{where}, but Ops Center has not pulled from it yet"
-    elif (age_seconds(facts.last_pull_at, now) or 0) > data_limit_seconds(facts.interval_seconds):
-        text = f"{where}, but Ops Center has not pulled from it lately: look at the worker"
-    else:
-        text = f"{where} and pulls work, but they bring no new data"
-    return _Stale(facts.data_as_of, text + _of_its_clock(facts))
+    pulled, since = facts.last_pull_at, facts.tunnel_since
+    if pulled is None:
+        return f"{where}, but Ops Center has not pulled from it yet"
+    if age_seconds(pulled, now) is None or (facts.data_as_of and facts.data_as_of > now):
+        return f"{where}, but the times on record lie in the future; the next pull replaces them"
+    if facts.pull_error and not (since and pulled < since):
+        return f"{where} but pulls fail: {facts.pull_error}"
+    known_until = facts.data_as_of
+    interval = timedelta(seconds=facts.interval_seconds)
+    late = (age_seconds(pulled, now) or 0) > data_limit_seconds(facts.interval_seconds)
+    if late or (known_until is not None and pulled <= known_until + interval):
+        return f"{where}, but Ops Center has not pulled from it lately: look at the worker"
+    if facts.collector_error:
+        return f"{where}, but its agent cannot see the cluster: {facts.collector_error}"
+    return f"{where} and pulls work, but they bring no new data"
 
 
-def _of_its_clock(facts: Facts) -> str:
-    """Return the end of a sentence if the clock is far off, or ""."""
-    skew_ms = facts.clock_skew_ms or 0
-    if abs(skew_ms) < CLOCK_SKEW_REPORTED_MS:
-        return ""
-    side = "ahead of" if skew_ms > 0 else "behind"
-    return f"; its clock is {abs(skew_ms) // 1000} s {side} ours"
+def _dated(
+    found: list[Finding], recorded: Health, facts: Facts, now: datetime
+) -> tuple[Finding, ...]:
+    """Return findings, worst first, each with a since: its own, the recorded one, or the data's."""
+    known = {(one.key, one.level): one for one in recorded.findings}
+    began = min(facts.data_as_of or now, now)
+    dated = []
+    for one in found:
+        before = known.get((one.key, one.level))
+        if one.since is None and before is not None and before.since is not None:
+            dated.append(replace(one, since=before.since, at_least=before.at_least))
+        else:
+            dated.append(one if one.since is not None else replace(one, since=began))
+    return tuple(sorted(dated, key=lambda one: (LEVELS.index(one.level), -one.share)))
 
 
-def _findings(facts: Facts, now: datetime) -> list[_Finding]:
-    """Return everything that is wrong according to fresh data."""
-    found = [
-        _nodes(facts),
-        _fill(
-            "filesystem {name} is {percent} full",
-            (facts.fs_worst_ratio, facts.fs_worst_name),
-            FILESYSTEM_DEGRADED,
-            FILESYSTEM_CRITICAL,
-        ),
-        _fill(
-            "{percent} of the inodes of {name} are used",
-            (facts.inodes_worst_ratio, facts.inodes_worst_name),
-            INODES_DEGRADED,
-            INODES_CRITICAL,
-        ),
-        _memory(facts),
-        _conflict(facts, now),
-    ]
-    return [finding for finding in found if finding is not None]
-
-
-def _nodes(facts: Facts) -> _Finding | None:
-    if facts.nodes_total is None or facts.nodes_ready is None:
-        return None
-    if facts.nodes_total == 0:
-        return _Finding("degraded", "the cluster reports no nodes")
-    missing = facts.nodes_total - facts.nodes_ready
-    if missing <= 0:
-        return None
-    names = [*facts.nodes_not_ready[:_NAMED_NODES]]
-    more = missing - len(names)
-    listed = ", ".join(names) + (f" and {more} more" if names and more > 0 else "")
-    if facts.nodes_total == 1:
-        text = "the only node is not ready" + (f": {listed}" if listed else "")
-        return _Finding("critical", text)
-    text = f"{missing} of {facts.nodes_total} nodes are not ready" + (
-        f": {listed}" if listed else ""
+def _of_findings(found: tuple[Finding, ...], recorded: Health, facts: Facts) -> Health:
+    """Return the state of the worst finding, since the oldest of that level."""
+    level = found[0].level
+    state: State = "critical" if level == "critical" else "degraded"
+    state = "unknown" if level == "unknown" else state
+    oldest = min(
+        (one for one in found if one.level == level and one.since is not None),
+        key=lambda one: one.since,  # type: ignore[arg-type, return-value]
     )
-    return _Finding("critical" if 2 * missing > facts.nodes_total else "degraded", text)
+    was = _was(recorded) if state == "unknown" else ""
+    reason = reason_of([one for one in found if one.level != "note"], facts)[:REASON_LENGTH]
+    return Health(state, oldest.since, was, reason, found, oldest.at_least)
 
 
-def _fill(
-    sentence: str, measured: tuple[float | None, str], degraded: float, critical: float
-) -> _Finding | None:
-    """Judge a ratio 0..1 against two limits; ``sentence`` gets its name and percentage."""
-    ratio, name = measured
-    if ratio is None or ratio < degraded:
-        return None
-    text = sentence.format(name=name or "(not named)", percent=_percent(ratio))
-    return _Finding("critical" if ratio >= critical else "degraded", text)
+def _all_well(facts: Facts, notes: tuple[Finding, ...]) -> str:
+    """Return that all nodes are ready, or only report, with what is worth a note."""
+    total = facts.nodes_total or 0
+    says = "report" if any(note.key == "readiness" for note in notes) else "are ready"
+    text = f"all {total} nodes {says}"
+    if total == 1:
+        text = "its node reports" if says == "report" else "its node is ready"
+    return "; ".join([text, *(note.text for note in notes)])[:REASON_LENGTH]
 
 
-def _memory(facts: Facts) -> _Finding | None:
-    if facts.mem_ws is None or not facts.mem_cap or facts.mem_ws < MEMORY_DEGRADED * facts.mem_cap:
-        return None
-    return _Finding("degraded", f"memory is {_percent(facts.mem_ws / facts.mem_cap)} used")
-
-
-def _conflict(facts: Facts, now: datetime) -> _Finding | None:
-    age = age_seconds(facts.conflict_at, now)
-    if age is None or age > CONFLICT_SECONDS:
-        return None
-    detail = f": {facts.conflict_detail}" if facts.conflict_detail else ""
-    return _Finding("degraded", f"its identity is used from two places{detail}")
-
-
-def _all_well(facts: Facts) -> str:
-    if not facts.nodes_total:
-        return ""
-    if facts.nodes_total == 1:
-        return f"its node is ready{_of_its_clock(facts)}"
-    return f"all {facts.nodes_total} nodes are ready{_of_its_clock(facts)}"
-
-
-def _percent(ratio: float) -> str:
-    """Return a ratio as whole percent, rounded down so that 99.9 % is not called full."""
-    return f"{int(ratio * 100 + 1e-9)} %"
-
-
-def _continue(recorded: Health, state: State, now: datetime, reason: str) -> Health:
-    """Return a state other than unknown, keeping ``since`` while the state stays."""
-    since = recorded.since if recorded.state == state and recorded.since else now
+def _plain(recorded: Health, state: State, began: datetime, reason: str) -> Health:
+    """Return a state without findings, keeping ``since`` while the state stays."""
+    since = recorded.since if recorded.state == state and recorded.since else began
     return Health(state, since, "", reason[:REASON_LENGTH])
 
 
-def _unknown(recorded: Health, stale: _Stale, now: datetime) -> Health:
+def _was(recorded: Health) -> str:
+    return recorded.was if recorded.state == "unknown" else recorded.state
+
+
+def _unknown(recorded: Health, stale: _Stale, facts: Facts, now: datetime) -> Health:
     """Return unknown since the last moment that was known, not before the state it replaces."""
-    reason = stale.text[:REASON_LENGTH]
-    if recorded.state == "unknown":
-        since = recorded.since or stale.known_until or now
-        return Health("unknown", since, recorded.was, reason)
-    since = min(stale.known_until or now, now)
-    if recorded.since is not None:
-        since = max(since, min(recorded.since, now))
-    return Health("unknown", since, recorded.state, reason)
+    off = clock(facts)
+    found = [Finding(stale.key, "unknown", stale.text, share=1.0), *([off] if off else [])]
+    reason = "; ".join(one.text for one in found)[:REASON_LENGTH]
+    if recorded.state == "unknown" and recorded.since is not None:
+        since = recorded.since
+    else:
+        since = min(stale.known_until or now, now)
+        if recorded.since is not None:
+            since = max(since, min(recorded.since, now))
+    told = tuple(replace(one, since=since) for one in found)
+    return Health("unknown", since, _was(recorded), reason, told)

@@ -159,6 +159,7 @@ class ClusterStatus(models.Model):
     since = models.DateTimeField(null=True)
     was = models.CharField(max_length=10, blank=True, default="")
     reason = models.CharField(max_length=500, blank=True, default="")
+    findings = models.JSONField(default=list)  # as of then, with their since
     # Tunnel, written by the hub. seen_at is refreshed while the session answers.
     tunnel_up = models.BooleanField(default=False)
     tunnel_since = models.DateTimeField(null=True)
@@ -172,28 +173,64 @@ class ClusterStatus(models.Model):
     pull_error = models.CharField(max_length=500, blank=True, default="")
     pull_failures = models.PositiveIntegerField(default=0)
     clock_skew_ms = models.IntegerField(null=True)
+    # Why the source sees nothing of its cluster, as of its last answer.
+    collector_error = models.CharField(max_length=500, blank=True, default="")
     # How long the source in use takes until a minute is complete; added to the limit of its age.
     settle_seconds = models.PositiveIntegerField(default=0)
     # Newest minute of data (its end), and its numbers.
     data_as_of = models.DateTimeField(null=True)
     nodes_ready = models.PositiveIntegerField(null=True)
     nodes_total = models.PositiveIntegerField(null=True)
+    nodes_unknown = models.PositiveIntegerField(null=True)
     nodes_not_ready = models.JSONField(default=list)  # names, at most 10
     pods = models.PositiveIntegerField(null=True)
     cpu_mc = models.BigIntegerField(null=True)
     cpu_cap_mc = models.BigIntegerField(null=True)
     mem_ws = models.BigIntegerField(null=True)
     mem_cap = models.BigIntegerField(null=True)
+    cpu_share = models.FloatField(null=True)  # 0..1, of the nodes that measured both
+    mem_share = models.FloatField(null=True)
     fs_worst_ratio = models.FloatField(null=True)  # 0..1, of the fullest filesystem
     fs_worst_name = models.CharField(max_length=300, blank=True, default="")  # "node /mount"
     inodes_worst_ratio = models.FloatField(null=True)
     inodes_worst_name = models.CharField(max_length=300, blank=True, default="")
+    # What is off at single parts, as of that minute (clusters.conditions).
+    conditions = models.JSONField(default=list)
     # The last hour for sparklines: lists of at most 60 CPU ratios in permille, null = no data,
     # ending at data_as_of.
     cpu_history = models.JSONField(default=list)
 
     def __str__(self) -> str:
         return f"status of {self.cluster_id}"
+
+
+class ClusterNode(models.Model):
+    """A node that a cluster has or had: the inventory that missing nodes are counted by.
+
+    A node is *removed* when a list of what should be there (Kubernetes' own, a host's agent) lacks
+    it. One that only sends nothing any more is *missing* until somebody dismisses it or a day is
+    over (:mod:`clusters.node_inventory`).
+    """
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="nodes")
+    name = models.CharField(max_length=253)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()  # end of its newest minute, by our clock
+    listed_by = models.CharField(max_length=30, blank=True, default="")  # kind of source
+    says_ready = models.BooleanField(default=False)  # whether it ever said if it is ready
+    removed_at = models.DateTimeField(null=True)
+    dismissed_at = models.DateTimeField(null=True)
+    dismissed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["cluster", "name"], name="node_once_in_a_cluster")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.cluster_id}"
 
 
 class ClusterKey(models.Model):

@@ -17,9 +17,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import QuerySet
 
-from clusters.health import WORST_FIRST, Facts, Health, State, age_seconds, judge
+from clusters.conditions import conditions_of
+from clusters.health import WORST_FIRST, Facts, Health, State, TunnelState, judge, tunnel_state
+from clusters.health_json import findings_of
 from clusters.models import Cluster, TunnelSession
 from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
+from opscenter.core.ages import age_seconds
 
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -29,9 +32,10 @@ _CLUSTER_COLUMNS = (
     "kind", "conflict_at", "conflict_detail", "created_at", "enrolled_at",
 )  # fmt: skip
 _STATUS_COLUMNS = (
-    "state", "since", "was", "reason", "tunnel_up", "tunnel_since", "tunnel_seen_at",
+    "state", "since", "was", "reason", "findings", "tunnel_up", "tunnel_since", "tunnel_seen_at",
     "tunnel_reason", "tunnel_rtt_ms", "last_pull_at", "last_pull_ok_at", "pull_error_code",
-    "pull_error", "pull_failures", "clock_skew_ms", "settle_seconds", "data_as_of", *NUMBERS,
+    "pull_error", "pull_failures", "clock_skew_ms", "settle_seconds", "collector_error",
+    "conditions", "data_as_of", *NUMBERS,
 )  # fmt: skip
 _PATHS = ("customer__name", *_CLUSTER_COLUMNS, *(f"current__{name}" for name in _STATUS_COLUMNS))
 _NAMES = ("customer", *_CLUSTER_COLUMNS, *_STATUS_COLUMNS)
@@ -55,7 +59,7 @@ class ClusterOverview(StatusNumbers):
     health: Health
     data_as_of: datetime | None
     data_age_seconds: float | None
-    tunnel_up: bool
+    tunnel: TunnelState
     tunnel_since: datetime | None
     tunnel_seen_at: datetime | None
     tunnel_reason: str
@@ -67,6 +71,7 @@ class ClusterOverview(StatusNumbers):
     pull_failures: int
     clock_skew_ms: int | None
     settle_seconds: int  # until a minute is complete at the source
+    collector_error: str  # why the source sees nothing of its cluster
     conflict_at: datetime | None
     conflict_detail: str
 
@@ -83,12 +88,12 @@ class ClusterOverview(StatusNumbers):
     @property
     def cpu_ratio(self) -> float | None:
         """Return the CPU used as a share of the capacity."""
-        return _ratio(self.cpu_mc, self.cpu_cap_mc)
+        return _ratio(self.cpu_mc, self.cpu_cap_mc) if self.cpu_share is None else self.cpu_share
 
     @property
     def mem_ratio(self) -> float | None:
         """Return the memory working set as a share of the capacity."""
-        return _ratio(self.mem_ws, self.mem_cap)
+        return _ratio(self.mem_ws, self.mem_cap) if self.mem_share is None else self.mem_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +105,10 @@ class FleetTotals:
 
     clusters: int
     reporting: int
-    expected: int  # those that should report: neither pending nor revoked
+    expected: int  # those that should report: enrolled and not revoked
     states: Mapping[State, int]  # every state, also with 0, worst first
     nodes_ready: int
+    nodes_unknown: int  # of which it is not known whether they are ready
     nodes_total: int
     pods: int
     simulated: int
@@ -157,7 +163,7 @@ class FleetFilter:
 
 
 def cluster_overviews(queryset: QuerySet[Cluster], now: datetime) -> list[ClusterOverview]:
-    """Return the clusters worst first, then longest in their state, then by name. One query."""
+    """Return the clusters worst first: by state, by how much is lost, then by since. One query."""
     rows = queryset.order_by().values_list(*_PATHS)
     return sort_worst_first(_overview(dict(zip(_NAMES, row, strict=True)), now) for row in rows)
 
@@ -170,7 +176,14 @@ def cluster_overview(cluster: Cluster, now: datetime) -> ClusterOverview:
 def sort_worst_first(overviews: Iterable[ClusterOverview]) -> list[ClusterOverview]:
     """Return the clusters in the order of every list."""
     return sorted(
-        overviews, key=lambda o: (_RANK[o.health.state], o.health.since or _LONG_AGO, o.name)
+        overviews,
+        key=lambda o: (
+            _RANK[o.health.state],
+            -o.health.lost,
+            -_missing(o),
+            o.health.since or _LONG_AGO,
+            o.name,
+        ),
     )
 
 
@@ -192,9 +205,10 @@ def fleet_totals(overviews: Sequence[ClusterOverview], now: datetime | None = No
     return FleetTotals(
         clusters=len(overviews),
         reporting=len(reporting),
-        expected=len(overviews) - counted["pending"] - counted["revoked"],
+        expected=sum(overview.status == Cluster.Status.ACTIVE for overview in overviews),
         states={state: counted[state] for state in WORST_FIRST},
         nodes_ready=total("nodes_ready"),
+        nodes_unknown=total("nodes_unknown"),
         nodes_total=total("nodes_total"),
         pods=total("pods"),
         simulated=sum(overview.simulated for overview in overviews),
@@ -229,17 +243,30 @@ def label_values(overviews: Iterable[ClusterOverview]) -> dict[str, list[str]]:
 
 
 def _overview(row: dict[str, Any], now: datetime) -> ClusterOverview:
-    health = judge(_facts(row), _recorded(row), now)
-    for name in ("state", "since", "was", "reason", "services"):
+    facts = _facts(row)
+    health = judge(facts, _recorded(row), now)
+    for name in ("state", "since", "was", "reason", "findings", "services", "tunnel_up"):
         del row[name]
-    for name in ("customer", "tunnel_reason", "pull_error_code", "pull_error"):
+    del row["conditions"]
+    for name in ("customer", "tunnel_reason", "pull_error_code", "pull_error", "collector_error"):
         row[name] = row[name] or ""
-    row["tunnel_up"] = bool(row["tunnel_up"])
     row["pull_failures"] = row["pull_failures"] or 0
     row["settle_seconds"] = row["settle_seconds"] or 0
     row |= known_numbers(row)
-    age = age_seconds(row["data_as_of"], now)
-    return ClusterOverview(**row, health=health, data_age_seconds=age)
+    return ClusterOverview(
+        **row,
+        health=health,
+        tunnel=tunnel_state(facts, now),
+        data_age_seconds=age_seconds(row["data_as_of"], now),
+    )
+
+
+def _missing(overview: ClusterOverview) -> int:
+    """Return how many nodes are lost, of a cluster that reports."""
+    if overview.health.state not in ("critical", "degraded"):
+        return 0
+    fine = (overview.nodes_ready or 0) + (overview.nodes_unknown or 0)
+    return max(0, (overview.nodes_total or 0) - fine)
 
 
 def _facts(row: Mapping[str, Any]) -> Facts:
@@ -255,10 +282,12 @@ def _facts(row: Mapping[str, Any]) -> Facts:
         data_as_of=row["data_as_of"],
         last_pull_at=row["last_pull_at"],
         pull_error=row["pull_error"] or "",
+        collector_error=row["collector_error"] or "",
         clock_skew_ms=row["clock_skew_ms"],
         settle_seconds=row["settle_seconds"] or 0,
         conflict_at=row["conflict_at"],
         conflict_detail=row["conflict_detail"] or "",
+        conditions=conditions_of(row["conditions"]),
         **known_numbers(row),
     )
 
@@ -266,7 +295,13 @@ def _facts(row: Mapping[str, Any]) -> Facts:
 def _recorded(row: Mapping[str, Any]) -> Health:
     """Return the last recorded health of a row; pending for a cluster without a status."""
     state = row["state"] if row["state"] in _RANK else "pending"
-    return Health(cast("State", state), row["since"], row["was"] or "", row["reason"] or "")
+    return Health(
+        cast("State", state),
+        row["since"],
+        row["was"] or "",
+        row["reason"] or "",
+        findings_of(row["findings"]),
+    )
 
 
 def _listed(query: Mapping[str, Any], name: str) -> list[str]:

@@ -42,12 +42,22 @@ class StatusNumbers:
 
     nodes_ready: Annotated[int | None, Number("count", "nodes_ready")] = None
     nodes_total: Annotated[int | None, Number("count", "nodes_total")] = None
+    nodes_unknown: Annotated[
+        int | None,
+        Number("count", "nodes_unknown", "Nodes of which it is not known whether they are ready."),
+    ] = None
     nodes_not_ready: Annotated[Sequence[str], Number("name")] = ()  # at most 10
     pods: Annotated[int | None, Number("count", "pods")] = None
     cpu_mc: Annotated[int | None, NodeSum("millicores", "cpu_used_millicores")] = None
     cpu_cap_mc: Annotated[int | None, NodeSum("millicores", "cpu_capacity_millicores")] = None
     mem_ws: Annotated[int | None, NodeSum("bytes", "memory_used_bytes")] = None
     mem_cap: Annotated[int | None, NodeSum("bytes", "memory_capacity_bytes")] = None
+    cpu_share: Annotated[
+        float | None, Number("0..1", "cpu_share", "0..1, of the nodes that measured both.")
+    ] = None
+    mem_share: Annotated[
+        float | None, Number("0..1", "memory_share", "0..1, of the nodes that measured both.")
+    ] = None
     fs_worst_ratio: Annotated[
         float | None,
         Number("0..1", "filesystem_worst_ratio", "0..1, of the fullest filesystem."),

@@ -7,23 +7,28 @@ are those of the first process that saw the change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from django.db import transaction
 
+from clusters.conditions import MAX_CONDITIONS, Condition, by_key, conditions_of
 from clusters.health import Health
+from clusters.health_json import finding_as_json, findings_of
 from clusters.models import Cluster, ClusterStatus
+from clusters.node_inventory import SeenNode, Silence, take_stock
 from clusters.selectors import judged
 from clusters.status_numbers import NUMBERS, StatusNumbers
 from opscenter.core import realtime
+from opscenter.core.ages import age_seconds
 from opscenter.core.text import one_line
 
 MAX_NODES_NAMED = 10
 MAX_HISTORY = 60
 _LONGEST_NAME = 300
-_HEALTH_COLUMNS = ("state", "since", "was", "reason")
+_HEALTH_COLUMNS = ("state", "since", "was", "reason", "findings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,13 @@ class PullFacts(StatusNumbers):
     success is recorded.
     """
 
-    data_as_of: datetime | None = None  # end of the newest minute
+    data_as_of: datetime | None = None  # end of the newest minute, by our clock
+    nodes: Sequence[SeenNode] = ()  # of the newest minute; they are counted when it is recorded
+    lists_nodes: bool = False  # whether that is a list of what should be there
+    silence: Silence = "unknown"  # what it means that a node does not say whether it is ready
+    source: str = ""  # kind of the source
+    conditions: Sequence[Condition] = ()  # of everything but the nodes' readiness
+    collector_error: str = ""  # why the source sees nothing of its cluster, "" if it sees
     agent_version: str = ""  # "" leaves what is recorded
     kind: str = ""  # "host" or "kubernetes"; "" leaves what is recorded
     clock_skew_ms: int | None = None  # the source's clock minus ours
@@ -60,10 +71,12 @@ def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None)
         current.pull_failures = 0
         current.clock_skew_ms = facts.clock_skew_ms
         current.settle_seconds = facts.settle_seconds
+        current.collector_error = one_line(facts.collector_error, 500)
         columns = ["last_pull_at", "last_pull_ok_at", "pull_error_code", "pull_error",
-                   "pull_failures", "clock_skew_ms", "settle_seconds"]  # fmt: skip
-        if _is_newest(facts, current):
-            columns += _take_summary(current, facts)
+                   "pull_failures", "clock_skew_ms", "settle_seconds",
+                   "collector_error"]  # fmt: skip
+        if facts.data_as_of is not None and _is_newest(facts.data_as_of, current, now):
+            columns += _take_summary(cluster, facts, facts.data_as_of)
         current.save(update_fields=columns)
         _take_agent(cluster, facts)
         return _record_health(cluster, now)
@@ -130,7 +143,13 @@ def judge_all(now: datetime | None = None) -> int:
 
 def recorded_health(current: ClusterStatus) -> Health:
     """Return the health that the row holds."""
-    return Health(current.state, current.since, current.was, current.reason)  # type: ignore[arg-type]
+    return Health(
+        current.state,  # type: ignore[arg-type]
+        current.since,
+        current.was,
+        current.reason,
+        findings_of(current.findings),
+    )
 
 
 def _locked(cluster_id: UUID) -> Cluster | None:
@@ -148,23 +167,49 @@ def _locked(cluster_id: UUID) -> Cluster | None:
     return cluster
 
 
-def _is_newest(facts: PullFacts, current: ClusterStatus) -> bool:
-    if facts.data_as_of is None:
-        return False
-    return current.data_as_of is None or facts.data_as_of >= current.data_as_of
+def _is_newest(as_of: datetime, current: ClusterStatus, now: datetime) -> bool:
+    """Return whether facts replace what is recorded, which a wrong clock may have dated."""
+    recorded = current.data_as_of
+    return recorded is None or age_seconds(recorded, now) is None or as_of >= recorded
 
 
-def _take_summary(current: ClusterStatus, facts: PullFacts) -> list[str]:
+def _take_summary(cluster: Cluster, facts: PullFacts, as_of: datetime) -> list[str]:
     """Copy the numbers of the newest minute into the row; return the columns that it set."""
-    current.data_as_of = facts.data_as_of
+    current = cluster.current
+    counts = take_stock(
+        cluster, facts.nodes, as_of,
+        listed=facts.lists_nodes, source=facts.source, silence=facts.silence,
+    )  # fmt: skip
+    current.data_as_of = as_of
     for name in NUMBERS:
         value = getattr(facts, name)
         setattr(current, name, one_line(value, _LONGEST_NAME) if isinstance(value, str) else value)
-    current.nodes_not_ready = [one_line(name, 253) for name in facts.nodes_not_ready][
-        :MAX_NODES_NAMED
-    ]
+    current.nodes_total, current.nodes_ready = counts.total, counts.ready
+    current.nodes_unknown = counts.unknown
+    current.nodes_not_ready = [one_line(name, 253) for name in counts.not_ready][:MAX_NODES_NAMED]
     current.cpu_history = list(facts.cpu_history)[-MAX_HISTORY:]
-    return ["data_as_of", *NUMBERS]
+    current.conditions = [
+        condition.as_json()
+        for condition in _dated([*counts.conditions, *facts.conditions], current, as_of)
+    ]
+    return ["data_as_of", "conditions", *NUMBERS]
+
+
+def _dated(
+    conditions: Sequence[Condition], current: ClusterStatus, as_of: datetime
+) -> list[Condition]:
+    """Return conditions with a since: their own, the recorded one, or that of this minute."""
+    recorded = by_key(conditions_of(current.conditions))
+    dated = []
+    for one in conditions[:MAX_CONDITIONS]:
+        before = recorded.get(one.key)
+        if one.since is not None:
+            dated.append(one)
+        elif before is not None and before.what == one.what and before.since is not None:
+            dated.append(replace(one, since=before.since, at_least=before.at_least))
+        else:
+            dated.append(replace(one, since=as_of))
+    return dated
 
 
 def _take_agent(cluster: Cluster, facts: PullFacts) -> None:
@@ -184,6 +229,7 @@ def _record_health(cluster: Cluster, now: datetime) -> Health:
         return health
     current.state, current.since = health.state, health.since
     current.was, current.reason = health.was, health.reason
+    current.findings = [finding_as_json(finding) for finding in health.findings]
     current.save(update_fields=_HEALTH_COLUMNS)
     realtime.publish_on_commit(cluster.pk, "health")
     return health

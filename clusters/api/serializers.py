@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from clusters.health import WORST_FIRST
+from clusters.health_facts import LEVELS
 from clusters.models import Cluster, ClusterKey, TunnelSession
 from clusters.services import LABEL_KEY, LABEL_VALUE, MAX_LABELS
 from clusters.status_numbers import NUMBERS, Number
@@ -58,6 +59,20 @@ class NameField(StrictCharField):
         super().__init__(trim_whitespace=False, **kwargs)
 
 
+class FindingSerializer(serializers.Serializer[Any]):
+    """One thing that is wrong, not known, or worth a note."""
+
+    key = serializers.CharField(
+        help_text="Identifies it while it lasts: `node:n3`, `filesystem:n3:/`, `clock`."
+    )
+    level = serializers.ChoiceField(choices=LEVELS)
+    text = serializers.CharField()
+    since = serializers.DateTimeField(allow_null=True, help_text="By the stored minutes.")
+    at_least = serializers.BooleanField(
+        help_text="Whether it may have begun before `since`: nothing is known of the time before."
+    )
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     """The health now, from the same function as on every page."""
 
@@ -65,12 +80,18 @@ class HealthSerializer(serializers.Serializer[Any]):
     since = serializers.DateTimeField(allow_null=True)
     was = serializers.CharField(help_text="The state before unknown; empty otherwise.")
     reason = serializers.CharField(help_text="What is wrong, how much of it and where.")
+    at_least = serializers.BooleanField(help_text="Whether it may have begun before `since`.")
+    findings = FindingSerializer(many=True)
 
 
 class TunnelSerializer(serializers.Serializer[Any]):
     """The tunnel as the hub last saw it."""
 
-    up = serializers.BooleanField(source="tunnel_up")
+    up = serializers.BooleanField(
+        source="tunnel.up",
+        allow_null=True,
+        help_text="Null if it is not known: recorded as up, but not seen to answer.",
+    )
     since = serializers.DateTimeField(
         source="tunnel_since", allow_null=True, help_text="When it came up or went down."
     )

@@ -9,7 +9,8 @@ from metrics.series.windows import BUCKET, DAY
 
 FIRST_REACH = 7 * DAY  # how much of a new cluster's past is fetched from its agent
 OLDEST_SECONDS = 24 * 3600
-USUAL_BEHIND_MS = 60_000
+AHEAD_SECONDS = 300  # how far in the future, by our clock, minutes are stored
+USUAL_SKEW_MS = 60_000
 _NEVER = float("inf")
 
 
@@ -19,7 +20,8 @@ class SourceLimits:
 
     Attributes:
         settle_seconds: how long after its end, by our clock, a minute is complete at the source.
-        behind_seconds: the part of it that is due to the source's clock being behind ours.
+        behind_seconds: the part of it that is due to the source's clock being behind ours; negative
+            where that clock is ahead.
         overlap_seconds: how long it may change a minute that it has served; 0 = never.
         longest_request: longest window of one request in seconds.
         reaches: (step, how long values of this step are kept) in seconds, finest first; None for
@@ -69,15 +71,18 @@ def behind_seconds(skew_ms: int | None) -> int:
     """Return how much later a source's minutes end by our clock than by its own.
 
     Without this, a cluster whose clock is far behind would be asked for minutes that have not begun
-    there, and never for those that it has.
+    there, and never for those that it has; one whose clock is ahead only for old ones.
 
     Args:
         skew_ms: the source's clock minus ours in milliseconds, as of the last pull; None if not
             known.
 
     Returns:
-        Whole seconds; 0 for a clock that is ahead, or hardly behind.
+        Whole seconds; negative, at most :data:`AHEAD_SECONDS`, for a clock that is ahead; 0 for one
+        that is hardly off.
     """
-    if skew_ms is None or skew_ms > -USUAL_BEHIND_MS:
+    if skew_ms is None or abs(skew_ms) < USUAL_SKEW_MS:
         return 0
+    if skew_ms > 0:
+        return -min(AHEAD_SECONDS, skew_ms // 1000)
     return min(OLDEST_SECONDS, ceil(-skew_ms / 1000))

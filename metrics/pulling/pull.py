@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
@@ -20,14 +21,23 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from clusters.conditions import Condition, conditions_of
 from clusters.models import Cluster, ClusterStatus
-from clusters.status_summary import record_pull, record_pull_failure
+from clusters.node_inventory import SeenNode
+from clusters.status_summary import PullFacts, record_pull, record_pull_failure
 from metrics.connections.connect import Connect, SourceConnection, connection_to
 from metrics.connections.source_limits import SourceLimits
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
-from metrics.pulling.summary import HISTORY_MINUTES, cpu_history, newest_minute, pull_facts
+from metrics.pulling.since import date_conditions, date_nodes
+from metrics.pulling.summary import (
+    HISTORY_MINUTES,
+    Context,
+    cpu_history,
+    newest_minute,
+    pull_facts,
+)
 from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, STREAM, floor_minute, utc_datetime
@@ -206,10 +216,8 @@ class _Pull:
     ) -> None:
         newest = newest_minute(answer.rows)
         history = [] if newest is None else _history(stream, newest + MINUTE)
-        skew = max(-(1 << 31), min((1 << 31) - 1, skew_ms))
         now = utc_datetime(self.now)
-        facts = pull_facts(answer, history, skew)
-        facts = replace(facts, settle_seconds=self._settle_seconds(newest))
+        facts = self._facts(stream, answer, history, skew_ms)
         changes: dict[str, object] = {
             "last_attempt_at": now,
             "last_ok_at": now,
@@ -231,16 +239,36 @@ class _Pull:
             PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
 
-    def _settle_seconds(self, newest: int | None) -> int:
-        """Return how old the newest data may be, in seconds, to count as current.
-
-        A clock that is behind explains old data only if new data comes. After a clock went back,
-        there is nothing newer than what is shown, however long that takes.
-        """
-        shown = self.cluster.current.data_as_of
-        if shown is not None and newest is not None and newest + MINUTE < shown.timestamp():
-            return self.limits.settle_seconds - self.limits.behind_seconds
-        return self.limits.settle_seconds
+    def _facts(
+        self,
+        stream: ledger.Stream,
+        answer: SourceAnswer,
+        history: Sequence[int | None],
+        skew_ms: int,
+    ) -> PullFacts:
+        """Return what the answer says about the cluster, each thing that is off with its since."""
+        recorded = conditions_of(self.cluster.current.conditions)
+        context = Context(
+            source=self.limits.source.partition(" ")[0],
+            clock_skew_ms=max(-(1 << 31), min((1 << 31) - 1, skew_ms)),
+            recorded=recorded,
+            judge_all_filesystems=settings.JUDGE_ALL_FILESYSTEMS,
+        )
+        facts = pull_facts(answer, history, context)
+        # The clock is taken into account by data_as_of, so only the source's own delay is left.
+        settle = self.limits.settle_seconds - self.limits.behind_seconds
+        newest = newest_minute(answer.rows)
+        if newest is None:
+            return replace(facts, settle_seconds=settle)
+        where = (newest + MINUTE, context.skew_seconds)
+        nodes = [_with_since(node, recorded) for node in facts.nodes]
+        store, cluster = stream.store, self.cluster.pk
+        return replace(
+            facts,
+            settle_seconds=settle,
+            nodes=date_nodes(store, cluster, nodes, *where),
+            conditions=date_conditions(store, cluster, facts.conditions, *where),
+        )
 
     def _notes(self, answer: SourceAnswer) -> list[str]:
         ahead = ahead_note(answer, self.now)
@@ -286,6 +314,14 @@ class _Pull:
             PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
         return PullResult("failed", code, message)
+
+
+def _with_since(node: SeenNode, recorded: Sequence[Condition]) -> SeenNode:
+    """Return a node with the since that the pull before found for it."""
+    for one in recorded:
+        if one.what == "not_ready" and one.node == node.name and node.ready is False:
+            return replace(node, since=one.since, at_least=one.at_least)
+    return node
 
 
 def _history(stream: ledger.Stream, end: int) -> list[int | None]:

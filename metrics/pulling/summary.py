@@ -6,65 +6,122 @@ No network and no database: the input is already checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from clusters.conditions import Condition
+from clusters.node_inventory import SeenNode, Silence
 from clusters.status_numbers import NUMBERS, NodeSum
-from clusters.status_summary import MAX_NODES_NAMED, PullFacts
-from metrics.series.catalog import FIELD_NAMES, Kind
+from clusters.status_summary import PullFacts
+from metrics.pulling.conditions import (
+    Minute,
+    bytes_ratio,
+    conditions_of_minute,
+    inodes_ratio,
+    judged_filesystems,
+    value,
+)
 from metrics.series.minute_columns import count_at, newest_of, rows_at
-from metrics.series.rollups import rounded_mean
 from metrics.series.rows import Columns, MinuteRow
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, utc_datetime
 
+USUAL_SKEW_SECONDS = 5.0
+"""A clock that is off by no more is taken for right: an answer takes so long."""
 HISTORY_MINUTES = 60
 SUMS = tuple(name for name, number in NUMBERS.items() if isinstance(number, NodeSum))
-_AT = {kind: {name: at for at, name in enumerate(names)} for kind, names in FIELD_NAMES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a pull knows besides the answer.
+
+    Attributes:
+        source: kind of the configured source; "" for the agent's own collectors.
+        clock_skew_ms: the source's clock minus ours in milliseconds; None if not known.
+        recorded: the conditions of the pull before.
+        frozen_at: start of the first minute from which the values stand still, in Unix seconds;
+            None if they move.
+        judge_all_filesystems: whether also small, read-only and loop-mounted filesystems alarm.
+    """
+
+    source: str = ""
+    clock_skew_ms: int | None = None
+    recorded: Sequence[Condition] = ()
+    frozen_at: int | None = None
+    judge_all_filesystems: bool = False
+
+    @property
+    def skew_seconds(self) -> float:
+        """Return by how much the source's clock is ahead of ours; 0 for a usual difference."""
+        skew = (self.clock_skew_ms or 0) / 1000
+        return skew if abs(skew) > USUAL_SKEW_SECONDS else 0.0
 
 
 def newest_minute(rows: Sequence[MinuteRow]) -> int | None:
-    """Return the start of the newest minute in which any node reported; None without one."""
-    return newest_of(rows, "node")
+    """Return the start of the newest minute in which any node sent a value; None without one.
+
+    An agent of before sends its nodes without any value when it sees nothing: that is no data.
+    """
+    newest = newest_of(rows, "node")
+    if newest is None or any(map(_has_value, rows_at(rows, "node", newest))):
+        return newest
+    return max((row.ts for row in rows if row.key.kind == "node" and _has_value(row)), default=None)
 
 
-def pull_facts(
-    answer: SourceAnswer, history: Sequence[int | None], clock_skew_ms: int | None
-) -> PullFacts:
+def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Context) -> PullFacts:
     """Return the facts of the newest minute of an answer.
 
-    A node that does not report whether it is ready counts as ready, because it reports. A
-    filesystem without capacity, or without inodes, has no ratio.
+    What is not said is not known: the nodes are counted when the facts are recorded. A filesystem
+    without capacity, or without inodes, has no ratio.
 
     Args:
-        answer: the source's answer; without a node's row only the agent's own facts are returned.
+        answer: the source's answer; without a node's value only what the source says about itself
+            is returned.
         history: the result of :func:`cpu_history`, ending with that minute.
-        clock_skew_ms: the agent's clock minus ours in milliseconds; None if not known.
+        context: what else the pull knows.
     """
     at = newest_minute(answer.rows)
+    about: dict[str, Any] = {
+        "agent_version": answer.agent_version,
+        "kind": answer.kind,
+        "clock_skew_ms": context.clock_skew_ms,
+        "collector_error": _collector_error(answer),
+    }
     if at is None:
-        return PullFacts(
-            agent_version=answer.agent_version, kind=answer.kind, clock_skew_ms=clock_skew_ms
-        )
-    nodes = rows_at(answer.rows, "node", at)
-    filesystems = rows_at(answer.rows, "filesystem", at)
-    not_ready = sorted(row.key.name for row in nodes if _mean(row, "ready") == 0)
-    fs_ratio, fs_name = _fullest(filesystems, _bytes_ratio)
-    inodes_ratio, inodes_name = _fullest(filesystems, _inodes_ratio)
+        return PullFacts(**about)
+    end = at + MINUTE if context.frozen_at is None else min(at, context.frozen_at) + MINUTE
+    as_of = utc_datetime(end) - timedelta(seconds=context.skew_seconds)
+    nodes = [row for row in rows_at(answer.rows, "node", at) if _has_value(row)]
+    filesystems = judged_filesystems(
+        rows_at(answer.rows, "filesystem", at), answer.infos,
+        all_of_them=context.judge_all_filesystems,
+    )  # fmt: skip
+    fs_ratio, fs_name = _fullest(filesystems, bytes_ratio)
+    inodes_worst, inodes_name = _fullest(filesystems, inodes_ratio)
+    memory = _share(nodes, "mem_ws", "mem_cap")
+    minute = Minute(as_of, nodes, filesystems, answer.infos)
     sums: dict[str, Any] = {name: _sum(nodes, name) for name in SUMS}
     return PullFacts(
-        data_as_of=utc_datetime(at + MINUTE),
-        agent_version=answer.agent_version,
-        kind=answer.kind,
-        clock_skew_ms=clock_skew_ms,
-        nodes_ready=len(nodes) - len(not_ready),
-        nodes_total=len(nodes),
-        nodes_not_ready=not_ready[:MAX_NODES_NAMED],
+        data_as_of=as_of,
+        nodes=[_seen(row, answer) for row in nodes],
+        lists_nodes=answer.lists_nodes,
+        silence=_silence(answer, context.source),
+        source=context.source or "agent",
+        conditions=[
+            *conditions_of_minute(minute, memory, answer.collector, context.recorded),
+            *_notes(answer, context.source, nodes),
+        ],
         pods=_pods(answer.rows, nodes, at),
+        cpu_share=_share(nodes, "cpu_mc", "cpu_cap_mc"),
+        mem_share=memory,
         fs_worst_ratio=fs_ratio,
         fs_worst_name=fs_name,
-        inodes_worst_ratio=inodes_ratio,
+        inodes_worst_ratio=inodes_worst,
         inodes_worst_name=inodes_name,
         cpu_history=history,
+        **about,
         **sums,
     )
 
@@ -89,18 +146,51 @@ def cpu_history(used: Columns, capacity: Columns, end: int) -> list[int | None]:
     return history
 
 
-def _mean(row: MinuteRow, field: str) -> int | None:
-    cell = row.cells[_AT[_kind(row)][field]]
-    return None if cell is None else rounded_mean(cell.total, cell.n)
+def _has_value(row: MinuteRow) -> bool:
+    return any(cell is not None for cell in row.cells)
 
 
-def _kind(row: MinuteRow) -> Kind:
-    return row.key.kind
+def _seen(row: MinuteRow, answer: SourceAnswer) -> SeenNode:
+    ready = value(row, "ready")
+    problems = answer.collector.problems if answer.collector is not None else {}
+    detail = problems.get(row.key.name, "")
+    return SeenNode(row.key.name, None if ready is None else ready == 1, detail)
+
+
+def _silence(answer: SourceAnswer, source: str) -> Silence:
+    """Return what it means that a node does not say whether it is ready."""
+    if answer.collector is not None or answer.kind == "kubernetes":
+        return "unknown"
+    return "reports" if source else "ready"
+
+
+def _notes(answer: SourceAnswer, source: str, nodes: Iterable[MinuteRow]) -> list[Condition]:
+    """Return what is worth a line beside the state."""
+    notes = []
+    if not source and answer.collector is None:
+        notes.append(Condition(what="agent_outdated"))
+    elif source and all(value(row, "ready") is None for row in nodes):
+        notes.append(Condition(what="readiness"))
+    return notes
+
+
+def _collector_error(answer: SourceAnswer) -> str:
+    """Return why the source sees nothing now; "" if it sees, or does not say."""
+    state = answer.collector
+    return "" if state is None or state.ok else state.error or "it does not say why"
+
+
+def _share(rows: Iterable[MinuteRow], part: str, whole: str) -> float | None:
+    """Return part / whole, 0..1, over the rows that have both; None if none has."""
+    pairs = [(value(row, part), value(row, whole)) for row in rows]
+    both = [(a, b) for a, b in pairs if a is not None and b]
+    capacity = sum(b for _, b in both)
+    return sum(a for a, _ in both) / capacity if capacity > 0 else None
 
 
 def _sum(rows: Iterable[MinuteRow], field: str) -> int | None:
     """Return the sum over the rows that have the field; None if none has, or it is too large."""
-    values = [value for row in rows if (value := _mean(row, field)) is not None]
+    values = [found for row in rows if (found := value(row, field)) is not None]
     total = sum(values)
     return total if values and -(1 << 63) <= total < 1 << 63 else None
 
@@ -111,23 +201,11 @@ def _pods(rows: Sequence[MinuteRow], nodes: Sequence[MinuteRow], at: int) -> int
     return found if found or _sum(nodes, "pods") is not None else None
 
 
-def _bytes_ratio(row: MinuteRow) -> float | None:
-    used, cap = _mean(row, "used"), _mean(row, "cap")
-    return None if used is None or not cap or cap < 0 else min(1.0, max(0.0, used / cap))
-
-
-def _inodes_ratio(row: MinuteRow) -> float | None:
-    free, total = _mean(row, "inodes_free"), _mean(row, "inodes_total")
-    if free is None or not total or total < 0:
-        return None
-    return min(1.0, max(0.0, 1 - free / total))
-
-
 def _fullest(
     rows: Iterable[MinuteRow], ratio: Callable[[MinuteRow], float | None]
 ) -> tuple[float | None, str]:
     """Return the highest ratio and the "node mount" that has it; (None, "") if none has one."""
     known = [
-        (value, f"{row.key.ns} {row.key.name}") for row in rows if (value := ratio(row)) is not None
+        (found, f"{row.key.ns} {row.key.name}") for row in rows if (found := ratio(row)) is not None
     ]
     return max(known, default=(None, ""))

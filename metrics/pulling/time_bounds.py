@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from metrics.connections.source_limits import OLDEST_SECONDS
+from metrics.connections.source_limits import AHEAD_SECONDS, OLDEST_SECONDS
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import MinuteRow
 from metrics.series.source_answer import SourceAnswer
-
-AHEAD_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def _fleet_figures(overviews: list[ClusterOverview], now: datetime) -> Iterator[
         ["state"],
         {(state,): float(count) for state, count in totals.states.items()},
     )
-    up = sum(overview.tunnel_up for overview in overviews)
+    up = sum(overview.tunnel.state == "up" for overview in overviews)
     yield _gauge("tunnels_up", "Clusters whose tunnel is up", [], {(): up})
 
 
@@ -117,9 +117,9 @@ def _cluster_figures(overviews: list[ClusterOverview]) -> Iterator[Metric]:
     keys = [((overview.name, str(overview.id)), overview) for overview in overviews]
     yield _gauge(
         "cluster_tunnel_up",
-        "1 if the cluster's tunnel is up",
+        "1 if the cluster's tunnel is up, 0 if it is down; absent while that is not known",
         labels,
-        {key: float(overview.tunnel_up) for key, overview in keys},
+        {key: float(up) for key, overview in keys if (up := overview.tunnel.up) is not None},
     )
     yield _gauge(
         "cluster_data_age_seconds",

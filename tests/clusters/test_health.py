@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusters import health
-from clusters.health import WORST_FIRST, Facts, Health, judge
+from clusters.conditions import Condition, What
+from clusters.health import WORST_FIRST, Facts, Health, judge, tunnel_state
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=2)
@@ -35,9 +37,25 @@ def test_fresh_data_of_healthy_nodes_is_ok():
     assert judge(facts(), OK, NOW) == Health("ok", EARLIER, "", "all 3 nodes are ready")
 
 
-def test_since_starts_now_when_the_state_changes():
+def test_a_new_state_is_dated_by_its_evidence_not_by_the_moment_of_judging():
     judged = judge(facts(nodes_ready=2, nodes_not_ready=["n3"]), OK, NOW)
-    assert judged == Health("degraded", NOW, "", "1 of 3 nodes are not ready: n3")
+    assert judged == Health("degraded", ago(40), "", "1 of 3 nodes is not ready: n3")
+    again = judge(facts(nodes_ready=2, nodes_not_ready=["n3"], data_as_of=NOW), judged, NOW)
+    assert again.since == ago(40)
+
+
+def test_a_state_is_since_the_oldest_of_its_worst_findings_each_with_its_own():
+    first = Condition(what="not_ready", node="n2", since=ago(600))
+    second = Condition(what="not_ready", node="n3", since=ago(60), at_least=True)
+    fuller = Condition(what="filesystem", node="n1", name="/", ratio=0.95, since=ago(9000))
+    both = facts(nodes_ready=1, nodes_total=4, conditions=[first, second], nodes_unknown=0)
+    judged = judge(replace(both, nodes_ready=2), OK, NOW)
+    assert (judged.state, judged.since, judged.at_least) == ("degraded", ago(600), False)
+    only = judge(replace(both, nodes_ready=3, conditions=[second]), judged, NOW)
+    assert (only.since, only.at_least) == (ago(60), True)
+    worse = judge(replace(both, nodes_ready=2, conditions=[first, second, fuller]), judged, NOW)
+    assert (worse.state, worse.since) == ("critical", ago(9000))
+    assert [one.key for one in worse.findings] == ["filesystem:n1:/", "node:n2", "node:n3"]
 
 
 @pytest.mark.parametrize(
@@ -48,17 +66,19 @@ def test_since_starts_now_when_the_state_changes():
         ({"nodes_total": 4, "nodes_ready": 2}, "degraded", "2 of 4 nodes are not ready"),
         ({"nodes_total": 0, "nodes_ready": 0}, "degraded", "no nodes"),
         ({"fs_worst_ratio": 0.79}, "ok", ""),
-        ({"fs_worst_ratio": 0.80}, "degraded", "filesystem n1 / is 80 % full"),
+        ({"fs_worst_ratio": 0.80}, "degraded", "filesystem / on node n1 is 80 % full"),
         ({"fs_worst_ratio": 0.8999}, "degraded", "89 %"),
-        ({"fs_worst_ratio": 0.90}, "critical", "filesystem n1 / is 90 % full"),
-        ({"inodes_worst_ratio": 0.90}, "degraded", "90 % of the inodes of n1 / are used"),
+        ({"fs_worst_ratio": 0.90}, "critical", "filesystem / on node n1 is 90 % full"),
+        ({"inodes_worst_ratio": 0.90}, "degraded", "90 % of the inodes of / on node n1 are used"),
         ({"inodes_worst_ratio": 0.95}, "critical", "95 % of the inodes"),
         ({"mem_ws": 90}, "degraded", "memory is 90 % used"),
         ({"mem_ws": 89}, "ok", ""),
         ({"conflict_at": ago(3599), "conflict_detail": "two hosts"}, "degraded", "two hosts"),
         ({"conflict_at": ago(3601)}, "ok", ""),
         ({"fs_worst_ratio": None, "inodes_worst_ratio": None, "mem_ws": None}, "ok", ""),
-        ({"nodes_ready": None, "nodes_total": None}, "ok", ""),
+        ({"nodes_ready": None, "nodes_total": None}, "unknown", "nothing is known of its nodes"),
+        ({"nodes_ready": 2, "nodes_unknown": 1}, "unknown", "not known whether 1 of 3 nodes is"),
+        ({"clock_skew_ms": 61_000}, "degraded", "its clock is 61 s ahead of ours"),
     ],
 )
 def test_fresh_facts_are_judged_by_the_documented_limits(changes, state, words):
@@ -70,7 +90,7 @@ def test_fresh_facts_are_judged_by_the_documented_limits(changes, state, words):
 def test_the_worst_finding_is_named_first_and_none_is_left_out():
     judged = judge(facts(nodes_ready=2, fs_worst_ratio=0.97), OK, NOW)
     assert judged.state == "critical"
-    assert judged.reason == "filesystem n1 / is 97 % full; 1 of 3 nodes are not ready"
+    assert judged.reason == "filesystem / on node n1 is 97 % full; 1 of 3 nodes is not ready"
 
 
 def test_a_long_list_of_lost_nodes_names_three():
@@ -140,6 +160,12 @@ def test_a_revoked_cluster_is_revoked_whatever_it_sends():
 times = st.none() | st.integers(-100, 100_000).map(ago)
 ratios = st.none() | st.floats(0, 1)
 counts = st.none() | st.integers(0, 50)
+conditions = st.builds(
+    Condition, what=st.sampled_from(typing.get_args(What)), node=st.sampled_from("abc"),
+    name=st.sampled_from("/x"), ratio=ratios, size=st.none() | st.integers(0, 1 << 50),
+    since=st.integers(-100, 100_000).map(ago), at_least=st.booleans(),
+    gone_at=st.none() | st.integers(0, 4000).map(ago),
+)  # fmt: skip
 any_facts = st.builds(
     Facts,
     status=st.sampled_from(["pending", "active", "revoked"]),
@@ -147,8 +173,9 @@ any_facts = st.builds(
     enrolled_at=times, tunnel_up=st.booleans(), tunnel_since=times, tunnel_seen_at=times,
     tunnel_reason=st.text(max_size=200), data_as_of=times, last_pull_at=times,
     pull_error=st.text(max_size=500), clock_skew_ms=st.none() | st.integers(-(10**9), 10**9),
-    settle_seconds=st.integers(0, 600),
-    nodes_ready=counts, nodes_total=counts,
+    settle_seconds=st.integers(0, 600), collector_error=st.text(max_size=500),
+    conditions=st.lists(conditions, max_size=4),
+    nodes_ready=counts, nodes_total=counts, nodes_unknown=counts,
     nodes_not_ready=st.lists(st.text(max_size=253), max_size=10),
     mem_ws=counts, mem_cap=counts, fs_worst_ratio=ratios, fs_worst_name=st.text(max_size=300),
     inodes_worst_ratio=ratios, inodes_worst_name=st.text(max_size=300), conflict_at=times,
@@ -171,16 +198,9 @@ def test_every_judgement_has_a_known_state_a_time_not_later_than_now_or_recorded
     judged = judge(some, recorded, NOW)
     assert judged.state in WORST_FIRST
     assert judged.since is not None
-    assert judged.since <= max(NOW, recorded.since or NOW)
+    assert judged.since <= max([NOW, recorded.since or NOW, *(c.since for c in some.conditions)])
     assert len(judged.reason) <= health.REASON_LENGTH
     assert judged.state == "ok" or judged.reason
-
-
-@given(any_facts, any_health)
-def test_since_is_kept_while_the_state_stays(some, recorded):
-    judged = judge(some, recorded, NOW)
-    if judged.state == recorded.state and recorded.since is not None:
-        assert judged.since == recorded.since
 
 
 @given(any_facts, any_health)
@@ -207,3 +227,81 @@ def test_was_is_kept_for_unknown_only(some, recorded):
         assert judged.was == expected
     else:
         assert judged.was == ""
+
+
+def without(some: Facts, name: str) -> Facts:
+    """Return facts that lack a piece of evidence."""
+    return replace(some, **{name: None})
+
+
+EVIDENCE = ("data_as_of", "tunnel_seen_at", "nodes_ready", "nodes_total")
+
+
+@given(any_facts, any_health, st.sampled_from(EVIDENCE))
+def test_evidence_that_is_taken_away_never_makes_a_cluster_ok(some, recorded, name):
+    if judge(some, recorded, NOW).state != "ok":
+        assert judge(without(some, name), recorded, NOW).state != "ok"
+
+
+@given(any_facts, any_health, st.sampled_from(EVIDENCE[:2]), st.integers(6, 10**7))
+def test_evidence_that_is_moved_into_the_future_never_makes_a_cluster_report(
+    some, recorded, name, ahead
+):
+    moved = replace(some, **{name: NOW + timedelta(seconds=ahead)})
+    assert judge(moved, recorded, NOW).state in ("unknown", "pending", "revoked")
+
+
+@given(any_facts, any_health, st.sampled_from(EVIDENCE[:2]), st.integers(0, 10**6))
+def test_evidence_that_ages_never_makes_a_cluster_ok(some, recorded, name, seconds):
+    at = getattr(some, name)
+    if at is not None and at <= NOW and judge(some, recorded, NOW).state != "ok":
+        aged = replace(some, **{name: at - timedelta(seconds=seconds)})
+        assert judge(aged, recorded, NOW).state != "ok"
+
+
+@given(any_facts, any_health, st.integers(1, 50))
+def test_a_node_that_does_not_say_is_never_counted_as_well(some, recorded, lost):
+    ready = (some.nodes_ready or 0) - lost
+    if ready >= 0 and some.nodes_total is not None:
+        silent = replace(some, nodes_ready=ready, nodes_unknown=(some.nodes_unknown or 0) + lost)
+        assert judge(silent, recorded, NOW).state != "ok"
+
+
+def test_a_tunnel_is_not_said_to_be_up_when_nobody_saw_it_answer():
+    assert tunnel_state(facts(), NOW).up is True
+    assert tunnel_state(facts(tunnel_up=False), NOW).up is False
+    for seen_at in (ago(61), None, NOW + timedelta(hours=2)):
+        assert tunnel_state(facts(tunnel_seen_at=seen_at), NOW).up is None
+
+
+def test_the_last_error_is_not_said_of_a_tunnel_that_came_back_since():
+    back = facts(
+        data_as_of=ago(400), last_pull_at=ago(300), tunnel_since=ago(100), pull_error="it is down"
+    )
+    assert "it is down" not in judge(back, OK, NOW).reason
+    assert "it is down" in judge(replace(back, last_pull_at=ago(50)), OK, NOW).reason
+
+
+def test_what_the_agent_cannot_see_is_the_reason_for_old_data():
+    blind = facts(data_as_of=ago(400), collector_error="the API server answers 503")
+    assert judge(blind, OK, NOW).reason == (
+        "tunnel up, but its agent cannot see the cluster: the API server answers 503"
+    )
+
+
+def test_what_was_wrong_and_is_not_measured_any_more_is_not_known():
+    gone = Condition(
+        what="filesystem", node="n1", name="/data", ratio=0.97, since=ago(900), gone_at=ago(100)
+    )
+    judged = judge(facts(conditions=[gone]), OK, NOW)
+    assert (judged.state, judged.was, judged.since) == ("unknown", "ok", ago(100))
+    assert judged.reason == (
+        "filesystem /data on node n1 was 97 % full, not measured since 2026-03-01 11:58 UTC"
+    )
+
+
+def test_notes_change_no_state_and_are_said():
+    told = facts(conditions=[Condition(what="readiness")])
+    assert judge(told, OK, NOW).reason == (
+        "all 3 nodes report; its source does not say whether nodes are ready"
+    )

@@ -10,6 +10,7 @@ import pytest
 
 from clusters import status_summary
 from clusters.models import Cluster
+from clusters.node_inventory import SeenNode
 from clusters.selectors import cluster_overview
 from clusters.status_numbers import NUMBERS
 from clusters.status_summary import PullFacts
@@ -20,10 +21,10 @@ from tests.factories import NOW, ClusterFactory, healthy
 pytestmark = pytest.mark.django_db
 
 GOOD = PullFacts(
-    data_as_of=NOW, agent_version="0.1.0", kind="host", clock_skew_ms=12, nodes_ready=1,
-    nodes_total=1, pods=20, cpu_mc=500, cpu_cap_mc=2000, mem_ws=1, mem_cap=4, fs_worst_ratio=0.5,
-    fs_worst_name="n1 /", inodes_worst_ratio=0.1, inodes_worst_name="n1 /",
-    cpu_history=[250, None, 250],
+    data_as_of=NOW, agent_version="0.1.0", kind="host", clock_skew_ms=12,
+    nodes=[SeenNode("n1", ready=True)], lists_nodes=True, pods=20, cpu_mc=500, cpu_cap_mc=2000,
+    mem_ws=1, mem_cap=4, fs_worst_ratio=0.5, fs_worst_name="n1 /", inodes_worst_ratio=0.1,
+    inodes_worst_name="n1 /", cpu_history=[250, None, 250],
 )  # fmt: skip
 
 
@@ -54,21 +55,26 @@ def test_the_first_pull_makes_a_cluster_ok(connected, published):
 
 
 def test_every_number_of_a_pull_is_one_of_the_list(connected):
-    facts = replace(GOOD, nodes_not_ready=["n2"])
+    facts = replace(GOOD, nodes=[*GOOD.nodes, SeenNode("n2", ready=False)])
     status_summary.record_pull(connected.pk, facts, NOW)
     shown = cluster_overview(Cluster.objects.get(), NOW)
+    counted = {"nodes_total": 2, "nodes_ready": 1, "nodes_unknown": 0, "nodes_not_ready": ["n2"]}
     assert {name: getattr(shown, name) for name in NUMBERS} == {
         name: getattr(facts, name) for name in NUMBERS
-    }
+    } | counted
 
 
 def test_names_are_stored_in_one_line_as_long_as_the_column_takes(connected):
-    facts = replace(GOOD, fs_worst_name="n1\n" + "/x" * 200, nodes_not_ready=["a\x00b"] * 12)
+    facts = replace(
+        GOOD,
+        fs_worst_name="n1\n" + "/x" * 200,
+        nodes=[SeenNode(f"a\x00b{n:02}", ready=False) for n in range(12)],
+    )
     status_summary.record_pull(connected.pk, facts, NOW)
     row = connected.current
     row.refresh_from_db()
     assert (len(row.fs_worst_name), row.fs_worst_name[:4]) == (300, "n1 /")
-    assert row.nodes_not_ready == ["a b"] * 10
+    assert row.nodes_not_ready == [f"a b{n:02}" for n in range(10)]
 
 
 def test_a_pull_that_changes_no_state_publishes_no_health(connected, published):
@@ -81,7 +87,7 @@ def test_a_pull_that_changes_no_state_publishes_no_health(connected, published):
 
 def test_older_data_does_not_replace_newer(connected):
     status_summary.record_pull(connected.pk, GOOD, NOW)
-    old = replace(GOOD, data_as_of=NOW - timedelta(hours=1), nodes_ready=0, pods=1)
+    old = replace(GOOD, data_as_of=NOW - timedelta(hours=1), nodes=(), pods=1)
     assert status_summary.record_pull(connected.pk, old, NOW).state == "ok"
     connected.current.refresh_from_db()
     assert (connected.current.pods, connected.current.data_as_of) == (20, NOW)
@@ -106,8 +112,8 @@ def test_failures_are_counted_and_the_last_data_stays(connected):
 
 def test_time_alone_turns_a_silent_cluster_unknown_once(published):
     cluster = ClusterFactory(**healthy())
-    fresh = ClusterFactory(**healthy(NOW + timedelta(seconds=300)))
     assert status_summary.judge_all(NOW + timedelta(seconds=30)) == 0
+    fresh = ClusterFactory(**healthy(NOW + timedelta(seconds=300)))
     assert status_summary.judge_all(NOW + timedelta(seconds=300)) == 1
     assert status_summary.judge_all(NOW + timedelta(seconds=900)) == 1
     row = cluster.current

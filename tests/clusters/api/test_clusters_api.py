@@ -50,7 +50,7 @@ def test_the_list_has_what_an_automation_needs(api, cluster):
     assert row["id"] == str(cluster.pk)
     assert row["health"] == {
         "state": "ok", "since": "2026-03-01T12:00:00Z", "was": "",
-        "reason": "all 3 nodes are ready",
+        "reason": "all 3 nodes are ready", "at_least": False, "findings": [],
     }  # fmt: skip
     assert row["data_as_of"] == "2026-03-01T12:00:00Z"
     assert row["data_age_seconds"] == 10

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.utils import timezone
 
-from clusters.models import AuditEvent
+from clusters.models import AuditEvent, ClusterStatus
 from metrics.connections import probe as source_probe
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import Window
@@ -200,6 +201,7 @@ def test_progress_is_in_the_api_and_on_the_pages(client, viewer, cluster, store)
         for at in range(start, start + 3600, 600)
     ]
     store.write(cluster.pk, "agent", Batch(windows=gaps, watermark=start, head=start + 7200))
+    ClusterStatus.objects.update(tunnel_seen_at=timezone.now())
     kept = {"since": start, "done": 36, "runs": [[0.0, 18.0, 36]], "longest": None}
     PullSchedule.objects.create(cluster=cluster, due_at=NOW, progress=kept)
     client.force_login(viewer)

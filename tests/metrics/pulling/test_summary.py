@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from clusters.node_inventory import SeenNode
 from clusters.status_numbers import NUMBERS
-from metrics.pulling.summary import SUMS, cpu_history, pull_facts
+from metrics.pulling.summary import SUMS, Context, cpu_history, pull_facts
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
 from metrics.series.source_answer import SourceAnswer
 
 T0 = 1_800_000_000
+GIB = 1 << 30
 
 
 def row(ts: int, kind: str, ns: str, name: str, **values: int) -> MinuteRow:
@@ -24,15 +26,15 @@ def answer(*rows: MinuteRow) -> SourceAnswer:
 
 
 def test_an_answer_without_nodes_says_only_who_answered():
-    facts = pull_facts(answer(row(T0, "pod", "a", "b", cpu_mc=1)), [], 5)
+    facts = pull_facts(answer(row(T0, "pod", "a", "b", cpu_mc=1)), [], Context(clock_skew_ms=5))
     assert (facts.data_as_of, facts.pods, facts.agent_version, facts.clock_skew_ms) == (
         None, None, "1", 5,
     )  # fmt: skip
 
 
 def test_what_nobody_measured_is_not_known_and_never_zero():
-    facts = pull_facts(answer(row(T0, "node", "", "n1")), [], None)
-    assert (facts.nodes_total, facts.nodes_ready, facts.pods) == (1, 1, None)
+    facts = pull_facts(answer(row(T0, "node", "", "n1", uptime_s=1)), [], Context())
+    assert (facts.nodes, facts.pods) == ([SeenNode("n1", None)], None)
     assert facts.cpu_mc is facts.mem_cap is facts.fs_worst_ratio is facts.inodes_worst_ratio is None
 
 
@@ -42,9 +44,9 @@ def test_only_the_newest_minute_counts():
             row(T0, "node", "", "gone", cpu_mc=900),
             row(T0 + 60, "node", "", "n1", cpu_mc=7, ready=0),
         ),
-        [], 0,
+        [], Context(),
     )  # fmt: skip
-    assert (facts.cpu_mc, facts.nodes_total, facts.nodes_not_ready) == (7, 1, ["n1"])
+    assert (facts.cpu_mc, facts.nodes) == (7, [SeenNode("n1", ready=False)])
 
 
 def test_what_is_summed_is_a_field_of_nodes_that_adds_up_in_the_same_unit():
@@ -52,19 +54,20 @@ def test_what_is_summed_is_a_field_of_nodes_that_adds_up_in_the_same_unit():
     for name in SUMS:
         assert (fields[name].unit, fields[name].across_nodes) == (NUMBERS[name].unit, "sum")
     nodes = [row(T0, "node", "", node, **dict.fromkeys(SUMS, 3)) for node in ("n1", "n2")]
-    facts = pull_facts(answer(*nodes), [], 0)
+    facts = pull_facts(answer(*nodes), [], Context())
     assert {name: getattr(facts, name) for name in SUMS} == dict.fromkeys(SUMS, 6)
 
 
 def test_a_filesystem_without_capacity_is_not_judged():
+    inodes = {"inodes_total": 10, "inodes_free": 9}
     facts = pull_facts(
         answer(
-            row(T0, "node", "", "n1"),
+            row(T0, "node", "", "n1", ready=1),
             row(T0, "filesystem", "n1", "/proc", used=5, cap=0, inodes_total=0, inodes_free=0),
-            row(T0, "filesystem", "n1", "/", used=50, cap=100, inodes_total=10, inodes_free=9),
-            row(T0, "filesystem", "n1", "/full", used=120, cap=100),
+            row(T0, "filesystem", "n1", "/", used=50 * GIB, cap=100 * GIB, **inodes),
+            row(T0, "filesystem", "n1", "/full", used=120 * GIB, cap=100 * GIB),
         ),
-        [], 0,
+        [], Context(),
     )  # fmt: skip
     assert (facts.fs_worst_ratio, facts.fs_worst_name) == (1.0, "n1 /full")
     assert facts.inodes_worst_name == "n1 /"

@@ -114,11 +114,15 @@ def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
     assert 'class="st ok"' not in text
 
 
-@pytest.mark.parametrize(("code", "is_told"), [("service_down", True), ("store_error", False)])
-def test_a_tunnel_is_called_silent_unless_the_fault_is_ours(client, operator, code, is_told):
+@pytest.mark.parametrize(("seen", "is_told"), [(0, False), (20, True)])
+def test_a_tunnel_is_called_silent_only_where_the_hub_did_not_see_it(
+    client, operator, seen, is_told
+):
     client.force_login(operator)
-    late = {"data_as_of": datetime.now(UTC) - timedelta(minutes=20), "pull_error_code": code}
-    cluster = ClusterFactory(name="late", **healthy(**late, now=datetime.now(UTC)))
+    now = datetime.now(UTC)
+    late = {"data_as_of": now - timedelta(minutes=20), "pull_error_code": "service_down"}
+    late["tunnel_seen_at"] = now - timedelta(minutes=seen)
+    cluster = ClusterFactory(name="late", **healthy(**late, now=now))
     for tab in ("overview", "tunnel"):
         assert ("not answering" in page(client, cluster, f"tab={tab}")) is is_told
 

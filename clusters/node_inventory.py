@@ -1,0 +1,215 @@
+"""The inventory of a cluster's nodes: which were seen, which are missing, which were removed.
+
+A machine that dies sends nothing; one that was removed is not listed any more. Only a list of what
+should be there tells the two apart: Kubernetes' own, or a host's agent, which is one machine. With
+any other source a node that is absent counts as missing until an operator dismisses it or
+:data:`MISSING_SECONDS` are over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from clusters.audit import Actor, record
+from clusters.conditions import Condition, What
+from clusters.models import Cluster, ClusterNode
+
+MISSING_SECONDS = 86_400
+"""How long an absent node counts as missing."""
+LATE_SECONDS = 120
+"""How late a node's newest minute may be before it is missing: its source may bring it later."""
+MAX_NODES = 1000
+"""How many nodes are kept for a cluster; of more, those that were seen longest ago are forgotten,
+and new ones are not recorded while all are present."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNode:
+    """A node in the newest minute of a source.
+
+    Attributes:
+        name: its name.
+        ready: whether it said that it is ready; None if it did not say.
+        detail: why it is not, or why it does not say; "" if not known.
+        since: since when it is not ready, by the minutes; None if they do not say.
+        at_least: whether it may have been so before ``since``.
+    """
+
+    name: str
+    ready: bool | None
+    detail: str = ""
+    since: datetime | None = None
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCounts:
+    """How many nodes there are, and what is off at single ones. ready + unknown <= total."""
+
+    total: int
+    ready: int
+    unknown: int
+    not_ready: Sequence[str]  # names of those that are not ready or missing
+    conditions: Sequence[Condition]
+
+
+Silence = Literal["ready", "reports", "unknown"]
+"""What it means that a node sends numbers, but not whether it is ready: ``ready`` for a host whose
+agent of before says so by reporting; ``reports`` for a source that never says it, unless it once
+did; ``unknown`` for everything that could have said it."""
+
+
+def take_stock(
+    cluster: Cluster,
+    seen: Sequence[SeenNode],
+    as_of: datetime,
+    *,
+    listed: bool,
+    source: str,
+    silence: Silence,
+) -> NodeCounts:
+    """Record the nodes of a newest minute and count them with those that are missing.
+
+    2 queries, some more when nodes come, go, or say for the first time whether they are ready. Call
+    it in a transaction with the cluster's status row locked.
+
+    Args:
+        cluster: the cluster.
+        seen: its nodes in the newest minute.
+        as_of: end of that minute, by our clock.
+        listed: whether ``seen`` is a list of what should be there: absent nodes were removed.
+        source: kind of the source, for display.
+        silence: what it means that a node does not say whether it is ready.
+    """
+    seen = seen[:MAX_NODES]
+    known = {row.name: row for row in ClusterNode.objects.filter(cluster=cluster)}
+    _record(cluster, seen, known, as_of, source)
+    names = {node.name for node in seen}
+    absent = [row for name, row in known.items() if name not in names and row.removed_at is None]
+    if listed and absent:
+        ClusterNode.objects.filter(pk__in=[row.pk for row in absent]).update(removed_at=as_of)
+        absent = []
+    missing = {row.name: row.last_seen_at for row in absent if _is_missing(row, as_of)}
+    said = frozenset(name for name, row in known.items() if row.says_ready)
+    return count_nodes(seen, missing, said, as_of, silence)
+
+
+def count_nodes(
+    seen: Sequence[SeenNode],
+    missing: Mapping[str, datetime],
+    said: Container[str],
+    as_of: datetime,
+    silence: Silence,
+) -> NodeCounts:
+    """Return the counts; pure.
+
+    Args:
+        seen: the nodes in the newest minute.
+        missing: node -> end of its newest minute, of those that are absent and not removed.
+        said: names of the nodes that ever said whether they are ready.
+        as_of: end of the newest minute.
+        silence: what it means that a node does not say whether it is ready.
+    """
+    off: list[Condition] = []
+    ready = 0
+    for node in seen:
+        by_reporting = silence == "ready" or (silence == "reports" and node.name not in said)
+        if node.ready or (node.ready is None and by_reporting):
+            ready += 1
+        else:
+            what: What = "not_said" if node.ready is None else "not_ready"
+            off.append(
+                Condition(
+                    what=what, node=node.name, detail=node.detail,
+                    since=node.since, at_least=node.at_least,
+                )
+            )  # fmt: skip
+    for name, at in sorted(missing.items()):
+        late = as_of - at <= timedelta(seconds=LATE_SECONDS)
+        off.append(Condition(what="not_said" if late else "missing", node=name, since=at))
+    lost = [one.node for one in off if one.what != "not_said"]
+    return NodeCounts(len(seen) + len(missing), ready, len(off) - len(lost), sorted(lost), off)
+
+
+def nodes_of(cluster: Cluster) -> list[ClusterNode]:
+    """Return the inventory by name, removed nodes included. One query."""
+    return list(
+        ClusterNode.objects.filter(cluster=cluster).select_related("dismissed_by").order_by("name")
+    )
+
+
+def dismiss_node(
+    cluster: Cluster, name: str, *, user: User, actor: Actor, now: datetime
+) -> ClusterNode | None:
+    """Say that a missing node is gone for good, until it is seen again.
+
+    Returns:
+        The node; None if the cluster never had it.
+    """
+    with transaction.atomic():
+        row = ClusterNode.objects.select_for_update().filter(cluster=cluster, name=name).first()
+        if row is None:
+            return None
+        row.dismissed_at, row.dismissed_by = now, user
+        row.save(update_fields=["dismissed_at", "dismissed_by"])
+        record("node.dismiss", actor=actor, cluster_id=cluster.pk, detail={"node": name}, now=now)
+    return row
+
+
+def _is_missing(row: ClusterNode, as_of: datetime) -> bool:
+    if row.dismissed_at is not None and row.dismissed_at >= row.last_seen_at:
+        return False
+    return as_of - row.last_seen_at <= timedelta(seconds=MISSING_SECONDS)
+
+
+def _record(
+    cluster: Cluster,
+    seen: Sequence[SeenNode],
+    known: dict[str, ClusterNode],
+    as_of: datetime,
+    source: str,
+) -> None:
+    """Write down when the nodes were seen, and add new ones to ``known``."""
+    rows = ClusterNode.objects
+    present = [known[node.name] for node in seen if node.name in known]
+    rows.filter(pk__in=[row.pk for row in present]).update(
+        last_seen_at=as_of, removed_at=None, listed_by=source[:30]
+    )
+    said = {node.name for node in seen if node.ready is not None}
+    first = [row for row in present if row.name in said and not row.says_ready]
+    for row in first:
+        row.says_ready = True
+    if first:
+        rows.filter(pk__in=[row.pk for row in first]).update(says_ready=True)
+    new = [node for node in seen if node.name not in known]
+    if new:
+        _make_room(known, len(new), as_of)
+        made = [
+            ClusterNode(
+                cluster=cluster, name=node.name, first_seen_at=as_of, last_seen_at=as_of,
+                listed_by=source[:30], says_ready=node.ready is not None,
+            )
+            for node in new[: max(0, MAX_NODES - len(known))]
+        ]  # fmt: skip
+        known |= {row.name: row for row in rows.bulk_create(made)}
+
+
+def _make_room(known: dict[str, ClusterNode], wanted: int, as_of: datetime) -> None:
+    """Forget nodes that have long been absent, the oldest first, if there is no room for more."""
+    excess = len(known) + wanted - MAX_NODES
+    if excess <= 0:
+        return
+    long_ago = as_of - timedelta(seconds=MISSING_SECONDS)
+    old = sorted(
+        (row for row in known.values() if row.last_seen_at < long_ago),
+        key=lambda row: row.last_seen_at,
+    )[:excess]
+    ClusterNode.objects.filter(pk__in=[row.pk for row in old]).delete()
+    for row in old:
+        del known[row.name]

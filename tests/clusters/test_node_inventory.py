@@ -1,0 +1,116 @@
+"""Which nodes a cluster has, which are missing, and which were removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusters.models import AuditEvent, ClusterNode
+from clusters.node_inventory import (
+    LATE_SECONDS,
+    MAX_NODES,
+    MISSING_SECONDS,
+    SeenNode,
+    count_nodes,
+    dismiss_node,
+    nodes_of,
+    take_stock,
+)
+from tests.factories import NOW, ClusterFactory
+
+ASK = {"listed": False, "source": "prometheus", "silence": "reports"}
+
+
+def ready(*names: str) -> list[SeenNode]:
+    return [SeenNode(name, ready=True) for name in names]
+
+
+@pytest.mark.django_db
+class TestTakingStock:
+    def test_a_machine_that_dies_is_missing_until_a_day_is_over(self):
+        cluster = ClusterFactory()
+        take_stock(cluster, ready("n1", "n2"), NOW, **ASK)
+        late, missing, still, over = (
+            take_stock(cluster, ready("n1"), NOW + timedelta(seconds=at), **ASK)
+            for at in (60, LATE_SECONDS + 60, MISSING_SECONDS, MISSING_SECONDS + 60)
+        )
+        assert (late.total, late.ready, late.unknown, late.not_ready) == (2, 1, 1, [])
+        assert (missing.total, missing.ready, missing.not_ready) == (2, 1, ["n2"])
+        assert (missing.conditions[0].what, missing.conditions[0].since) == ("missing", NOW)
+        assert (still.not_ready, over.total) == (["n2"], 1)
+
+    def test_a_list_of_what_should_be_there_removes_a_node(self):
+        cluster = ClusterFactory()
+        listed = ASK | {"listed": True}
+        take_stock(cluster, ready("n1", "n2"), NOW, **listed)
+        later = NOW + timedelta(seconds=60)
+        counts = take_stock(cluster, ready("n1"), later, **listed)
+        assert (counts.total, counts.conditions) == (1, [])
+        assert {row.name: row.removed_at for row in nodes_of(cluster)} == {"n1": None, "n2": later}
+        back = take_stock(cluster, ready("n1", "n2"), NOW + timedelta(seconds=120), **listed)
+        assert (back.total, nodes_of(cluster)[1].removed_at) == (2, None)
+
+    def test_a_missing_node_that_is_dismissed_counts_no_more_until_it_is_seen_again(self, operator):
+        cluster = ClusterFactory()
+        take_stock(cluster, ready("n1", "n2"), NOW, **ASK)
+        at = NOW + timedelta(hours=1)
+        row = dismiss_node(cluster, "n2", user=operator, actor=operator, now=at)
+        assert (row.dismissed_by, row.dismissed_at) == (operator, at)
+        assert AuditEvent.objects.get().detail == {"node": "n2"}
+        assert take_stock(cluster, ready("n1"), at, **ASK).total == 1
+        take_stock(cluster, ready("n1", "n2"), at + timedelta(hours=1), **ASK)
+        again = take_stock(cluster, ready("n1"), at + timedelta(hours=2), **ASK)
+        assert again.not_ready == ["n2"]
+
+    def test_a_node_that_once_said_whether_it_is_ready_must_go_on_saying_it(self):
+        cluster = ClusterFactory()
+        silent = [SeenNode("n1", ready=None)]
+        assert take_stock(cluster, silent, NOW, **ASK).ready == 1
+        take_stock(cluster, ready("n1"), NOW, **ASK)
+        counts = take_stock(cluster, silent, NOW + timedelta(seconds=60), **ASK)
+        assert (counts.ready, counts.unknown, counts.conditions[0].what) == (0, 1, "not_said")
+
+    def test_names_without_end_take_no_room_from_those_that_are_there(self):
+        cluster = ClusterFactory()
+        take_stock(cluster, ready(*(f"a{n}" for n in range(MAX_NODES))), NOW, **ASK)
+        later = NOW + timedelta(seconds=60)
+        take_stock(cluster, ready(*(f"b{n}" for n in range(50))), later, **ASK)
+        assert not ClusterNode.objects.filter(name__startswith="b").exists()
+        long_after = NOW + timedelta(seconds=MISSING_SECONDS + 60)
+        take_stock(cluster, ready(*(f"c{n}" for n in range(50))), long_after, **ASK)
+        assert ClusterNode.objects.filter(name__startswith="c").count() == 50
+        assert ClusterNode.objects.count() == MAX_NODES
+
+
+seen_nodes = st.lists(
+    st.builds(SeenNode, st.sampled_from("abcdef"), ready=st.sampled_from([True, False, None])),
+    unique_by=lambda node: node.name,
+)
+silences = st.sampled_from(["ready", "reports", "unknown"])
+
+
+@given(seen_nodes, st.sets(st.sampled_from("abcdef")), silences, st.data())
+def test_taking_evidence_away_never_raises_how_many_are_ready(seen, said, silence, data):
+    if not seen:
+        return
+    at = data.draw(st.integers(0, len(seen) - 1))
+    said |= {node.name for node in seen if node.ready is not None}
+    before = count_nodes(seen, {}, said, NOW, silence)
+    silent = [replace(n, ready=None) if i == at else n for i, n in enumerate(seen)]
+    if silence != "ready" or seen[at].ready:
+        assert count_nodes(silent, {}, said, NOW, silence).ready <= before.ready
+    gone = [n for i, n in enumerate(seen) if i != at]
+    absent = {seen[at].name: NOW - timedelta(seconds=60)}
+    counts = count_nodes(gone, absent, said, NOW, silence)
+    assert (counts.total, counts.ready <= before.ready) == (before.total, True)
+
+
+@given(seen_nodes, silences)
+def test_every_node_is_ready_or_has_a_condition(seen, silence):
+    counts = count_nodes(seen, {}, frozenset(), NOW, silence)
+    assert counts.ready + len(counts.conditions) == counts.total == len(seen)
+    assert counts.unknown + len(counts.not_ready) == len(counts.conditions)
