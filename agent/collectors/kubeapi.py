@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,27 @@ class KubeAccess:
         return cls(f"https://{authority}:{port}", token, account / "ca.crt")
 
 
+@dataclass(slots=True)
+class _Session:
+    """A pool of connections that trusts one authority, and how many requests use it now."""
+
+    client: aiohttp.ClientSession
+    authority: str | None
+    requests: int = 0
+
+
 class KubeApi:
-    """Gets and lists objects; one connection pool for as long as the authority's file stays."""
+    """Gets and lists objects; one connection pool for as long as the authority is the same."""
 
     def __init__(self, access: KubeAccess) -> None:
         self._access = access
-        self._session: aiohttp.ClientSession | None = None
-        self._ca_seen: tuple[int, int] | None = None
+        self._session: _Session | None = None
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.client.close()
 
     async def get(
         self, path: str, params: Mapping[str, str] | None = None, *, deadline_seconds: float
@@ -127,11 +136,13 @@ class KubeApi:
         raise KubeApiError(msg)
 
     async def _get(self, path: str, params: Mapping[str, str]) -> Any:
-        session = await self._ready_session()
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
-        async with session.get(
-            self._access.url + path, params=params, headers=headers, allow_redirects=False
-        ) as response:
+        async with (
+            self._open() as client,
+            client.get(
+                self._access.url + path, params=params, headers=headers, allow_redirects=False
+            ) as response,
+        ):
             if response.status != 200:
                 detail = (await response.content.read(300)).decode("utf-8", errors="replace")
                 msg = f"{path}: HTTP {response.status}: {_message(detail)}"
@@ -155,34 +166,54 @@ class KubeApi:
             msg = f"the service account's token cannot be read: {exc}"
             raise KubeApiError(msg) from exc
 
-    async def _ready_session(self) -> aiohttp.ClientSession:
-        """Return the session; a new one if the authority's file has changed."""
-        seen = None
-        if self._access.ca_file is not None:
-            try:
-                stat = self._access.ca_file.stat()
-            except OSError as exc:
-                msg = f"the cluster's certificate authority cannot be read: {exc}"
-                raise KubeApiError(msg) from exc
-            seen = (stat.st_mtime_ns, stat.st_ino)
-        if self._session is not None and seen == self._ca_seen:
-            return self._session
-        if self._session is not None:
-            await self._session.close()
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Yield the connections to use.
+
+        When the authority was replaced these are new ones. The former ones are closed by the last
+        request that uses them. Nothing is awaited in between, so that requests that begin at one
+        moment share one session.
+        """
+        authority = self._authority()
+        former, session = None, self._session
+        if session is None or session.authority != authority:
+            former, session = session, _Session(_client(authority), authority)
+            self._session = session
+        session.requests += 1
         try:
-            context = ssl.create_default_context(
-                cafile=None if self._access.ca_file is None else str(self._access.ca_file)
-            )
-        except (ssl.SSLError, OSError) as exc:
-            msg = f"the cluster's certificate authority cannot be used: {exc}"
+            if former is not None and not former.requests:
+                await former.client.close()
+            yield session.client
+        finally:
+            session.requests -= 1
+            if session is not self._session and not session.requests:
+                await session.client.close()
+
+    def _authority(self) -> str | None:
+        """Return the cluster's authority in PEM; None for the system's.
+
+        The kubelet replaces its file with every token, about once an hour, usually by the same.
+        """
+        if self._access.ca_file is None:
+            return None
+        try:
+            return self._access.ca_file.read_text(encoding="ascii", errors="replace")
+        except OSError as exc:
+            msg = f"the cluster's certificate authority cannot be read: {exc}"
             raise KubeApiError(msg) from exc
-        self._ca_seen = seen
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=64),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
-        return self._session
+
+
+def _client(authority: str | None) -> aiohttp.ClientSession:
+    try:
+        context = ssl.create_default_context(cadata=authority)
+    except (ssl.SSLError, ValueError) as exc:
+        msg = f"the cluster's certificate authority cannot be used: {exc}"
+        raise KubeApiError(msg) from exc
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context, limit=64),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
 
 
 def _message(detail: str) -> str:

@@ -1,19 +1,35 @@
 """A server that plays the Kubernetes API: nodes, pods, and the kubelets' summaries.
 
 The shapes are those of Kubernetes' API reference (``v1.Node``, ``v1.Pod``, ``meta/v1.Status``) and
-of the kubelet's ``stats/v1alpha1.Summary``; names and numbers are invented.
+of the kubelet's ``stats/v1alpha1.Summary``; names and numbers are invented. Answers of a real
+Kubernetes 1.34, shortened, are in ``collectors/samples/kubernetes``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import json
+import shutil
 import ssl
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 
 GIB = 2**30
+SAMPLES = Path(__file__).parent / "collectors" / "samples" / "kubernetes"
+
+
+def real_answer(name: str) -> dict:
+    """Return an answer of a real cluster."""
+    return json.loads((SAMPLES / f"{name}.json").read_text())
+
+
+def real_pods() -> list[dict]:
+    """Return every pod of the real cluster's lists."""
+    names = sorted(path.stem for path in SAMPLES.glob("*_pods.json"))
+    return [item for name in names for item in real_answer(name)["items"]]
 
 
 def rfc3339(at: float) -> str:
@@ -48,6 +64,58 @@ def node(name: str, *, ready: str = "True", role: str = "worker") -> dict:
 
 
 def pod(ns: str, name: str, on: str, *, phase: str = "Running", restarts: int = 0) -> dict:
+    """Return a pod whose first container crashes again and again; ``on`` "" is no node yet."""
+    made = _pod(ns, name, on, phase=phase, restarts=restarts)
+    if not on:
+        del made["spec"]["nodeName"]
+        made["status"] = {
+            "phase": phase,
+            "conditions": [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "Unschedulable",
+                    "message": "0/2 nodes are available: 2 Insufficient cpu.",
+                }
+            ],
+        }
+    return made
+
+
+def terminated(code: int, reason: str, at: float) -> dict:
+    """Return the state of a container that has ended."""
+    return {"terminated": {"exitCode": code, "reason": reason, "finishedAt": rfc3339(at)}}
+
+
+def initializing(item: dict, state: dict, *, restarts: int = 0, sidecar: bool = False) -> dict:
+    """Add an init container in this state; the pod's own containers wait for it."""
+    init = {"name": "init", "image": "registry.example/init:1"}
+    item["spec"]["initContainers"] = [init | ({"restartPolicy": "Always"} if sidecar else {})]
+    item["status"] |= {
+        "phase": "Pending",
+        "conditions": [{"type": "Initialized", "status": "False"}],
+        "initContainerStatuses": [
+            {"name": "init", "ready": False, "restartCount": restarts, "state": state}
+        ],
+        "containerStatuses": [
+            {
+                "name": one["name"],
+                "restartCount": 0,
+                "state": {"waiting": {"reason": "PodInitializing"}},
+            }
+            for one in item["spec"]["containers"]
+        ],
+    }
+    return item
+
+
+def deleted(item: dict, at: float) -> dict:
+    """Mark a pod as being deleted, held by a finaliser."""
+    item["metadata"] |= {"deletionTimestamp": rfc3339(at), "finalizers": ["example.com/hold"]}
+    return item
+
+
+def _pod(ns: str, name: str, on: str, *, phase: str, restarts: int) -> dict:
     return {
         "metadata": {
             "name": name,
@@ -189,8 +257,11 @@ class FakeKubernetes:
         self.page_limit = 500
         self.expire_continue_once = False
         self.redirect = ""
-        self.refuse: dict[str, int] = {}  # path -> status
+        self.refuse: dict[str, int] = {}  # path -> status; "*" is every path
+        self.fail_after_pages: int | None = None  # of each list: then 500
         self.silent: set[str] = set()  # nodes whose kubelet never answers
+        self.hold: asyncio.Event | None = None  # until when kubelets wait with their answers
+        self.asked = asyncio.Event()  # a kubelet was
         self.requests: list[str] = []
         self.concurrent = 0
         self.most_concurrent = 0
@@ -216,14 +287,18 @@ class FakeKubernetes:
             return self._status(401, "Unauthorized")
         if self.redirect:
             return web.Response(status=302, headers={"Location": self.redirect})
-        if request.path in self.refuse:
-            return self._status(self.refuse[request.path], f"{request.path} is forbidden")
+        status = self.refuse.get(request.path, self.refuse.get("*"))
+        if status == 429:
+            return self._status(429, "too many requests, please try again later", retry_after="1")
+        if status is not None:
+            return self._status(status, f"{request.path} is forbidden")
         return None
 
     @staticmethod
-    def _status(code: int, message: str) -> web.Response:
+    def _status(code: int, message: str, *, retry_after: str = "") -> web.Response:
         body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message}
-        return web.json_response({**body, "code": code}, status=code)
+        headers = {"Retry-After": retry_after} if retry_after else {}
+        return web.json_response({**body, "code": code}, status=code, headers=headers)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refusal(request)
@@ -235,6 +310,8 @@ class FakeKubernetes:
             self.expire_continue_once = False
             return self._status(410, "The provided continue parameter is too old")
         limit = min(int(request.query["limit"]), self.page_limit)
+        if self.fail_after_pages is not None and start >= self.fail_after_pages * limit:
+            return self._status(500, "etcdserver: request timed out")
         metadata = {"resourceVersion": "42"}
         if start + limit < len(items):
             metadata |= {"continue": str(start + limit)}
@@ -257,6 +334,9 @@ class FakeKubernetes:
         try:
             if name in self.silent:
                 await asyncio.sleep(60)
+            self.asked.set()
+            if self.hold is not None:
+                await self.hold.wait()
             await asyncio.sleep(0.01)
         finally:
             self.concurrent -= 1
@@ -266,3 +346,36 @@ class FakeKubernetes:
         if isinstance(answer, bytes):
             return web.Response(body=answer, content_type="application/json")
         return web.json_response(answer)
+
+
+class ServiceAccountFiles:
+    """The projected directory of a pod, as the kubelet writes it and rotates it.
+
+    ``token`` and ``ca.crt`` are links through ``..data`` into a directory that is replaced as a
+    whole: every file is a new one each time, the authority too, though it says the same.
+    """
+
+    def __init__(self, directory: Path, *, token: str, authority: str) -> None:
+        directory.mkdir()
+        self.token, self.ca = directory / "token", directory / "ca.crt"
+        self._directory = directory
+        self._authority = authority
+        self._number = 0
+        self.rotate(token)
+        for path in (self.token, self.ca):
+            path.symlink_to(Path("..data") / path.name)
+
+    def rotate(self, token: str, authority: str | None = None) -> None:
+        """Replace the token, and the authority's file by one with the same or a new content."""
+        self._authority = authority or self._authority
+        self._number += 1
+        fresh = self._directory / f"..2026_{self._number}"
+        fresh.mkdir()
+        (fresh / "token").write_text(token)
+        (fresh / "ca.crt").write_text(self._authority)
+        link, former = self._directory / "..data_tmp", self._directory / "..data"
+        before = former.resolve() if former.exists() else None
+        link.symlink_to(fresh.name)
+        link.replace(former)
+        if before is not None:
+            shutil.rmtree(before)
