@@ -15,21 +15,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from agent.collectors.base import Collected, CollectorError, Rates, is_virtual_interface
+from agent.collectors.base import Collected, CollectorError
 from agent.collectors.kubeapi import KubeAccess, KubeApi
-from agent.collectors.kubeobjects import (
-    ENDED_PHASES,
-    KubeNode,
-    KubePod,
-    child,
-    children,
-    number,
-    parse_node,
-    parse_pod,
-    text,
-    timestamp,
-    total,
-)
+from agent.collectors.kubedisks import NodeDisks
+from agent.collectors.kubefields import child, number, text, timestamp
+from agent.collectors.kubeobjects import KubeNode, KubePod, parse_node, parse_pod
+from agent.collectors.kubeusage import PodEntries, Usage, disk_use, memory, shares_network
+from agent.collectors.podstatus import ENDED_PHASES
 from agent.samples import Sample, make_sample
 
 LIST_SECONDS = 6.0
@@ -38,6 +30,8 @@ SUMMARY_SECONDS = 6.0
 MAX_CONCURRENT = 64
 MAX_NODES = 2_000
 MAX_PODS = 10_000
+DONE_SECONDS = 120.0
+"""Seconds for which a pod that is done is still reported, so that its ending is known."""
 
 Summaries = dict[str, dict[str, Any]]
 
@@ -63,8 +57,8 @@ class KubeletCollector:
         self._api = None if access is None else KubeApi(access)
         self._list_seconds = list_seconds
         self._summary_seconds = summary_seconds
-        self._rates = Rates()
-        self._used_keys: set[tuple[str, ...]] = set()
+        self._usage = Usage()
+        self._disks = NodeDisks()
         self._silent: set[str] = set()
 
     async def close(self) -> None:
@@ -82,36 +76,23 @@ class KubeletCollector:
         answers = await self._summaries(node.name for node in nodes)
         summaries = {name: found for name, found in answers.items() if isinstance(found, dict)}
         problems |= {
-            name: f"its kubelet does not answer: {found}"
-            for name, found in answers.items()
-            if isinstance(found, str)
+            name: problem for name, found in answers.items() if (problem := _problem(found))
         }
+        entries = PodEntries(summaries)
         if pods is None:
-            pods = _pods_of(summaries)
-        counts: dict[str, int] = {}
-        for pod in pods:
-            if pod.phase not in ENDED_PHASES:
-                counts[pod.node] = counts.get(pod.node, 0) + 1
-        samples: list[Sample] = []
-        for node in nodes:
-            summary = summaries.get(node.name, {})
-            samples.append(self._node(node, summary, counts.get(node.name, 0), now))
-            samples.extend(_filesystems(node.name, summary))
-        usage = {
-            (text(stats, "podRef", "namespace"), text(stats, "podRef", "name"), node): stats
-            for node, summary in summaries.items()
-            for stats in children(summary, "pods")
-        }
-        # Jobs that are done stay listed until someone deletes them; they use nothing.
-        shown = [pod for pod in pods if pod.phase != "Succeeded"]
+            pods = _pods_of(entries)
+        self._usage.start()
+        samples = self._node_samples(nodes, pods, answers, now)
+        shown = sorted((pod for pod in pods if _is_shown(pod, now)), key=lambda p: (p.ns, p.name))
         if len(shown) > MAX_PODS:
             problems["number of pods"] = f"{len(shown)}; the first {MAX_PODS} are reported"
-        samples.extend(
-            self._pod(pod, usage.get((pod.ns, pod.name, pod.node), {}), now)
-            for pod in sorted(shown, key=lambda p: (p.ns, p.name))[:MAX_PODS]
-        )
+        known = {node.name: node for node in nodes}
+        for pod in shown[:MAX_PODS]:
+            node_stats = child(summaries.get(pod.node), "node")
+            samples.append(self._pod(pod, known.get(pod.node), entries.of(pod), node_stats, now))
         if len(summaries) == len(nodes):
-            self._rates.keep_only(self._used_keys)
+            self._usage.forget_others()
+        self._disks.keep_only(known)
         return Collected(samples, problems)
 
     def _ready_api(self) -> KubeApi:
@@ -124,13 +105,14 @@ class KubeletCollector:
 
     async def _lists(self) -> tuple[list[KubeNode], list[KubePod] | None, dict[str, str]]:
         """Return nodes, pods (None if they cannot be listed) and problems."""
-        self._used_keys = set()
         raw_nodes, raw_pods = await asyncio.gather(
             self._list("/api/v1/nodes"), self._list("/api/v1/pods")
         )
         if isinstance(raw_nodes, str):
             raise CollectorError(raw_nodes)
-        nodes = [node for item in raw_nodes if (node := parse_node(item)) is not None]
+        # A list that was begun anew may name an object twice; the later one is the newer one.
+        parsed = filter(None, map(parse_node, raw_nodes))
+        nodes = list({node.name: node for node in parsed}.values())
         if not nodes:
             raise CollectorError("the API server lists no nodes")
         problems = {}
@@ -138,8 +120,8 @@ class KubeletCollector:
             problems["number of nodes"] = f"{len(nodes)}; {MAX_NODES} are reported"
         if isinstance(raw_pods, str):
             return nodes[:MAX_NODES], None, {**problems, "list of pods": raw_pods}
-        pods = [pod for item in raw_pods if (pod := parse_pod(item)) is not None]
-        return nodes[:MAX_NODES], pods, problems
+        pods = {(pod.ns, pod.name): pod for pod in filter(None, map(parse_pod, raw_pods))}
+        return nodes[:MAX_NODES], list(pods.values()), problems
 
     async def _list(self, path: str) -> list[dict[str, Any]] | str:
         """Return the objects, or why there are none."""
@@ -163,7 +145,7 @@ class KubeletCollector:
                         path, deadline_seconds=self._summary_seconds
                     )
                 except CollectorError as exc:
-                    found[node] = str(exc)
+                    found[node] = str(exc).removeprefix(f"{path}: ")
                     return
             found[node] = answer if isinstance(answer, dict) else "the summary is no object"
 
@@ -180,161 +162,109 @@ class KubeletCollector:
         late = f"no answer within {self._summary_seconds:g} s"
         return {node: found.get(node, late) for node in names}
 
-    def _node(self, node: KubeNode, summary: Mapping[str, Any], pods: int, now: float) -> Sample:
-        stats = child(summary, "node")
+    def _node_samples(
+        self,
+        nodes: Iterable[KubeNode],
+        pods: Iterable[KubePod],
+        answers: Mapping[str, dict[str, Any] | str],
+        now: float,
+    ) -> list[Sample]:
+        """Return each node and its filesystems."""
+        running: dict[str, int] = {}
+        for pod in pods:
+            if pod.phase not in ENDED_PHASES:
+                running[pod.node] = running.get(pod.node, 0) + 1
+        samples: list[Sample] = []
+        for node in nodes:
+            answer = answers[node.name]
+            summary: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
+            filesystems, totals = self._disks.read(node.name, summary)
+            values = {
+                **self._node_values(node, child(summary, "node"), now),
+                **totals,
+                "pods": running.get(node.name, 0),
+                "ready": node.ready,
+            }
+            attrs = {**node.attrs, "problem": _problem(answer)}
+            samples.append(make_sample("node", node.name, values, attrs=attrs))
+            samples.extend(filesystems)
+        return samples
+
+    def _node_values(self, node: KubeNode, stats: Any, now: float) -> dict[str, float | None]:
         key = ("node", node.name)
-        used = number(stats, "memory", "workingSetBytes")
         available = number(stats, "memory", "availableBytes")
-        started = timestamp(child(stats, "startTime"))
+        used = memory(stats, "workingSetBytes", node.mem_cap)
         mem_cap = node.mem_cap
         if mem_cap is None and used is not None and available is not None:
             mem_cap = used + available
-        values: dict[str, float | None] = {
-            "cpu_mc": self._cpu(key, stats, now),
+        started = timestamp(child(stats, "startTime"))
+        return {
+            # A node that uses no CPU at all was not measured.
+            "cpu_mc": self._usage.cpu(key, stats, now, node.cpu_cap_mc) or None,
             "cpu_cap_mc": node.cpu_cap_mc,
             "mem_ws": used,
             "mem_cap": mem_cap,
-            **_disk_totals(summary),
-            **self._network(key, child(stats, "network"), now),
-            "uptime_s": None if started is None else max(0.0, now - started),
-            "pods": pods,
-            "ready": node.ready,
+            **self._usage.network(key, child(stats, "network"), now),
+            "uptime_s": None if started is None else now - started,
         }
-        return make_sample("node", node.name, values, attrs=node.attrs)
 
-    def _pod(self, pod: KubePod, stats: Mapping[str, Any], now: float) -> Sample:
+    def _pod(
+        self,
+        pod: KubePod,
+        node: KubeNode | None,
+        stats: Mapping[str, Any],
+        node_stats: Any,
+        now: float,
+    ) -> Sample:
         # The id is part of the key: a pod recreated under its name begins at zero.
         key = ("pod", pod.ns, pod.name, pod.uid)
-        containers = children(stats, "containers")
-        values: dict[str, float | None] = {
-            "cpu_mc": self._cpu(key, stats, now),
-            "mem_ws": _of_pod(stats, containers, "workingSetBytes"),
-            "mem_rss": _of_pod(stats, containers, "rssBytes"),
-            "fs_used": _pod_disk(stats, containers),
-            "restarts": pod.restarts,
-        }
-        # A pod on the host's network would show the node's traffic as its own.
-        if not pod.host_network:
-            values |= self._network(key, child(stats, "network"), now)
+        cpu_cap_mc, mem_cap = (node.cpu_cap_mc, node.mem_cap) if node else (None, None)
+        values: dict[str, float | None] = {"restarts": pod.restarts}
+        if pod.phase not in ENDED_PHASES:
+            values |= {
+                "cpu_mc": self._usage.cpu(key, stats, now, cpu_cap_mc),
+                "mem_ws": memory(stats, "workingSetBytes", mem_cap),
+                "mem_rss": memory(stats, "rssBytes", mem_cap),
+                "fs_used": disk_use(stats),
+            }
+            # A pod on the host's network would show the node's traffic as its own.
+            if not (
+                shares_network(stats, node_stats) if pod.host_network is None else pod.host_network
+            ):
+                values |= self._usage.network(key, child(stats, "network"), now)
         return make_sample("pod", pod.name, values, ns=pod.ns, node=pod.node, attrs=pod.attrs)
 
-    def _cpu(self, key: tuple[str, ...], stats: Any, now: float) -> float | None:
-        """Return millicores: the kubelet's own rate, or from its counter, or of the containers."""
-        parts = [stats] if child(stats, "cpu") is not None else children(stats, "containers")
-        found = []
-        for part in parts:
-            rate = number(part, "cpu", "usageNanoCores")
-            counter = number(part, "cpu", "usageCoreNanoSeconds")
-            at = timestamp(child(part, "cpu", "time")) or now
-            counted = self._rate((*key, "cpu", text(part, "name")), counter, at)
-            found.append(counted if rate is None else rate)
-        value = total(found)
-        return None if value is None else value / 1e6
 
-    def _network(self, key: tuple[str, ...], network: Any, now: float) -> dict[str, float | None]:
-        """Return both rates, of the default interface or of all real ones."""
-        at = timestamp(child(network, "time")) or now
-        parts = [network]
-        if number(network, "rxBytes") is None:
-            parts = [
-                interface
-                for interface in children(network, "interfaces")
-                if not is_virtual_interface(text(interface, "name"))
-            ]
-        return {
-            field: total(
-                self._rate((*key, counter, text(part, "name")), number(part, counter), at)
-                for part in parts
-            )
-            for field, counter in (("net_rx_bps", "rxBytes"), ("net_tx_bps", "txBytes"))
-        }
-
-    def _rate(self, key: tuple[str, ...], value: float | None, at: float) -> float | None:
-        self._used_keys.add(key)
-        return self._rates.rate(key, value, at)
+def _problem(answer: dict[str, Any] | str) -> str:
+    """Return why a node's kubelet gives no numbers; "" if it does."""
+    if isinstance(answer, str):
+        return f"its kubelet gives no numbers: {answer}"
+    if not child(answer, "node", "cpu") and not child(answer, "node", "memory"):
+        return "its kubelet gives no numbers: they are not in its answer"
+    return ""
 
 
-def _pods_of(summaries: Summaries) -> list[KubePod]:
+def _is_shown(pod: KubePod, now: float) -> bool:
+    """Return whether a pod is reported; those that are done stay listed until they are deleted."""
+    return pod.phase != "Succeeded" or (
+        pod.ended_at is not None and now - pod.ended_at <= DONE_SECONDS
+    )
+
+
+def _pods_of(entries: PodEntries) -> list[KubePod]:
     """Return the pods that the kubelets know, for when the API server does not list them."""
     return [
         KubePod(
             ns=text(stats, "podRef", "namespace"),
             name=text(stats, "podRef", "name"),
             uid=text(stats, "podRef", "uid"),
+            kubelet_uid="",
             node=node,
             phase="",
-            host_network=False,
+            host_network=None,
             restarts=None,
+            ended_at=None,
             attrs={},
         )
-        for node, summary in summaries.items()
-        for stats in children(summary, "pods")
-        if text(stats, "podRef", "name")
+        for node, stats in entries.newest()
     ]
-
-
-def _filesystems(node: str, summary: Mapping[str, Any]) -> list[Sample]:
-    """Return the node's own filesystem and the one for images, if they are reported."""
-    samples = []
-    for name, stats in _disks(summary).items():
-        attrs = {"shares": "nodefs"} if name == "imagefs" and _is_one_disk(summary) else {}
-        values = {
-            "used": number(stats, "usedBytes"),
-            "cap": number(stats, "capacityBytes"),
-            "inodes_total": number(stats, "inodes"),
-            "inodes_free": number(stats, "inodesFree"),
-        }
-        samples.append(make_sample("filesystem", name, values, ns=node, attrs=attrs))
-    return samples
-
-
-def _disks(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    found = {
-        "nodefs": child(summary, "node", "fs"),
-        "imagefs": child(summary, "node", "runtime", "imageFs"),
-    }
-    return {name: stats for name, stats in found.items() if isinstance(stats, Mapping) and stats}
-
-
-def _is_one_disk(summary: Mapping[str, Any]) -> bool:
-    """Return whether images are on the node's own filesystem; the numbers are then the same."""
-    disks = _disks(summary)
-    if len(disks) < 2:
-        return False
-    same = ("capacityBytes", "inodes", "availableBytes")
-    nodefs, imagefs = disks["nodefs"], disks["imagefs"]
-    return all(number(nodefs, name) == number(imagefs, name) for name in same)
-
-
-def _disk_totals(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    disks = _disks(summary)
-    if _is_one_disk(summary):
-        del disks["imagefs"]
-    return {
-        field: total(number(stats, name) for stats in disks.values())
-        for field, name in (
-            ("fs_used", "usedBytes"),
-            ("fs_cap", "capacityBytes"),
-            ("inodes_total", "inodes"),
-            ("inodes_free", "inodesFree"),
-        )
-    }
-
-
-def _of_pod(stats: Mapping[str, Any], containers: list[dict[str, Any]], name: str) -> float | None:
-    """Return a memory figure of the pod; kubelets before 1.9 report it by container only."""
-    found = number(stats, "memory", name)
-    if found is not None:
-        return found
-    return total(number(container, "memory", name) for container in containers)
-
-
-def _pod_disk(stats: Mapping[str, Any], containers: list[dict[str, Any]]) -> float | None:
-    found = number(stats, "ephemeral-storage", "usedBytes")
-    if found is not None:
-        return found
-    return total(
-        number(container, part, "usedBytes")
-        for container in containers
-        for part in ("rootfs", "logs")
-    )

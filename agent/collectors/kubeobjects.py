@@ -1,24 +1,37 @@
-"""Reads Kubernetes' objects and the kubelet's summary.
-
-Pure. Everything in an answer is optional, as in Kubernetes' own types, and may be of any type: what
-is absent or of another type is None or "", never an error.
-"""
+"""Reads Kubernetes' nodes and pods: what of them is reported. Pure, and never an error."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+from agent.collectors.kubefields import child, children, quantity, text, timestamp
+from agent.collectors.podstatus import pod_status
+
 _ROLE = "node-role.kubernetes.io/"
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([numkKMGTPE]i?))?$")
-_SUFFIX = {
-    "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
-    "E": 1e18, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
-}  # fmt: skip
+_LEGACY_ROLE = "kubernetes.io/role"
+_BAD_CONDITIONS = frozenset(
+    {
+        # The kubelet's own, and those of network plug-ins and old releases.
+        "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable", "OutOfDisk",
+        # The node problem detector's.
+        "KernelDeadlock", "ReadonlyFilesystem", "CorruptDockerOverlay2", "CorruptOverlay2",
+        "KubeletUnhealthy", "ContainerRuntimeUnhealthy", "CperHardwareErrorFatal", "XfsShutdown",
+        "KubeletProblem", "ContainerRuntimeProblem", "FilesystemCorruptionProblem",
+        "FrequentKubeletRestart", "FrequentDockerRestart", "FrequentContainerdRestart",
+        "FrequentUnregisterNetDevice",
+    }
+)  # fmt: skip
+"""Conditions that are bad news when True. All others are left out: who made them may mean good news
+by True, as K3s does by ``EtcdIsVoter``."""
+_CRON_RUN = re.compile(r"(.+)-(\d{8,10})")
+_CRON_RUN_DAYS = 30
+_ANY_CRON_RUN = range(26_297_280, 52_594_560)
+"""Minutes since 1970 of the years 2020 to 2069."""
+_STATIC_UID = "kubernetes.io/config.hash"
+_MIRROR = "kubernetes.io/config.mirror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,79 +47,25 @@ class KubeNode:
 
 @dataclass(frozen=True, slots=True)
 class KubePod:
-    """A pod as the API server knows it; ``restarts`` is None before a container has a status."""
+    """A pod as the API server knows it, or a kubelet where the API server lists none.
+
+    Attributes:
+        kubelet_uid: the uid by which the kubelet knows it; "" if that is not known.
+        host_network: None if it is not known.
+        restarts: None if they are not known.
+        ended_at: when a container last ended, in Unix seconds; None if none has.
+    """
 
     ns: str
     name: str
     uid: str
+    kubelet_uid: str
     node: str
     phase: str
-    host_network: bool
+    host_network: bool | None
     restarts: float | None
+    ended_at: float | None
     attrs: dict[str, str]
-
-
-def quantity(value: object) -> float | None:
-    """Return a resource quantity (``2``, ``1500m``, ``3948464Ki``, ``1e3``); None if it is none.
-
-    Source: Kubernetes' ``resource.Quantity``, decimal and binary suffixes.
-    """
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    match = _QUANTITY.match(str(value).strip())
-    if match is None:
-        return None
-    number, exponent, suffix = match.groups()
-    if suffix and suffix not in _SUFFIX:
-        return None
-    return float(number + (exponent or "")) * (_SUFFIX[suffix] if suffix else 1)
-
-
-def timestamp(value: object) -> float | None:
-    """Return an RFC 3339 time as Unix seconds; None if it is none."""
-    if not isinstance(value, str):
-        return None
-    # Go writes nanoseconds; fromisoformat of Python 3.11 and later cuts them.
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return parsed.timestamp() if parsed.tzinfo is not None else None
-
-
-def number(data: object, *path: str) -> float | None:
-    """Return the number at ``path``; None if it is absent or no number."""
-    value = child(data, *path)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value)
-
-
-def child(data: object, *path: str) -> Any:
-    """Return what is at ``path`` in nested objects; None if it is absent."""
-    for name in path:
-        if not isinstance(data, Mapping):
-            return None
-        data = data.get(name)
-    return data
-
-
-def children(data: object, *path: str) -> list[dict[str, Any]]:
-    """Return the objects of the list at ``path``; empty if it is absent."""
-    value = child(data, *path)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def text(data: object, *path: str) -> str:
-    """Return the text at ``path``; "" if it is absent or no text."""
-    value = child(data, *path)
-    return value if isinstance(value, str) else ""
-
-
-def total(values: Iterable[float | None]) -> float | None:
-    """Return the sum of what is known; None if nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 def parse_node(item: Mapping[str, Any]) -> KubeNode | None:
@@ -114,9 +73,6 @@ def parse_node(item: Mapping[str, Any]) -> KubeNode | None:
     name = text(item, "metadata", "name")
     if not name:
         return None
-    labels = child(item, "metadata", "labels")
-    labels = labels if isinstance(labels, Mapping) else {}
-    roles = sorted(key.removeprefix(_ROLE) for key in labels if str(key).startswith(_ROLE))
     info = {
         key: text(item, "status", "nodeInfo", source)
         for key, source in (
@@ -129,21 +85,21 @@ def parse_node(item: Mapping[str, Any]) -> KubeNode | None:
     }
     cpu = quantity(child(item, "status", "capacity", "cpu"))
     conditions = children(item, "status", "conditions")
-    pressed = [
-        text(condition, "type")
-        for condition in conditions
-        if text(condition, "type") != "Ready" and text(condition, "status") == "True"
-    ]
+    said = next((one for one in conditions if text(one, "type") == "Ready"), None)
+    ready = _ready(said)
+    bad = {text(one, "type") for one in conditions if text(one, "status") == "True"}
     return KubeNode(
         name=name,
         cpu_cap_mc=None if cpu is None else cpu * 1000,
         mem_cap=quantity(child(item, "status", "capacity", "memory")),
-        ready=next((_ready(c) for c in conditions if text(c, "type") == "Ready"), None),
+        ready=ready,
         attrs={
-            "roles": ",".join(role for role in roles if role),
+            "roles": ",".join(_roles(item)),
+            "conditions": ",".join(sorted(bad & _BAD_CONDITIONS)),
+            "cordoned": "1" if child(item, "spec", "unschedulable") is True else "",
+            "reason": "" if ready == 1 else text(said, "reason"),
+            "message": "" if ready == 1 else text(said, "message"),
             **info,
-            "conditions": ",".join(sorted(pressed)),
-            "cordoned": "yes" if child(item, "spec", "unschedulable") is True else "",
         },
     )
 
@@ -153,60 +109,88 @@ def parse_pod(item: Mapping[str, Any]) -> KubePod | None:
     ns, name = text(item, "metadata", "namespace"), text(item, "metadata", "name")
     if not ns or not name:
         return None
-    statuses = children(item, "status", "containerStatuses")
-    containers = children(item, "spec", "containers")
-    images = [text(container, "image") for container in containers]
+    images = [text(container, "image") for container in children(item, "spec", "containers")]
     more = f" +{len(images) - 1}" if len(images) > 1 else ""
-    restarts = total(number(status, "restartCount") for status in statuses)
+    state = pod_status(item)
     return KubePod(
         ns=ns,
         name=name,
         uid=text(item, "metadata", "uid"),
+        kubelet_uid=_kubelet_uid(item),
         node=text(item, "spec", "nodeName"),
         phase=text(item, "status", "phase"),
         host_network=child(item, "spec", "hostNetwork") is True,
-        restarts=restarts,
+        restarts=state.restarts,
+        ended_at=timestamp(state.last_terminated_at),
         attrs={
+            "status": state.status,
+            "ready": state.ready,
             "phase": text(item, "status", "phase"),
-            "reason": _reason(item, statuses),
+            "reason": state.reason,
+            "message": state.message,
             "owner": _owner(item),
             "image": f"{images[0][:240]}{more}" if images else "",
-            "last_termination": _last_termination(statuses),
+            "last_termination": state.last_termination,
+            "last_terminated_at": state.last_terminated_at,
         },
     )
 
 
-def _ready(condition: Mapping[str, Any]) -> int:
-    # "Unknown" is the control plane's state for a node that it has lost: not ready.
-    return 1 if text(condition, "status") == "True" else 0
+def _kubelet_uid(item: Mapping[str, Any]) -> str:
+    """Return the pod's own uid, but the hash of its file for a static pod."""
+    if _is_static(item):
+        return text(item, "metadata", "annotations", _STATIC_UID)
+    return text(item, "metadata", "uid")
+
+
+def _is_static(item: Mapping[str, Any]) -> bool:
+    """Return whether the pod mirrors one that a kubelet made from a file."""
+    owners = children(item, "metadata", "ownerReferences")
+    return bool(text(item, "metadata", "annotations", _MIRROR)) or any(
+        text(owner, "kind") == "Node" for owner in owners
+    )
+
+
+def _ready(condition: Mapping[str, Any] | None) -> int | None:
+    """Return 1, 0, or None if the node does not say; "Unknown" is a node that was lost: 0."""
+    return {"True": 1, "False": 0, "Unknown": 0}.get(text(condition, "status"))
+
+
+def _roles(item: Mapping[str, Any]) -> list[str]:
+    labels = child(item, "metadata", "labels")
+    labels = labels if isinstance(labels, Mapping) else {}
+    roles = {str(key).removeprefix(_ROLE) for key in labels if str(key).startswith(_ROLE)}
+    roles.add(text(labels, _LEGACY_ROLE))
+    return sorted(role for role in roles if role)
 
 
 def _owner(item: Mapping[str, Any]) -> str:
-    """Return ``Kind/name`` of the controller; a ReplicaSet of a Deployment as the Deployment."""
+    """Return ``Kind/name`` of the workload that the pod belongs to; "" for a pod of its own.
+
+    It is the controller, but a Deployment for its ReplicaSet and a CronJob for the Job of one run.
+    A static pod belongs to the pods of its name on all nodes: ``Static/kube-proxy``.
+    """
     owners = children(item, "metadata", "ownerReferences")
     owner = next((o for o in owners if child(o, "controller") is True), owners[0] if owners else {})
     kind, name = text(owner, "kind"), text(owner, "name")
     template = text(item, "metadata", "labels", "pod-template-hash")
+    pod, node = text(item, "metadata", "name"), text(item, "spec", "nodeName")
     if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
         return f"Deployment/{name.removesuffix(f'-{template}')}"
+    if _is_static(item):
+        return f"Static/{pod.removesuffix(f'-{node or name}')}"
+    run = _CRON_RUN.fullmatch(name)
+    if kind == "Job" and run and _is_cron_run(int(run[2]), item):
+        return f"CronJob/{run[1]}"
     return f"{kind}/{name}" if kind and name else ""
 
 
-def _reason(item: Mapping[str, Any], statuses: list[dict[str, Any]]) -> str:
-    """Return why the pod or the first of its containers is not running; "" if all is well."""
-    reason = text(item, "status", "reason")
-    waiting = (text(status, "state", "waiting", "reason") for status in statuses)
-    return reason or next((found for found in waiting if found), "")
+def _is_cron_run(number: int, item: Mapping[str, Any]) -> bool:
+    """Return whether a Job's number is the minute (before Kubernetes 1.21: second) of a run.
 
-
-def _last_termination(statuses: list[dict[str, Any]]) -> str:
-    """Return the reason of the newest termination of any container, such as ``OOMKilled``."""
-    newest, reason = 0.0, ""
-    for status in statuses:
-        ended = child(status, "lastState", "terminated")
-        finished = timestamp(child(ended, "finishedAt")) or 0.0
-        if ended is not None and finished >= newest:
-            code = number(ended, "exitCode")
-            newest = finished
-            reason = text(ended, "reason") or ("" if code is None else f"exit code {code:.0f}")
-    return reason
+    People number Jobs as well, by dates for example; a run's pod is made near that minute.
+    """
+    created = timestamp(child(item, "metadata", "creationTimestamp"))
+    if created is None:
+        return number in _ANY_CRON_RUN
+    return any(abs(created - at) < _CRON_RUN_DAYS * 86_400 for at in (number * 60, number))

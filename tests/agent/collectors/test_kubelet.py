@@ -14,33 +14,12 @@ from hypothesis import strategies as st
 from agent.catalog import FIELDS
 from agent.collectors.base import CollectorError
 from agent.collectors.kubeapi import KubeAccess
+from agent.collectors.kubefields import quantity, timestamp
 from agent.collectors.kubelet import KubeletCollector
-from agent.collectors.kubeobjects import parse_node, parse_pod, quantity, timestamp
-from tests.agent.kubernetes import GIB, FakeKubernetes, node, pod, pod_stats, summary
+from agent.collectors.kubeobjects import parse_node, parse_pod
+from tests.agent.kubernetes import GIB, node, pod, pod_stats, real_answer, real_pods, summary
 
 NOW = 1_800_000_000.0
-
-
-@pytest.fixture
-async def kubernetes(starts_servers):
-    server = FakeKubernetes(NOW)
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def access(kubernetes, tmp_path):
-    token = tmp_path / "token"
-    token.write_text(kubernetes.token + "\n")
-    return KubeAccess(await kubernetes.start(), token, None)
-
-
-@pytest.fixture
-async def collector(access):
-    # Patient, so that a busy machine does not look like a dead kubelet.
-    collector = KubeletCollector(access, list_seconds=30, summary_seconds=30)
-    yield collector
-    await collector.close()
 
 
 @pytest.fixture
@@ -105,11 +84,14 @@ async def test_nodes_pods_and_filesystems_have_exact_numbers(kubernetes, collect
         }
     }
     assert attrs(collected, "pod", "web-6d4cf56db6-x2x9k") == {
+        "status": "CrashLoopBackOff",
+        "ready": "0/2",
         "phase": "Running",
         "reason": "CrashLoopBackOff",
         "owner": "Deployment/web",
         "image": "registry.example/web:1.4 +1",
-        "last_termination": "OOMKilled",
+        "last_termination": "OOMKilled, exit code 137",
+        "last_terminated_at": "2026-04-02T10:00:00Z",
     }
     disks = rows(collected, "filesystem")
     assert disks["n1", "nodefs"] == {
@@ -156,7 +138,7 @@ async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes,
     assert values["", "n3"]["mem_ws"] is None
     assert values["", "n2"]["mem_ws"] == 5 * GIB
     assert collected.problems.keys() == {"n1", "n3"}
-    assert collected.problems["n1"].startswith("its kubelet does not answer: ")
+    assert collected.problems["n1"].startswith("its kubelet gives no numbers: ")
     assert "HTTP 503" in collected.problems["n1"]
     assert "no answer within 3 s" in collected.problems["n3"]
     # Its pods are still there, with what the API server knows.
@@ -279,6 +261,59 @@ async def test_a_rotated_token_is_read_again(kubernetes, collector, tmp_path):
         await collector.collect(NOW + 15)
     (tmp_path / "token").write_text("second-token")
     assert (await collector.collect(NOW + 30)).problems == {}
+
+
+async def test_an_api_server_that_refuses_for_its_load_is_asked_again_next_time(
+    kubernetes, collector
+):
+    kubernetes.refuse["*"] = 429
+    with pytest.raises(CollectorError, match="HTTP 429: too many requests"):
+        await collector.collect(NOW)
+    kubernetes.refuse.clear()
+    assert (await collector.collect(NOW + 15)).problems == {}
+
+
+async def test_a_list_that_breaks_off_is_no_shorter_list(kubernetes, collector):
+    kubernetes.page_limit = 1
+    kubernetes.fail_after_pages = 1
+    with pytest.raises(CollectorError, match="HTTP 500: etcdserver: request timed out"):
+        await collector.collect(NOW)
+
+
+async def test_a_kubelet_without_numbers_is_named_as_one_that_does_not_answer(
+    kubernetes, collector
+):
+    kubernetes.summaries["n2"] = {"node": {"nodeName": "n2"}, "pods": []}
+    collected = await collector.collect(NOW)
+    problem = "its kubelet gives no numbers: they are not in its answer"
+    assert collected.problems == {"n2": problem}
+    assert attrs(collected, "node", "n2")["problem"] == problem
+    assert "problem" not in attrs(collected, "node", "n1")
+
+
+async def test_a_pod_without_a_node_is_a_row_without_use(kubernetes, collector):
+    kubernetes.pods = [pod("shop", "too-big", "", phase="Pending")]
+    collected = await collector.collect(NOW)
+    [found] = [sample for sample in collected.samples if sample.kind == "pod"]
+    assert (found.node, found.attrs["status"]) == ("", "Pending")
+    assert found.attrs["reason"] == "Unschedulable"
+    values = rows(collected, "pod")["shop", "too-big"]
+    assert {field for field, value in values.items() if value is not None} == {"restarts"}
+
+
+async def test_the_pods_of_a_real_cluster_are_rows_with_what_kubectl_prints(kubernetes, collector):
+    kubernetes.nodes = real_answer("nodes_list")["items"]
+    kubernetes.pods = real_pods()
+    kubernetes.summaries = {"node-a": real_answer("kubelet_stats_summary")}
+    ended = timestamp("2026-11-29T13:53:28Z")
+    collected = await collector.collect(ended + 60)
+    assert collected.problems == {}
+    states = {s.name: s.attrs["status"] for s in collected.samples if s.kind == "pod"}
+    assert states.pop("minutely-29932673-k7gsm") == "Completed", "two minutes after its end"
+    assert states["init-crash"] == "Init:CrashLoopBackOff"
+    assert rows(collected, "node")["", "node-a"]["pods"] == 10
+    later = await collector.collect(ended + 121)
+    assert {s.name for s in later.samples if s.kind == "pod"} == states.keys()
 
 
 async def test_a_redirect_is_not_followed(kubernetes, collector):
