@@ -22,9 +22,14 @@ _BUCKETS = {"1m": "minutes", "10m": "ten minutes", "1h": "hours"}
 
 
 def cores(millicores: float | None) -> str:
-    """Return CPU as millicores below 10 cores ("1,240 m"), as cores above ("28.0 cores")."""
+    """Return CPU as millicores below 10 cores ("1,240 m"), as cores above ("28.0 cores").
+
+    Sources round to whole millicores, so that nothing known is less than "<1 m".
+    """
     if millicores is None:
         return UNKNOWN
+    if 0 <= millicores < 0.5:
+        return "<1 m"
     if abs(millicores) < 10_000:
         return f"{millicores:,.0f} m"
     return f"{millicores / 1000:,.1f} cores"

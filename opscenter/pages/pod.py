@@ -12,6 +12,7 @@ from clusters import access
 from metrics import query
 from opscenter.pages.base import page
 from opscenter.pages.cluster import shared_context
+from opscenter.pages.kubernetes_words import workload as workload_of
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context
 
 SHOWN_SIBLINGS = 50
@@ -26,11 +27,11 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
         raise Http404
     context = shared_context(request, cluster, datetime.now(UTC))
     chosen = context["range"]
-    workload = detail.now.attrs.get("workload", "")
+    workload = workload_of(detail.now.attrs)
     siblings = [
         item
         for item in query.pods(cluster, chosen.now, limit=0).items
-        if workload and item.ns == ns and item.attrs.get("workload") == workload
+        if workload and item.ns == ns and workload_of(item.attrs) == workload
     ]
     context |= {
         "thing": name,

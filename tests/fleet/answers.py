@@ -132,7 +132,7 @@ class SimulatedAgent:
         minute = ts // 60
         gone = self.faults.nodes_gone
         for machine, cells in self.world.node_rows(minute):
-            attrs = {"role": "node", "os": "simulated"}
+            attrs = {"roles": "worker", "os": "simulated"}
             if machine.name in gone:
                 node.add(ts, "", machine.name, "", attrs, {"ready": (4, 0, 0, 0)})
                 continue
@@ -149,7 +149,12 @@ class SimulatedAgent:
         for slot, name, cells in self.world.pod_rows(minute) if pod is not None else ():
             home = self.world.nodes[slot.node].name
             if pod is not None and home not in gone:
-                attrs = {"workload": f"Deployment/{slot.workload}", "phase": "Running"}
+                attrs = {
+                    "status": "Running",
+                    "ready": "1/1",
+                    "phase": "Running",
+                    "owner": f"Deployment/{slot.workload}",
+                }
                 pod.add(ts, slot.ns, name, home, attrs, cells)
 
     def make_app(self) -> web.Application:

@@ -36,7 +36,7 @@ def rename(nodes: list[Any], filesystems: list[Any], pods: list[Any]) -> None:
         names[series["name"]] = series["name"] = (
             bad if index < len(HOSTILE) else f"{bad[:200]}{index}"
         )
-        series["attrs"] = {HOSTILE[0]: HOSTILE[1], "os": HOSTILE[5], "role": HOSTILE[8]}
+        series["attrs"] = {HOSTILE[0]: HOSTILE[1], "os": HOSTILE[5], "roles": HOSTILE[8]}
     for index, series in enumerate(filesystems):
         series["ns"] = names.get(series["ns"], series["ns"])
         series["name"] = f"/{HOSTILE[index % len(HOSTILE)]}"[:253]
@@ -44,7 +44,7 @@ def rename(nodes: list[Any], filesystems: list[Any], pods: list[Any]) -> None:
         series["node"] = names.get(series["node"], series["node"])
         series["name"] = _name(index)
         series["ns"] = HOSTILE[(index + 1) % len(HOSTILE)]
-        series["attrs"] = {"workload": HOSTILE[12], "phase": HOSTILE[1]}
+        series["attrs"] = {"owner": HOSTILE[12], "status": HOSTILE[1]}
 
 
 def _name(index: int) -> str:
