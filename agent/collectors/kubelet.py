@@ -79,19 +79,18 @@ class KubeletCollector:
             name: problem for name, found in answers.items() if (problem := _problem(found))
         }
         entries = PodEntries(summaries)
+        known = {node.name: node for node in nodes}
+        counted: Iterable[str] = known
         if pods is None:
-            pods = _pods_of(entries)
-        self._usage.start()
-        samples = self._node_samples(nodes, pods, answers, now)
+            pods, counted = _pods_of(entries), summaries
+        self._usage.start(now)
+        samples = self._node_samples(nodes, _running(counted, pods), answers, now)
         shown = sorted((pod for pod in pods if _is_shown(pod, now)), key=lambda p: (p.ns, p.name))
         if len(shown) > MAX_PODS:
             problems["number of pods"] = f"{len(shown)}; the first {MAX_PODS} are reported"
-        known = {node.name: node for node in nodes}
         for pod in shown[:MAX_PODS]:
             node_stats = child(summaries.get(pod.node), "node")
-            samples.append(self._pod(pod, known.get(pod.node), entries.of(pod), node_stats, now))
-        if len(summaries) == len(nodes):
-            self._usage.forget_others()
+            samples.append(self._pod(pod, known.get(pod.node), entries.of(pod), node_stats))
         self._disks.keep_only(known)
         return Collected(samples, problems)
 
@@ -147,7 +146,7 @@ class KubeletCollector:
                 except CollectorError as exc:
                     found[node] = str(exc).removeprefix(f"{path}: ")
                     return
-            found[node] = answer if isinstance(answer, dict) else "the summary is no object"
+            found[node] = _believed(node, answer)
 
         # Those that did not answer last time come last: they must not delay the others.
         names = sorted(nodes, key=lambda node: (node in self._silent, node))
@@ -165,15 +164,14 @@ class KubeletCollector:
     def _node_samples(
         self,
         nodes: Iterable[KubeNode],
-        pods: Iterable[KubePod],
+        running: Mapping[str, int],
         answers: Mapping[str, dict[str, Any] | str],
         now: float,
     ) -> list[Sample]:
-        """Return each node and its filesystems."""
-        running: dict[str, int] = {}
-        for pod in pods:
-            if pod.phase not in ENDED_PHASES:
-                running[pod.node] = running.get(pod.node, 0) + 1
+        """Return each node and its filesystems.
+
+        A node of which ``running`` has no number of pods says none.
+        """
         samples: list[Sample] = []
         for node in nodes:
             answer = answers[node.name]
@@ -182,7 +180,7 @@ class KubeletCollector:
             values = {
                 **self._node_values(node, child(summary, "node"), now),
                 **totals,
-                "pods": running.get(node.name, 0),
+                "pods": running.get(node.name),
                 "ready": node.ready,
             }
             attrs = {**node.attrs, "problem": _problem(answer)}
@@ -200,11 +198,11 @@ class KubeletCollector:
         started = timestamp(child(stats, "startTime"))
         return {
             # A node that uses no CPU at all was not measured.
-            "cpu_mc": self._usage.cpu(key, stats, now, node.cpu_cap_mc) or None,
+            "cpu_mc": self._usage.cpu(key, stats, node.cpu_cap_mc) or None,
             "cpu_cap_mc": node.cpu_cap_mc,
             "mem_ws": used,
             "mem_cap": mem_cap,
-            **self._usage.network(key, child(stats, "network"), now),
+            **self._usage.network(key, child(stats, "network")),
             "uptime_s": None if started is None else now - started,
         }
 
@@ -214,7 +212,6 @@ class KubeletCollector:
         node: KubeNode | None,
         stats: Mapping[str, Any],
         node_stats: Any,
-        now: float,
     ) -> Sample:
         # The id is part of the key: a pod recreated under its name begins at zero.
         key = ("pod", pod.ns, pod.name, pod.uid)
@@ -222,7 +219,7 @@ class KubeletCollector:
         values: dict[str, float | None] = {"restarts": pod.restarts}
         if pod.phase not in ENDED_PHASES:
             values |= {
-                "cpu_mc": self._usage.cpu(key, stats, now, cpu_cap_mc),
+                "cpu_mc": self._usage.cpu(key, stats, cpu_cap_mc),
                 "mem_ws": memory(stats, "workingSetBytes", mem_cap),
                 "mem_rss": memory(stats, "rssBytes", mem_cap),
                 "fs_used": disk_use(stats),
@@ -231,8 +228,26 @@ class KubeletCollector:
             if not (
                 shares_network(stats, node_stats) if pod.host_network is None else pod.host_network
             ):
-                values |= self._usage.network(key, child(stats, "network"), now)
+                values |= self._usage.network(key, child(stats, "network"))
         return make_sample("pod", pod.name, values, ns=pod.ns, node=pod.node, attrs=pod.attrs)
+
+
+def _believed(node: str, answer: object) -> dict[str, Any] | str:
+    """Return a summary, or why it is not this node's."""
+    if not isinstance(answer, dict):
+        return "the summary is no object"
+    # A cloud gives the address of a node that died to a new one.
+    other = text(answer, "node", "nodeName")
+    return f"node {other} answers at its address" if other and other != node else answer
+
+
+def _running(counted: Iterable[str], pods: Iterable[KubePod]) -> dict[str, int]:
+    """Return how many pods run on each node; of nodes that are not ``counted`` only those known."""
+    running = dict.fromkeys(counted, 0)
+    for pod in pods:
+        if pod.phase not in ENDED_PHASES:
+            running[pod.node] = running.get(pod.node, 0) + 1
+    return running
 
 
 def _problem(answer: dict[str, Any] | str) -> str:

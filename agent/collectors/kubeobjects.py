@@ -90,8 +90,9 @@ def parse_node(item: Mapping[str, Any]) -> KubeNode | None:
     bad = {text(one, "type") for one in conditions if text(one, "status") == "True"}
     return KubeNode(
         name=name,
-        cpu_cap_mc=None if cpu is None else cpu * 1000,
-        mem_cap=quantity(child(item, "status", "capacity", "memory")),
+        # A virtual node may say 0: what it has is then not known.
+        cpu_cap_mc=cpu * 1000 if cpu else None,
+        mem_cap=quantity(child(item, "status", "capacity", "memory")) or None,
         ready=ready,
         attrs={
             "roles": ",".join(_roles(item)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.collectors.base import Rates, is_virtual_interface
+from agent.collectors.base import RATE_MAX_SECONDS, Rates, is_virtual_interface
 from agent.collectors.kubefields import child, children, number, text, timestamp, total
 from agent.collectors.kubeobjects import KubePod
 
@@ -62,34 +62,38 @@ class Usage:
 
     def __init__(self) -> None:
         self._rates = Rates()
-        self._keys: set[Key] = set()
+        self._now = 0.0
+        self._read_at: dict[Key, float] = {}
 
-    def start(self) -> None:
-        """Begin a collection."""
-        self._keys = set()
+    def start(self, now: float) -> None:
+        """Begin a collection at Unix time ``now``; forget counters that are too old for a rate."""
+        self._now = now
+        self._read_at = {
+            key: at for key, at in self._read_at.items() if now - at <= RATE_MAX_SECONDS
+        }
+        self._rates.keep_only(self._read_at)
 
-    def forget_others(self) -> None:
-        """Forget the counters that were not read since :meth:`start`."""
-        self._rates.keep_only(self._keys)
-
-    def cpu(self, key: Key, stats: Any, now: float, capacity_mc: float | None) -> float | None:
+    def cpu(self, key: Key, stats: Any, capacity_mc: float | None) -> float | None:
         """Return millicores, of the node or pod or of its containers; None if not known.
 
         Nothing uses more than ``capacity_mc``, the millicores of the node.
         """
-        value = self._cpu_of(key, stats, now, capacity_mc)
+        value = self._cpu_of(key, stats, capacity_mc)
         if not value:
             # Some runtimes leave a pod's own counter at 0, or have only those of containers.
             parts = containers(stats)
             counted = total(
-                self._cpu_of((*key, text(part, "name")), part, now, capacity_mc) for part in parts
+                self._cpu_of((*key, text(part, "name")), part, capacity_mc) for part in parts
             )
             value = counted or value
         return None if value is None else min(value, capacity_mc or _MOST_MILLICORES)
 
-    def network(self, key: Key, network: Any, now: float) -> dict[str, float | None]:
-        """Return both rates, of the default interface or of all real ones."""
-        at = timestamp(child(network, "time")) or now
+    def network(self, key: Key, network: Any) -> dict[str, float | None]:
+        """Return both rates, of the default interface or of all real ones.
+
+        A rate is None if one of several interfaces was reset: the others are not the whole.
+        """
+        at = timestamp(child(network, "time")) or self._now
         parts = [network]
         if number(network, "rxBytes") is None:
             parts = [
@@ -97,15 +101,19 @@ class Usage:
                 for interface in children(network, "interfaces")
                 if not is_virtual_interface(text(interface, "name"))
             ]
-        return {
-            field: total(
-                self._rate((*key, counter, text(part, "name")), number(part, counter), at)
-                for part in parts
-            )
-            for field, counter in (("net_rx_bps", "rxBytes"), ("net_tx_bps", "txBytes"))
-        }
+        found: dict[str, float | None] = {}
+        for field, counter in (("net_rx_bps", "rxBytes"), ("net_tx_bps", "txBytes")):
+            keys = [(*key, counter, text(part, "name")) for part in parts]
+            known = [self._rates.seen(one) for one in keys]
+            rates = [
+                self._rate(one, number(part, counter), at)
+                for one, part in zip(keys, parts, strict=True)
+            ]
+            was_reset = any(rate is None and seen for rate, seen in zip(rates, known, strict=True))
+            found[field] = None if was_reset else total(rates)
+        return found
 
-    def _cpu_of(self, key: Key, stats: Any, now: float, capacity_mc: float | None) -> float | None:
+    def _cpu_of(self, key: Key, stats: Any, capacity_mc: float | None) -> float | None:
         """Return millicores by the counter; at its first reading, or without one, by the rate.
 
         A 0 of one beside more of the other says only that it is not offered.
@@ -114,7 +122,7 @@ class Usage:
         counter, rate = number(cpu, "usageCoreNanoSeconds"), number(cpu, "usageNanoCores")
         key = (*key, "cpu")
         known = self._rates.seen(key)
-        used = self._rate(key, counter, timestamp(child(cpu, "time")) or now)
+        used = self._rate(key, counter, timestamp(child(cpu, "time")) or self._now)
         if counter is None:
             used = rate
         elif not known or used == 0:
@@ -123,7 +131,7 @@ class Usage:
         return used / 1e6 if used is not None and 0 <= used / 1e6 <= most else None
 
     def _rate(self, key: Key, value: float | None, at: float) -> float | None:
-        self._keys.add(key)
+        self._read_at[key] = self._now
         return self._rates.rate(key, value, at)
 
 
@@ -143,7 +151,7 @@ def memory(stats: Stats, name: str, capacity: float | None) -> float | None:
     Kubelets before 1.9 report it by container only. No figure above ``capacity``, the bytes of the
     node, is believed.
     """
-    limit = float("inf") if capacity is None else capacity
+    limit = capacity or float("inf")
     found = number(stats, "memory", name)
     if not found:
         parts = (number(part, "memory", name) for part in containers(stats))

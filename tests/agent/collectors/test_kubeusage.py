@@ -51,7 +51,8 @@ def cpu(counter=None, rate=None, *, at=AT):
 def use(*readings, capacity=CAPACITY):
     """Return the millicores after the last of the readings of one pod."""
     usage = Usage()
-    return [usage.cpu(("pod",), reading, AT, capacity) for reading in readings][-1]
+    usage.start(AT)
+    return [usage.cpu(("pod",), reading, capacity) for reading in readings][-1]
 
 
 def test_the_counter_by_its_own_time_comes_before_the_rate():
@@ -190,3 +191,64 @@ async def test_a_node_that_started_in_the_future_has_no_uptime(kubernetes, colle
     kubernetes.summaries["n2"]["node"]["startTime"] = "0001-01-01T00:00:00Z"
     nodes = [one for one in (await collector.collect(AT)).samples if one.kind == "node"]
     assert [one.values[FIELDS["node"].index("uptime_s")] for one in nodes] == [None, None]
+
+
+def interfaces(at, **counters):
+    parts = [{"name": name, "rxBytes": count} for name, count in counters.items()]
+    return {"time": rfc3339(at), "interfaces": parts}
+
+
+def test_a_sum_of_interfaces_of_which_one_was_reset_is_not_known():
+    usage = Usage()
+    usage.start(AT)
+    readings = [(10**6, 10**6), (10**6 + 15_000, 10**6 + 30_000), (10**6 + 30_000, 0),
+                (10**6 + 45_000, 15_000)]  # fmt: skip
+    found = [
+        usage.network(("n1",), interfaces(AT + 15 * at, ens3=ens3, ens4=ens4))["net_rx_bps"]
+        for at, (ens3, ens4) in enumerate(readings)
+    ]
+    assert found == [None, 3000, None, 2000]
+
+
+def test_counters_that_were_not_read_for_long_are_forgotten():
+    usage = Usage()
+    for at in range(0, 3600, 15):
+        usage.start(AT + at)
+        usage.cpu(("pod", str(at)), cpu(10**9), CAPACITY)
+    assert len(usage._rates._last) < 10
+
+
+async def test_an_answer_of_another_node_is_none_of_this_one(kubernetes, collector):
+    kubernetes.summaries["n2"] = kubernetes.summaries["n1"]
+    collected = await collector.collect(AT)
+    assert collected.problems == {
+        "n2": "its kubelet gives no numbers: node n1 answers at its address"
+    }
+    memory = {
+        one.name: one.values[FIELDS["node"].index("mem_ws")]
+        for one in collected.samples
+        if one.kind == "node"
+    }
+    assert memory == {"n1": 5 * GIB, "n2": None}
+
+
+async def test_without_a_list_of_pods_a_silent_node_does_not_say_that_it_has_none(
+    kubernetes, collector
+):
+    kubernetes.refuse["/api/v1/pods"] = 403
+    kubernetes.summaries["n2"] = None
+    collected = await collector.collect(AT)
+    pods = {
+        one.name: one.values[FIELDS["node"].index("pods")]
+        for one in collected.samples
+        if one.kind == "node"
+    }
+    assert pods == {"n1": 1, "n2": None}
+
+
+async def test_a_node_that_says_it_has_nothing_has_no_known_capacity(kubernetes, collector):
+    kubernetes.nodes[0]["status"]["capacity"] = {"cpu": "0", "memory": "0"}
+    nodes = [one for one in (await collector.collect(AT)).samples if one.kind == "node"]
+    values = dict(zip(FIELDS["node"], nodes[0].values, strict=True))
+    assert (values["cpu_cap_mc"], values["cpu_mc"]) == (None, 1250)
+    assert values["mem_ws"] == 5 * GIB
