@@ -16,6 +16,7 @@ What = Literal[
     "missing",  # a node that nobody listed as removed sends nothing
     "not_said",  # a node sends numbers, but not whether it is ready
     "no_numbers",  # a node is listed, but its numbers are not known; detail says why
+    "partly_blind",  # a note: the source cannot read the part of the cluster that name says
     "pressure",  # detail names the node's own warnings
     "filesystem",  # ratio of its bytes in use
     "inodes",  # ratio of its inodes in use
@@ -23,7 +24,7 @@ What = Literal[
     "readiness",  # a note: the source never says whether nodes are ready
     "agent_outdated",  # a note: the agent does not say what it cannot see
 ]
-NOTES: frozenset[str] = frozenset({"readiness", "agent_outdated"})
+NOTES: frozenset[str] = frozenset({"partly_blind", "readiness", "agent_outdated"})
 """What is worth a line, but never changes the state."""
 OF_NODES: frozenset[str] = frozenset({"not_ready", "missing", "not_said"})
 """What counts a node as not ready, or as not known."""
@@ -39,7 +40,7 @@ class Condition:
     Attributes:
         what: its kind.
         node: the node's name; "" for the cluster as a whole.
-        name: the mount of a filesystem; "" for others.
+        name: the mount of a filesystem, or a part of the cluster; "" for others.
         ratio: 0..1 of what is measured; None where nothing is.
         size: bytes of the filesystem; None if not known.
         detail: more words from the source, cleaned and cut.
@@ -66,6 +67,8 @@ class Condition:
                 return f"node:{self.node}"
             case "filesystem" | "inodes":
                 return f"{self.what}:{self.node}:{self.name}"
+            case "partly_blind":
+                return f"{self.what}:{self.name}"
             case "pressure" | "no_numbers":
                 return f"{self.what}:{self.node}"
         return self.what

@@ -156,8 +156,9 @@ def _judged(one: Condition) -> tuple[Level | None, str]:
         case "pressure":
             return "degraded", f"node {one.node} reports {one.detail}"
         case "no_numbers":
-            about = f"from node {one.node}" if one.node else "of a part of the cluster"
-            return "degraded", f"no numbers {about}: {one.detail}"
+            return "degraded", f"no numbers from node {one.node}: {one.detail}"
+        case "partly_blind":
+            return "note", f"{one.name or 'a part of it'} cannot be read: {one.detail}"
         case "readiness":
             return "note", "its source does not say whether nodes are ready"
         case "agent_outdated":

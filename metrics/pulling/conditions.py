@@ -93,7 +93,7 @@ def conditions_of_minute(
         *_filesystems(minute.filesystems),
         *_memory(memory_share),
         *_pressure(minute.infos, {row.key.name for row in minute.nodes}),
-        *_problems(state),
+        *_problems(state, minute.nodes),
     ]
     before = by_key(recorded)
     found = [_as_before(one, before.get(one.key)) for one in found]
@@ -168,9 +168,14 @@ def _pressure(infos: Iterable[SeriesInfo], present: set[str]) -> Iterable[Condit
             yield Condition(what="pressure", node=info.key.name, detail=words[:_DETAIL])
 
 
-def _problems(state: CollectorState | None) -> Iterable[Condition]:
+def _problems(state: CollectorState | None, nodes: Iterable[MinuteRow]) -> Iterable[Condition]:
+    """Return which ready nodes have no numbers, and what else the source cannot read."""
+    ready = {row.key.name: value(row, "ready") for row in nodes}
     for part, text in (state.problems if state is not None else {}).items():
-        yield Condition(what="no_numbers", node=part, detail=text[:_DETAIL])
+        if part not in ready:
+            yield Condition(what="partly_blind", name=part[:_DETAIL], detail=text[:_DETAIL])
+        elif ready[part] != 0:
+            yield Condition(what="no_numbers", node=part, detail=text[:_DETAIL])
 
 
 def _as_before(one: Condition, before: Condition | None) -> Condition:

@@ -105,7 +105,7 @@ def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Con
     sums: dict[str, Any] = {name: _sum(nodes, name) for name in SUMS}
     return PullFacts(
         data_as_of=as_of,
-        nodes=[_seen(row, answer) for row in nodes],
+        nodes=_seen(nodes, answer),
         lists_nodes=answer.lists_nodes,
         silence=_silence(answer, context.source),
         source=context.source or "agent",
@@ -150,11 +150,17 @@ def _has_value(row: MinuteRow) -> bool:
     return any(cell is not None for cell in row.cells)
 
 
-def _seen(row: MinuteRow, answer: SourceAnswer) -> SeenNode:
-    ready = value(row, "ready")
+def _seen(rows: Iterable[MinuteRow], answer: SourceAnswer) -> list[SeenNode]:
+    """Return the nodes, each with why it is not ready, as its attributes say."""
+    attrs = {info.key: info.attrs for info in answer.infos if info.key.kind == "node"}
     problems = answer.collector.problems if answer.collector is not None else {}
-    detail = problems.get(row.key.name, "")
-    return SeenNode(row.key.name, None if ready is None else ready == 1, detail)
+    seen = []
+    for row in rows:
+        ready, told = value(row, "ready"), attrs.get(row.key, {})
+        detail = told.get("reason") or problems.get(row.key.name, "")
+        known = None if ready is None else ready == 1
+        seen.append(SeenNode(row.key.name, known, "" if known else detail))
+    return seen
 
 
 def _silence(answer: SourceAnswer, source: str) -> Silence:
