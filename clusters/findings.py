@@ -144,26 +144,35 @@ def _part(one: Condition) -> Finding | None:
 
 
 def _judged(one: Condition) -> tuple[Level | None, str]:
+    """Return how bad a condition is, None if not at all, and what it says."""
+    level: Level | None = "degraded"
     match one.what:
         case "filesystem":
-            text = f"filesystem {one.name} on node {one.node} is {percent(one.ratio)} full"
-            return _level(one.ratio, FILESYSTEM_DEGRADED, FILESYSTEM_CRITICAL), text + _size(one)
+            level = _level(one.ratio, FILESYSTEM_DEGRADED, FILESYSTEM_CRITICAL)
+            full = f"filesystem {one.name} on node {one.node} is {percent(one.ratio)} full"
+            text = full + _size(one)
         case "inodes":
+            level = _level(one.ratio, INODES_DEGRADED, INODES_CRITICAL)
             text = f"{percent(one.ratio)} of the inodes of {one.name} on node {one.node} are used"
-            return _level(one.ratio, INODES_DEGRADED, INODES_CRITICAL), text
         case "memory":
-            return _level(one.ratio, MEMORY_DEGRADED, 2), f"memory is {percent(one.ratio)} used"
+            level = _level(one.ratio, MEMORY_DEGRADED, 2)
+            text = f"memory is {percent(one.ratio)} used"
         case "pressure":
-            return "degraded", f"node {one.node} reports {one.detail}"
+            text = f"node {one.node} reports {one.detail}"
         case "no_numbers":
-            return "degraded", f"no numbers from node {one.node}: {one.detail}"
-        case "partly_blind":
-            return "note", f"{one.name or 'a part of it'} cannot be read: {one.detail}"
+            text = f"no numbers from node {one.node}: {one.detail}"
+        case _:
+            level, text = "note", _note(one)
+    return level, text
+
+
+def _note(one: Condition) -> str:
+    match one.what:
         case "readiness":
-            return "note", "its source does not say whether nodes are ready"
+            return "its source does not say whether nodes are ready"
         case "agent_outdated":
-            return "note", "its agent is outdated: it does not say what it cannot see"
-    return None, ""
+            return "its agent is outdated: it does not say what it cannot see"
+    return f"{one.name or 'a part of it'} cannot be read: {one.detail}"
 
 
 def _was(one: Condition) -> str:
