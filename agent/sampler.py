@@ -1,8 +1,9 @@
 """Every 15 seconds, aligned to the wall clock: collect, fold into the spool, go on.
 
 Even if a collector raises, hangs or takes longer than the interval, the next sample is taken on
-time. A minute without any row means to the hub that the agent was not running; so when a collector
-fails, the nodes that it last saw are written without values.
+time. A minute in which the collector saw nothing gets no row, but its error: the hub then knows
+that the agent ran, and why there is nothing. A minute in which some readings failed has the rows of
+the others.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.clock import Clock, SystemClock
+from agent.clock import Clock, SystemClock, stretch_at
 from agent.collectors.base import Collected, Collector, CollectorError
-from agent.samples import Sample, clean_name, make_sample
+from agent.samples import Sample, clean_name
 from agent.spool.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,6 @@ class Sampler:
 
     Args:
         interval_seconds: seconds between samples; divides 60.
-        node_name: node to report before the first success of its collector; "" for none. Ignored
-            for the collector of a whole cluster.
     """
 
     def __init__(
@@ -57,16 +56,12 @@ class Sampler:
         clock: Clock | None = None,
         *,
         interval_seconds: int = DEFAULT_INTERVAL_SECONDS,
-        node_name: str = "",
     ) -> None:
         self._collector = collector
         self._spool = spool
         self._clock = clock or SystemClock()
         self._interval = interval_seconds
         self._last_tick = 0.0
-        self._nodes: list[Sample] = []
-        if node_name and collector.name == "host":
-            self._nodes.append(make_sample("node", node_name, {}))
         self._problems = ""
         self.status = CollectorStatus()
 
@@ -114,13 +109,18 @@ class Sampler:
     async def sample(self) -> None:
         """Collect and write one sample. Failures are recorded and logged, never raised."""
         at = self._clock.time()
+        stretch = stretch_at(self._clock, at)
         samples = await self._collect(at)
+        error = "" if samples else self.status.error
         try:
-            await self._spool.add(at, samples)
+            await self._spool.add(
+                at, samples, stretch=stretch, interval=self._interval, error=error
+            )
         except Exception:  # the daemon's outermost loop
             logger.exception("the sample of %.0f could not be written", at)
 
     async def _collect(self, at: float) -> Sequence[Sample]:
+        """Return what the collector saw; [] if nothing, and ``status`` says why."""
         limit = self._interval * 0.9
         try:
             # Ends within the interval, so that collections do not pile up and the last one of a
@@ -135,8 +135,10 @@ class Sampler:
             logger.exception("collector %s failed", self._collector.name)
             self._failed(f"{type(exc).__name__}: {exc}")
         else:
-            return self._succeeded(at, collected)
-        return self._nodes
+            if any(sample.kind == "node" for sample in collected.samples):
+                return self._succeeded(at, collected)
+            self._failed("it saw no node")
+        return []
 
     def _succeeded(self, at: float, collected: Collected) -> Sequence[Sample]:
         if not self.status.ok:
@@ -147,11 +149,6 @@ class Sampler:
         self._problems = told
         problems = bounded_problems(collected.problems)
         self.status = CollectorStatus(ok=True, error=told, last_at=at, problems=problems)
-        self._nodes = [
-            make_sample("node", sample.name, {}, attrs=sample.attrs)
-            for sample in collected.samples
-            if sample.kind == "node"
-        ] or self._nodes
         return collected.samples
 
     def _failed(self, error: str) -> None:

@@ -81,7 +81,6 @@ async def local_api(
             make_collector(config),
             spool,
             interval_seconds=config.sample_seconds,
-            node_name=config.node_name or socket.gethostname(),
         )
         facts = AgentFacts(
             kind=cluster_kind(config),

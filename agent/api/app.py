@@ -117,6 +117,7 @@ class _Api:
             "newest_end": state.newest_end,
             "spool_bytes": state.size_bytes,
             "spool_error": state.error,
+            "readings_refused": state.refused,
             "sample_seconds": self._facts.sample_seconds,
             "collectors": {
                 name: {"ok": status.ok, "error": status.error, "last_at": status.last_at}

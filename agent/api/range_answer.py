@@ -19,6 +19,9 @@ MAX_BYTES = 4 * 2**20
 """Bytes of JSON in an answer, exceeded by less than one minute's."""
 MAX_SERIES = 16_000
 """Series in an answer, exceeded by less than one minute's new ones; the hub takes 20,000."""
+MAX_CLOCK_STEPS = 200
+"""Steps of the clock in an answer, the newest ones."""
+_LATEST = 4_000_000_000  # in the year 2096: the hub takes no later time
 _ROW_BYTES = 17  # a row's "t" and "i"
 
 
@@ -61,7 +64,15 @@ def range_answer(
         "kinds": {kind: table.as_json() for kind, table in tables.items()},
     }
     if collector is not None:
-        answer["collector"] = {**collector, "failed": [], "clock_steps": []}
+        answer["collector"] = {
+            **collector,
+            "failed": spool.failures(start, covered),
+            "clock_steps": [
+                (step.minute, min(step.was, _LATEST), min(step.now, _LATEST))
+                for step in spool.clock_steps(start, end)[-MAX_CLOCK_STEPS:]
+                if step.minute <= _LATEST
+            ],
+        }
     return orjson.dumps(answer)
 
 

@@ -1,7 +1,8 @@
 """The spool's file on disk: opened exclusively, replaced if damaged, kept below its size limit.
 
 One SQLite file in WAL mode, opened exclusively, so that two agents never share one. A table holds
-packed minutes by row number (:func:`row_id`), another the series that they name.
+packed minutes by row number (:func:`row_id`), another the series that they name; beside them are
+the tables of :mod:`agent.spool.record_tables`.
 ``synchronous=NORMAL`` means that a power cut may lose the last few commits too: acceptable here,
 where a sync per sample would wear small disks.
 """
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from agent.catalog import KINDS, Kind
+from agent.clock import Stretch
+from agent.spool.record_tables import RecordTables
+from agent.spool.records import ClockStep, RecordRow
 from agent.spool.series import Row
 
 logger = logging.getLogger(__name__)
@@ -110,14 +114,18 @@ class SpoolDatabase:
         return [sid for (sid,) in gone.fetchall()]
 
     def ends(self) -> tuple[int | None, int | None]:
-        """Return the first and the last row; None, None if there is none."""
-        oldest, newest = self._db.execute("SELECT min(id), max(id) FROM minute").fetchone()
-        return oldest, newest
+        """Return the first and the last row; None, None if there is none.
+
+        A minute without values counts as if it had a row of the first kind.
+        """
+        ends = self._db.execute("SELECT min(id), max(id) FROM minute").fetchone()
+        rows = [row for row in ends if row is not None]
+        rows += [row_id(start, KINDS[0]) for start in self.records.ends()]
+        return min(rows, default=None), max(rows, default=None)
 
     def oldest(self) -> int | None:
-        """Return the first row; None if there is none."""
-        row: int | None = self._db.execute("SELECT min(id) FROM minute").fetchone()[0]
-        return row
+        """Return the first row as :meth:`ends` does; None if there is none."""
+        return self.ends()[0]
 
     def first_from(self, row: int) -> int | None:
         """Return the first row that is not below ``row``; None if there is none."""
@@ -130,9 +138,17 @@ class SpoolDatabase:
         rows = self._db.execute("SELECT id, data FROM minute WHERE id >= ? AND id < ?", (low, high))
         return dict(rows.fetchall())
 
-    def write(self, series: Iterable[Row], minutes: Iterable[tuple[int, bytes]]) -> None:
-        """Put series, and packed minutes by row, in one transaction."""
+    def write(
+        self,
+        series: Iterable[Row],
+        minutes: Iterable[tuple[int, bytes]],
+        records: Iterable[RecordRow] = (),
+        steps: Iterable[ClockStep] = (),
+        stretch: Stretch | None = None,
+    ) -> None:
+        """Put series, packed minutes by row, records, steps and a stretch, in one transaction."""
         with self._transaction():
+            self.records.write(records, steps, stretch)
             self._db.executemany(
                 "INSERT OR REPLACE INTO series (sid, kind, ns, name, node, attrs, seen)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -150,7 +166,8 @@ class SpoolDatabase:
         stop = oldest + SLICE_MINUTES * 8
         stop = stop if before is None else min(stop, before)
         with self._transaction():
-            return self._db.execute("DELETE FROM minute WHERE id < ?", (stop,)).rowcount
+            dropped = self._db.execute("DELETE FROM minute WHERE id < ?", (stop,)).rowcount
+            return dropped + self.records.drop(stop // 8 * 60)
 
     def shrink(self) -> None:
         """Drop the oldest slices while the file is too large, and release free pages."""
@@ -172,6 +189,7 @@ class SpoolDatabase:
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            self.records.look()
             raise
 
     def _page_limit(self) -> int:
@@ -201,6 +219,7 @@ class SpoolDatabase:
             raise SpoolError(_explain(self._path, exc)) from exc
         try:
             self._prepare(db)
+            self.records = RecordTables(db)
         except BaseException:
             db.close()
             raise

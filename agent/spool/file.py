@@ -4,9 +4,10 @@ Every sample is committed (:mod:`agent.spool.database`), so a ``kill -9`` loses 
 being written; after a restart the open minute continues.
 
 A minute of one kind is one row, a packed blob (:mod:`agent.spool.minutes`); folding into an
-existing minute is the only way to write, so a minute never exists twice, even if the clock goes
-back. Everything here blocks and belongs to one thread; :class:`agent.spool.spool.Spool` is what
-coroutines use.
+existing minute is the only way to write, so a minute never exists twice. It holds samples of one
+stretch of the clock only: if the clock goes back, a minute that exists takes none of the samples
+that come under its name again (:mod:`agent.spool.records`). Everything here blocks and belongs to
+one thread; :class:`agent.spool.spool.Spool` is what coroutines use.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.catalog import KINDS, Kind
-from agent.samples import Sample
+from agent.clock import Stretch
+from agent.samples import Sample, clean_name
+from agent.spool.clock_history import ClockHistory
 from agent.spool.database import SLICE_MINUTES, SpoolDatabase, row_id
 from agent.spool.minutes import Minute, MinuteFormatError
+from agent.spool.records import (
+    MAX_ERROR,
+    UNKNOWN,
+    ClockStep,
+    MinuteRecord,
+    RecordRow,
+    joined_failures,
+    relevant_steps,
+)
 from agent.spool.series import KEPT_SECONDS, Series, SeriesTable
 
 logger = logging.getLogger(__name__)
@@ -37,13 +49,15 @@ _OPEN_LEVEL, _CLOSED_LEVEL = 1, 6  # zlib: the open minute is packed again at ev
 class SpoolState:
     """What the spool holds: ``oldest`` and ``newest_end`` of closed minutes, None if empty.
 
-    ``error`` is "" or why the last write failed.
+    Minutes in which nothing was seen count. ``error`` is "" or why the last write failed.
     """
 
     oldest: int | None
     newest_end: int | None
     size_bytes: int
     error: str
+    refused: int = 0
+    """Readings since the start that were refused: their minute is of another stretch."""
 
 
 def minute_of(at: float) -> int:
@@ -73,29 +87,71 @@ class SpoolFile:
         self._path = path
         self._max_seconds = max_seconds
         self._series = SeriesTable()
+        self._clock = ClockHistory(None, [])
         self._open_start = -1
         self._open_minute: dict[Kind, Minute] = {}
+        self._open_record = MinuteRecord(-1)
         self._waiting: dict[int, bytes] = {}  # row -> packed: closed, not on disk yet
+        self._waiting_records: dict[int, RecordRow] = {}
         self._trimmed_at = -1
         self.error = ""
+        self._refused_at = -1
+        self.refused = 0
+        """Readings since the start that came under the name of a minute of another stretch."""
         # What is still in memory is written again to a new file, with the names that it needs.
-        self._disk = SpoolDatabase(path, max_bytes=max_bytes, replaced=self._series.all_changed)
+        self._disk = SpoolDatabase(path, max_bytes=max_bytes, replaced=self._all_changed)
         self._series.load(self._disk.with_repair(self._disk.series))
+        self._clock = self._disk.with_repair(self._load_clock)
 
     def close(self) -> None:
         """Write what is pending, if the disk accepts it, and close the file."""
         self._flush()
         self._disk.close()
 
-    def add(self, at: float, samples: Iterable[Sample]) -> None:
-        """Fold samples taken at ``at`` into their minute and commit.
+    def add(
+        self,
+        at: float,
+        samples: Iterable[Sample],
+        *,
+        stretch: Stretch | None = None,
+        interval: int = 0,
+        error: str = "",
+    ) -> None:
+        """Fold one reading, taken at ``at``, into its minute and commit.
 
         A disk that accepts nothing raises no exception: the minutes wait in memory, ``error`` says
         why, and the next call tries again.
+
+        Args:
+            at: Unix time of the reading in seconds.
+            samples: what was read; none if nothing was seen.
+            stretch: the stretch of the clock that it belongs to; None takes it without a check.
+            interval: seconds between readings; only one in each counts. 0: all count.
+            error: why nothing was seen.
         """
         start = minute_of(at)
+        if stretch is not None:
+            self._clock.notice(at, stretch)
         if start != self._open_start:
             self._change_minute(start)
+        if not self._open_record.takes(stretch):
+            self._refuse(start)
+        elif error:
+            if not self._open_minute:
+                self._open_record.error = clean_name(error, limit=MAX_ERROR) or "no reason given"
+        elif self._open_record.is_first(at, interval):
+            self._open_record.error = ""
+            self._fold(start, samples)
+        self._flush()
+        if start != self._trimmed_at and not self.error:
+            self._trimmed_at = start
+            try:
+                self._disk.with_repair(self.trim, at)
+            except sqlite3.OperationalError as exc:
+                logger.error("the spool %s cannot be trimmed: %s", self._path, exc)
+                self.error = str(exc)
+
+    def _fold(self, start: int, samples: Iterable[Sample]) -> None:
         kinds = self._open_minute
         counted: set[int] = set()
         for sample in samples:
@@ -107,14 +163,6 @@ class SpoolFile:
             if sid not in counted:
                 counted.add(sid)
                 minute.fold(sid, sample.values)
-        self._flush()
-        if start != self._trimmed_at and not self.error:
-            self._trimmed_at = start
-            try:
-                self._disk.with_repair(self.trim, at)
-            except sqlite3.OperationalError as exc:
-                logger.error("the spool %s cannot be trimmed: %s", self._path, exc)
-                self.error = str(exc)
 
     def minutes(
         self, start: int, end: int, kinds: Sequence[Kind] = KINDS
@@ -128,6 +176,18 @@ class SpoolFile:
                     yield row // 8 * 60, KINDS[row % 8], data
             at = stop
 
+    def failures(self, start: int, end: int) -> list[tuple[int, int, str]]:
+        """Return ranges (start, end, error) of ``[start, end)`` in which nothing was seen."""
+        rows = {row[0]: row for row in self._disk.with_repair(self._records, start, end)}
+        rows |= self._waiting_records
+        rows[self._open_start] = self._open_record.as_row()
+        inside = (rows[at] for at in sorted(rows) if start <= at < end)
+        return joined_failures((at, error) for at, *_, error in inside if error)
+
+    def clock_steps(self, start: int, end: int) -> list[ClockStep]:
+        """Return the steps of the clock that explain something about ``[start, end)``."""
+        return relevant_steps(self._clock.steps, start, end)
+
     def series(self, sid: int) -> Series | None:
         """Return one series; None if the spool does not know it (any more)."""
         return self._series.get(sid)
@@ -137,12 +197,14 @@ class SpoolFile:
         oldest, newest = self._disk.with_repair(self._disk.ends)
         starts = [row // 8 * 60 for row in (oldest, newest) if row is not None]
         starts.extend(row // 8 * 60 for row in self._waiting)
-        if self._open_minute:
+        starts.extend(self._waiting_records)
+        if self._open_minute or self._open_record.error:
             starts.append(self._open_start)
         end = closed_end(now)
         if not starts or min(starts) >= end:
-            return SpoolState(None, None, self.size_bytes(), self.error)
-        return SpoolState(min(starts), min(max(starts) + 60, end), self.size_bytes(), self.error)
+            return SpoolState(None, None, self.size_bytes(), self.error, self.refused)
+        newest_end = min(max(starts) + 60, end)
+        return SpoolState(min(starts), newest_end, self.size_bytes(), self.error, self.refused)
 
     def size_bytes(self) -> int:
         """Return what the spool takes on disk, its log included."""
@@ -169,9 +231,45 @@ class SpoolFile:
         """Close the open minute and open another: a new one, or one that exists already."""
         for kind, minute in self._open_minute.items():
             self._waiting[row_id(self._open_start, kind)] = minute.pack(level=_CLOSED_LEVEL)
-        self._open_start, self._open_minute = -1, {}
+        if self._is_worth_a_record():
+            self._waiting_records[self._open_start] = self._open_record.as_row()
+        self._open_start, self._open_minute, self._open_record = -1, {}, MinuteRecord(-1)
         self._open_minute = self._disk.with_repair(self._load_minute, start)
+        self._open_record = self._disk.with_repair(self._load_record, start)
         self._open_start = start
+
+    def _load_record(self, start: int) -> MinuteRecord:
+        """Return a minute's record.
+
+        A minute without one is an older agent's. Only the newest can be of the present stretch.
+        """
+        row = self._waiting_records.get(start)
+        found = [row] if row is not None else self._records(start, start + 60)
+        if found:
+            return MinuteRecord.from_row(found[0])
+        newest = self._disk.ends()[1]
+        is_newest = newest is None or newest // 8 * 60 <= start
+        return MinuteRecord(start, UNKNOWN if self._open_minute and not is_newest else None)
+
+    def _is_worth_a_record(self) -> bool:
+        return bool(self._open_record.error or self._open_minute)
+
+    def _refuse(self, start: int) -> None:
+        self.refused += 1
+        if start != self._refused_at:
+            self._refused_at = start
+            logger.warning("minute %d was recorded before the clock was set, and stays so", start)
+
+    def _all_changed(self) -> None:
+        """Note that the disk has nothing: it is a new file."""
+        self._series.all_changed()
+        self._clock.all_changed()
+
+    def _load_clock(self) -> ClockHistory:
+        return ClockHistory(self._disk.records.stretch(), self._disk.records.clock_steps())
+
+    def _records(self, start: int, end: int) -> list[RecordRow]:
+        return self._disk.records.read(start, end)
 
     def _load_minute(self, start: int) -> dict[Kind, Minute]:
         kinds: dict[Kind, Minute] = {}
@@ -230,13 +328,24 @@ class SpoolFile:
             self.error = ""
         self._series.written()
         self._waiting.clear()
+        self._waiting_records.clear()
+        self._clock.written()
 
     def _write(self) -> None:
+        records = list(self._waiting_records.values())
+        if self._is_worth_a_record():
+            records.append(self._open_record.as_row())
         self._disk.write(
-            self._series.changed(), [*self._waiting.items(), *self._packed_open().items()]
+            self._series.changed(),
+            [*self._waiting.items(), *self._packed_open().items()],
+            records,
+            self._clock.waiting,
+            self._clock.moved(),
         )
 
     def _bound_waiting(self) -> None:
+        for start in sorted(self._waiting_records)[:-MAX_WAITING_MINUTES]:
+            del self._waiting_records[start]
         minutes = sorted({row // 8 for row in self._waiting})
         for lost in minutes[:-MAX_WAITING_MINUTES]:
             logger.error("the spool drops minute %d: the disk takes nothing", lost * 60)

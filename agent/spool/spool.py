@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from agent.clock import Stretch
 from agent.samples import Sample
 from agent.spool.database import SpoolError
 from agent.spool.file import SpoolFile, SpoolState
@@ -49,9 +50,19 @@ class Spool:
             self._executor, lambda: action(self._file)
         )
 
-    async def add(self, at: float, samples: Sequence[Sample]) -> None:
-        """Fold samples taken at ``at`` into their minute and commit; see :meth:`SpoolFile.add`."""
-        await self.call(lambda file: file.add(at, samples))
+    async def add(
+        self,
+        at: float,
+        samples: Sequence[Sample],
+        *,
+        stretch: Stretch | None = None,
+        interval: int = 0,
+        error: str = "",
+    ) -> None:
+        """Fold one reading into its minute and commit; see :meth:`SpoolFile.add`."""
+        await self.call(
+            lambda file: file.add(at, samples, stretch=stretch, interval=interval, error=error)
+        )
 
     async def state(self, now: float) -> SpoolState:
         """Return what the spool holds as of ``now``."""

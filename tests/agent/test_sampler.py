@@ -16,6 +16,8 @@ T0 = 1_800_000_000 // 60 * 60
 class FakeClock:
     """A wall clock that moves only when someone sleeps, and can be set."""
 
+    boot = "b00t"
+
     def __init__(self, at: float) -> None:
         self.at = at
         self.slept = 0.0
@@ -24,7 +26,7 @@ class FakeClock:
     def time(self) -> float:
         return self.at
 
-    def monotonic(self) -> float:
+    def since_boot(self) -> float:
         return self.slept
 
     async def sleep(self, seconds: float) -> None:
@@ -44,12 +46,15 @@ class Collector:
         self.called = asyncio.Event()
         self.closed = False
         self.behaviour = None
+        self.found = None
 
     async def collect(self, now: float) -> Collected:
         self.calls.append(now)
         self.called.set()
         if self.behaviour is not None:
             await self.behaviour()
+        if self.found is not None:
+            return Collected(self.found)
         return Collected([make_sample("node", "n1", {"cpu_mc": len(self.calls)})])
 
     async def close(self) -> None:
@@ -68,6 +73,14 @@ async def counts(spool: Spool) -> dict[int, int]:
     rows = await spool.call(lambda file: list(file.minutes(T0 - 86400, T0 + 86400, ["node"])))
     minutes = {at: Minute.unpack(kind, data) for at, kind, data in rows}
     return {at: next(iter(m.cells.values()))[0] for at, m in minutes.items()}
+
+
+async def failures(spool: Spool) -> list[tuple[int, int, str]]:
+    return await spool.call(lambda file: file.failures(T0 - 86400, T0 + 86400))
+
+
+async def steps(spool: Spool) -> list[tuple[int, float, float]]:
+    return await spool.call(lambda file: file.clock_steps(T0 - 86400, T0 + 86400))
 
 
 async def ticks(sampler: Sampler, number: int) -> None:
@@ -103,9 +116,10 @@ async def test_a_large_step_back_goes_on_at_once_and_doubles_no_minute(spool):
     assert collector.calls[12:] == [T0 + 180 - 3600 + 15 * n for n in range(1, 5)]
     found = await counts(spool)
     assert sorted(found) == [T0 - 3420, T0 - 3360, T0, T0 + 60, T0 + 120, T0 + 180]
+    assert await steps(spool) == [(T0 + 180, T0 + 195, T0 - 3405)]
 
 
-async def test_a_step_forward_and_a_suspend_leave_a_gap_and_go_on(spool):
+async def test_a_step_forward_leaves_a_gap_and_goes_on(spool):
     clock, collector = FakeClock(T0), Collector()
     sampler = Sampler(collector, spool, clock)
     await ticks(sampler, 4)
@@ -115,6 +129,18 @@ async def test_a_step_forward_and_a_suspend_leave_a_gap_and_go_on(spool):
     await sampler.sample()
     await ticks(sampler, 1)
     assert collector.calls[-2:] == [T0 + 75 + 1800, T0 + 90 + 1800]
+    assert await steps(spool) == [(T0 + 60, T0 + 75, T0 + 1875)]
+
+
+async def test_a_suspended_machine_is_no_step_of_the_clock(spool):
+    clock, collector = FakeClock(T0), Collector()
+    sampler = Sampler(collector, spool, clock)
+    await ticks(sampler, 4)
+    clock.at += 1800
+    clock.slept += 1800
+    await ticks(sampler, 1)
+    assert await steps(spool) == []
+    assert await counts(spool) == {T0: 3, T0 + 60: 1, T0 + 1860: 1}
 
 
 async def test_a_step_back_while_asleep_is_noticed(spool):
@@ -144,13 +170,14 @@ async def test_a_collector_that_raises_is_recorded_and_the_next_sample_goes_on(s
     collector.behaviour = None
     await ticks(sampler, 1)
     assert sampler.status.ok
-    # The agent ran in every minute, so every minute has the node's row.
-    assert await counts(spool) == {T0: 1, T0 + 60: 0, T0 + 120: 1}
+    # A minute in which nothing was seen has no row, but the reason.
+    assert await counts(spool) == {T0: 1, T0 + 120: 1}
+    assert await failures(spool) == [(T0 + 60, T0 + 120, "no way in")]
 
 
 async def test_a_defect_in_a_collector_does_not_stop_the_agent(spool):
     clock, collector = FakeClock(T0), Collector()
-    sampler = Sampler(collector, spool, clock, node_name="box")
+    sampler = Sampler(collector, spool, clock)
 
     async def fail():
         raise ZeroDivisionError("oh")
@@ -158,20 +185,31 @@ async def test_a_defect_in_a_collector_does_not_stop_the_agent(spool):
     collector.behaviour = fail
     await ticks(sampler, 2)
     assert sampler.status.error == "ZeroDivisionError: oh"
-    assert await counts(spool) == {T0: 0}
+    assert await counts(spool) == {}
+    assert await failures(spool) == [(T0, T0 + 60, "ZeroDivisionError: oh")]
 
 
-async def test_a_cluster_that_was_never_seen_has_no_invented_node(spool):
+async def test_a_reading_without_a_node_is_no_reading(spool):
     clock, collector = FakeClock(T0), Collector()
-    collector.name = "kubelet"
-    sampler = Sampler(collector, spool, clock, node_name="agents-own-pod")
+    collector.found = []
+    sampler = Sampler(collector, spool, clock)
+    await ticks(sampler, 2)
+    assert (sampler.status.ok, sampler.status.error) == (False, "it saw no node")
+    assert await failures(spool) == [(T0, T0 + 60, "it saw no node")]
+
+
+async def test_a_minute_in_which_some_readings_failed_has_the_others(spool):
+    clock, collector = FakeClock(T0 - 1), Collector()
+    sampler = Sampler(collector, spool, clock)
 
     async def fail():
         raise CollectorError("no way in")
 
-    collector.behaviour = fail
-    await ticks(sampler, 2)
-    assert await counts(spool) == {}
+    for failing in (True, False, True, False):
+        collector.behaviour = fail if failing else None
+        await ticks(sampler, 1)
+    assert await counts(spool) == {T0: 2}
+    assert await failures(spool) == []
 
 
 async def test_a_collection_that_hangs_is_cut_before_the_next_tick(spool):

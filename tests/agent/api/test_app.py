@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.api.app import AgentFacts, make_app
 from agent.api.range_answer import range_answer
 from agent.catalog import FIELDS
+from agent.clock import Stretch
 from agent.sampler import CollectorStatus
 from agent.samples import make_sample
 from agent.spool.spool import Spool, SpoolFile
@@ -104,6 +105,34 @@ async def test_a_range_says_how_its_collector_is(spool, url):
     assert parsed.collector.problems == {"n1": "no answer"}
 
 
+async def test_a_range_names_the_minutes_in_which_nothing_was_seen(spool, url):
+    at_first, later = Stretch("b", T0), Stretch("b", T0 + 600)
+    await spool.add(T0, [node(1)], stretch=at_first)
+    for second, error in ((60, "HTTP 503"), (75, "HTTP 503"), (120, "HTTP 503"), (180, "403")):
+        await spool.add(T0 + second, [], stretch=at_first, error=error)
+    await spool.add(T0 + 240, [node(1)], stretch=at_first)
+    await spool.add(T0 + 300 + 600, [node(1)], stretch=later)
+    answer = await get(url, f"/v1/range?start={T0}&end={T0 + 600}")
+    assert answer["oldest"] == T0
+    assert answer["kinds"]["node"]["t"] == [T0, T0 + 240]
+    assert answer["collector"]["failed"] == [
+        [T0 + 60, T0 + 180, "HTTP 503"],
+        [T0 + 180, T0 + 240, "403"],
+    ]
+    assert answer["collector"]["clock_steps"] == [[T0 + 300, T0 + 300, T0 + 900]]
+    parsed = parse_answer(answer, T0, T0 + 600, now=NOW)
+    assert parsed.failed == {T0 + 60: "HTTP 503", T0 + 120: "HTTP 503", T0 + 180: "403"}
+    assert parsed.minutes_alive == {T0, T0 + 240}
+
+
+async def test_a_clock_that_was_centuries_off_once_spoils_no_answer(spool, url):
+    for shift in (T0, T0 + 4e10, T0 + 30):
+        await spool.add(shift + 60, [node(1)], stretch=Stretch("b", shift))
+    answer = await get(url, f"/v1/range?start={T0}&end={T0 + 540}")
+    assert answer["collector"]["clock_steps"] == [[T0 + 60, T0 + 60, 4_000_000_000]]
+    parse_answer(answer, T0, T0 + 540, now=NOW)
+
+
 async def test_an_open_minute_is_not_served_and_the_end_says_so(spool, url):
     await spool.add(NOW, [node(1)])
     answer = await get(url, f"/v1/range?start={NOW - 120}&end={NOW + 60}")
@@ -189,6 +218,7 @@ async def test_info_describes_the_agents_state(spool, url):
         "oldest": T0,
         "newest_end": T0 + 60,
         "spool_error": "",
+        "readings_refused": 0,
         "sample_seconds": 15,
         "collectors": {"host": {"ok": True, "error": "", "last_at": T0 + 1.5}},
         "services": ["agent", "etcd"],
