@@ -21,6 +21,7 @@ from metrics.series.source_answer import SourceAnswer
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.base import HttpSource
 from metrics.sources.etcd import EtcdSource
+from metrics.sources.evidence import with_evidence_only
 from metrics.sources.kinds import KINDS, Adapter, Limits
 from metrics.sources.parse_concurrency import ParseSlot
 from opscenter.core.encryption import SealBrokenError
@@ -72,7 +73,7 @@ class SourceConnection:
             async with asyncio.timeout(seconds) as limit, self.connect(self.cluster) as client:
                 answer = await self.source.fetch(client, start, end, now=now, slot=slot)
                 limit.reschedule(None)  # time spent after the answer is not the cluster's
-                return answer
+                return with_evidence_only(answer, is_agent=isinstance(self.source, AgentSource))
         except TimeoutError as exc:
             msg = f"source of {self.cluster.name}: no complete answer within {seconds:g} s"
             raise ServiceUnavailableError(msg) from exc
