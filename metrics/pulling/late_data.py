@@ -55,7 +55,7 @@ def store_late(
         known = stream.windows(request.start, request.end)
         position = stream.position()
         put = ledger_rules.answered(
-            known, ledger.coverage_of(answer), first=None, head=position.head,
+            known, ledger.coverage_of(answer, limits), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
         got = {window.start: window.got for window in known if window.state != "gap"}

@@ -21,8 +21,9 @@ from metrics.connections.config import source_name
 from metrics.connections.source_limits import SourceLimits
 from metrics.models import MetricSource, PullSchedule
 from metrics.pulling import ledger_rules
+from metrics.pulling.losses import Coverage, spans_left_out
 from metrics.pulling.requests import Request
-from metrics.series.catalog import TIERS
+from metrics.series.catalog import FIELD_NAMES, TIERS
 from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import (
@@ -47,6 +48,13 @@ CLUSTER_KEY = SeriesKey("cluster", "", "")
 LOCK_SECONDS = 60
 LOCK_WAIT_SECONDS = 20
 MAX_DETAIL = 300
+# What a source measures: not how many nodes there are, and not etcd, which is read in addition.
+_MEASURED = tuple(
+    name
+    for name in FIELD_NAMES["cluster"]
+    if name != "nodes_total" and not name.startswith("etcd_")
+)
+_COMMON = ("mem_ws", "nodes_ready")  # nearly every minute has one of them
 
 
 class SourceReplacedError(OpsCenterError):
@@ -82,13 +90,23 @@ class Stream:
         return self.windows(position.watermark, position.head, "gap")
 
     def stored(self, start: int, end: int) -> set[int]:
-        """Return the starts of the minutes of ``[start, end)`` that are stored."""
-        columns = self.store.read(self.cluster, CLUSTER_KEY, "nodes_total", "1m", start, end)
-        if columns.t:
-            return set(columns.t)
+        """Return the starts of the minutes of ``[start, end)`` of which a value is stored.
+
+        A minute with nodes of which nothing is known does not count.
+        """
+        named = self._minutes(("nodes_total", *_COMMON), start, end)
+        found = set[int]().union(*(named[field] for field in _COMMON))
+        if not named["nodes_total"] <= found:
+            found = found.union(*self._minutes(_MEASURED, start, end).values())
+        if found:
+            return found
         # A source may have pods but no nodes.
         pods = self.store.read_many(self.cluster, "pod", "mem_ws", "1m", start, end)
         return {minute for column in pods.values() for minute in column.t}
+
+    def _minutes(self, fields: Sequence[str], start: int, end: int) -> dict[str, set[int]]:
+        found = self.store.read_fields(self.cluster, CLUSTER_KEY, fields, "1m", start, end)
+        return {field: set(columns.t) for field, columns in found.items()}
 
 
 def store_live(
@@ -130,7 +148,7 @@ def store_live(
             put += ledger_rules.unrecorded_gaps(
                 known, begin, answer.start, stored=stored, outage=facts
             )
-        coverage = coverage_of(answer)
+        coverage = coverage_of(answer, limits)
         put += ledger_rules.answered(
             known, coverage, first=first, head=position.head, stored=stored, now=now, live=True
         )
@@ -164,7 +182,7 @@ def store_filled(
         known = stream.windows(start, end)
         position = stream.position()
         put = ledger_rules.answered(
-            known, coverage_of(answer), first=None, head=position.head,
+            known, coverage_of(answer, limits), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
         # An hour of wider values may cover windows that are done.
@@ -309,9 +327,12 @@ def _first_minute(
     return oldest if reach is None else max(oldest, floor_minute(now - reach))
 
 
-def coverage_of(answer: SourceAnswer) -> ledger_rules.Coverage:
+def coverage_of(answer: SourceAnswer, limits: SourceLimits) -> Coverage:
     """Return the facts about an answer that the ledger's rules need."""
-    return ledger_rules.Coverage(answer.start, answer.end, answer.oldest, answer.resolution)
+    return Coverage(
+        answer.start, answer.end, answer.oldest, answer.resolution, failed=answer.failed,
+        left_out=spans_left_out(answer.clock_steps), is_agent=not limits.source,
+    )  # fmt: skip
 
 
 def without_other_source(

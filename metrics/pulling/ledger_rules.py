@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from metrics.connections.source_limits import FIRST_REACH
+from metrics.pulling.losses import Coverage, why_lost
 from metrics.series.windows import BUCKET, MINUTE, Reason, Window, floor_bucket, floor_minute
-from opscenter.core.text import minute_utc
 
 LIVE_REACH = 600  # a live pull goes back no further than this, rounded to a bucket's start
 STORE_ERROR = "store_error"  # code of a failure that is ours, not the cluster's
@@ -37,20 +37,6 @@ REASONS: Mapping[str, Reason] = {
     "source_config": "centre_down",
 }
 """The ledger's reason for each error code of a pull (:mod:`opscenter.core.errors`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What one answer of the source covers: ``[start, end)``.
-
-    ``oldest`` is the start of the oldest minute that the source still has; None if it has none.
-    ``resolution`` is the step of its values in seconds.
-    """
-
-    start: int
-    end: int
-    oldest: int | None
-    resolution: int = MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,21 +298,13 @@ def _settle(old: Window, end: int, coverage: Coverage, stored: Set[int], now: fl
     if not absent:
         filled_at = old.filled_at if old.state == "done" else int(now)
         return replace(new, state="done", filled_at=filled_at)
-    if old.state == "lost" and len(absent) == old.expected - old.got:
+    same = old.state == "lost" and len(absent) == old.expected - old.got
+    if same and coverage.failed.keys().isdisjoint(absent):
         return new
-    reason, detail = _why_lost(absent, expected, coverage.oldest)
+    reason, detail = why_lost(absent, coverage, old, now)
     if old.state == "gap" and old.detail:
         detail = f"{detail}; before: {old.detail}"
     return replace(new, state="lost", reason=reason, detail=detail, filled_at=None)
-
-
-def _why_lost(absent: Sequence[int], expected: int, oldest: int | None) -> tuple[Reason, str]:
-    """Return why minutes that the source does not have are lost: the reason, and its words."""
-    expired = 0 if oldest is None else sum(1 for minute in absent if minute < oldest)
-    if oldest is not None and expired * 2 > len(absent):
-        begins = f"the source keeps nothing from before {minute_utc(oldest)}"
-        return "spool_expired", f"{expired} of {expected} minutes: {begins}"
-    return "agent_stopped", f"nothing was recorded in {len(absent)} of {expected} minutes"
 
 
 def _gap(

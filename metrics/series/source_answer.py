@@ -55,7 +55,7 @@ class SourceAnswer:
         failed: minute -> why nothing was seen in it although the source ran. None of these minutes
             is in ``minutes_alive``.
         clock_steps: (minute, from, to) in Unix seconds: steps of the source's clock that touch the
-            window, ascending; ``minute`` is the one that the step ended.
+            window, in the order in which they happened; ``minute`` is the one that a step ended.
         lists_nodes: whether the nodes are a list of what should be there, so that an absent one was
             removed; else it is missing.
         refused: what was not believed -> number of values in this answer.

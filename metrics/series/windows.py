@@ -16,13 +16,16 @@ STREAM = "agent"
 WindowState = Literal["done", "gap", "lost"]
 Reason = Literal[
     "", "tunnel_down", "service_down", "consent_off", "bad_response", "centre_down",
-    "not_enrolled", "agent_stopped", "spool_expired", "store_damaged", "pending",
+    "not_enrolled", "agent_stopped", "collector_failed", "clock_jumped", "lost_at_source",
+    "source_restarted", "spool_expired", "store_damaged", "pending",
 ]  # fmt: skip
 """Why a window is, or was, incomplete. ``consent_off``: the agent's owner lets nobody reach the
-service. ``agent_stopped`` and ``spool_expired`` are losses at the source: it recorded nothing then,
-or no longer has it. ``store_damaged`` is in no ledger: the data was stored and can no longer be
-read. ``pending`` is a gap that was not requested yet; "" where nothing was ever missing. A gap that
-was filled keeps its reason, so that the ledger shows what happened."""
+service. Losses at the source: our agent did not run (``agent_stopped``), or ran and saw nothing
+(``collector_failed``); its clock was set over the time (``clock_jumped``); another source has
+nothing (``lost_at_source``), as its data begins anew later (``source_restarted``); either no longer
+has it (``spool_expired``). ``store_damaged`` is in no ledger: the data was stored and can no longer
+be read. ``pending`` is a gap that was not requested yet; "" where nothing was ever missing. A gap
+that was filled keeps its reason, so that the ledger shows what happened."""
 
 
 @dataclass(frozen=True, slots=True)

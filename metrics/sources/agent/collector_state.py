@@ -90,10 +90,10 @@ def _failed(raw: object, start: int, end: int) -> dict[int, str]:
 
 def _clock_steps(raw: object) -> list[tuple[int, float, float]]:
     where = "collector.clock_steps"
-    return sorted(
+    return [
         (minute(entry[0], where), clock(entry[1], where), clock(entry[2], where))
         for entry in _entries(raw, where, MAX_CLOCK_STEPS)
-    )
+    ]
 
 
 def _entries(raw: object, where: str, most: int) -> list[list[object]]:

@@ -31,7 +31,7 @@ class _Pieces:
     infos: dict[SeriesKey, SeriesInfo] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
     failed: dict[int, str] = field(default_factory=dict)
-    clock_steps: set[tuple[int, float, float]] = field(default_factory=set)
+    clock_steps: dict[tuple[int, float, float], None] = field(default_factory=dict)
     count: int = 0  # of rows
     ignored: int = 0
 
@@ -41,7 +41,7 @@ class _Pieces:
         self.infos.update((info.key, info) for info in piece.infos)
         self.alive |= piece.minutes_alive
         self.failed |= piece.failed
-        self.clock_steps.update(piece.clock_steps)
+        self.clock_steps |= dict.fromkeys(piece.clock_steps)
         self.ignored += piece.ignored
 
     @property
@@ -58,7 +58,7 @@ class _Pieces:
             minutes_alive=frozenset(self.alive),
             ignored=self.ignored,
             failed=self.failed,
-            clock_steps=sorted(self.clock_steps),
+            clock_steps=list(self.clock_steps),
         )
 
 

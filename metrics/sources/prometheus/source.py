@@ -9,6 +9,7 @@ that repeated requests give the same minutes. The queries are in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import ClassVar
@@ -27,6 +28,7 @@ from metrics.sources.prometheus.responses import read_matrix, refuse
 from metrics.sources.prometheus.rows import Slice
 from opscenter.core.errors import (
     BadResponseError,
+    ClusterError,
     ClusterUnreachableError,
     ServiceUnavailableError,
 )
@@ -104,14 +106,19 @@ class PrometheusSource:
         window = _Window(api, facts, Plan(self._max_bytes, pods=len(facts.pods)))
         await window.read(start, max(start, min(end, limit)), seconds=self._budget_seconds)
         answered_at = ours()
-        slot.acquire()
         rows = window.rows
+        if rows and not long:
+            oldest = start
+            if rows[0].ts > start:  # it was away, or has no more
+                with contextlib.suppress(ClusterError):
+                    oldest = await api.oldest(clock)
+        slot.acquire()
         return SourceAnswer(
             rows=rows,
             infos=list(window.infos.values()),
             start=start,
             end=window.reached,
-            oldest=oldest if oldest is not None or not rows else rows[0].ts,
+            oldest=oldest,
             newest_end=rows[-1].ts + MINUTE if rows else None,
             now=clock + answered_at - clock_read_at,
             agent_version="",

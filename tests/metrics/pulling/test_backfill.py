@@ -186,7 +186,7 @@ def test_a_loss_is_said_only_when_the_source_says_that_it_has_nothing(site, sour
     fill(site, T0 + 5 * HOUR)
     lost = [window for window in ledger_of(site) if window.state == "lost"]
     assert (lost[0].start, lost[-1].end) == (T0 + HOUR, T0 + 2 * HOUR)
-    assert {window.reason for window in lost} == {"agent_stopped"}
+    assert {window.reason for window in lost} == {"lost_at_source"}
 
 
 def test_consent_that_is_off_is_the_reason_of_the_gap(site, source):

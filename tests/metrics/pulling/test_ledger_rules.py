@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from metrics.connections.source_limits import FIRST_REACH, SourceLimits
 from metrics.pulling import ledger_rules
-from metrics.pulling.ledger_rules import Coverage, Outage
+from metrics.pulling.ledger_rules import Outage
+from metrics.pulling.losses import Coverage, spans_left_out
 from metrics.pulling.requests import plan
 from metrics.series.windows import BUCKET, MINUTE, Window, floor_bucket, floor_minute
 from tests.examples import examples
@@ -89,7 +90,7 @@ def test_minutes_that_the_source_covered_without_having_them_are_lost_to_a_stopp
         live=True,
     )  # fmt: skip
     assert (got.state, got.got, got.expected, got.reason) == ("lost", 7, 10, "agent_stopped")
-    assert got.detail == "nothing was recorded in 3 of 10 minutes"
+    assert got.detail == "nothing was recorded"
 
 
 def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
@@ -103,6 +104,66 @@ def test_minutes_older_than_the_spool_are_lost_to_its_expiry():
     )
     assert (got.state, got.reason) == ("lost", "spool_expired")
     assert got.detail.endswith("; before: the tunnel was down")
+
+
+def lost_of(coverage: Coverage, stored: set[int], *known: Window, now: int = at(11)) -> Window:
+    [got] = answered(list(known), coverage, stored=stored, now=now, live=True)
+    return got
+
+
+def test_minutes_in_which_the_agent_saw_nothing_are_lost_with_its_error():
+    failed = dict.fromkeys(minutes(7, 10), "HTTP 503")
+    got = lost_of(Coverage(at(0), at(10), at(-900), failed=failed), minutes(0, 7))
+    assert (got.state, got.got, got.expected, got.reason) == ("lost", 7, 10, "collector_failed")
+    assert got.detail == "the agent saw nothing: HTTP 503"
+
+
+def test_a_source_that_lacks_minutes_says_nothing_of_an_agent():
+    got = lost_of(Coverage(at(0), at(10), at(-900), is_agent=False), minutes(0, 7))
+    assert (got.reason, got.detail) == ("lost_at_source", "the source has no data of it")
+
+
+def test_a_source_whose_data_begins_anew_was_restarted_and_an_old_end_is_its_retention():
+    empty = Coverage(at(0), at(10), at(7), is_agent=False)
+    got = lost_of(empty, minutes(7, 10))
+    assert (got.state, got.got, got.reason) == ("lost", 3, "source_restarted")
+    assert "begins anew at 2027-01-15" in got.detail
+    assert lost_of(empty, minutes(7, 10), now=at(60 * 24)).reason == "spool_expired"
+    ours = Coverage(at(0), at(10), at(7))
+    assert lost_of(ours, minutes(7, 10)).reason == "spool_expired"
+
+
+def test_minutes_that_a_clock_was_set_over_are_lost_to_it():
+    steps = spans_left_out([(at(2), at(2) + 15, at(9))])
+    got = lost_of(Coverage(at(0), at(10), at(-9), left_out=steps), minutes(0, 2) | minutes(9, 10))
+    assert (got.got, got.reason) == (3, "clock_jumped")
+    assert got.detail.startswith("the clock of the source was set from 2027-01-15 ")
+
+
+def test_a_step_back_ends_what_a_step_forward_left_out():
+    far = (at(2), float(at(2)), float(at(5000)))
+    back = (at(5001), float(at(5001)), float(at(4)))
+    assert spans_left_out([far, back]) == [(at(2), at(4))]
+    assert spans_left_out([far, (at(5001), float(at(5001)), float(at(-60)))]) == []
+
+
+def test_the_most_frequent_reason_wins_and_the_detail_names_all():
+    failed = dict.fromkeys(minutes(0, 3), "HTTP 503")
+    got = lost_of(Coverage(at(0), at(10), at(-9), failed=failed), minutes(5, 10))
+    assert got.reason == "collector_failed"
+    assert got.detail == "the agent saw nothing: HTTP 503; also: nothing was recorded"
+
+
+def test_a_lost_window_that_grows_keeps_the_reason_of_what_was_lost_before():
+    window_0 = lost_of(
+        Coverage(at(0), at(3), at(-9), failed=dict.fromkeys(minutes(0, 3), "HTTP 503")), set()
+    )
+    later = lost_of(Coverage(at(3), at(5), at(-9)), set(), window_0)
+    assert (later.got, later.expected, later.reason) == (0, 5, "collector_failed")
+    back = lost_of(Coverage(at(5), at(6), at(-9)), minutes(5, 6), later)
+    assert (back.state, back.got, back.reason, back.detail) == (
+        "lost", 1, "collector_failed", later.detail,
+    )  # fmt: skip
 
 
 def test_a_filled_gap_keeps_its_reason_and_says_when_it_was_filled():
@@ -227,6 +288,7 @@ class Stream:
 
     now: int = at(0)
     alive: set[int] = field(default_factory=set)  # minutes that the source recorded
+    failed: set[int] = field(default_factory=set)  # minutes in which it ran and saw nothing
     stored: set[int] = field(default_factory=set)
     windows: dict[int, Window] = field(default_factory=dict)
     first: int | None = None
@@ -237,12 +299,13 @@ class Stream:
 
     @property
     def oldest(self) -> int | None:
-        kept = [m for m in self.alive if m >= self.forgets_before]
+        kept = [m for m in self.alive | self.failed if m >= self.forgets_before]
         return min(kept) if kept else None
 
     def fetch(self, start: int, end: int) -> Coverage:
         self.stored |= {m for m in self.alive if start <= m < end and m >= self.forgets_before}
-        return Coverage(start, end, self.oldest)
+        failed = {m: "blind" for m in self.failed if start <= m < end}
+        return Coverage(start, end, self.oldest, failed=failed)
 
     def put(self, windows: list[Window]) -> None:
         self.windows.update((w.start, w) for w in windows)
@@ -334,6 +397,12 @@ class Stream:
                 window.state == "gap"
             )
             assert window.state == "done" or window.reason
+            blind = self.failed & set(range(window.start, window.end, MINUTE))
+            assert not blind & self.stored, "a minute without a value is called stored"
+            if window.state == "lost" and window.expected - window.got == len(blind):
+                assert window.reason == "collector_failed"
+            if window.reason == "agent_stopped" and window.state == "lost":
+                assert window.expected - window.got > len(blind), "the agent ran all the time"
         assert self.first is not None
         assert self.watermark is not None
         for minute in range(self.first, self.head, MINUTE):
@@ -363,6 +432,8 @@ def test_every_minute_is_accounted_for_once_and_none_is_asked_for_for_ever(event
         for _ in range(pause):
             if rng.random() < share:
                 stream.alive.add(stream.now)
+            elif rng.random() < 0.5:
+                stream.failed.add(stream.now)
             stream.now += MINUTE
         if rng.random() < 0.05:
             stream.forgets_before = stream.now - rng.randint(1, 300) * MINUTE

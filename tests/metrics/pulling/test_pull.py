@@ -14,18 +14,21 @@ import pytest
 from aiohttp import web
 
 from agent.api.app import AgentFacts, make_app
+from agent.sampler import CollectorStatus
 from agent.samples import make_sample
 from agent.spool.spool import Spool
 from clusters.models import Cluster, ClusterStatus
 from metrics.models import PullSchedule
 from metrics.pulling.backfill import backfill_cluster
+from metrics.pulling.ledger import Stream
 from metrics.pulling.pull import back_off_seconds, pull_cluster
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import rounded_mean
-from metrics.series.rows import SeriesKey
+from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.series.windows import STREAM
 from metrics.stores import StoreError
 from metrics.stores.base import MetricStore
+from metrics.stores.writer import Batch
 from tests.factories import ClusterFactory, TunnelSessionFactory
 from tests.fleet.answers import SimulatedAgent
 from tests.fleet.world import World
@@ -45,8 +48,11 @@ class SpooledAgent:
         self.now = at(0)
         self._stand = stand
         self._spool = stand.run(Spool.open(path))
-        facts = AgentFacts(kind="host", hostname="far", version="0.1.0")
-        self.app = make_app(self._spool, facts, now=lambda: self.now)
+        self.facts = AgentFacts(
+            kind="host", hostname="far", version="0.1.0",
+            collectors=lambda: {"host": CollectorStatus(ok=True, error="")},
+        )  # fmt: skip
+        self.app = make_app(self._spool, self.facts, now=lambda: self.now)
         self.samples: dict[tuple[int, SeriesKey, str], list[int]] = {}
 
     def record(self, first: int, last: int) -> None:
@@ -59,6 +65,18 @@ class SpooledAgent:
             self._add(moment, "filesystem", "n1", "/", used=900, cap=1000, inodes_total=10,
                       inodes_free=4)  # fmt: skip
             self._add(moment, "pod", "default", f"web-{step // 40}", cpu_mc=step % 11)
+
+    def record_blindness(self, first: int, last: int, error: str) -> None:
+        """Run in the minutes [first, last) and see nothing."""
+        for minute in range(first, last):
+            self._stand.run(self._spool.add(at(minute), [], error=error))
+
+    def record_as_before(self, first: int, last: int) -> None:
+        """Do as an agent of before: send the nodes that were seen last, without values."""
+        self.facts.collectors = dict
+        for minute in range(first, last):
+            nodes = [make_sample("node", name, {}) for name in ("n1", "n2")]
+            self._stand.run(self._spool.add(at(minute), nodes))
 
     def close(self) -> None:
         self._stand.run(self._spool.close())
@@ -220,6 +238,68 @@ def test_an_agent_that_was_stopped_leaves_a_loss_that_says_so(agent, pullable, s
     assert {w.reason for w in ledger_of(pullable) if w.state == "lost"} == {"agent_stopped"}
     assert store.position(pullable.pk, STREAM).watermark == at(45)
     assert_store_equals_source(store, pullable, agent)
+
+
+def test_minutes_in_which_the_agent_saw_nothing_are_lost_and_not_asked_for_again(
+    agent, pullable, store
+):
+    agent.record(0, 4)
+    agent.record_blindness(4, 17, "the API server: HTTP 503")
+    agent.record(17, 20)
+    for minute in (4, 5, 6, 16, 20):
+        assert not pull(agent, pullable, minute + 0.1).gaps_open
+    assert story(pullable, T0) == [
+        (0, 10, "lost", 4, "collector_failed"),
+        (10, 20, "lost", 3, "collector_failed"),
+    ]
+    details = {window.detail for window in ledger_of(pullable)}
+    assert details == {"the agent saw nothing: the API server: HTTP 503"}
+    assert store.position(pullable.pk, STREAM).watermark == at(20)
+    assert_store_equals_source(store, pullable, agent)
+
+
+def test_minutes_in_which_nothing_was_seen_are_not_shown_as_new(agent, pullable):
+    agent.record(0, 4)
+    pull(agent, pullable, 4.1)
+    agent.record_blindness(4, 8, "HTTP 503")
+    for minute in (5, 6, 7, 8):
+        pull(agent, pullable, minute + 0.1)
+    assert status_of(pullable).data_as_of == datetime.fromtimestamp(at(4), UTC)
+
+
+def test_an_agent_of_before_that_sends_nodes_without_values_has_no_data(agent, pullable, store):
+    agent.record(0, 4)
+    pull(agent, pullable, 4.1)
+    agent.record_as_before(4, 8)
+    for minute in (5, 6, 7, 8):
+        pull(agent, pullable, minute + 0.1)
+    [window] = ledger_of(pullable)
+    assert (window.state, window.got, window.expected) == ("lost", 4, 8)
+    assert (window.reason, window.detail) == (
+        "collector_failed", "the agent saw nothing; it is too old to say why",
+    )  # fmt: skip
+    assert status_of(pullable).data_as_of == datetime.fromtimestamp(at(4), UTC)
+    cluster = SeriesKey("cluster", "", "")
+    named = store.read(pullable.pk, cluster, "nodes_total", "1m", T0, int(at(9)))
+    assert named.t == [at(minute) for minute in range(4)]
+
+
+def test_an_agent_that_has_never_seen_anything_has_a_ledger_that_says_so(agent, pullable):
+    agent.record_blindness(0, 6, "HTTP 403")
+    pull(agent, pullable, 6.1)
+    assert story(pullable, T0) == [(0, 6, "lost", 0, "collector_failed")]
+    assert status_of(pullable).data_as_of is None
+
+
+def test_nodes_of_which_nothing_is_stored_are_no_stored_minute(store, pullable):
+    """What an older version stored of an agent that saw nothing."""
+    cells = [None] * len(FIELD_NAMES["node"])
+    ready = [*cells]
+    ready[FIELD_NAMES["node"].index("load1_m")] = Cell(1, 5, 5, 5)
+    key = SeriesKey("node", "", "n1")
+    rows = [MinuteRow(T0, key, tuple(cells)), MinuteRow(T0 + 60, key, tuple(ready))]
+    store.write(pullable.pk, STREAM, Batch(rows=rows))
+    assert Stream(store, pullable.pk, STREAM).stored(T0, T0 + 600) == {T0 + 60}
 
 
 def test_a_centre_that_was_down_says_so_and_fills_the_gap(agent, pullable, store):
