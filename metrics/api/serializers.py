@@ -46,7 +46,7 @@ class SeriesSerializer(serializers.Serializer[Any]):
 
 
 class GapSerializer(serializers.Serializer[Any]):
-    """A span without data, and why. Unix seconds."""
+    """A span in which minutes are missing, and why. Unix seconds."""
 
     start = serializers.IntegerField()
     end = serializers.IntegerField()
@@ -54,7 +54,9 @@ class GapSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(
         help_text="As in the ledger; store_damaged: it was stored and cannot be read any more."
     )
-    detail = serializers.CharField()
+    detail = serializers.CharField(help_text="How many minutes are missing, and why, in words.")
+    got = serializers.IntegerField(help_text="Minutes of the span that are stored all the same.")
+    expected = serializers.IntegerField(help_text="Minutes of the span.")
 
 
 class ColumnsSerializer(serializers.Serializer[Any]):

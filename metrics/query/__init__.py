@@ -34,6 +34,7 @@ from metrics.query.ranges import (
     coverage,
     fields_query,
     heat,
+    minutes_due,
     odd_windows,
     position,
     range_query,
@@ -49,7 +50,7 @@ __all__ = [
     "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundSeries", "Gap", "HeatAnswer",
     "HeatRow", "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey",
     "SeriesList", "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare",
-    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "heat", "node",
-    "nodes", "odd_windows", "pod", "pods", "position", "range_query", "raw", "search_pods", "top",
-    "windows",
+    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "heat",
+    "minutes_due", "node", "nodes", "odd_windows", "pod", "pods", "position", "range_query", "raw",
+    "search_pods", "top", "windows",
 ]  # fmt: skip

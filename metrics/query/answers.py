@@ -18,13 +18,19 @@ SegmentState = Literal["done", "gap", "lost", "pending", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A span without data, and why; clipped to the requested range."""
+    """A span in which minutes are missing, and why; clipped to the requested range.
+
+    ``got`` of its ``expected`` minutes are stored: a window is a gap as soon as one is missing.
+    ``detail`` says how many are missing, and why.
+    """
 
     start: int
     end: int
     state: WindowState
     reason: Reason
     detail: str
+    got: int = 0
+    expected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Nothing here queries a cluster: stored data stays readable while the cluster is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from clusters.models import Cluster
@@ -18,7 +19,7 @@ from metrics.query.answers import (
     Segment,
 )
 from metrics.query.comparison import Comparison, compared
-from metrics.query.tiers import MAX_POINTS, WIDEST, Selection, expected_minutes, minutes_due, select
+from metrics.query.tiers import MAX_POINTS, WIDEST, Selection, expected_minutes, select
 from metrics.query.validation import (
     check_field,
     check_range,
@@ -30,9 +31,11 @@ from metrics.retention.in_force import retention_of
 from metrics.series.catalog import Kind, Unit
 from metrics.series.rollups import rebucket
 from metrics.series.rows import Columns, SeriesKey
-from metrics.series.windows import STREAM, Position, Window
+from metrics.series.windows import STREAM, Position, Window, floor_minute
 from metrics.stores import get_store
 from metrics.stores.window_runs import is_plain
+
+CLUSTER = SeriesKey("cluster", "", "")
 
 
 def range_query(
@@ -84,13 +87,15 @@ def fields_query(
     chosen = _chosen(cluster, key.kind, start, end, points, now)
     read = store.read_fields(cluster.id, key, fields, chosen.tier, chosen.start, chosen.end)
     life = _life(cluster, key, now)
-    gaps = tuple(_gaps(cluster, chosen.start, chosen.end, life.head, now))
+    windows = store.window_runs(cluster.id, STREAM, chosen.start, chosen.end)
+    gaps = tuple(_gaps(cluster, windows, chosen.start, min(chosen.end, now), life))
+    segments = _segments(cluster, windows, chosen.start, min(chosen.end, now), life)
     damaged = {span for columns in read.values() for span in columns.damaged}
     if damaged:
         until = chosen.end if life.last is None else life.last
         gaps = strip.with_damage(gaps, sorted(damaged), life.born or 0, until)
     return {
-        field: _range_answer(rebucket(read[field], chosen.step), chosen, unit, gaps, life)
+        field: _range_answer(rebucket(read[field], chosen.step), chosen, unit, gaps, life, segments)
         for field, unit in units.items()
     }
 
@@ -168,12 +173,20 @@ def position(cluster: Cluster) -> Position:
 def coverage(cluster: Cluster, start: int, end: int, *, now: int) -> tuple[Segment, ...]:
     """Return the state of every moment of the range, for the coverage strip.
 
-    The segments are contiguous from ``start`` to ``end`` or to now.
+    The segments are contiguous from ``start`` to ``end`` or to now. A minute of which the range has
+    the end is counted as a whole, as in :func:`fields_query`.
     """
-    store = get_store()
-    windows = store.window_runs(cluster.id, STREAM, start, end)
-    head = store.position(cluster.id, STREAM).head
-    return strip.segments(windows, start, min(end, now), head=head, until=elapsed(head, now))
+    first = floor_minute(start)
+    windows = get_store().window_runs(cluster.id, STREAM, first, end)
+    found = _segments(cluster, windows, first, min(end, now), _life(cluster, CLUSTER, now))
+    return (replace(found[0], start=start), *found[1:]) if found else found
+
+
+@reads_store
+def minutes_due(cluster: Cluster, key: SeriesKey, start: int, end: int, *, now: int) -> int:
+    """Return how many minutes of a range a series could have, as :func:`coverage` counts them."""
+    life = _life(cluster, key, now)
+    return _due(life, coverage(cluster, start, end, now=now))
 
 
 def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now: int) -> Selection:
@@ -189,6 +202,7 @@ def _chosen(cluster: Cluster, kind: Kind, start: int, end: int, points: int, now
 class _Life(NamedTuple):
     """The span in which a series can have data, in Unix seconds."""
 
+    key: SeriesKey
     head: int | None  # end of the cluster's newest data
     until: int  # end of the data that can exist
     born: int | None  # first minute of the series; None if it was never seen
@@ -205,7 +219,7 @@ def _life(cluster: Cluster, key: SeriesKey, now: int) -> _Life:
     head = store.position(cluster.id, STREAM).head
     newest = store.last_one(cluster.id, key)
     last = None if newest is None else newest.ts + 60
-    return _Life(head, elapsed(head, now), store.first_seen(cluster.id, key), last)
+    return _Life(key, head, elapsed(head, now), store.first_seen(cluster.id, key), last)
 
 
 def _range_answer(
@@ -214,9 +228,11 @@ def _range_answer(
     unit: Unit,
     gaps: tuple[Gap, ...],
     life: _Life,
+    segments: tuple[Segment, ...],
 ) -> RangeAnswer:
-    expected = expected_minutes(columns, chosen.step, born=life.born, until=life.until)
-    due = minutes_due(chosen.start, chosen.end, born=life.born, gone=life.gone, until=life.until)
+    born = strip.first_due(segments, life.born)
+    until = life.until if life.gone is None else min(life.until, life.gone)
+    expected = expected_minutes(columns, chosen.step, born=born, until=until)
     return RangeAnswer(
         t=columns.t,
         mean=[total / n for total, n in zip(columns.total, columns.n, strict=True)],
@@ -225,7 +241,7 @@ def _range_answer(
         coverage=[min(1.0, n / m) for n, m in zip(columns.n, expected, strict=True)],
         samples=columns.n,
         expected=expected,
-        due=max(due, sum(columns.n)),
+        due=max(_due(life, segments), sum(columns.n)),
         tier=chosen.tier,
         step=chosen.step,
         unit=unit,
@@ -236,9 +252,37 @@ def _range_answer(
     )
 
 
-def _gaps(cluster: Cluster, start: int, end: int, head: int | None, now: int) -> Iterable[Gap]:
-    windows = get_store().windows(cluster.id, STREAM, start, end, states=("gap", "lost"))
-    return strip.gaps(windows, start, min(end, now), head=head, until=elapsed(head, now))
+def _due(life: _Life, segments: Sequence[Segment]) -> int:
+    """Return the minutes due of a series; of the cluster itself, all that its ledger expects."""
+    if life.key == CLUSTER:
+        return sum(segment.expected for segment in segments)
+    return strip.minutes_due(segments, born=life.born, gone=life.gone)
+
+
+def _gaps(
+    cluster: Cluster, windows: Iterable[Window], start: int, end: int, life: _Life
+) -> list[Gap]:
+    open_or_lost = [window for window in windows if window.state != "done"]
+    return strip.gaps(
+        open_or_lost, start, end, head=life.head, until=life.until, stored=_stored(cluster)
+    )
+
+
+def _segments(
+    cluster: Cluster, windows: Sequence[Window], start: int, end: int, life: _Life
+) -> tuple[Segment, ...]:
+    return strip.segments(
+        windows, start, end, head=life.head, until=life.until, stored=_stored(cluster)
+    )
+
+
+def _stored(cluster: Cluster) -> strip.Stored:
+    """Return a function that returns the stored minutes of a range."""
+
+    def stored(start: int, end: int) -> set[int]:
+        return set(get_store().read(cluster.id, CLUSTER, "nodes_total", "1m", start, end).t)
+
+    return stored
 
 
 def _heat_row(key: SeriesKey, columns: Columns, grid: tuple[int, ...]) -> HeatRow:

@@ -81,21 +81,6 @@ def _aligned(tier: str, step: int, start: int, end: int) -> Selection:
     return Selection(tier, step, bucket_start(start, step), bucket_start(end + step - 1, step))
 
 
-def minutes_due(start: int, end: int, *, born: int | None, gone: int | None, until: int) -> int:
-    """Return how many minutes of ``[start, end)`` a series could have if none were missed.
-
-    Args:
-        start: start of the range in Unix seconds.
-        end: end of the range in Unix seconds, exclusive.
-        born: first minute of the series in Unix seconds; None if it was never seen: it has none.
-        gone: end of the series' last minute in Unix seconds; None if it still exists.
-        until: end of the data that can exist of any series, in Unix seconds.
-    """
-    if born is None:
-        return 0
-    return max(0, min(end, until, until if gone is None else gone) - max(start, born)) // 60
-
-
 def expected_minutes(columns: Columns, step: int, *, born: int | None, until: int) -> list[int]:
     """Return how many minutes each bucket could have, at least 1.
 

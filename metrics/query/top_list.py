@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
 from clusters.models import Cluster
+from metrics.query.answers import Segment
+from metrics.query.coverage_strip import minutes_due
+from metrics.query.ranges import coverage
 from metrics.query.tiers import WIDEST, tiers_holding
-from metrics.query.validation import (
-    check_field,
-    check_range,
-    elapsed,
-    finest_stored,
-    reads_store,
-)
+from metrics.query.validation import check_field, check_range, finest_stored, reads_store
 from metrics.retention.in_force import retentions_of
 from metrics.series.catalog import TIERS, Kind, Unit
 from metrics.series.rollups import bucket_start
@@ -131,9 +128,9 @@ def top(  # noqa: PLR0913 - a query's parameters
     rows = heapq.nsmallest(limit, rows, key=lambda row: _rank(row, by))
     shown = {row.cluster for row in rows}
     heads = {cluster: store.position(cluster, STREAM).head for cluster in shown}
+    strips = {one: coverage(by_id[one], *spans[one], now=now) for one in shown}
     entries = tuple(
-        _entry(by_id[row.cluster], row, spans[row.cluster], elapsed(heads[row.cluster], now))
-        for row in rows
+        _entry(by_id[row.cluster], row, strips[row.cluster], heads[row.cluster]) for row in rows
     )
     return TopAnswer(
         kind, field, unit, by,
@@ -224,12 +221,15 @@ def _rank(row: TopRow, by: By) -> tuple[float, str, str, UUID]:
     return (-worth, row.key.ns, row.key.name, row.cluster)
 
 
-def _entry(cluster: Cluster, row: TopRow, span: tuple[int, int], until: int) -> TopEntry:
+def _entry(
+    cluster: Cluster, row: TopRow, segments: Sequence[Segment], head: int | None
+) -> TopEntry:
     store = get_store()
     last = store.last_one(cluster.pk, row.key)
-    born = store.first_seen(cluster.pk, row.key) or 0
-    expected = (min(span[1], until) - max(span[0], born)) // 60
+    end = last.ts + 60 if last else None
+    gone = end if end is not None and head is not None and end < head else None
+    due = minutes_due(segments, born=store.first_seen(cluster.pk, row.key), gone=gone)
     return TopEntry(
-        cluster, row.key, row.total / row.n, row.high, row.n, max(expected, row.n),
-        last.node if last else "", last.attrs if last else {}, last.ts + 60 if last else None,
+        cluster, row.key, row.total / row.n, row.high, row.n, max(due, row.n),
+        last.node if last else "", last.attrs if last else {}, end,
     )  # fmt: skip

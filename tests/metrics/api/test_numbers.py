@@ -88,7 +88,7 @@ def test_a_range_is_columns_with_tier_unit_and_gaps(api):
     assert body["coverage"] == [1] * 9
     assert body["gaps"] == [
         {"start": T0 + 300, "end": T0 + 360, "state": "gap", "reason": "tunnel_down",
-         "detail": "no session"}
+         "detail": "1 of 1 minute is missing: no session", "got": 0, "expected": 1}
     ]  # fmt: skip
     assert (body["start"], body["end"], body["as_of"]) == (T0, T0 + 600, T0 + 600)
 
@@ -99,7 +99,7 @@ def test_a_range_names_what_is_damaged_in_the_store(api, store, settings):
     damage(settings.METRICS_SQLITE_PATH)
     path = f"range?kind=pod&ns=web&name=web-1&field=cpu_mc&start={T0}&end={T0 + 600}"
     damaged = {"start": T0 + 540, "end": T0 + 600, "state": "lost", "reason": "store_damaged",
-               "detail": ""}  # fmt: skip
+               "detail": "", "got": 0, "expected": 1}  # fmt: skip
     for find_out in (lambda: "not yet", store.check):
         find_out()
         body = api(path).json()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 
 from metrics import query
 from metrics.models import CustomerRetention, RetentionClass
+from metrics.pulling.ledger_rules import buckets
 from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
 from metrics.query.answers import Gap, Segment
-from metrics.query.coverage_strip import with_damage
+from metrics.query.coverage_strip import causes, with_damage
 from metrics.series.rows import Cell, SeriesInfo
 from metrics.stores import close_stores, get_store
 from metrics.stores.writer import Batch
@@ -53,7 +57,7 @@ def test_a_wide_range_is_answered_from_wide_buckets_with_true_means(cluster):
     answer = query.range_query(cluster, POD, "cpu_mc", T0, T0 + 3600, 12, now=NOW)
     assert (answer.tier, answer.step) == ("10m", 600)
     assert answer.mean == [4, 14, 24, 34, 44, 54]
-    assert answer.coverage == [0.5] * 6
+    assert answer.coverage == [0.5] * 5 + [5 / 9]  # the pod's last minute was the 59th
     answer = query.range_query(cluster, POD, "cpu_mc", T0 - 30 * DAY, T0 + 3600, 100, now=NOW)
     assert (answer.tier, answer.step) == ("1h", 8 * 3600)
     assert answer.t == [T0 - T0 % (8 * 3600)]
@@ -142,12 +146,101 @@ def test_gaps_are_clipped_joined_and_named(cluster):
     )
     answer = query.range_query(cluster, NODE, "cpu_mc", T0, T0 + 3600, now=T0 + 3000)
     assert answer.gaps == (
-        Gap(T0 + 600, T0 + 1800, "gap", "tunnel_down", "no session"),
-        Gap(T0 + 1800, T0 + 2400, "lost", "agent_stopped", ""),
-        Gap(T0 + 2400, T0 + 3000, "gap", "pending", ""),
-    )
+        Gap(T0 + 600, T0 + 1800, "gap", "tunnel_down",
+            "20 of 20 minutes are missing: no session", 0, 20),
+        Gap(T0 + 1800, T0 + 2400, "lost", "agent_stopped", "10 of 10 minutes are missing", 0, 10),
+        Gap(T0 + 2400, T0 + 3000, "gap", "pending", "10 of 10 minutes are missing", 0, 10),
+    )  # fmt: skip
     answer = query.range_query(cluster, NODE, "cpu_mc", T0 + 900, T0 + 960, now=T0 + 3000)
-    assert answer.gaps == (Gap(T0 + 900, T0 + 960, "gap", "tunnel_down", ""),)
+    [gap] = answer.gaps
+    assert gap == Gap(
+        T0 + 900, T0 + 960, "gap", "tunnel_down", "1 of 1 minute is missing", 0, 1
+    )  # fmt: skip
+
+
+def test_a_lost_day_is_told_as_a_day(cluster):
+    """145 windows of one reason, of which the first lacks one minute and the last two."""
+    detail = "nothing was recorded in 2 of 10 minutes"  # as an older version worded it
+    lost = [
+        window(T0 + 600 * at, T0 + 600 * (at + 1), "lost", reason="agent_stopped",
+               got={0: 9, 144: 8}.get(at, 0), detail=detail)
+        for at in range(145)
+    ]  # fmt: skip
+    write(cluster, windows=lost, head=T0 + 600 * 145)
+    answer = query.range_query(
+        cluster, CLUSTER, "nodes_total", T0, T0 + DAY + 600, now=T0 + 2 * DAY
+    )
+    [gap, _pending] = answer.gaps if len(answer.gaps) == 2 else (*answer.gaps, None)
+    assert (gap.got, gap.expected) == (17, 1450)
+    assert gap.detail == "1,433 of 1,450 minutes are missing: nothing was recorded"
+
+
+def test_joined_windows_name_each_cause_once():
+    assert causes(["a", "b; also: a", "", "2 of 10 minutes: c", "d"]) == "a; also: b; also: c"
+
+
+class Story:
+    """A cluster's minutes, and the ledger that is true of them."""
+
+    def __init__(self, seed: int) -> None:
+        rng = Random(seed)
+        self.first = T0 + 60 * rng.randrange(30)
+        self.head = self.first + 60 * rng.randrange(60, 400)
+        self.now = self.head + rng.randrange(1500)
+        self.stored: set[int] = set()
+        self.windows = []
+        for start, end in buckets(self.first, self.head):
+            share = rng.choice([0, 0.5, 1, 1])
+            got = {at for at in range(start, end, 60) if rng.random() < share}
+            self.stored |= got
+            state = "done" if len(got) == (end - start) // 60 else rng.choice(["gap", "lost"])
+            reason = "" if state == "done" else rng.choice(["tunnel_down", "agent_stopped"])
+            self.windows.append(window(start, end, state, reason=reason, got=len(got)))
+        self.range = sorted(60 * rng.randrange(-40, 500) + T0 for _ in range(2))
+        self.points = rng.choice([5, 30, 720])
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_what_gaps_and_samples_tell_adds_up_to_what_is_due(cluster, seed):
+    story = Story(seed)
+    rows = [row(NODE, at, cpu_mc=1) for at in sorted(story.stored)]
+    write(cluster, rows, windows=story.windows, head=story.head)
+    start, end = story.range[0], max(story.range[1], story.range[0] + 60)
+    found = query.range_query(
+        cluster, CLUSTER, "nodes_total", start, end, story.points, now=story.now
+    )
+    told = sum(found.samples) + sum(gap.expected - gap.got for gap in found.gaps)
+    strip = query.coverage(cluster, found.start, found.end, now=story.now)
+    assert told == found.due == sum(segment.expected for segment in strip)
+    assert sum(found.samples) == sum(segment.got for segment in strip)
+    assert found.due == query.minutes_due(cluster, CLUSTER, found.start, found.end, now=story.now)
+    until = story.head if story.now // 60 * 60 - story.head <= 300 else story.now // 60 * 60
+    assert found.due == max(0, min(found.end, until) - max(found.start, story.first)) // 60
+
+
+def test_a_range_within_a_minute_counts_that_minute_in_strips_and_charts_alike(cluster):
+    write(cluster, minutes(NODE, T0, 10, cpu_mc=1), windows=[window(T0, T0 + 600)], head=T0 + 600)
+    start, now = T0 + 90, T0 + 630
+    answer = query.range_query(cluster, CLUSTER, "nodes_total", start, now, now=now)
+    first, *_ = query.coverage(cluster, start, now, now=now)
+    assert (first.start, first.got, first.expected) == (start, 9, 9)
+    assert (sum(answer.samples), answer.due) == (9, 9)
+
+
+def test_a_node_is_due_in_the_gap_before_its_first_minute_and_not_before_it_was_there(cluster):
+    ledger = [
+        window(T0, T0 + 600),
+        window(T0 + 600, T0 + 1200, "gap", got=4),
+        window(T0 + 1200, T0 + 1800),
+    ]
+    late = SeriesKey("node", "", "late")
+    rows = [*minutes(NODE, T0, 30, cpu_mc=1), *minutes(late, T0 + 1200, 10, cpu_mc=1)]
+    write(cluster, rows, windows=ledger, head=T0 + 1800)
+
+    def due(key):
+        return query.minutes_due(cluster, key, T0 - 3600, T0 + 1800, now=T0 + 1800)
+
+    assert (due(NODE), due(late), due(SeriesKey("node", "", "never"))) == (30, 20, 0)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +487,9 @@ def test_a_range_says_how_many_minutes_it_has_and_could_have(cluster):
 
 
 def test_a_range_counts_the_minutes_that_have_no_bucket_as_well(cluster):
-    write(cluster, minutes(NODE, T0, 120, cpu_mc=1)[:30], head=NOW)
+    ledger = [window(T0 + 600 * at, T0 + 600 * (at + 1), "lost", got=0) for at in range(3, 12)]
+    ledger = [window(T0, T0 + 1800), *ledger[:-1], replace(ledger[-1], got=1)]
+    write(cluster, minutes(NODE, T0, 120, cpu_mc=1)[:30], windows=ledger, head=NOW)
     write(cluster, minutes(POD, T0 + 600, 20, cpu_mc=1))  # gone before the head
     write(cluster, minutes(NODE, T0 + 7140, 1, cpu_mc=1))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.query.tiers import MAX_POINTS, Selection, expected_minutes, minutes_due, select
+from metrics.query.tiers import MAX_POINTS, Selection, expected_minutes, select
 from metrics.series.catalog import TIERS
 from metrics.series.rows import Columns
 
@@ -65,19 +65,3 @@ def test_coverage_counts_elapsed_minutes_of_a_living_series_only():
     columns = Columns([0, 600, 1200], [5, 10, 3], [1] * 3, [1] * 3, [1] * 3)
     assert expected_minutes(columns, 600, born=None, until=1500) == [10, 10, 5]
     assert expected_minutes(columns, 600, born=300, until=1380) == [5, 10, 3]
-
-
-@pytest.mark.parametrize(
-    ("life", "due"),
-    [
-        ({"born": 0, "gone": None, "until": 6000}, 60),
-        ({"born": None, "gone": None, "until": 6000}, 0),
-        ({"born": 1200, "gone": None, "until": 6000}, 40),
-        ({"born": 0, "gone": 600, "until": 6000}, 10),
-        ({"born": 0, "gone": None, "until": 1800}, 30),
-        ({"born": 4000, "gone": None, "until": 6000}, 0),
-        ({"born": 0, "gone": -60, "until": 6000}, 0),
-    ],
-)
-def test_a_series_is_due_while_it_lives_and_not_beyond_what_can_be_there(life, due):
-    assert minutes_due(0, 3600, **life) == due
