@@ -1,7 +1,7 @@
 """Connections out of a customer's network: TCP, directly or through an HTTP CONNECT proxy.
 
-``https_proxy``, ``http_proxy`` and ``no_proxy`` (either case) are honoured as curl does, except
-that loopback addresses are never sent to a proxy.
+``https_proxy``, ``http_proxy`` and ``no_proxy`` (either case) are honoured as curl does, networks
+such as ``10.0.0.0/8`` too, except that loopback addresses are never sent to a proxy.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import base64
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import urllib.request
@@ -19,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 CONNECT_SECONDS = 10.0
 _HEAD_BYTES = 8192
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class EgressError(Exception):
@@ -46,7 +48,7 @@ def proxy_for(host: str, port: int, *, scheme: str = "https") -> Proxy | None:
 
     Args:
         host: name or address of the target.
-        port: port of the target; ``no_proxy`` entries may name one.
+        port: port of the target; ``no_proxy`` entries other than networks may name one.
         scheme: scheme whose variable applies: ``https`` (also for plain SSH) or ``http``.
 
     Raises:
@@ -55,9 +57,8 @@ def proxy_for(host: str, port: int, *, scheme: str = "https") -> Proxy | None:
     if _is_loopback(host):
         return None
     proxies = urllib.request.getproxies_environment()
-    bypassed = urllib.request.proxy_bypass(f"{host}:{port}")
     address = proxies.get(scheme) or proxies.get("all")
-    if not address or bypassed:
+    if not address or _goes_directly(host, port, proxies.get("no", "")):
         return None
     try:
         parts = urlsplit(address if "://" in address else f"http://{address}")
@@ -182,13 +183,45 @@ async def _connect_through(sock: socket.socket, proxy: Proxy, host: str, port: i
         raise EgressError(f"the proxy {proxy.url} refused {target}: {shown}")
 
 
+def _goes_directly(host: str, port: int, no_proxy: str) -> bool:
+    """Return whether ``no_proxy`` names a target: by name, domain, address or network."""
+    name = host.strip("[]").rstrip(".").lower()
+    address = _address(name)
+    for entry in re.split(r"[,\s]+", no_proxy.lower()):
+        if entry == "*":
+            return True
+        named = entry.removesuffix(f":{port}").strip("[]").removeprefix("*").strip(".")
+        if address is not None:
+            if _is_in_network(address, entry) or _address(named) == address:
+                return True
+        elif named and (name == named or name.endswith(f".{named}")):
+            return True
+    return False
+
+
+def _is_in_network(address: _Address, entry: str) -> bool:
+    network, slash, bits = entry.partition("/")
+    try:
+        return bool(slash) and address in ipaddress.ip_network(
+            f"{network.strip('[]')}/{bits}", strict=False
+        )
+    except ValueError:
+        return False
+
+
+def _address(text: str) -> _Address | None:
+    """Return the address that a text is; None for a name, which is not looked up."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _address(host)
+    return address is not None and address.is_loopback
 
 
 def _reason(exc: OSError) -> str:

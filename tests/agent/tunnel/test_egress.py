@@ -103,6 +103,35 @@ async def test_no_proxy_and_loopback_go_directly(monkeypatch):
         assert proxy_for(loopback, 2222) is None
 
 
+@pytest.mark.parametrize(
+    ("host", "directly"),
+    [
+        ("10.20.0.5", True),
+        ("172.16.9.9", True),
+        ("192.0.2.7", False),
+        ("fd00::5", True),
+        ("fd01::5", False),
+        ("2001:db8::1", True),
+        ("hub.inside.example", True),
+        ("HUB.Inside.Example.", True),
+        ("notinside.example", False),
+        ("plain", True),
+        ("v6.example", False),
+        ("fd02::7", True),
+        ("10.example", False),  # a name is not looked up
+    ],
+)
+async def test_networks_in_no_proxy_are_gone_to_directly(monkeypatch, host, directly):
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv(
+        "no_proxy",
+        "localhost,10.0.0.0/8,172.16.9.1/16 .inside.example plain,[fd00::]/16,[fd02::7]:2222,"
+        "2001:db8::/32,1.2.3.4/99,/8,x/y",
+    )
+    proxy = proxy_for(host, 2222)
+    assert (proxy is None) == directly
+
+
 async def test_without_a_port_the_proxys_scheme_decides(monkeypatch):
     monkeypatch.setenv("https_proxy", "proxy.example")
     assert proxy_for("hub", 1).url == "http://proxy.example:80"
