@@ -28,6 +28,7 @@ MAX_OUTSIDE_STRINGS = 2_048
 
 MAX_NESTING = 50
 _STRINGS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`", re.DOTALL)
+_COMMENTS_AND_STRINGS = re.compile(rf"#[^\n]*|{_STRINGS.pattern}", re.DOTALL)
 _AGGREGATIONS = ("sum", "avg", "min", "max", "count", "group", "topk", "bottomk")
 _OPERATORS: dict[str, Operator] = {
     "MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~",
@@ -140,7 +141,7 @@ def _parsed(text: str) -> promql.Expr:
         )
         raise QueryError(msg)
     try:
-        return promql.parse(text)
+        return promql.parse(_without_raw_strings(text))
     except ValueError as exc:
         msg = f"query: {str(exc)[:300]}"
         raise QueryError(msg) from exc
@@ -151,6 +152,19 @@ def _parsed(text: str) -> promql.Expr:
         if type(exc).__name__ != "PanicException":
             raise
         raise QueryError("query: a number in it is out of bounds") from exc
+
+
+def _without_raw_strings(text: str) -> str:
+    """Return a query with its strings between backticks, in which nothing is escaped, quoted.
+
+    The library reads escapes in them too.
+    """
+
+    def plain(match: re.Match[str]) -> str:
+        found = match[0]
+        return quoted(found[1:-1]) if found.startswith("`") else found
+
+    return _COMMENTS_AND_STRINGS.sub(plain, text)
 
 
 def _convert(expr: promql.Expr, depth: int = 0) -> Expression:

@@ -120,6 +120,25 @@ def test_escapes_in_strings_mean_what_they_do_in_prometheus():
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"m{a=~`n\d+\.example`}", r"n\d+\.example"),
+        (r"""m{a=~`"\d\\'` }""", r""""\d\\'"""),
+        ("m{a=~`x\ny`}", "x\ny"),
+        ("# it's `so\nm{a=~`b`}", "b"),
+        ("m{a=~'`[.]`'}", "`[.]`"),
+    ],
+)
+def test_nothing_is_escaped_between_backticks(text, value):
+    assert parse(text).matches[1] == Match("a", "=~", value)
+
+
+def test_a_text_between_backticks_that_does_not_end_is_refused():
+    with pytest.raises(QueryError, match="unterminated"):
+        parse("m{a=`b}")
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("rate(m[5m])", r"function rate\(\) is not supported .*stored as rates"),
