@@ -31,7 +31,8 @@ from opscenter.core.errors import InvalidInputError, NotFoundError
 
 LONGEST = {"ca": 8000, "certificate": 8000, "client_key": 4000}  # PEM texts, in characters
 LONGEST_TEXT = 300
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+# What a part of a path may hold, such as accountID:projectID; no escapes, so nothing is ambiguous.
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~:@!$&'()*+,;=-]+)*")
 
 
 @dataclass(frozen=True, slots=True)

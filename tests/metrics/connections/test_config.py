@@ -50,6 +50,8 @@ def test_what_is_left_out_takes_its_default():
         ("prometheus", {"scheme": "https"}, "server_name: give the name"),
         ("prometheus", {"settings": {"path_prefix": "//evil"}}, "path_prefix: write it as"),
         ("prometheus", {"settings": {"path_prefix": "/a?b"}}, "path_prefix: write it as"),
+        ("prometheus", {"settings": {"path_prefix": "/a#b"}}, "path_prefix: write it as"),
+        ("prometheus", {"settings": {"path_prefix": "/a%2Fb"}}, "path_prefix: write it as"),
         ("prometheus", {"settings": {"bucket": "x"}}, "settings: 'bucket' is not one"),
         ("prometheus", {"secrets": {"key": "x"}}, "secrets: 'key' is not one"),
         ("prometheus", {"secrets": {"password": 5}}, "password: this must be text"),
@@ -61,6 +63,20 @@ def test_what_is_left_out_takes_its_default():
 def test_what_cannot_be_used_is_named(kind, given, said):
     with pytest.raises(InvalidInputError, match=said):
         read_config(kind, **given)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "/select/0/prometheus",
+        "/select/12:3/prometheus",
+        "/api/v1/namespaces/monitoring/services/http:prometheus:9090/proxy",
+        "/team@example.com/a+b",
+    ],
+)
+def test_whatever_a_part_of_a_path_may_hold_is_a_prefix(prefix):
+    config = read_config("prometheus", settings={"path_prefix": f"{prefix}/"})
+    assert config.settings["path_prefix"] == prefix
 
 
 def test_every_kind_signs_in_in_its_own_way():
