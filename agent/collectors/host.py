@@ -2,8 +2,7 @@
 
 The node is the machine as the kernel shows it. CPU capacity is the number of online CPUs: a quota
 on the agent's own cgroup is not applied, since ``/proc/stat`` counts the whole machine's use and
-the two must match. Used CPU is everything but idle and iowait, as ``top`` and node-exporter count
-it; time of guests is part of user time already, and time stolen by the hypervisor counts as used.
+the two must match.
 
 Services are reported as pods of the namespace ``host``: systemd's units if there are any, else
 process groups by command.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,15 +19,13 @@ from pathlib import Path
 
 from agent.collectors.base import Collected, CollectorError, DaemonCall, Rates, is_virtual_interface
 from agent.collectors.cgroups import CgroupUnits, find_layout
+from agent.collectors.cpu_time import CpuTime, parse_cpu
 from agent.collectors.filesystems import Filesystems
 from agent.collectors.processes import ProcessGroups
 from agent.collectors.units import OTHER, Unit, keep_largest, unit_sample
 from agent.samples import make_sample
 
 READ_SECONDS = 10.0
-
-_STEAL = 8  # user nice system idle iowait irq softirq steal guest guest_nice
-_BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +68,7 @@ class HostCollector:
         self._monotonic = monotonic
         self._ticks = ticks_per_second or os.sysconf("SC_CLK_TCK")
         self._filesystems = filesystems or Filesystems(proc / "self" / "mountinfo")
+        self._cpu_time = CpuTime()
         self._rates = Rates()
         self._processes = ProcessGroups(
             proc,
@@ -79,7 +76,6 @@ class HostCollector:
             page_bytes=page_bytes or os.sysconf("SC_PAGE_SIZE"),
         )
         self._cgroups: CgroupUnits | None = None
-        self._last_busy: float | None = None
         self._reported: frozenset[str] = frozenset()
         self._thread: DaemonCall[_Basics] = DaemonCall("host collector")
         self._attrs = {
@@ -116,14 +112,12 @@ class HostCollector:
 
     def _read(self) -> _Basics:
         at = self._monotonic()
-        values, busy = self._cpu(at)
+        values, busy_ticks = self._cpu(at)
         values |= self._memory()
         values |= self._network(at)
         values["load1_m"] = _scaled(_first_number(self._proc / "loadavg"), 1000)
         values["uptime_s"] = _first_number(self._proc / "uptime")
-        delta = None if busy is None or self._last_busy is None else busy - self._last_busy
-        self._last_busy = busy
-        units, source = self._units(at, delta)
+        units, source = self._units(at, busy_ticks)
         problems = {
             name: "could not be read"
             for name in ("cpu_cap_mc", "mem_cap", "load1_m", "uptime_s")
@@ -139,18 +133,17 @@ class HostCollector:
         return _Basics(values, largest, source, problems)
 
     def _cpu(self, at: float) -> tuple[dict[str, float | None], float | None]:
-        """Return used and capacity, and the machine's busy ticks since boot."""
-        lines = [line.split() for line in _read_lines(self._proc / "stat")]
-        total = next((line[1:] for line in lines if line and line[0] == "cpu"), [])
-        online = sum(1 for line in lines if line and re.fullmatch(r"cpu\d+", line[0]))
-        if not total or not online:
+        """Return used and capacity, and the machine's busy ticks since the last reading."""
+        reading = parse_cpu(_read_lines(self._proc / "stat"))
+        used = self._cpu_time.used(reading, at)
+        if reading is None:
             return {"cpu_mc": None, "cpu_cap_mc": None}, None
-        columns = [float(number) for number in total[:_STEAL]]
-        busy = sum(columns[at] for at in _BUSY_COLUMNS if at < len(columns))
-        rate = self._rates.rate("busy", busy, at)
-        capacity = 1000.0 * online
-        used = None if rate is None else min(capacity, 1000 * rate / self._ticks)
-        return {"cpu_mc": used, "cpu_cap_mc": capacity}, busy
+        capacity = 1000.0 * reading.online
+        if used is None:
+            return {"cpu_mc": None, "cpu_cap_mc": capacity}, None
+        ticks, seconds = used
+        millicores = min(capacity, 1000 * ticks / self._ticks / seconds)
+        return {"cpu_mc": millicores, "cpu_cap_mc": capacity}, ticks
 
     def _memory(self) -> dict[str, float | None]:
         found: dict[str, int] = {}
@@ -167,7 +160,7 @@ class HostCollector:
         """Return the sums over real interfaces; None if one of them was reset or none is known."""
         sums: dict[str, float | None] = {"net_rx_bps": None, "net_tx_bps": None}
         reset: set[str] = set()
-        keys = {"busy"}
+        keys = set()
         for line in _read_lines(self._proc / "net" / "dev"):
             interface, colon, rest = line.rpartition(":")
             columns = rest.split()
