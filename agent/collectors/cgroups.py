@@ -1,7 +1,10 @@
-"""systemd's units from the cgroup tree, version 2 or 1.
+"""Units from the cgroup tree of a machine with systemd, version 2 or 1.
 
 A unit is a service, a scope (a session, a container, a virtual machine), a user's slice or a
-Kubernetes pod's slice; its content is not distinguished. Files and their content:
+Kubernetes pod's slice; its content is not distinguished. Engines that do not go through systemd
+have cgroups of their own beside its slices, such as ``/docker/<id>``: each container, or each pod
+of Kubernetes, is a unit, and a cgroup of an unknown kind is one as a whole. Files and their
+content:
 
 ========= ============================= ==========================================
           version 2                     version 1
@@ -27,6 +30,18 @@ from agent.collectors.base import Rates
 from agent.collectors.units import Unit
 
 _UNIT = re.compile(r".+\.(service|scope)$|user-\d+\.slice$|.+-pod[0-9a-f_-]{32,}\.slice$")
+_SYSTEMD = re.compile(
+    r".+\.(automount|device|mount|path|scope|service|slice|socket|swap|target|timer)$"
+)
+# Cgroups of engines that only hold those of containers, whatever these are called.
+_PARENTS = frozenset({
+    "actions_job", "buildkit", "default", "docker", "ecs", "garden", "k8s.io", "libpod_parent",
+    "lxc", "machine", "moby",
+})  # fmt: skip
+_CONTAINER = re.compile(r"(.*[^0-9a-f])?[0-9a-f]{64}|pod[0-9a-f_-]{32,}")
+_CLASSES = frozenset({"besteffort", "burstable", "guaranteed", "kubepods"})
+_ESCAPES = re.compile(r"(?:\\x[0-9a-f]{2})+")
+_SHORT_ID = 12  # characters, as Docker shows ids
 _MAX_DEPTH = 6
 
 
@@ -96,7 +111,7 @@ class CgroupUnits:
         stat = _pairs(memory / "memory.stat")
         rate = self._rates.rate(str(relative), micros, at)
         return Unit(
-            name=_readable(relative.name),
+            name=_unit_name(relative),
             cpu_mc=None if rate is None else rate / 1000,
             mem_ws=None if used is None else max(0, used - stat.get(cache, 0)),
             mem_rss=stat.get(anon),
@@ -105,22 +120,61 @@ class CgroupUnits:
 
 
 def _walk(directory: Path, depth: int) -> Iterator[Path]:
-    """Yield the directories of units, looking inside slices only."""
-    try:
-        with os.scandir(directory) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except OSError:
-        return  # a slice that has just gone
-    for name in names:
+    """Yield the directories of units, looking inside slices, and beside them at the top."""
+    for name in _directories(directory):
         if _UNIT.match(name):
             yield directory / name
         elif name.endswith(".slice") and depth < _MAX_DEPTH:
             yield from _walk(directory / name, depth + 1)
+        elif depth == 0 and not _SYSTEMD.match(name):
+            yield from _of_engine(directory / name, depth + 1)
+
+
+def _of_engine(directory: Path, depth: int) -> Iterator[Path]:
+    """Yield the containers or pods below a cgroup that systemd did not make; else the cgroup."""
+    inside = _directories(directory)
+    holds_units = directory.name in _PARENTS | _CLASSES or any(map(_CONTAINER.fullmatch, inside))
+    if _CONTAINER.fullmatch(directory.name) or not holds_units:
+        yield directory
+        return
+    for name in inside:
+        if name in _CLASSES and depth < _MAX_DEPTH:
+            yield from _of_engine(directory / name, depth + 1)
+        else:
+            yield directory / name
+
+
+def _directories(directory: Path) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []  # a slice that has just gone
+
+
+def _unit_name(relative: Path) -> str:
+    """Return the name for people; a container goes by its engine and the start of its id."""
+    name = _readable(relative.name)
+    if len(relative.parts) == 1 or _SYSTEMD.match(relative.parts[0]):
+        return name
+    if not _CONTAINER.fullmatch(name):
+        return f"{relative.parent.name}-{name}"
+    return name if name.startswith("pod") else f"{relative.parent.name}-{name[-64:][:_SHORT_ID]}"
 
 
 def _readable(name: str) -> str:
-    r"""Undo systemd's escaping of names: ``dev-disk\x2dby`` is ``dev-disk-by``."""
-    return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), name)
+    r"""Undo systemd's escaping of bytes in names: ``dev-disk\x2dby`` is ``dev-disk-by``.
+
+    What is not UTF-8 stays as it is.
+    """
+
+    def plain(match: re.Match[str]) -> str:
+        try:
+            return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8")
+        except UnicodeDecodeError:
+            return match[0]
+
+    return _ESCAPES.sub(plain, name)
 
 
 def _number(path: Path) -> int | None:

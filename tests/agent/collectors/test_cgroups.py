@@ -92,3 +92,42 @@ async def test_a_cgroup_tree_without_services_gives_way_to_process_groups(machin
     (machine.cgroup / "cgroup.controllers").write_text("cpu memory\n")
     machine.process(10, "nginx")
     assert list(await pods(machine.collector())) == ["nginx"]
+
+
+ID = "5f0c" * 16
+UID = "0b6f5a0e-5b1f-4f6e-9d53-6a1f0c1d2e3f"
+
+
+async def test_containers_of_engines_beside_systemd_are_units(machine):
+    (machine.cgroup / "cgroup.controllers").write_text("cpu memory\n")
+    for path in (
+        "system.slice/ssh.service",
+        f"docker/{ID}",
+        f"docker/{ID}/init",  # what a container has inside is its own
+        f"kubepods/burstable/pod{UID}",
+        f"kubepods/burstable/pod{UID}/{ID}",
+        f"kubepods/pod{UID[::-1]}",
+        f"kubepods/besteffort/pod{UID.replace('0', '1')}",
+        "lxc/web",
+        "lxc/web/system.slice/ssh.service",
+        "lxc.payload.db",
+        f"batch/{ID}",
+        "somebodys",
+        "somebodys/part",
+        "dev-hugepages.mount",
+    ):
+        unit_v2(machine, path, usec=0, current=4096)
+    unit_v2(machine, "docker/gone", usec=0, current=0, populated=0)
+    found = await pods(machine.collector())
+    assert sorted(found) == sorted([
+        "ssh.service", "docker-5f0c5f0c5f0c", f"pod{UID}", f"pod{UID[::-1]}",
+        f"pod{UID.replace('0', '1')}", "lxc-web", "lxc.payload.db", "batch-5f0c5f0c5f0c",
+        "somebodys",
+    ])  # fmt: skip
+
+
+async def test_what_is_no_utf_8_in_a_units_name_stays_escaped(machine):
+    (machine.cgroup / "cgroup.controllers").write_text("cpu memory\n")
+    for name in ("a\\xff.service", "\\xe2\\x82\\xac\\x2dx.service"):
+        unit_v2(machine, f"system.slice/{name}", usec=0, current=4096)
+    assert sorted(await pods(machine.collector())) == ["a\\xff.service", "\u20ac-x.service"]
