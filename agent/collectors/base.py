@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +13,6 @@ from agent.samples import Sample
 RATE_MAX_SECONDS = 120.0
 """Seconds; two readings further apart say nothing about "now": the machine or the agent stood
 still."""
-
-_VIRTUAL_INTERFACES = re.compile(
-    # Loopback, ends of containers and overlays, bridges, tunnels, and what is stacked on a real
-    # interface (bonds, VLANs): their traffic is counted where it leaves the machine.
-    r"(lo|veth.*|docker.*|br\d+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
-    r"vxlan.*|tun\d.*|tap.*|wg\d.*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit\d.*|gre.*|"
-    r"ip6tnl.*|tunl.*|bond\d+|team\d+|podman.*|vmnet.*|ovs-.*|weave.*|antrea.*|.*\.\d+)$"
-)
 
 T = TypeVar("T")
 
@@ -64,11 +55,6 @@ class Collector(Protocol):
 
     async def close(self) -> None:
         """Release sockets and threads."""
-
-
-def is_virtual_interface(name: str) -> bool:
-    """Return whether, by its name, an interface's traffic is counted elsewhere or stays inside."""
-    return _VIRTUAL_INTERFACES.match(name) is not None
 
 
 class Rates:

@@ -1,8 +1,7 @@
-"""Which mounted filesystems count, and how full they are.
+"""How full the mounted filesystems are, each once.
 
-Counted: everything that holds data, once per device. Not counted: kernel interfaces, memory
-filesystems, read-only images, and the layers that container engines mount (overlay), except for
-``/``, which is all that an agent in a container has.
+:mod:`agent.own_parts` says which are listed and which count for the node. A layer that a container
+engine mounts (overlay) is listed at ``/`` only, where it is all that an agent in a container has.
 
 ``used`` and ``cap`` are what ``df`` shows: space reserved for root is neither used nor capacity.
 """
@@ -13,30 +12,28 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.collectors.base import CollectorError, DaemonCall
+from agent.own_parts import (
+    Usage,
+    filesystem_identity,
+    listed_filesystem,
+    network_filesystem,
+    own_filesystem,
+    possible,
+    sum_of,
+)
 from agent.samples import Sample, make_sample
 
 STATVFS_SECONDS = 2.0
 """Seconds that a filesystem may take to answer."""
 MAX_FILESYSTEMS = 200
 
-_PSEUDO = frozenset({
-    "autofs", "aufs", "bdev", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs",
-    "cpuset", "debugfs", "devfs", "devpts", "devtmpfs", "efivarfs", "erofs",
-    "fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.portal", "fuse.snapfuse", "fusectl", "hugetlbfs",
-    "iso9660",
-    "mqueue", "none", "nsfs", "overlay", "pipefs", "proc", "pstore", "ramfs", "resctrl",
-    "rootfs", "rpc_pipefs", "securityfs", "selinuxfs", "smackfs", "sockfs", "squashfs",
-    "sysfs", "tmpfs", "tracefs",
-})  # fmt: skip
-_NETWORK = frozenset({
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.cephfs", "fuse.glusterfs",
-    "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
-})  # fmt: skip
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OVERLAYS = frozenset({"aufs", "overlay"})
+_HOST_VIEWS = ("/host", "/hostfs", "/rootfs")  # where a container is given the machine's /
+_ESCAPES = re.compile(r"(?:\\[0-7]{3})+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +48,29 @@ class Mount:
     read_only: bool
 
     @property
-    def network(self) -> bool:
-        """Return whether the filesystem is on another machine."""
-        return self.fstype in _NETWORK
+    def overlaid_root(self) -> bool:
+        """Return whether it is the layers that a container has as its ``/``."""
+        return self.point == "/" and self.fstype in _OVERLAYS
 
+    @property
+    def identity(self) -> str:
+        """Return what is equal for all mounts of one filesystem."""
+        if network_filesystem(self.source, self.fstype):
+            # Mounted twice it has two device numbers.
+            return filesystem_identity(self.point, self.source, self.fstype)
+        return self.device
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What statvfs returned; inodes are None if the filesystem does not count them."""
-
-    used: int
-    cap: int
-    inodes_total: int | None
-    inodes_free: int | None
+    @property
+    def space(self) -> str:
+        """Return the device by which its space is told from others': of a pool, its name."""
+        return self.source if self.fstype in {"apfs", "zfs"} else self.device
 
 
 @dataclass(frozen=True, slots=True)
 class FilesystemReading:
     """All filesystems' samples, and their sums for the node.
 
-    Sums leave out network filesystems: many nodes share one, so it is no node's own space. They
-    are None if nothing was summed.
+    Sums are over the node's own filesystems; they are None if nothing was summed.
     """
 
     samples: list[Sample]
@@ -94,7 +93,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 point=_unescape(ids[4]),
                 fstype=kind[0],
                 source=_unescape(kind[1]),
-                read_only="ro" in ids[5].split(","),
+                read_only=_read_only(_unescape(ids[4]), ids[5], kind[2:]),
             )
         )
     return mounts
@@ -107,14 +106,12 @@ def choose(mounts: Iterable[Mount]) -> list[Mount]:
     a part of it, then the shortest path. A mount hidden by a later one on the same path is gone.
     """
     visible = {mount.point: mount for mount in mounts}
-    chosen: dict[object, Mount] = {}
+    chosen: dict[str, Mount] = {}
     for mount in sorted(visible.values(), key=lambda m: (m.root != "/", len(m.point), m.point)):
-        overlaid_root = mount.point == "/" and mount.fstype in {"overlay", "aufs"}
-        if mount.fstype in _PSEUDO and not overlaid_root:
-            continue
-        # A network filesystem mounted twice has two device numbers.
-        chosen.setdefault(mount.source if mount.network else mount.device, mount)
-    return sorted(chosen.values(), key=lambda m: m.point)[:MAX_FILESYSTEMS]
+        listed = listed_filesystem(mount.point, mount.source, mount.fstype)
+        if listed or mount.overlaid_root:
+            chosen.setdefault(mount.identity, mount)
+    return sorted(chosen.values(), key=lambda m: m.point)
 
 
 class Filesystems:
@@ -147,14 +144,18 @@ class Filesystems:
             table = self._mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError as exc:
             return FilesystemReading([], dict.fromkeys(_TOTALS), {"mounts": str(exc)})
-        mounts = choose(parse_mountinfo(table))
+        found = choose(parse_mountinfo(table))
+        mounts = found[:MAX_FILESYSTEMS]
         self._calls = {
             point: call
             for point, call in self._calls.items()
             if call.busy or any(mount.point == point for mount in mounts)
         }
         answers = await asyncio.gather(*(self._usage(mount) for mount in mounts))
-        return _reading(node, list(zip(mounts, answers, strict=True)))
+        reading = _reading(node, list(zip(mounts, answers, strict=True)))
+        if len(found) > len(mounts):
+            reading.problems.append(f"filesystems: {len(mounts)} of {len(found)} are read")
+        return reading
 
     async def _usage(self, mount: Mount) -> Usage | str | None:
         """Return the usage, or why there is none; None if it is no filesystem to report."""
@@ -172,12 +173,16 @@ class Filesystems:
         if found is None or not found.f_blocks:
             return None
         used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        free = max(found.f_bfree, found.f_bavail)
+        if not possible(free, found.f_blocks):
+            return "it reports more free than it has"
+        # btrfs and others make inodes as they need them and report none.
+        counted = found.f_files and possible(found.f_ffree, found.f_files)
         return Usage(
             used=used,
             cap=used + found.f_bavail * found.f_frsize,
-            # btrfs and others make inodes as they need them and report none.
-            inodes_total=found.f_files or None,
-            inodes_free=found.f_ffree if found.f_files else None,
+            inodes_total=found.f_files if counted else None,
+            inodes_free=found.f_ffree if counted else None,
         )
 
 
@@ -187,32 +192,37 @@ _TOTALS = ("fs_used", "fs_cap", "inodes_total", "inodes_free")
 def _reading(node: str, answers: list[tuple[Mount, Usage | str | None]]) -> FilesystemReading:
     samples: list[Sample] = []
     problems: dict[str, str] = {}
-    totals: dict[str, int | None] = dict.fromkeys(_TOTALS)
+    own: list[tuple[str, str, Usage]] = []
     # In a container, volumes and the overlay at / are often on the same disk.
     root = next((a for m, a in answers if m.point == "/" and m.fstype == "overlay"), None)
     for mount, answer in answers:
         if answer is None or (mount.point != "/" and _same_disk(answer, root)):
             continue
-        values: dict[str, int | None] = {}
-        attrs = {
-            "device": mount.source,
-            "fstype": mount.fstype,
-            "read_only": "yes" if mount.read_only else "",
-        }
         if isinstance(answer, str):
             problems[f"filesystem {mount.point}"] = answer
-            attrs["problem"] = answer
-        else:
-            values = {
-                "used": answer.used,
-                "cap": answer.cap,
-                "inodes_total": answer.inodes_total,
-                "inodes_free": answer.inodes_free,
-            }
-            if not mount.network:
-                _add(totals, values)
-        samples.append(make_sample("filesystem", mount.point, values, ns=node, attrs=attrs))
-    return FilesystemReading(samples, totals, problems)
+        elif mount.overlaid_root or own_filesystem(mount.point, mount.source, mount.fstype):
+            own.append((mount.space, mount.fstype, answer))
+        samples.append(_sample(node, mount, answer))
+    found = sum_of(own)
+    sums = (found.used, found.cap, found.inodes_total, found.inodes_free)
+    return FilesystemReading(samples, dict(zip(_TOTALS, sums, strict=True)), problems)
+
+
+def _sample(node: str, mount: Mount, answer: Usage | str) -> Sample:
+    problem = answer if isinstance(answer, str) else ""
+    usage = Usage() if isinstance(answer, str) else answer
+    return make_sample(
+        "filesystem",
+        mount.point,
+        asdict(usage),
+        ns=node,
+        attrs={
+            "device": mount.source,
+            "fstype": mount.fstype,
+            "ro": "1" if mount.read_only else "",
+            "problem": problem,
+        },
+    )
 
 
 def _same_disk(answer: Usage | str, root: Usage | str | None) -> bool:
@@ -224,17 +234,26 @@ def _same_disk(answer: Usage | str, root: Usage | str | None) -> bool:
     )
 
 
-def _add(totals: dict[str, int | None], values: dict[str, int | None]) -> None:
-    for total, name in zip(_TOTALS, ("used", "cap", "inodes_total", "inodes_free"), strict=True):
-        value = values[name]
-        if value is not None:
-            totals[total] = (totals[total] or 0) + value
-
-
 def _statvfs_of_directory(point: str) -> os.statvfs_result | None:
     # Container engines bind-mount single files, such as /etc/hosts, from the host's disk.
     return os.statvfs(point) if Path(point).is_dir() else None
 
 
+def _read_only(point: str, options: str, more: list[str]) -> bool:
+    """Return whether nothing can be written: by the mount's options or the filesystem's own.
+
+    A view of the machine is given to a container read-only whatever is in it.
+    """
+    of_mount, of_filesystem = options.split(","), more[0].split(",") if more else []
+    view = any(point == root or point.startswith(f"{root}/") for root in _HOST_VIEWS)
+    return "ro" in of_filesystem or ("ro" in of_mount and not view)
+
+
 def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+    r"""Undo the kernel's escaping of bytes in names: ``\040`` is a blank."""
+
+    def plain(match: re.Match[str]) -> str:
+        escapes = match[0].split("\\")[1:]
+        return bytes(int(octal, 8) & 0xFF for octal in escapes).decode("utf-8", "surrogateescape")
+
+    return _ESCAPES.sub(plain, text)

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.collectors.base import Collected, CollectorError, DaemonCall, Rates, is_virtual_interface
+from agent.collectors.base import Collected, CollectorError, DaemonCall, Rates
 from agent.collectors.cgroups import CgroupUnits, find_layout
 from agent.collectors.cpu_time import CpuTime, parse_cpu
 from agent.collectors.filesystems import Filesystems
+from agent.collectors.interfaces import own_counters, read_counters, read_links
 from agent.collectors.processes import ProcessGroups
 from agent.collectors.units import OTHER, Unit, keep_largest, unit_sample
+from agent.own_parts import own_interfaces
 from agent.samples import make_sample
 
 READ_SECONDS = 10.0
@@ -43,7 +45,7 @@ class HostCollector:
 
     Args:
         node_name: name of the node; "" for the host name.
-        proc: path of ``/proc``.
+        proc: path of ``/proc``; ``/sys`` is beside it.
         cgroup: path of the cgroup tree.
         filesystems: reads the mount table; by default that of ``proc``.
     """
@@ -65,6 +67,7 @@ class HostCollector:
         self._node = node_name or platform.node() or "localhost"
         self._proc = proc
         self._cgroup = cgroup
+        self._sys = proc.parent / "sys" / "class" / "net"
         self._monotonic = monotonic
         self._ticks = ticks_per_second or os.sysconf("SC_CLK_TCK")
         self._filesystems = filesystems or Filesystems(proc / "self" / "mountinfo")
@@ -157,24 +160,21 @@ class HostCollector:
         return {"mem_ws": used, "mem_cap": total}
 
     def _network(self, at: float) -> dict[str, float | None]:
-        """Return the sums over real interfaces; None if one of them was reset or none is known."""
+        """Return the sums over own interfaces; None if one of them was reset or none is known."""
         sums: dict[str, float | None] = {"net_rx_bps": None, "net_tx_bps": None}
+        counters = read_counters(self._proc)
+        own = own_interfaces(counters, read_links(counters, self._proc, self._sys))
         reset: set[str] = set()
         keys = set()
-        for line in _read_lines(self._proc / "net" / "dev"):
-            interface, colon, rest = line.rpartition(":")
-            columns = rest.split()
-            if not colon or len(columns) < 9 or is_virtual_interface(interface.strip()):
-                continue
-            for field, column in (("net_rx_bps", 0), ("net_tx_bps", 8)):
-                key = f"{interface.strip()} {field}"
-                keys.add(key)
-                known = self._rates.seen(key)
-                rate = self._rates.rate(key, float(columns[column]), at)
-                if rate is not None:
-                    sums[field] = (sums[field] or 0) + rate
-                elif known:
-                    reset.add(field)
+        for interface, field, counter in own_counters(counters, own):
+            key = (interface, field)
+            keys.add(key)
+            known = self._rates.seen(key)
+            rate = self._rates.rate(key, counter, at)
+            if rate is not None:
+                sums[field] = (sums[field] or 0) + rate
+            elif known:
+                reset.add(field)
         self._rates.keep_only(keys)
         return {field: None if field in reset else value for field, value in sums.items()}
 

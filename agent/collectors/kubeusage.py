@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.collectors.base import RATE_MAX_SECONDS, Rates, is_virtual_interface
+from agent.collectors.base import RATE_MAX_SECONDS, Rates
 from agent.collectors.kubefields import child, children, number, text, timestamp, total
 from agent.collectors.kubeobjects import KubePod
+from agent.own_parts import own_interfaces
 
 Stats = Mapping[str, Any]
 Key = tuple[str, ...]
@@ -96,11 +97,9 @@ class Usage:
         at = timestamp(child(network, "time")) or self._now
         parts = [network]
         if number(network, "rxBytes") is None:
-            parts = [
-                interface
-                for interface in children(network, "interfaces")
-                if not is_virtual_interface(text(interface, "name"))
-            ]
+            interfaces = children(network, "interfaces")
+            own = own_interfaces(text(interface, "name") for interface in interfaces)
+            parts = [one for one in interfaces if text(one, "name") in own]
         found: dict[str, float | None] = {}
         for field, counter in (("net_rx_bps", "rxBytes"), ("net_tx_bps", "txBytes")):
             keys = [(*key, counter, text(part, "name")) for part in parts]

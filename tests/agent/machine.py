@@ -34,6 +34,7 @@ class FakeMachine:
         self.proc = root / "proc"
         self.cgroup = root / "cgroup"
         self.etc = root / "etc"
+        self.sys = root / "sys" / "class" / "net"
         for path in (self.proc / "net", self.proc / "self", self.cgroup, self.etc):
             path.mkdir(parents=True)
         self.now = 5000.0
@@ -63,6 +64,18 @@ class FakeMachine:
             for name, (rx, tx) in interfaces.items()
         )
         self.write("net/dev", NET_HEADER + "".join(lines))
+
+    def link(self, name: str, *, device=True, address="", master="", lower=()) -> None:
+        """Make what /sys/class/net says of an interface."""
+        directory = self.sys / name
+        directory.mkdir(parents=True)
+        (directory / "address").write_text(f"{address}\n")
+        if device:
+            (directory / "device").mkdir()
+        if master:
+            (directory / "master").symlink_to(f"../{master}")
+        for one in lower:
+            (directory / f"lower_{one}").symlink_to(f"../{one}")
 
     def process(
         self,

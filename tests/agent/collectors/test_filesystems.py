@@ -42,7 +42,7 @@ async def test_filesystems_are_counted_once_and_only_real_ones(machine):
     assert (found["/pool"]["inodes_total"], found["/pool"]["inodes_free"]) == (None, None)
     by_name = {s.name: s for s in collected.samples if s.kind == "filesystem"}
     assert by_name["/mnt/nfs"].attrs == {"device": "files:/export", "fstype": "nfs4"}
-    assert by_name["/mnt/ro"].attrs["read_only"] == "yes"
+    assert by_name["/mnt/ro"].attrs["ro"] == "1"
     assert {s.ns for s in by_name.values()} == {"box"}
     values = rows(collected, "node")["box"]
     # The machine's own disks, without the network's.
@@ -115,3 +115,79 @@ async def test_a_filesystem_that_refuses_is_a_problem(machine):
     collected = await machine.collector().collect(0)
     assert collected.problems == {"filesystem /": "Input/output error"}
     assert rows(collected, "node")["box"]["fs_used"] is None
+
+
+def space_of_one(name, fstype="ext4", options="rw", device="/dev/vdb", more="rw", at="254:16"):
+    return f"40 27 {at} / {name} {options} - {fstype} {device} {more}\n"
+
+
+async def test_one_bad_filesystem_is_named_and_spoils_no_sum(machine):
+    machine.write("self/mountinfo", ROOT_MOUNT + space_of_one("/bad"))
+    for bad in (
+        disk(blocks=500, free=900, available=400),
+        disk(blocks=500, free=400, available=900),
+        disk(blocks=500, free=400, available=2**64 - 5),  # a negative number, without its sign
+    ):
+        machine.disks["/bad"] = bad
+        collected = await machine.collector().collect(0)
+        assert collected.problems == ["filesystem /bad: it reports more free than it has"]
+        found = rows(collected, "filesystem")
+        assert set(found["/bad"].values()) == {None}
+        assert rows(collected, "node")["box"]["fs_cap"] == 23_000 * 4096
+
+
+async def test_inodes_that_cannot_be_take_only_themselves_away(machine):
+    machine.write("self/mountinfo", ROOT_MOUNT + space_of_one("/odd"))
+    machine.disks["/odd"] = disk(blocks=10, free=5, available=5, files=3, files_free=4)
+    collected = await machine.collector().collect(0)
+    assert rows(collected, "filesystem")["/odd"]["cap"] == 10 * 4096
+    assert rows(collected, "node")["box"]["inodes_total"] == 1000
+
+
+async def test_what_is_not_the_nodes_own_is_listed_and_not_summed(machine):
+    machine.write(
+        "self/mountinfo",
+        ROOT_MOUNT
+        + space_of_one("/mnt/drive", "fuse.rclone", device="drive:Media", at="0:50")
+        + space_of_one("/mnt/a", "fuse.s3fs", device="s3fs", at="0:51")
+        + space_of_one("/mnt/b", "fuse.s3fs", device="s3fs", at="0:52")
+        + space_of_one("/mnt/image", device="/dev/loop3", at="7:3"),
+    )
+    listed = ("/mnt/a", "/mnt/b", "/mnt/drive", "/mnt/image")
+    machine.disks |= dict.fromkeys(listed, disk(blocks=10**9, free=10**8, available=10**8))
+    collected = await machine.collector().collect(0)
+    assert sorted(rows(collected, "filesystem")) == ["/", *listed]
+    assert rows(collected, "node")["box"]["fs_cap"] == 23_000 * 4096
+
+
+async def test_a_filesystem_that_cannot_be_written_says_so(machine):
+    machine.write(
+        "self/mountinfo",
+        ROOT_MOUNT
+        + space_of_one("/broken", more="ro,errors=remount-ro", at="8:1")
+        + space_of_one("/bound", options="ro,nosuid", at="8:2")
+        + space_of_one("/host", options="ro", at="8:3")  # a container's view of the machine
+        + space_of_one("/host/data", options="ro", at="8:4")
+        + space_of_one("/host/cd", options="ro", more="ro", at="8:5"),
+    )
+    points = ("/broken", "/bound", "/host", "/host/data", "/host/cd")
+    machine.disks |= dict.fromkeys(points, disk(blocks=10, free=5, available=5))
+    collected = await machine.collector().collect(0)
+    flags = {s.name: s.attrs.get("ro") for s in collected.samples if s.kind == "filesystem"}
+    assert flags == {
+        "/": None, "/broken": "1", "/bound": "1", "/host": None, "/host/data": None,
+        "/host/cd": "1",
+    }  # fmt: skip
+
+
+async def test_a_name_whose_letters_the_kernel_escapes_byte_by_byte_is_whole(machine):
+    machine.write("self/mountinfo", ROOT_MOUNT + space_of_one("/K\\303\\266ln\\040x"))
+    machine.disks["/K\u00f6ln x"] = disk(blocks=10, free=5, available=5)
+    assert "/K\u00f6ln x" in rows(await machine.collector().collect(0), "filesystem")
+
+
+async def test_more_filesystems_than_are_read_are_a_problem(machine):
+    many = (space_of_one(f"/d{n}", at=f"9:{n}") for n in range(300))
+    machine.write("self/mountinfo", ROOT_MOUNT + "".join(many))
+    collected = await machine.collector().collect(0)
+    assert collected.problems == ["filesystems: 200 of 301 are read"]
