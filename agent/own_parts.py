@@ -139,9 +139,7 @@ def own_filesystem(mount: str, device: str, fstype: str) -> bool:
     """Return whether a filesystem counts in its node's sums; see :func:`listed_filesystem`."""
     if not listed_filesystem(mount, device, fstype):
         return False
-    if _NETWORK_TYPES.fullmatch(fstype) or _REMOTE_DEVICES.fullmatch(device):
-        return False
-    if _is_fuse(fstype):
+    if network_filesystem(device, fstype) or _is_fuse(fstype):
         return False
     return mount == "/" or not _LOOP_DEVICES.fullmatch(device)
 
@@ -169,7 +167,7 @@ def space_of(device: str, fstype: str) -> str:
     return device
 
 
-def possible(part: int | None, whole: int | None) -> bool:
+def possible(part: float | None, whole: float | None) -> bool:
     """Return whether a part of a whole, such as used of capacity, can be: 0 or more, up to all."""
     return (part is None or part >= 0) and (whole is None or whole >= (part or 0))
 

@@ -46,6 +46,7 @@ _POD = {
     "net_rx_bps": "network/rx_rate",
     "net_tx_bps": "network/tx_rate",
 }
+_WHOLES = frozenset({"filesystem/limit", "filesystem/inodes"})
 _FLOATS = ("network/rx_rate", "network/tx_rate", "cpu/node_capacity")
 _ROLLED = {
     "medium": ("cpu/usage_rate", "memory/working_set", "network/rx_rate", "network/tx_rate"),
@@ -58,6 +59,8 @@ def value(measurement: str, *names: object) -> float:
     end = names[-1]
     assert isinstance(end, int)
     number = _base(measurement, names[:-1]) + (end // 60 * 7919) % 4_096
+    if measurement in _WHOLES:
+        number += 200_000  # more than any part of it
     return number + 0.25 * (end // 60 % 4) if measurement in _FLOATS else number
 
 

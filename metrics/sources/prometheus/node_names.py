@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from agent.own_parts import Link
 from metrics.sources.prometheus.queries import NODE_LABELS
 from metrics.sources.prometheus.responses import Labels
 from metrics.sources.validation import MAX_NAME, clean_text
@@ -38,12 +39,16 @@ class Facts:
         node_attrs: short facts for display, by the node's name.
         pods: the pods, by namespace and name.
         unknown_nodes: machines that were left out because they are not nodes of the cluster.
+        links: what is known of interfaces, by node and name.
+        read_only: the mount points, as exporters name them, that cannot be written, with the node.
     """
 
     kubernetes: bool = False
     node_attrs: dict[str, dict[str, str]] = field(default_factory=dict)
     pods: dict[tuple[str, str], PodFacts] = field(default_factory=dict)
     unknown_nodes: set[str] = field(default_factory=set)
+    links: dict[str, dict[str, Link]] = field(default_factory=dict)
+    read_only: set[tuple[str, str]] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)
     _by_address: dict[str, str] = field(default_factory=dict)
     _by_short: dict[str, str | None] = field(default_factory=dict)
@@ -144,6 +149,25 @@ class Facts:
             short = _short(name)
             self._by_short[short] = None if short in self._by_short else name
         self._learn_machines()
+        for kind in ("bond", "stacked", "face"):
+            self._learn_links([labels for labels, _ in sorted_by_tag.get(kind, ())])
+        self._learn_read_only([labels for labels, _ in sorted_by_tag.get("ro", ())])
+
+    def _learn_links(self, found: list[Labels]) -> None:
+        """Add interfaces that lie on others, and hardware addresses."""
+        for labels in found:
+            node = self.node_of(labels)
+            if node is not None:
+                address = labels.get("address", "")
+                link = Link(stacked=not address, address=address)
+                name = labels.get("master") or labels.get("device", "")
+                self.links.setdefault(node, {})[name] = link
+
+    def _learn_read_only(self, found: list[Labels]) -> None:
+        for labels in found:
+            node = self.node_of(labels)
+            if node is not None:
+                self.read_only.add((node, labels.get("mountpoint", "")))
 
     def _learn_node(self, labels: Labels) -> None:
         name = _ksm_node(labels)

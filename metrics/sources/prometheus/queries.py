@@ -19,6 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.own_parts import (
+    FACES,
+    SECOND_FACES,
+    UNLISTED_MOUNTS,
+    UNLISTED_TYPES,
+    VIRTUAL_INTERFACES,
+)
 from metrics.series.catalog import Kind
 
 TAG = "q"
@@ -41,23 +48,11 @@ _KSM_NODE = "node,exported_node"
 _POD = ",".join(POD_LABELS)
 _FS = f"{_NODE},device,mountpoint,fstype"
 
-# The same as in the agent's collector: loopback, veths, bridges, tunnels, stacked interfaces.
-_VIRTUAL = (
-    "lo|veth.*|docker.*|br[0-9]+|br-.*|cni.*|flannel.*|cali.*|cilium.*|lxc.*|lxd.*|virbr.*|vnet.*|"
-    "vxlan.*|tun[0-9].*|tap.*|wg[0-9].*|tailscale.*|kube-.*|nodelocaldns|dummy.*|ifb.*|sit[0-9].*|"
-    "gre.*|ip6tnl.*|tunl.*|bond[0-9]+|team[0-9]+|podman.*|vmnet.*|ovs-.*|weave.*|antrea.*|"
-    ".*[.][0-9]+"
-)
-_NO_DATA = (
-    "autofs|aufs|bdev|binder|binfmt_misc|bpf|cgroup|cgroup2|configfs|cpuset|debugfs|devfs|devpts|"
-    "devtmpfs|efivarfs|erofs|fuse.gvfsd-fuse|fuse.lxcfs|fuse.portal|fuse.snapfuse|fusectl|"
-    "hugetlbfs|iso9660|mqueue|none|nsfs|overlay|pipefs|proc|pstore|ramfs|resctrl|rootfs|"
-    "rpc_pipefs|securityfs|selinuxfs|smackfs|sockfs|squashfs|sysfs|tmpfs|tracefs"
-)
-_ENGINES = "/(var/lib/(docker|containers|containerd|kubelet|rancher)|run/(containerd|k3s))/.+"
-_MOUNTS = f'{{fstype!~"{_NO_DATA}",mountpoint!~"(/rootfs|/host|/host/root)?{_ENGINES}"}}'
+# What is left is the node's own, or listed at least; rows are made of it by the same rule.
+_MOUNTS = f'{{fstype!~"{UNLISTED_TYPES}",mountpoint!~"{UNLISTED_MOUNTS}"}}'
+_CARDS = f'device!~"{VIRTUAL_INTERFACES}"'
 _ROOT = '{id="/"}'
-_ROOT_DISKS = '{id="/",device=~"/dev/.+",device!~"/dev/shm.*"}'
+_ROOT_DISKS = '{id="/",device=~"/dev/.+",device!~"/dev/(shm|fuse|loop|longhorn|ram|rbd|sr).*"}'
 _CONTAINERS = '{container!="",container!="POD"}'
 _OLD_CONTAINERS = '{container_name!="",container_name!="POD"}'
 
@@ -74,6 +69,8 @@ class Query:
         metrics: names of the metrics it needs; any one of them, where versions differ.
         exporter: the exporter of the metrics.
         hint: why the field may have no value although the metrics exist.
+        part: the label of what adds up to the field, where that is not the server's to choose; ""
+            if the expression is the field itself.
     """
 
     kind: Kind
@@ -83,6 +80,7 @@ class Query:
     metrics: tuple[str, ...]
     exporter: str
     hint: str = ""
+    part: str = ""
 
 
 _RATE_HINT = "a rate needs two samples within two minutes: is it scraped every 60 s or less often?"
@@ -138,8 +136,11 @@ def _network_of_pods(metric: str) -> str:
 
 
 def _network_of_nodes(selector: str, per: str) -> str:
-    rate, resets = f"rate({selector}[2m])", f"resets({selector}[2m])"
-    return f"round({_without_resets(_NODE, per, rate, resets)})"
+    """Return each interface's rate; below zero for two minutes around a reset of its counter."""
+    rate, resets = (
+        f"max by({_NODE},{per})({function}({selector}[2m]))" for function in ("rate", "resets")
+    )
+    return f"(round({rate})+1)*(1-2*({resets}>bool 0))-1"
 
 
 def _capacity(resource: str, old: str, factor: str = "") -> str:
@@ -194,18 +195,13 @@ def _node_queries() -> Iterable[Query]:
     ):  # fmt: skip
         yield Query("node", field, 1, _disk(metric), (metric,), CADVISOR)
     for field, way in (("net_rx_bps", "receive"), ("net_tx_bps", "transmit")):
-        name = f"node_network_{way}_bytes_total"
-        selector = f'{name}{{device!~"{_VIRTUAL}"}}'
-        yield Query(
-            "node", field, 0, _network_of_nodes(selector, "device"), (name,), NODE_EXPORTER,
-            _RATE_HINT,
-        )  # fmt: skip
-        name = f"container_network_{way}_bytes_total"
-        selector = f'{name}{{id="/",interface!~"{_VIRTUAL}"}}'
-        yield Query(
-            "node", field, 1, _network_of_nodes(selector, "interface"), (name,), CADVISOR,
-            _RATE_HINT,
-        )  # fmt: skip
+        for rank, prefix, selector, label, exporter in (
+            (0, "node", _CARDS, "device", NODE_EXPORTER),
+            (1, "container", f'id="/",interface!~"{VIRTUAL_INTERFACES}"', "interface", CADVISOR),
+        ):
+            name = f"{prefix}_network_{way}_bytes_total"
+            expr = _network_of_nodes(f"{name}{{{selector}}}", label)
+            yield Query("node", field, rank, expr, (name,), exporter, _RATE_HINT, label)
     yield from _node_facts()
 
 
@@ -236,17 +232,18 @@ def _node_facts() -> Iterable[Query]:
 
 
 def _filesystem_queries() -> Iterable[Query]:
-    size, free, avail = (
-        f"node_filesystem_{name}_bytes{_MOUNTS}" for name in ("size", "free", "avail")
+    # What has no partner on the left is left out.
+    size = f"node_filesystem_size_bytes{_MOUNTS}"
+    free, avail, files = (
+        f"node_filesystem_{name}" for name in ("free_bytes", "avail_bytes", "files")
     )
     hint = "only filesystems that hold data count, not tmpfs or the layers of containers"
     for field, value, metric in (
         # Like df and the agent: what is reserved for root is neither used nor capacity.
-        ("used", f"{size}-{free}", "node_filesystem_free_bytes"),
-        ("cap", f"{size}-{free}+{avail}", "node_filesystem_avail_bytes"),
-        ("inodes_total", f"node_filesystem_files{_MOUNTS}>0", "node_filesystem_files"),
-        ("inodes_free", f"node_filesystem_files_free{_MOUNTS} and node_filesystem_files{_MOUNTS}>0",
-         "node_filesystem_files_free"),
+        ("used", f"{size}-{free}", free),
+        ("cap", f"{size}-{free}+{avail}", avail),
+        ("inodes_total", f"{files}{_MOUNTS}>0", files),
+        ("inodes_free", f"{files}_free{_MOUNTS} and {files}>0", f"{files}_free"),
     ):  # fmt: skip
         expr = f"max by({_FS})({value})"
         yield Query("filesystem", field, 0, expr, (metric,), NODE_EXPORTER, hint)
@@ -310,7 +307,9 @@ def facts_expr(window: int) -> str:
 
     To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``role``, ``uname``
     (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info); nodes and pods are 2 if they exist
-    at the window's end, 1 if they did before.
+    at the window's end, 1 if they did before. Of node-exporters too ``bond`` and ``stacked``
+    (interfaces on others), ``face`` (addresses of cards that may be seen twice), and ``ro``
+    (filesystems that cannot be written).
 
     Args:
         window: length of the window in seconds, > 0.
@@ -326,7 +325,23 @@ def facts_expr(window: int) -> str:
     container = "container_memory_working_set_bytes"
     pods = f'(count({container}{{pod!=""}}) or count({container}{{pod_name!=""}}))'
     kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{lately})) and on() {pods}"
+    link, index = (
+        f"max_over_time(node_network_iface_{name}{{{_CARDS}}}{lately})" for name in ("link", "id")
+    )
+    faces, seconds = (
+        f'max_over_time(node_network_info{{device=~"{names}"}}{lately})'
+        for names in (FACES, SECOND_FACES)
+    )
+    bonds = f"max_over_time(node_bonding_slaves{lately})>0"
+    read_only = f"max_over_time(node_filesystem_readonly{_MOUNTS}{within})>0"
     return _either([
+        _tagged(f"max by({_NODE},master)({bonds})", "bond"),
+        _tagged(f"max by({_NODE},device)({link}!={index})", "stacked"),
+        _tagged(
+            f"(max by({_NODE},device,address)({faces}) and on({_NODE}) max by({_NODE})({seconds}))",
+            "face",
+        ),
+        _tagged(f"max by({_NODE},mountpoint)({read_only})", "ro"),
         _tagged(
             f"(2*max by({node})(kube_node_info)"
             f" or max by({node})(max_over_time(kube_node_info{lately})))",

@@ -16,6 +16,7 @@ from typing import Any
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.sources.prometheus.node_names import Facts, pod_of
+from metrics.sources.prometheus.node_sums import Disk, sum_of_interfaces, sums_of_disks
 from metrics.sources.prometheus.queries import CADVISOR, ETCD, POD_LABELS, QUERIES, TAG, UP
 from metrics.sources.prometheus.responses import Cells, Labels, Line, refuse
 from metrics.sources.validation import MAX_NAME, clean_text
@@ -25,19 +26,7 @@ _INDEXES = {(kind, name): at for kind in _KINDS for at, name in enumerate(FIELD_
 _INDEX = [_INDEXES[query.kind, query.field] for query in QUERIES]
 _NETWORK_OF_PODS = {_INDEXES["pod", name] for name in ("net_rx_bps", "net_tx_bps")}
 _READY = _INDEXES["node", "ready"]
-_TOTALS = [
-    (_INDEXES["filesystem", part], _INDEXES["node", total])
-    for part, total in (
-        ("used", "fs_used"), ("cap", "fs_cap"),
-        ("inodes_total", "inodes_total"), ("inodes_free", "inodes_free"),
-    )
-]  # fmt: skip
-_REMOTE = frozenset({
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.cephfs", "fuse.glusterfs",
-    "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
-})  # fmt: skip
 _ROOTS = ("/rootfs", "/host/root", "/host")  # where an exporter in a container sees the machine's /
-_MAX_ATTR = 256
 _new_row: Callable[[Iterable[Any]], MinuteRow] = partial(tuple.__new__, MinuteRow)
 
 Columns = list[Cells | None]
@@ -59,7 +48,9 @@ class Slice:
         self._pod_names: dict[tuple[str | None, ...], tuple[Columns, bool]] = {}
         # Query number -> node: ranks are merged when all of them are in.
         self._nodes: dict[int, dict[str, Cells]] = {}
-        self._disks: dict[tuple[str, str], _Disk] = {}
+        # The same by interface, where the sum is made here.
+        self._parts: dict[int, dict[str, dict[str, Cells]]] = {}
+        self._disks: dict[tuple[str, str], Disk] = {}
         self._up: Cells | None = None
 
     def add(self, lines: Iterable[Line], allowed: frozenset[int]) -> None:
@@ -119,17 +110,22 @@ class Slice:
             node = self._facts.node_of(labels)
         if node is None:
             return
-        columns = self._nodes.setdefault(number, {})
-        columns[node] = _largest(columns[node], cells) if node in columns else cells
+        columns, name = self._nodes.setdefault(number, {}), node
+        if query.part:
+            columns = self._parts.setdefault(number, {}).setdefault(node, {})
+            name = labels.get(query.part, "")
+        columns[name] = _largest(columns[name], cells) if name in columns else cells
 
     def _add_disk(self, number: int, labels: Labels, cells: Cells) -> None:
         node = self._facts.node_of(labels)
-        point = _mount_point(clean_text(labels.get("mountpoint", ""), "mountpoint", MAX_NAME))
+        raw = labels.get("mountpoint", "")
+        point = _mount_point(clean_text(raw, "mountpoint", MAX_NAME))
         if node is None or not point:
             return
         disk = self._disks.get((node, point))
         if disk is None:
-            disk = self._disks[node, point] = _Disk(labels)
+            read_only = (node, raw) in self._facts.read_only
+            disk = self._disks[node, point] = Disk(labels, point, read_only=read_only)
         index = _INDEX[number]
         before = disk.columns[index]
         disk.columns[index] = cells if before is None else _largest(before, cells)
@@ -170,28 +166,29 @@ class Slice:
             if cell is not None and cell.total == 0
         }
 
-    def _chosen_disks(self) -> dict[tuple[str, str], _Disk]:
+    def _chosen_disks(self) -> dict[tuple[str, str], Disk]:
         """Return each device once: the shortest path where it is mounted several times."""
         taken: set[tuple[str, str]] = set()
         chosen = {}
         for name in sorted(self._disks, key=lambda name: (name[0], len(name[1]), name[1])):
             disk = self._disks[name]
-            device = (name[0], disk.device)
-            if disk.device and device in taken:
-                continue
-            taken.add(device)
-            chosen[name] = disk
+            if disk.listed and (name[0], disk.identity) not in taken:
+                taken.add((name[0], disk.identity))
+                chosen[name] = disk
         return chosen
 
-    def _node_columns(self, disks: dict[tuple[str, str], _Disk]) -> dict[str, Columns]:
+    def _node_columns(self, disks: dict[tuple[str, str], Disk]) -> dict[str, Columns]:
         """Return all fields of each node, each from the best rank that has a value."""
         nodes: dict[str, Columns] = {}
+        by_node: dict[str, list[Disk]] = {}
         for (node, _), disk in disks.items():
-            if disk.remote:
-                continue
-            columns = nodes.setdefault(node, _no_columns())
-            for part, total in _TOTALS:
-                columns[total] = _sum(columns[total], disk.columns[part])
+            by_node.setdefault(node, []).append(disk)
+        for node, of_node in by_node.items():
+            if any(disk.own for disk in of_node):
+                columns = nodes.setdefault(node, _no_columns())
+                for field, cells in sums_of_disks(of_node, len(self._times)).items():
+                    columns[_INDEXES["node", field]] = cells
+        self._sum_interfaces()
         for number in sorted(self._nodes, key=lambda number: QUERIES[number].rank):
             index = _INDEX[number]
             for node, cells in self._nodes[number].items():
@@ -202,6 +199,13 @@ class Slice:
                 columns[_READY] = self._answered(columns)
         return nodes
 
+    def _sum_interfaces(self) -> None:
+        for number, by_node in self._parts.items():
+            for node, rates in by_node.items():
+                cells = sum_of_interfaces(rates, self._facts.links.get(node, {}))
+                if cells is not None:
+                    self._nodes.setdefault(number, {})[node] = cells
+
     def _answered(self, columns: Columns) -> Cells:
         """Return 1 for each minute in which a plain machine was seen, as the agent reports it."""
         present = [column for column in columns if column is not None]
@@ -210,7 +214,7 @@ class Slice:
         ] or [None] * len(self._times)
 
     def _infos(
-        self, nodes: dict[str, Columns], disks: dict[tuple[str, str], _Disk]
+        self, nodes: dict[str, Columns], disks: dict[tuple[str, str], Disk]
     ) -> list[SeriesInfo]:
         facts = self._facts
         infos = [
@@ -226,24 +230,6 @@ class Slice:
             attrs = {"owner": about.owner} if about is not None and about.owner else {}
             infos.append(SeriesInfo(key, about.node if about is not None else "", attrs))
         return infos
-
-
-class _Disk:
-    """One mounted filesystem of one node."""
-
-    def __init__(self, labels: Labels) -> None:
-        self.device = clean_text(labels.get("device", "")[:_MAX_ATTR], "device", _MAX_ATTR)
-        self._fstype = clean_text(labels.get("fstype", "")[:_MAX_ATTR], "fstype", _MAX_ATTR)
-        self.columns: Columns = [None] * len(FIELD_NAMES["filesystem"])
-
-    @property
-    def remote(self) -> bool:
-        """Return whether it is on another machine, so not part of its node's totals."""
-        return self._fstype in _REMOTE
-
-    def attrs(self) -> dict[str, str]:
-        """Return its attributes for display."""
-        return {"device": self.device, "fstype": self._fstype}
 
 
 def _no_columns() -> Columns:
@@ -273,16 +259,3 @@ def _first(one: Cells | None, other: Cells) -> Cells:
     if one is None:
         return other
     return [b if a is None else a for a, b in zip(one, other, strict=True)]
-
-
-def _sum(one: Cells | None, other: Cells | None) -> Cells | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return [
-        b if a is None else a if b is None else _flat(a.total + b.total)
-        for a, b in zip(one, other, strict=True)
-    ]
-
-
-def _flat(value: int) -> Cell:
-    return Cell(1, value, value, value)

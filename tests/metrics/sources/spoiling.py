@@ -268,7 +268,8 @@ def _points(
 ) -> list[str]:
     names = {
         "node_name": "n1", "host": "n1", "namespace": "default", "pod_name": "web",
-        "container_name": "main", "path": "/", "device": "sda", "interface": "eth0",
+        "container_name": "main", "path": "/", "device": "sda", "fstype": "ext4", "mode": "rw",
+        "interface": "eth0",
     }  # fmt: skip
     return [
         ",".join(["", name, "0", minute, *(names[tag] for tag in tags),
