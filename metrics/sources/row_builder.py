@@ -14,6 +14,7 @@ from math import floor
 from operator import and_, lshift, or_, rshift
 from typing import cast
 
+from agent.own_parts import listed_device
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import FieldColumn, MinuteTable
 from metrics.series.rollups import LARGEST
@@ -26,17 +27,6 @@ SHIFT = 20  # bits of a code that encode the number of the series
 MASK = (1 << SHIFT) - 1
 NAMELESS, UNWANTED = -1, -2  # instead of a series' number, which makes the code negative too
 _NUMBERS = ({int}, {float}, {int, float})
-# Corresponds to Prometheus' fstype; Heapster and Telegraf have the device, or the type for it.
-_IN_MEMORY = (
-    "tmpfs", "devtmpfs", "shm", "overlay", "none", "rootfs", "/run", "/sys",
-    "/dev/shm",  # noqa: S108 - a name to compare with
-)  # fmt: skip
-_NODE_SUMS = {
-    "fs_used": "used",
-    "fs_cap": "cap",
-    "inodes_total": "inodes_total",
-    "inodes_free": "inodes_free",
-}
 
 _EMPTY = (None, None, None, None)
 
@@ -151,7 +141,7 @@ class Table:
         if not all(names):
             msg = f"the name of a {self.kind} has no printable characters: {tags!r}"
             raise BadResponseError(msg, problem="bad_name")
-        if self.kind == "filesystem" and not is_real_filesystem(names[1]):
+        if self.kind == "filesystem" and not listed_device(names[1]):
             return UNWANTED
         key = SeriesKey(self.kind, "", names[0])
         if self.kind != "node":
@@ -167,11 +157,6 @@ class Table:
                 raise BadResponseError(msg, problem="too_many_series")
             self.keys.append(key)
         return known
-
-
-def is_real_filesystem(name: str) -> bool:
-    """Return whether a device or mount point is on a disk, not in memory or a container's view."""
-    return not name.startswith(_IN_MEMORY)
 
 
 def codes_of(times: Iterable[int], numbers: Iterable[int]) -> list[int]:
@@ -253,32 +238,6 @@ def count_pods(pods: Table, nodes: Table) -> None:
         code = time << SHIFT | nodes.numbers[(host,)]
         found[code] = found.get(code, 0) + count
     nodes.fields["pods"].update(found)
-
-
-def sum_filesystems(filesystems: Table, nodes: Table) -> None:
-    """Set the totals of each node's filesystems."""
-    hosts = [nodes.numbers[(key.ns,)] for key in filesystems.keys]
-    for name, part in _NODE_SUMS.items():
-        column = nodes.fields[name]
-        for code, value in filesystems.fields[part].items():
-            node_code = (code >> SHIFT) << SHIFT | hosts[code & MASK]
-            old = column.get(node_code)
-            column[node_code] = value if old is None else _added(old, value)
-
-
-def _added(one: Value, other: Value) -> Value:
-    """Add two gauges over the same time span, each of ``n`` minutes or samples."""
-    if isinstance(one, int) and isinstance(other, int):
-        return one + other
-    one, other = as_cell(one), as_cell(other)
-    n = min(one.n, other.n)
-    low = None if one.low is None or other.low is None else one.low + other.low
-    high = None if one.high is None or other.high is None else one.high + other.high
-    return Cell(n, _per(one, n) + _per(other, n), low, high)
-
-
-def _per(cell: Cell, n: int) -> int:
-    return cell.total if cell.n == n else (2 * cell.total * n + cell.n) // (2 * cell.n)
 
 
 def as_cell(value: Value) -> Cell:

@@ -10,6 +10,7 @@ from metrics.series.catalog import TIERS, Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE
+from metrics.sources.filesystem_sums import sum_filesystems
 from metrics.sources.influxdb1.client import InfluxApi, StoredPolicy
 from metrics.sources.influxdb1.queries import (
     COARSE,
@@ -32,7 +33,7 @@ from metrics.sources.influxdb1.responses import (
     read_policies,
 )
 from metrics.sources.influxdb1.rollups import put_rollups, widen
-from metrics.sources.row_builder import MASK, SHIFT, Table, count_pods, sum_filesystems
+from metrics.sources.row_builder import MASK, SHIFT, Table, count_pods
 from opscenter.core.errors import (
     BadResponseError,
     ClusterUnreachableError,

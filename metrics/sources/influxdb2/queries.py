@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agent.own_parts import UNLISTED_TYPES, VIRTUAL_INTERFACES
 from opscenter.core.text import iso_utc
 
-_PHYSICAL = "^(lo|veth|cni|flannel|docker|cali|br-|virbr|tunl|kube|dummy|nodelocal|all$)"
-_IN_MEMORY = "^(tmpfs|devtmpfs|ramfs|overlay|aufs|squashfs|iso9660|nsfs|rootfs)$"
+# What is left is the node's own, or listed at least; rows are made of it by the same rule.
+_IN_MEMORY = f"^({UNLISTED_TYPES})$"
+_VIRTUAL = f"^({VIRTUAL_INTERFACES})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,10 @@ STREAMS: tuple[Stream, ...] = (
            'r.cpu == "cpu-total"'),
     Stream("mem", "mem", ("total", "available"), ("host",)),
     Stream("system", "system", ("load1", "uptime", "n_cpus"), ("host",)),
-    Stream("disk", "disk", ("used", "total", "inodes_total", "inodes_free"),
-           ("host", "path", "device"), "mean", f"r.fstype !~ /{_IN_MEMORY}/"),
+    Stream("disk", "disk", ("used", "free", "total", "inodes_total", "inodes_free"),
+           ("host", "path", "device", "fstype", "mode"), "mean", f"r.fstype !~ /{_IN_MEMORY}/"),
     Stream("net", "net", ("bytes_recv", "bytes_sent"), ("host", "interface"), "last",
-           f"r.interface !~ /{_PHYSICAL}/"),
+           f"r.interface !~ /{_VIRTUAL}/"),
 )  # fmt: skip
 """Telegraf's inputs ``kubernetes``, ``kube_inventory``, and those for hosts."""
 

@@ -53,7 +53,7 @@ _WHERE: dict[tuple[Kind, str], Samples] = {
     ("node", "load1_m"): Samples("system", ("load1",), _HOST, scale=1000),
     ("node", "uptime_s"): Samples("system", ("uptime",), _HOST),
     ("filesystem", "used"): Samples("disk", ("used",), _DISK),
-    ("filesystem", "cap"): Samples("disk", ("total",), _DISK),
+    ("filesystem", "cap"): Samples("disk", ("used", "free"), _DISK),
     ("filesystem", "inodes_total"): Samples("disk", ("inodes_total",), _DISK),
     ("filesystem", "inodes_free"): Samples("disk", ("inodes_free",), _DISK),
     ("pod", "cpu_mc"): Samples(_CONTAINER, ("cpu_usage_nanocores",), _POD, "container_name", 1e-6),

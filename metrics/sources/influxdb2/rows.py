@@ -8,13 +8,15 @@ of two consecutive minutes; one that was reset has none for that minute.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import add, sub
 
 from metrics.series.catalog import Kind
 from metrics.series.minute_columns import Minutes
-from metrics.series.rows import SeriesInfo
+from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.series.windows import MINUTE
+from metrics.sources.filesystem_sums import sum_filesystems
+from metrics.sources.influxdb2.own_parts import Mount, chosen_disks, own_traffic
 from metrics.sources.influxdb2.responses import Columns
 from metrics.sources.row_builder import (
     MASK,
@@ -25,7 +27,6 @@ from metrics.sources.row_builder import (
     count_pods,
     integers,
     storable,
-    sum_filesystems,
 )
 
 _NANOCORES = -1_000_000
@@ -35,12 +36,6 @@ _CONTAINER = {
     "mem_rss": ("memory_rss_bytes",),
     # Volumes are left out: Telegraf does not say which are claims and which are in memory.
     "fs_used": ("rootfs_used_bytes", "logsfs_used_bytes"),
-}
-_DISK = {
-    "used": "used",
-    "cap": "total",
-    "inodes_total": "inodes_total",
-    "inodes_free": "inodes_free",
 }
 _COUNTED = ("net_rx_bps", "net_tx_bps")
 _NOBODY: Tags = (None, None)
@@ -58,11 +53,13 @@ class Tables:
         found: the columns of every stream, by its name.
         start: start of the requested window in Unix seconds; earlier points are only for the first
             rates.
+        disks: what else is known of filesystems.
     """
 
     found: Mapping[str, Columns]
     start: int
     tables: dict[Kind, Table] = field(default_factory=lambda: {k: Table(k) for k in _KINDS})
+    disks: dict[SeriesKey, Mount] = field(default_factory=dict)
 
     @property
     def ignored(self) -> int:
@@ -79,7 +76,11 @@ class Tables:
 
     def infos(self) -> list[SeriesInfo]:
         """Return every series."""
-        return [info for table in self.tables.values() for info in table.infos()]
+        infos = [info for table in self.tables.values() for info in table.infos()]
+        return [
+            replace(info, attrs=self.disks[info.key].attrs()) if info.key in self.disks else info
+            for info in infos
+        ]
 
     def fill(self) -> set[str]:
         """Fill all tables; return Telegraf's hosts that are not nodes of the cluster.
@@ -107,7 +108,8 @@ class Tables:
                 node_code = (code >> SHIFT) << SHIFT | nodes.numbers[(host,)]
                 nodes.fields[name].setdefault(node_code, cell)
         self._filesystems(unknown_nodes)
-        sum_filesystems(self.tables["filesystem"], nodes)
+        devices = {key: (mount.device, mount.fstype) for key, mount in self.disks.items()}
+        sum_filesystems(self.tables["filesystem"], nodes, devices)
         count_pods(pods, nodes)
         return unknown_nodes
 
@@ -179,16 +181,22 @@ class Tables:
         self._gauge(machines, "mem_cap", "mem", "total")
         free, whole = memory.fields["available"], memory.fields["total"]
         self._put(machines, "mem_ws", memory, _each(whole, free, sub), "mem")
+        self.found = {**self.found, "net": own_traffic(self.found["net"])}
         self._rate(machines, "net_rx_bps", "net", "bytes_recv", 1)
         self._rate(machines, "net_tx_bps", "net", "bytes_sent", 1)
 
     def _filesystems(self, unknown_nodes: set[str]) -> None:
         """Add disks by path; for nodes without any, the one that the kubelet reports."""
-        table, disks = self.tables["filesystem"], self.found["disk"]
-        chosen = {tags for tags in _chosen_paths(disks.tags) if tags[0] not in unknown_nodes}
-        tags: list[Tags] = [one[:2] if one in chosen else _NOBODY for one in disks.tags]
-        for ours, theirs in _DISK.items():
-            self._put(table, ours, disks, disks.fields[theirs], "disk", tags)
+        table = self.tables["filesystem"]
+        disks, mounts, refused = chosen_disks(self.found["disk"], unknown_nodes)
+        disks = merged(disks)
+        for name, values in disks.fields.items():
+            self._put(table, name, disks, values, "disk")
+        for names, mount in mounts.items():
+            number = table.numbers[names]
+            if number >= 0:
+                self.disks[table.keys[number]] = mount
+        table.ignored += refused
         having = {key.ns for key in table.keys}
         found = self.found["node"]
         tags = [_NOBODY if one[0] in having else (one[0], "nodefs") for one in found.tags]
@@ -296,13 +304,3 @@ def _each(ones: Values, others: Values, make: Callable[[float, float], float]) -
         None if one is None or other is None else make(one, other)
         for one, other in zip(ones, others, strict=True)
     ]
-
-
-def _chosen_paths(tags: Iterable[Tags]) -> set[Tags]:
-    """Return the tags of each disk: a device that is mounted several times counts once."""
-    paths: dict[Tags, Tags] = {}
-    for host, path, device in tags:
-        old = paths.get((host, device))
-        if path and (old is None or (len(path), path) < (len(old[1] or ""), old[1] or "")):
-            paths[host, device] = (host, path, device)
-    return set(paths.values())
