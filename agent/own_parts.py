@@ -26,8 +26,8 @@ UNLISTED_TYPES = (
     "aufs|autofs|bdev|binder|binfmt_misc|bpf|cgroup|cgroup2|configfs|cpuset|cramfs|debugfs|devfs|"
     "devpts|devtmpfs|dlmfs|ecryptfs|efivarfs|erofs|fdescfs|functionfs|fuse.fuse-overlayfs|"
     "fuse.gvfsd-fuse|fuse.lxcfs|fuse.portal|fuse.snapfuse|fuse.squashfuse|fusectl|hugetlbfs|"
-    "iso9660|linprocfs|linsysfs|mqueue|none|nsfs|nullfs|ocfs2_dlmfs|overlay|pipefs|proc|procfs|"
-    "pstore|ramfs|resctrl|romfs|rootfs|rpc_pipefs|securityfs|selinuxfs|shiftfs|smackfs|sockfs|"
+    "iso9660|linprocfs|linsysfs|mqueue|none|nsfs|nullfs|ocfs2_dlmfs|overlay|overlayfs|pipefs|proc|"
+    "procfs|pstore|ramfs|resctrl|romfs|rootfs|rpc_pipefs|securityfs|selinuxfs|shiftfs|smackfs|sockfs|"
     "squashfs|sysfs|tmpfs|tracefs|udf|unionfs|usbfs|xenfs"
 )
 """Pattern of the types of filesystems that are not listed."""
@@ -44,7 +44,7 @@ _NETWORK_TYPES = re.compile(
     "ocfs2|orangefs|panfs|prl_fs|pvfs2|quobyte|smb3|smbfs|vboxsf|virtiofs|vmhgfs|wekafs"
 )
 _REMOTE_DEVICES = re.compile("//.+|[^/]+:/.*")  # //host/share, host:/path
-_LOOP_DEVICES = re.compile("(/dev/)?loop[0-9].*")
+_IMAGES = re.compile("(/dev/)?(loop|ram|zram)[0-9].*")  # of a file, or of memory
 _BLOCK_FUSE = "fuseblk"  # NTFS and the like on a disk of this machine
 # What Heapster and cAdvisor call memory and layers: they name devices, not types.
 _UNLISTED_DEVICES = re.compile(
@@ -54,22 +54,25 @@ _UNLISTED_DEVICES = re.compile(
 VIRTUAL_INTERFACES = (
     # Loopback, and Telegraf's sums of protocols.
     "lo|lo[0-9]+|all|"
-    # Ends of containers and pods on the host: Docker, Podman, LXC, libvirt, Proxmox; CNI plugins
-    # of AWS, Azure, Google, Calico, Cilium, Flannel, Weave, Antrea, OVN, Kube-OVN.
+    # Ends of containers, pods and machines on the host: Docker, Podman, LXC, libvirt, Proxmox,
+    # OpenStack; network plugins of AWS, Azure, Google and Tencent, Calico, Cilium, Flannel, Weave,
+    # Antrea (name-hash), OVN (hash), Kube-OVN (hash_h).
     "veth.*|docker.*|podman.*|cni.*|nerdctl.*|lxc.*|lxd.*|incus.*|vnet[0-9].*|fw(br|pr|ln)[0-9].*|"
-    "v[be]-.*|k6t-.*|eni[0-9a-f].*|azv.*|azure[0-9].*|gke.*|cali.*|.*[.]cali|cilium.*|flannel.*|"
-    "weave.*|vethwe.*|datapath|antrea.*|genev.*|ovn.*|ovs.*|[0-9a-f]+_h|kube-.*|nodelocaldns|"
+    "v[be]-.*|epair.*|k6t-.*|q(br|vo|vb|r-|g-).*|eni[0-9a-f].*|azv.*|azure[0-9].*|gke.*|v-h.*|"
+    "cali.*|.*[.]cali|cilium.*|flannel.*|weave.*|datapath|antrea.*|.+-[0-9a-f]{6}|genev.*|ovn.*|"
+    "ovs.*|[0-9a-f]{15}|[0-9a-f]+_h|kube-.*|nodelocaldns|"
     # Bridges.
-    ".*br[0-9]+|br-.*|br_.*|bridge.*|.*-br|"
+    ".*br[0-9]+|br-.*|br_.*|virbr.*|bridge.*|.*-br|"
     # Tunnels and overlays.
-    "vxlan.*|.*[.]calico|tun[0-9].*|tap.*|utun.*|wg[0-9].*|wg-.*|tailscale.*|zt.*|nebula.*|"
-    "nordlynx|ipsec.*|xfrm.*|vti.*|ip_vti.*|ip6_vti.*|sit[0-9].*|gre[0-9_].*|gretap.*|erspan.*|ip6gre.*|"
-    "ip6tnl.*|tunl.*|ipip.*|teql.*|l2tp.*|"
+    "vxlan.*|.*[.]calico|tun[0-9].*|.*-tun[0-9]*|tap.*|utun.*|wg[0-9].*|wg-.*|wt[0-9].*|"
+    "tailscale.*|zt.*|nebula.*|nordlynx|tinc.*|vpn.*|ham[0-9].*|CloudflareWARP|ipsec.*|xfrm.*|"
+    "vti.*|ip_vti.*|ip6_vti.*|sit[0-9].*|gre[0-9_].*|gretap.*|erspan.*|ip6gre.*|ip6tnl.*|tunl.*|"
+    "ipip.*|teql.*|l2tp.*|teredo|isatap.*|he-ipv6|gif[0-9].*|stf[0-9].*|"
     # No wire at all.
-    "dummy.*|ifb.*|nlmon.*|vcan.*|vmnet.*|vboxnet.*|"
+    "dummy.*|ifb.*|nlmon.*|vcan.*|vmnet.*|vboxnet.*|pflog.*|pfsync.*|enc[0-9]+|awdl.*|llw.*|anpi.*|"
     # Stacked on another interface.
-    "bond.*|.*bond[0-9]*|team.*|vlan.*|.*vlan[0-9]*|.*[.][0-9]+|macvtap.*|macvlan.*|macsec.*|"
-    "ipvlan.*|ipvl.*|vrf.*|bat[0-9].*"
+    "bond.*|.*bond[0-9]*|team.*|lagg.*|vlan.*|.*vlan[0-9]*|.*[.][0-9]+|macvtap.*|macvlan.*|"
+    "macsec.*|ipvlan.*|ipvl.*|vrf.*|bat[0-9].*"
 )
 """Pattern of interfaces that by their name alone are not a node's own."""
 
@@ -141,7 +144,7 @@ def own_filesystem(mount: str, device: str, fstype: str) -> bool:
         return False
     if network_filesystem(device, fstype) or _is_fuse(fstype):
         return False
-    return mount == "/" or not _LOOP_DEVICES.fullmatch(device)
+    return mount == "/" or not _IMAGES.fullmatch(device)
 
 
 def network_filesystem(device: str, fstype: str) -> bool:
@@ -197,9 +200,9 @@ def sum_of(usages: Iterable[tuple[str, str, Usage]]) -> Usage:
     )
 
 
-def virtual_interface(name: str) -> bool:
-    """Return whether, by its name alone, an interface is not a node's own."""
-    return _virtual(name) is not None
+def own_interface(name: str) -> bool:
+    """Return whether, by its name alone, an interface may be a node's own."""
+    return _virtual(name) is None
 
 
 def own_interfaces(
@@ -211,7 +214,7 @@ def own_interfaces(
         names: all interfaces of one machine.
         links: what is known of them by name.
     """
-    named = {name for name in names if not virtual_interface(name)}
+    named = {name for name in names if own_interface(name)}
     known = {name: links.get(name, _NOTHING_KNOWN) for name in named}
     own = {name for name, link in known.items() if not link.stacked}
     cards = {name for name in own if known[name].hardware}

@@ -155,9 +155,10 @@ class HostCollector:
             number = rest.split()[:1]
             if number and number[0].isdigit():
                 found[name] = int(number[0]) * 1024
-        total, available = found.get("MemTotal"), found.get("MemAvailable")
-        used = None if total is None or available is None else max(0, total - available)
-        return {"mem_ws": used, "mem_cap": total}
+        total, available = found.get("MemTotal") or None, found.get("MemAvailable")
+        if total is None or available is None or available >= total:
+            return {"mem_ws": None, "mem_cap": total}  # nothing used cannot be
+        return {"mem_ws": total - available, "mem_cap": total}
 
     def _network(self, at: float) -> dict[str, float | None]:
         """Return the sums over own interfaces; None if one of them was reset or none is known."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from agent.own_parts import Link, virtual_interface
+from agent.own_parts import Link, own_interface
 
 
 def read_counters(proc: Path) -> dict[str, tuple[int, int]]:
@@ -32,7 +32,7 @@ def read_links(names: Collection[str], proc: Path, sys: Path) -> dict[str, Link]
         sys: path of ``/sys/class/net``; it need not be there, or not for these interfaces.
     """
     stacked = set(_bonds(proc)) | set(_vlans(proc))
-    candidates = [name for name in names if not virtual_interface(name)]
+    candidates = [name for name in names if own_interface(name)]
     devices = {name: (sys / name / "device").exists() for name in candidates}
     masters = {name: _target(sys / name / "master") for name in candidates}
     links = {}

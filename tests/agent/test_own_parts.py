@@ -40,6 +40,7 @@ UNLISTED, LISTED, OWN = "unlisted", "listed", "own"
         ("/", "/dev/loop0", "ext4", OWN),  # all that the machine has
         ("/srv/image", "/dev/loop7", "ext4", LISTED),
         ("/srv/image", "loop7", "ext4", LISTED),
+        ("/var/log", "/dev/zram1", "ext4", LISTED),
         ("/mnt/nas", "nas.example:/export", "nfs4", LISTED),
         ("/mnt/nas", "//nas/share", "cifs", LISTED),
         ("/mnt/new", "nas.example:/export", "somefs", LISTED),  # told by its device
@@ -92,6 +93,7 @@ def test_programs_name_themselves_as_devices_so_their_mounts_are_told_by_path():
 REAL = (
     "eth0", "eth1", "ens3", "ens5f1np1", "eno1", "enp0s31f6", "enP2p1s0f0np0", "enx00e04c680001",
     "em1", "p1p1", "wlan0", "wlp2s0", "wwan0", "ib0", "hsn0", "usb0", "end0", "lan1", "venet0",
+    "eth-public", "lan-uplink", "enp5s0f0v1", "rename4", "wlx0013ef", "idrac",
     "vtnet0", "vmx0", "bge0", "igb0", "mgmt0", "net0", "green0",
 )  # fmt: skip
 VIRTUAL = (
@@ -104,6 +106,8 @@ VIRTUAL = (
     "0a1b2c3d4e5f_h", "kube-ipvs0", "kube-bridge", "nodelocaldns", "wg0", "tailscale0", "tun0",
     "zt5u4y7x2w", "sit0", "gre0", "gretap0", "erspan0", "ip6tnl0", "ip6gre0", "ip_vti0", "dummy0",
     "ifb0", "bond0", "lan-bond", "lan-bond0", "team0", "vlan120", "lan-vlan120", "eth0.120",
+    "virbr0-nic", "4a1b2c3d4e5f678", "coredns--1a2b3c", "v-h1a2b3c4", "qvo1a2b3c4d-5e", "lagg0",
+    "epair0a", "utun3", "awdl0", "wt0", "he-ipv6", "outline-tun0",
     "bond0.120", "macvtap0", "vrf-blue", "vif1.0", "ve-web", "k6t-eth0", "bat0", "vboxnet0",
 )  # fmt: skip
 

@@ -120,6 +120,20 @@ async def test_garbage_in_proc_is_ignored(machine):
     assert values["load1_m"] is None
 
 
+@pytest.mark.parametrize(
+    ("total", "available", "expected"),
+    [
+        (8388608, 8388608, (None, 8 * GIB)),
+        (8388608, 9000000, (None, 8 * GIB)),  # a container's limit beside the machine's rest
+        (0, 0, (None, None)),
+    ],
+)
+async def test_memory_of_which_nothing_is_used_is_not_known(machine, total, available, expected):
+    machine.write("meminfo", f"MemTotal: {total} kB\nMemAvailable: {available} kB\n")
+    values = await node(machine.collector())
+    assert (values["mem_ws"], values["mem_cap"]) == expected
+
+
 async def test_one_reading_that_hangs_is_reported_and_the_next_does_not_pile_up(
     machine, monkeypatch
 ):
