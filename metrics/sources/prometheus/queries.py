@@ -325,23 +325,8 @@ def facts_expr(window: int) -> str:
     container = "container_memory_working_set_bytes"
     pods = f'(count({container}{{pod!=""}}) or count({container}{{pod_name!=""}}))'
     kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{lately})) and on() {pods}"
-    link, index = (
-        f"max_over_time(node_network_iface_{name}{{{_CARDS}}}{lately})" for name in ("link", "id")
-    )
-    faces, seconds = (
-        f'max_over_time(node_network_info{{device=~"{names}"}}{lately})'
-        for names in (FACES, SECOND_FACES)
-    )
-    bonds = f"max_over_time(node_bonding_slaves{lately})>0"
-    read_only = f"max_over_time(node_filesystem_readonly{_MOUNTS}{within})>0"
     return _either([
-        _tagged(f"max by({_NODE},master)({bonds})", "bond"),
-        _tagged(f"max by({_NODE},device)({link}!={index})", "stacked"),
-        _tagged(
-            f"(max by({_NODE},device,address)({faces}) and on({_NODE}) max by({_NODE})({seconds}))",
-            "face",
-        ),
-        _tagged(f"max by({_NODE},mountpoint)({read_only})", "ro"),
+        *_own_parts(lately, within),
         _tagged(
             f"(2*max by({node})(kube_node_info)"
             f" or max by({node})(max_over_time(kube_node_info{lately})))",
@@ -356,6 +341,26 @@ def facts_expr(window: int) -> str:
             "pod",
         ),
     ])  # fmt: skip
+
+
+def _own_parts(lately: str, within: str) -> list[str]:
+    """Return what tells which interfaces are a node's own, and its read-only filesystems."""
+    link, index = (
+        f"max_over_time(node_network_iface_{name}{{{_CARDS}}}{lately})" for name in ("link", "id")
+    )
+    faces, seconds = (
+        f'max_over_time(node_network_info{{device=~"{names}"}}{lately})'
+        for names in (FACES, SECOND_FACES)
+    )
+    face = f"max by({_NODE},device,address)({faces}) and on({_NODE}) max by({_NODE})({seconds})"
+    bonds = f"max_over_time(node_bonding_slaves{lately})>0"
+    read_only = f"max_over_time(node_filesystem_readonly{_MOUNTS}{within})>0"
+    return [
+        _tagged(f"max by({_NODE},master)({bonds})", "bond"),
+        _tagged(f"max by({_NODE},device)({link}!={index})", "stacked"),
+        _tagged(f"({face})", "face"),
+        _tagged(f"max by({_NODE},mountpoint)({read_only})", "ro"),
+    ]
 
 
 # Metrics of which every installation has one from its first scrape on. Each has its own
