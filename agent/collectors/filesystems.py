@@ -154,7 +154,7 @@ class Filesystems:
         answers = await asyncio.gather(*(self._usage(mount) for mount in mounts))
         reading = _reading(node, list(zip(mounts, answers, strict=True)))
         if len(found) > len(mounts):
-            reading.problems.append(f"filesystems: {len(mounts)} of {len(found)} are read")
+            reading.problems["filesystems"] = f"{len(mounts)} of {len(found)} are read"
         return reading
 
     async def _usage(self, mount: Mount) -> Usage | str | None:
