@@ -13,6 +13,8 @@ from functools import cache
 
 from django.conf import settings
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _PREFIX = "opscenter:heartbeat:"
 
@@ -21,6 +23,14 @@ _PREFIX = "opscenter:heartbeat:"
 def _connect(url: str) -> Redis:
     """Return this process's client for ``url``; its time-outs bound every call."""
     return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
+
+
+@cache
+def _connect_briefly(url: str) -> Redis:
+    """Return this process's client for a page that must not wait for a Redis that hangs."""
+    return Redis.from_url(
+        url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+    )
 
 
 def worker_names() -> tuple[str, ...]:
@@ -39,13 +49,23 @@ def redis_client() -> Redis:
     return _connect(settings.REDIS_URL)
 
 
+def brief_redis_client() -> Redis:
+    """Return a shared Redis client that tries once and waits for at most a second."""
+    return _connect_briefly(settings.REDIS_URL)
+
+
+def heartbeat_key(name: str) -> str:
+    """Return the Redis key of a process's heartbeat."""
+    return f"{_PREFIX}{name}"
+
+
 def write_heartbeat(name: str, *, now: float | None = None) -> None:
     """Record that process ``name`` works at ``now`` (Unix seconds; the current time if None).
 
     Raises:
         redis.exceptions.RedisError: if Redis does not store it.
     """
-    redis_client().set(_PREFIX + name, repr(time.time() if now is None else now), ex=3600)
+    redis_client().set(heartbeat_key(name), repr(time.time() if now is None else now), ex=3600)
 
 
 def read_heartbeats(names: tuple[str, ...]) -> dict[str, float | None]:
@@ -54,7 +74,7 @@ def read_heartbeats(names: tuple[str, ...]) -> dict[str, float | None]:
     Raises:
         redis.exceptions.RedisError: if Redis does not answer.
     """
-    values = redis_client().mget([_PREFIX + name for name in names])
+    values = redis_client().mget([heartbeat_key(name) for name in names])
     return {
         name: None if raw is None else float(raw) for name, raw in zip(names, values, strict=True)
     }

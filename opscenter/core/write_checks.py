@@ -1,0 +1,109 @@
+"""Whether what Ops Center records can be stored: the outcome of the last write, kept in Redis.
+
+Not in the database itself: whoever asks wants to know it while that takes no writes. The worker
+writes a row to the database and to the metric store every few seconds
+(:mod:`opscenter.monitoring.write_checks`); the hub says how its own writes fare.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import time
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from opscenter.core.heartbeats import redis_client
+
+DATABASE, METRIC_STORE, HUB = "database", "metric store", "hub"
+KEPT_SECONDS = 3600
+
+_PREFIX = "opscenter:writes:"
+_FULL, _LOCKED, _READ_ONLY = "the disk is full", "it is locked", "it is read-only"
+_SQLITE = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_BUSY: f"{_LOCKED} by another process",
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_IOERR: "reading or writing the disk fails",
+    sqlite3.SQLITE_CORRUPT: "its file is damaged",
+    sqlite3.SQLITE_NOTADB: "its file is damaged",
+    sqlite3.SQLITE_CANTOPEN: "its file cannot be opened",
+    sqlite3.SQLITE_PERM: "its file cannot be opened",
+}
+_POSTGRES = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED, "57014": "it takes too long"}
+_SYSTEM = {errno.ENOSPC: _FULL, errno.EDQUOT: "the disk quota is used up", errno.EROFS: _READ_ONLY}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCheck:
+    """How the last writes to one place went. Times are Unix seconds."""
+
+    at: float  # when the last one ended
+    proven_at: float | None = None  # when the last good one ended
+    failing_since: float | None = None  # when the first began that failed; None: the last was good
+    error: str = ""  # one short sentence without an address or a name; "" if the last was good
+
+    def serialized(self) -> bytes:
+        """Return the text that Redis holds."""
+        return orjson.dumps(asdict(self))
+
+
+def key_of(name: str) -> str:
+    """Return the Redis key of a place's last outcome."""
+    return f"{_PREFIX}{name}"
+
+
+def parse(raw: bytes | None) -> WriteCheck | None:
+    """Return what Redis holds; None where there is nothing that can be read."""
+    try:
+        return None if raw is None else WriteCheck(**orjson.loads(raw))
+    except (orjson.JSONDecodeError, TypeError):
+        return None
+
+
+def record_write(
+    name: str, error: str = "", *, began: float | None = None, now: float | None = None
+) -> None:
+    """Record that a write to ``name`` ended now, and how.
+
+    Args:
+        name: :data:`DATABASE` or :data:`METRIC_STORE`.
+        error: why it failed; "" if it was good.
+        began: when it began, in Unix seconds; ``now`` if None.
+        now: when it ended, in Unix seconds; the current time if None.
+
+    Raises:
+        redis.exceptions.RedisError: if Redis does not store it.
+    """
+    now = time.time() if now is None else now
+    check = WriteCheck(at=now, proven_at=now)
+    if error:
+        before = parse(redis_client().get(key_of(name)))  # type: ignore[arg-type]
+        since = before.failing_since if before else None
+        check = WriteCheck(
+            at=now,
+            proven_at=before.proven_at if before else None,
+            failing_since=since or (now if began is None else began),
+            error=error,
+        )
+    redis_client().set(key_of(name), check.serialized(), ex=KEPT_SECONDS)
+
+
+def refusal(exc: BaseException) -> str:
+    """Return why a write was refused, in words that anybody may read: no path, no address."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        if said := _said(cause):
+            return said
+        cause = cause.__cause__
+    return "the log says why"
+
+
+def _said(exc: BaseException) -> str:
+    code = getattr(exc, "sqlite_errorcode", None)
+    if isinstance(code, int):
+        return _SQLITE.get(code & 0xFF, "")
+    if state := getattr(exc, "sqlstate", None):
+        return _POSTGRES.get(state, "")
+    return _SYSTEM.get(exc.errno or 0, "") if isinstance(exc, OSError) else ""

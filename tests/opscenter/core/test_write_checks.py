@@ -1,0 +1,75 @@
+"""The outcome of the last write, as it is kept and as it is worded."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+import pytest
+from django.db import OperationalError
+
+from metrics.stores import StoreError
+from opscenter.core.heartbeats import redis_client
+from opscenter.core.write_checks import (
+    DATABASE,
+    WriteCheck,
+    key_of,
+    parse,
+    record_write,
+    refusal,
+)
+
+
+def recorded() -> WriteCheck | None:
+    return parse(redis_client().get(key_of(DATABASE)))
+
+
+def test_nothing_is_known_before_the_first_write(redis_server):
+    assert recorded() is None
+
+
+def test_a_good_write_is_the_proof(redis_server):
+    record_write(DATABASE, now=1000)
+    assert recorded() == WriteCheck(at=1000, proven_at=1000)
+
+
+def test_a_failure_counts_from_when_the_first_one_began(redis_server):
+    record_write(DATABASE, now=1000)
+    record_write(DATABASE, "it is locked", began=1015, now=1025)
+    record_write(DATABASE, "the disk is full", began=1030, now=1031)
+    assert recorded() == WriteCheck(1031, 1000, 1015, "the disk is full")
+
+
+def test_a_good_write_ends_a_failure(redis_server):
+    record_write(DATABASE, "it is locked", began=1015, now=1025)
+    record_write(DATABASE, now=1030)
+    assert recorded() == WriteCheck(at=1030, proven_at=1030)
+
+
+@pytest.mark.parametrize("raw", [b"", b"1700000000.5", b"{", b'{"at": 1, "more": 2}', b"[]"])
+def test_what_another_version_left_in_redis_says_nothing(raw):
+    assert parse(raw) is None
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("an error with /a/path")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (sqlite_error(sqlite3.SQLITE_FULL), "the disk is full"),
+        (sqlite_error(sqlite3.SQLITE_BUSY_SNAPSHOT), "it is locked by another process"),
+        (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED), "it is read-only"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/path"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up"),
+        (RuntimeError("of ours"), "the log says why"),
+    ],
+)
+@pytest.mark.parametrize("outer", [OperationalError, StoreError])
+def test_a_refusal_is_worded_by_its_cause_and_names_no_path(cause, words, outer):
+    error = outer("/a/path: it failed")
+    error.__cause__ = cause
+    assert refusal(error) == words
