@@ -47,6 +47,15 @@ class MetricHousekeeping(Protocol):
         Called every ten minutes, by one process at a time.
         """
 
+    def prove_writable(self, now: int, *, seconds: float) -> None:
+        """Write a small row everywhere that data goes, and read it.
+
+        Waits for at most about ``seconds`` where others write. ``now`` is the Unix time.
+
+        Raises:
+            StoreError: data would not be stored.
+        """
+
     def warnings(self) -> list[str]:
         """Return problems that need attention although the store works; usually none.
 

@@ -22,6 +22,7 @@ from metrics.stores.copier import StoredRow, StoredSeries
 from metrics.stores.errors import StoreError
 from metrics.stores.housekeeping import NO_BOUNDS
 from metrics.stores.influxdb import ledger as index
+from metrics.stores.influxdb import proof
 from metrics.stores.influxdb import series as influxdb_series
 from metrics.stores.influxdb.bucket_moves import Mover
 from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, RetentionLookup
@@ -301,6 +302,19 @@ class InfluxStore:
         """Check that InfluxDB answers and accepts the token, and that the index can be read."""
         self.position(UUID(int=0), "")
         self._influx.ping()
+
+    def prove_writable(self, now: int, *, seconds: float) -> None:
+        """Write a point into every bucket that has rows, and read it.
+
+        InfluxDB's own time-outs bound it, not ``seconds``. Before the first bucket exists, only
+        InfluxDB's answer is checked.
+        """
+        del seconds
+        with index.translated():
+            wanted = self._wanted()
+        self._influx.ping()
+        for bucket in wanted:
+            proof.prove_writable(self._influx, bucket, now)
 
     def warnings(self) -> list[str]:
         """Return nothing: InfluxDB itself reports problems of its files."""

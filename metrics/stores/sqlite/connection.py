@@ -68,6 +68,7 @@ class Connections:
         self.write_lock = threading.RLock()
         self._writer: _Connection | None = None
         self._pid = os.getpid()
+        self.commits = 0  # transactions of this process that were stored
 
     def get(self) -> sqlite3.Connection:
         """Return this thread's connection for reads; create the file on the first call.
@@ -85,8 +86,11 @@ class Connections:
         return connection
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
         """Hold the write lock for a block: everything in it is stored, or nothing.
+
+        Args:
+            busy_seconds: how long to wait while another process writes.
 
         Raises:
             StoreError: nothing was stored.
@@ -95,10 +99,11 @@ class Connections:
             self._after_fork()
         with self.write_lock, self.translated():
             connection = self._writing_connection()
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection, busy_seconds)
             try:
                 yield connection
                 connection.execute("COMMIT")
+                self.commits += 1
             except BaseException:
                 # A full disk or a lost file may have ended the transaction already.
                 if connection.in_transaction:
@@ -170,6 +175,18 @@ class Connections:
             raise
         self._open.add(connection)
         return connection
+
+
+def _begin(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Begin to write, waiting for another process for no longer than ``busy_seconds``."""
+    if busy_seconds == BUSY_SECONDS:
+        connection.execute("BEGIN IMMEDIATE")
+        return
+    connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
 
 
 def _make_wal(connection: sqlite3.Connection) -> None:

@@ -193,6 +193,11 @@ class ShardedStore:
         for shard in self.shards:
             shard.ping()
 
+    def prove_writable(self, now: int, *, seconds: float) -> None:
+        """Write a small row into every file and read it; see the protocol."""
+        for shard in self.shards:
+            shard.prove_writable(now, seconds=seconds)
+
     def warnings(self) -> list[str]:
         """Return problems that need attention although the store works."""
         return list(dict.fromkeys(line for shard in self.shards for line in shard.warnings()))

@@ -20,7 +20,18 @@ from metrics.stores.copier import StoredRow, StoredSeries
 from metrics.stores.errors import StoreError
 from metrics.stores.housekeeping import NO_BOUNDS
 from metrics.stores.reader import LastRow, TopRow
-from metrics.stores.sqlite import backup, copy, expire, last, ledger, read, seal, top, write
+from metrics.stores.sqlite import (
+    backup,
+    copy,
+    expire,
+    last,
+    ledger,
+    proof,
+    read,
+    seal,
+    top,
+    write,
+)
 from metrics.stores.sqlite.connection import Connections, explain
 from metrics.stores.sqlite.series import Series, SeriesIndex
 from metrics.stores.writer import Batch, WriteResult
@@ -235,6 +246,10 @@ class SqliteStore:
     def ping(self) -> None:
         """Check that the file can be read."""
         self.position(UUID(int=0), "")
+
+    def prove_writable(self, now: int, *, seconds: float) -> None:
+        """Write a small row into the file and read it; see the protocol."""
+        proof.prove_writable(self._connections, now, seconds)
 
     def warnings(self) -> list[str]:
         """Return one line if sealed chunks are known to be damaged."""

@@ -706,6 +706,15 @@ class StoreContract:
                     ), (key, field, tier)
         store.erase(cluster)
 
+    def test_the_proof_of_a_write_leaves_no_trace_in_any_answer(self, store):
+        cluster = uuid4()
+        store.prove_writable(T0, seconds=5)
+        store.write(cluster, STREAM, Batch(rows=[row(NODE, T0, cpu_mc=1)]))
+        before = self.everything(store, cluster), list(store.clusters())
+        store.prove_writable(T0 + 15, seconds=5)
+        store.prove_writable(T0 + 30, seconds=5)
+        assert (self.everything(store, cluster), list(store.clusters())) == before
+
     def everything(self, store: MetricStore, cluster: UUID) -> list[object]:
         """Return all that the store says of the cluster's first hours."""
         found: list[object] = [store.position(cluster, STREAM)]
