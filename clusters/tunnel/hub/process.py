@@ -40,6 +40,7 @@ from clusters.tunnel.hub.server import HubContext, server_options
 from clusters.tunnel.hub.sessions import Registry
 from clusters.tunnel.hub.sockets import bind_tcp, bind_unix
 from clusters.tunnel.hub.websocket import WebSocketEntry
+from opscenter.core.write_checks import HUB, KEPT_SECONDS, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -263,9 +264,10 @@ class Hub:
     # --- loops --------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
-        """Report that the loop runs, and publish the counters."""
+        """Report that the loop runs and how its writes go, and publish the counters."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(HEARTBEAT_KEY, repr(time.time()))
+        pipe.set(key_of(HUB), self.recorder.writes.check().serialized(), ex=KEPT_SECONDS)
         pipe.set(
             metrics_key(self.config.hub_id),
             generate_latest(self.counters.registry),

@@ -30,6 +30,7 @@ from django.db import (
 from clusters.tunnel.hub import session_log
 from clusters.tunnel.hub.session_log import SessionFacts
 from clusters.tunnel.hub.sessions import Session
+from clusters.tunnel.hub.write_state import WriteState
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,13 @@ class DatabaseRecorder:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.failures = 0
+        self.writes = WriteState()
+        self._dropped = 0
+
+    @property
+    def failures(self) -> int:
+        """Return how many writes failed since the start."""
+        return self._dropped + self.writes.failures
 
     def opened(self, session: Session) -> None:
         """Note a sign-in."""
@@ -118,7 +125,8 @@ class DatabaseRecorder:
         behind = not self._idle.is_set()
         sessions = sorted(live(), key=lambda one: one.serves)
         seen = {one.id: (one.cluster_id, _seen_at(one), one.link.rtt_ms()) for one in sessions}
-        in_database = await self._refreshing.run(session_log.sessions_seen, self._hub, seen)
+        with self.writes.watched():
+            in_database = await self._refreshing.run(session_log.sessions_seen, self._hub, seen)
         if behind or not self._idle.is_set():
             return  # what differs now is still being written
         for session in sessions:
@@ -154,15 +162,15 @@ class DatabaseRecorder:
 
     async def _write(self, event: Callable[[], object]) -> bool:
         try:
-            await self._database.run(event)
+            with self.writes.watched():
+                await self._database.run(event)
         except IntegrityError as exc:
             logger.warning("an event of a cluster that is gone was not written: %s", exc)
         except (DatabaseError, InterfaceError) as exc:
-            self.failures += 1
             logger.error("the database does not take tunnel events (%s); trying again", exc)
             return False
         except Exception:
-            self.failures += 1
+            self._dropped += 1
             logger.exception("a tunnel event could not be written and is dropped")
         return True
 

@@ -22,6 +22,7 @@ from clusters.tunnel.hub.process import Hub, HubConfig
 from opscenter.core.errors import (
     ClusterUnreachableError,
 )
+from opscenter.core.write_checks import HUB, key_of, parse
 from tests.clusters.tunnel.conftest import (
     LIMITS,
     asyncssh_agent,
@@ -48,6 +49,9 @@ async def test_heartbeat_and_counters_reach_redis(
 
         value = await until(lambda: sync_to_async(beat)())
         assert abs(float(value) - datetime.now(UTC).timestamp()) < 60
+        writes = parse(await sync_to_async(redis.get)(key_of(HUB)))
+        assert writes is not None
+        assert writes.failing_since is None
         metrics = await sync_to_async(read_hub_metrics)(redis)
         samples = metrics[hub.config.hub_id]
         values = {(one.name, *one.labels.values()): one.value for one in samples}
