@@ -45,6 +45,18 @@ app.conf.beat_schedule = {
         "schedule": 15.0,
         "options": {"expires": 14, "queue": "pull", "priority": 0},
     },
+    "prove that the database takes writes": {
+        "task": "opscenter.check_writes",
+        "args": ["database"],
+        "schedule": float(settings.HEARTBEAT_SECONDS),
+        "options": {"expires": settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
+    },
+    "prove that the metric store takes writes": {
+        "task": "opscenter.check_writes",
+        "args": ["metric store"],
+        "schedule": float(settings.HEARTBEAT_SECONDS),
+        "options": {"expires": settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
+    },
     "heartbeat": {
         "task": "opscenter.heartbeat",
         "args": ["beat"],

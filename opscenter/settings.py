@@ -48,6 +48,11 @@ SECRET_KEY = env_secret("OPSCENTER_SECRET_KEY") or read_or_create_secret(DATA_DI
 SECRET_KEY_FALLBACKS = env_former_keys("OPSCENTER_SECRET_KEY_FALLBACKS")
 DEBUG = env_bool("OPSCENTER_DEBUG", default=False)
 
+# Free space below which /readyz warns.
+FREE_SPACE_WARNING_BYTES = 1_000_000 * env_int(
+    "OPSCENTER_FREE_SPACE_WARNING_MB", 1000, low=0, high=10_000_000
+)
+
 # --- Addresses -------------------------------------------------------------------------------
 WEB_HOST = env_str("OPSCENTER_HOST", "127.0.0.1")
 WEB_PORT = env_int("OPSCENTER_PORT", 8000, low=1, high=65535)

@@ -1,10 +1,12 @@
-"""The task that proves that the queue works from end to end."""
+"""The tasks that prove that Ops Center works: its queue from end to end, and its writes."""
 
 from __future__ import annotations
 
 from celery import shared_task
+from django.db import close_old_connections
 
 from opscenter.core.heartbeats import write_heartbeat
+from opscenter.monitoring import write_checks
 
 
 @shared_task(name="opscenter.heartbeat")
@@ -16,3 +18,15 @@ def heartbeat(sender: str, worker: str = "worker") -> None:
     """
     for name in {"worker", worker, sender}:
         write_heartbeat(name)
+
+
+@shared_task(name="opscenter.check_writes", ignore_result=True)
+def check_writes(name: str) -> str:
+    """Prove that the database or the metric store takes writes; return "ok" or why it does not.
+
+    Beat sends this for each of them, so that a locked one does not hide the other.
+    """
+    try:
+        return write_checks.check_writes(name) or "ok"
+    finally:
+        close_old_connections()

@@ -23,7 +23,12 @@ from clusters.selectors import ClusterOverview, cluster_overviews, fleet_totals
 from clusters.tunnel.counters import read_hub_metrics
 from metrics.models import PullSchedule
 from opscenter.core.heartbeats import redis_client
-from opscenter.monitoring.readiness import heartbeat_ages
+from opscenter.monitoring.readiness import (
+    free_bytes,
+    heartbeat_ages,
+    missing_parts,
+    part_names,
+)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 QUEUES = ("heartbeat", "pull", "backfill", "slow")
@@ -32,7 +37,7 @@ _PRIORITY_SEPARATOR = "\x06\x16"
 
 
 def exposition(now: float | None = None) -> bytes:
-    """Return all figures in the text format. Costs three queries and a few Redis calls.
+    """Return all figures in the text format. Costs four queries and a few Redis calls.
 
     While Redis is away, what only it knows is missing and ``opscenter_redis_up`` is 0.
     """
@@ -53,6 +58,7 @@ class _Figures:
         overviews = cluster_overviews(Cluster.objects.all(), datetime.fromtimestamp(self._now, UTC))
         yield from _fleet_figures(overviews, datetime.fromtimestamp(self._now, UTC))
         yield from _cluster_figures(overviews)
+        yield from self._readiness_figures()
         yield from self._pull_figures({overview.id: overview.name for overview in overviews})
         try:
             families = list(self._redis_figures(redis_client()))
@@ -60,6 +66,24 @@ class _Figures:
             families = []
         yield _gauge("redis_up", "1 if Redis answers", [], {(): int(bool(families))})
         yield from families
+
+    def _readiness_figures(self) -> Iterator[Metric]:
+        """Yield what /readyz says."""
+        missing = missing_parts(self._now)
+        yield _gauge("ready", "1 if /readyz is 200", [], {(): int(not missing)})
+        yield _gauge(
+            "part_missing",
+            "1 for a part that is not proven to work",
+            ["part"],
+            {(name,): int(name in missing) for name in part_names()},
+        )
+        free = free_bytes()
+        yield _gauge(
+            "disk_free_bytes",
+            "Free space of the fullest disk that holds our data",
+            [],
+            {} if free is None else {(): free},
+        )
 
     def _pull_figures(self, names: Mapping[object, str]) -> Iterator[Metric]:
         lag: dict[tuple[str, ...], float] = {}

@@ -18,8 +18,10 @@ from clusters.tunnel.counters import metrics_key
 from metrics.models import PullSchedule
 from metrics.stores import close_stores, get_store
 from opscenter.core.heartbeats import redis_client, write_heartbeat
+from opscenter.core.write_checks import record_write
 from opscenter.processes.redis_server import RedisBinary, redis_arguments
 from tests.centre import wait_until
+from tests.signs import show_life
 
 pytestmark = pytest.mark.django_db
 PROCESSES = ("worker", "beat", "hub")
@@ -43,8 +45,7 @@ def redis(starts_servers, tmp_path: Path, settings) -> Iterator[subprocess.Popen
 @pytest.fixture
 def all_well(redis, settings, tmp_path: Path) -> Iterator[None]:
     settings.METRICS_SQLITE_PATH = tmp_path / "metrics.sqlite3"
-    for name in PROCESSES:
-        write_heartbeat(name)
+    show_life()
     yield
     close_stores()
 
@@ -104,13 +105,34 @@ def test_each_of_several_workers_has_to_show_life(client, all_well, settings):
     assert readiness(client) == (200, {})
 
 
+def test_a_database_that_takes_no_writes_is_missing_and_the_figures_say_so_too(client, all_well):
+    assert figures(client)["opscenter_ready", ()] == 1
+    record_write("database", "the disk is full")
+    status, missing = readiness(client)
+    assert status == 503
+    assert list(missing) == ["database writes"]
+    assert missing["database writes"].endswith("UTC: the disk is full")
+    found = figures(client)
+    assert found["opscenter_ready", ()] == 0
+    parts = {dict(key)["part"]: v for (n, key), v in found.items() if n.endswith("part_missing")}
+    assert {part for part, value in parts.items() if value} == {"database writes"}
+
+
+def test_a_heartbeat_from_the_future_is_no_sign_of_life(client, all_well):
+    write_heartbeat("worker", now=time.time() + 7200)
+    status, missing = readiness(client)
+    assert status == 503
+    assert missing["worker"].startswith("its last heartbeat is 7")
+
+
 def test_without_redis_nothing_is_known_about_the_others(client, all_well, redis):
     redis.kill()
     redis.wait()
     status, missing = readiness(client)
     assert status == 503
     assert missing["redis"] == "does not answer"
-    assert set(missing) == {"redis", *PROCESSES}
+    assert set(missing) == {"redis", *PROCESSES, "database writes", "metric store writes"}
+    assert figures(client)["opscenter_ready", ()] == 0
 
 
 def test_a_metric_store_that_cannot_be_read_is_missing(client, all_well, settings, tmp_path):
@@ -162,11 +184,11 @@ def test_figures_cost_the_same_queries_for_one_cluster_and_for_many(
 ):
     from tests.factories import ClusterFactory, healthy
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         figures(client)
     for number in range(20):
         ClusterFactory(name=f"more-{number}", **healthy())
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         figures(client)
 
 
