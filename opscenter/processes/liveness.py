@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from opscenter.core.ages import FUTURE_SECONDS
+
 # A check that comes this much later than planned means that we ourselves stood still (suspended
 # machine, stopped terminal, clock set): everything gets a fresh start. Longer than a check takes
 # while Redis does not answer.
@@ -54,21 +56,23 @@ class Liveness:
 
     def _is_hung(self, name: str, signs: Mapping[str, Sign], now: float) -> bool:
         sign = signs[name]
-        since = max(sign.started_at, self._fresh_start)
+        # What lies in the future was recorded before a clock was set back: it proves nothing.
+        started_at = sign.started_at if _is_past(sign.started_at, now) else self._fresh_start
+        since = max(started_at, self._fresh_start)
         carrier = self.through.get(name)
         if carrier in signs:
             if carrier not in self._healthy_since:
                 self._healthy_since.pop(name, None)
                 return False
             since = max(since, self._healthy_since[carrier])
-        seen_at = sign.seen_at or 0.0
+        seen_at = sign.seen_at if sign.seen_at is not None and _is_past(sign.seen_at, now) else 0.0
         # Healthy is stricter than not hung: a carrier that is late already excuses the others.
-        if seen_at >= sign.started_at and now - seen_at <= self.limit_seconds / 2:
+        if seen_at >= started_at and now - seen_at <= self.limit_seconds / 2:
             self._healthy_since.setdefault(name, now)
         else:
             self._healthy_since.pop(name, None)
         limit = self.limit_seconds
-        if seen_at < sign.started_at:
+        if seen_at < started_at:
             limit = max(limit, self.first_sign_seconds)
         return now - max(since, seen_at) > limit
 
@@ -78,3 +82,7 @@ class Liveness:
             name = self.through[name]
             depth += 1
         return depth
+
+
+def _is_past(moment: float, now: float) -> bool:
+    return moment <= now + FUTURE_SECONDS

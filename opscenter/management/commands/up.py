@@ -18,6 +18,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection, connections
 from redis.exceptions import RedisError
 
+from opscenter.core.disk import is_full
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
 from opscenter.processes.definitions import NAMES, listeners, make_processes
@@ -137,6 +138,10 @@ def _choose_redis(names: tuple[str, ...]) -> RedisBinary | None:
 
 def _one_line(exc: Exception) -> str:
     text = " ".join(str(exc).split())
+    # SQLite says "disk I/O error" where there is no room for its index of the log.
+    if isinstance(exc, DatabaseError | OSError) and is_full(Path(settings.DATA_DIR)):
+        path = settings.DATA_DIR
+        return f"OPSCENTER_DATA_DIR: the disk of {path} is full: free some space ({text})"
     if not isinstance(exc, DatabaseError):
         return text
     if connection.vendor == "sqlite":

@@ -87,3 +87,18 @@ def test_a_machine_that_slept_or_a_clock_that_jumped_blames_nobody(jump):
     assert scene.refresh_in_force() == []
     scene.silent = set()
     assert scene.run(300) == []
+
+
+def test_a_process_that_hangs_is_found_although_the_clock_was_set_back_by_two_hours():
+    scene = Scene()
+    scene.run(120)
+    scene.silent = {"worker"}
+    scene.now -= 7200
+    assert scene.run(600) == ["worker"]
+
+
+def test_processes_that_work_survive_a_clock_that_is_set_back():
+    scene = Scene()
+    scene.run(120)
+    scene.now -= 7200
+    assert scene.run(600) == []
