@@ -66,11 +66,15 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
             "no_probe": {"()": "django.utils.log.CallbackFilter", "callback": is_no_probe},
             "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_known_traceback},
         },
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": form}},
+        "handlers": {
+            "console": {"()": "opscenter.core.log_handler.NonBlockingHandler", "formatter": form}
+        },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "asyncssh": {"level": "WARNING"},
             "aiohttp.access": {"level": "WARNING"},
+            # Its own handlers would block when nobody reads.
+            "uvicorn": {"handlers": ["console"], "level": "WARNING", "propagate": False},
             "uvicorn.access": {"level": "WARNING"},
             "axes": {"level": "WARNING"},
             "django.request": {"filters": ["no_probe"]},

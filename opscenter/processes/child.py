@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 # A line longer than this is cut into several, so that no child can fill our memory.
 _LONGEST_LINE_BYTES = 16_384
+_PIPE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Child:
         Raises:
             OSError: if the program cannot be started.
         """
-        read_end, write_end = os.pipe()
+        read_end, write_end = _pipe()
         parent = os.getpid()
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -109,6 +111,14 @@ class Child:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return the ends of a pipe that holds minutes of log lines, for when we are stopped."""
+    read_end, write_end = os.pipe()
+    with contextlib.suppress(OSError):  # a system that allows less
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return read_end, write_end
 
 
 async def _lines(descriptor: int) -> AsyncIterator[str]:
