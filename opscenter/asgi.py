@@ -13,10 +13,14 @@ _http = get_asgi_application()  # before anything that needs the app registry
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.db import connections  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from opscenter.web import consumers  # noqa: E402
 from opscenter.web.body_limit import BodyLimit  # noqa: E402
+
+# Each request has a thread of its own here, which would leave its connection open behind it.
+connections.settings["default"]["CONN_MAX_AGE"] = 0
 
 # Channels takes ASGI applications where Django's path() is typed for views.
 _fleet: Any = consumers.FleetConsumer.as_asgi()

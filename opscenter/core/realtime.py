@@ -44,6 +44,11 @@ def user_group(user_id: int) -> str:
     return f"user.{user_id}"
 
 
+def needs_redis() -> bool:
+    """Return whether messages go through Redis, and are lost without it."""
+    return isinstance(get_channel_layer(), RedisPubSubChannelLayer)
+
+
 def publish(cluster_id: UUID, what: What) -> None:
     """Send a change to the open pages now; a lost message costs only freshness.
 

@@ -6,6 +6,11 @@ socket opens, every :data:`RECHECK_SECONDS`, and at once on a message to the use
 (:func:`opscenter.core.realtime.publish_user`): after a sign-out, a deactivation or the loss of the
 grant, the socket closes.
 
+Besides, the web process itself looks at the clusters of its open pages
+(:mod:`opscenter.web.open_pages`): the state changes by time alone. Each beat says as of when that
+was, and which parts of Ops Center are not proven to work (``missing_parts``, and ``problem``, a
+sentence).
+
 Close codes: 4401 not signed in (any more), 4404 the cluster is not visible (any more), 4408 the
 browser reads too slowly, 4429 the user holds too many sockets, 1009 it sent more than a socket of
 ours needs, 1011 Redis or the database is away.
@@ -37,6 +42,8 @@ from redis.exceptions import RedisError
 
 from clusters import access
 from opscenter.core.realtime import FLEET_GROUP, cluster_group, user_group
+from opscenter.monitoring.readiness import problem_of
+from opscenter.web.open_pages import open_pages
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +68,18 @@ class LiveConsumer(AsyncWebsocketConsumer):
     beat_seconds: float = BEAT_SECONDS
     send_seconds: float = SEND_SECONDS
     counted: int | None = None  # the user that the socket counts for
+    clusters: frozenset[UUID] | None = frozenset()  # those that the page shows; None: all
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve the socket; count it out when it ends, for any reason."""
         try:
             await super().__call__(scope, receive, send)
+        except (OSError, RedisError) as exc:
+            logger.warning("a live page gets no updates: %s", exc)
+            with contextlib.suppress(Exception):
+                await send({"type": "websocket.close", "code": BROKEN})
         finally:
+            open_pages().discard(self)
             if self.counted is not None:
                 _sockets[self.counted] -= 1
                 if not _sockets[self.counted]:
@@ -79,7 +92,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """
         self.groups_joined: set[str] = set()
         self.waiting: dict[tuple[str, str], None] = {}
-        self.wake = asyncio.Event()
+        self.has_waiting = asyncio.Event()
+        self.has_news = asyncio.Event()
         self.jobs: list[asyncio.Task[None]] = []
         await self.accept()
         if not await self._check():
@@ -87,7 +101,13 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if not self._count():
             await self.close(TOO_MANY)
             return
-        await self._send({"type": "hello", "now": time.time()})
+        open_pages().add(self)
+        await open_pages().look_at(self.clusters)
+        if open_pages().lost_redis:
+            await self.redis_lost()
+            return
+        self.has_news.clear()  # the hello says it all
+        await self._send({"type": "hello", **_beat_now()})
         for job in (self._send_waiting, self._beat, self._recheck):
             self.jobs.append(asyncio.create_task(self._guard(job)))
 
@@ -107,12 +127,25 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.close(TOO_BIG)
 
     async def cluster_changed(self, event: dict[str, Any]) -> None:
-        """Take a change from the channel layer; a repeat of a waiting one is dropped."""
+        """Take a change from the channel layer."""
         if len(self.waiting) >= MAX_WAITING:
             await self.close(TOO_SLOW)
             return
-        self.waiting[event["cluster"], event["what"]] = None
-        self.wake.set()
+        self.changed(event["cluster"], event["what"])
+
+    def changed(self, cluster: str, what: str) -> None:
+        """Note a change, to be sent in a moment; a repeat of a waiting one is dropped."""
+        self.waiting[cluster, what] = None
+        self.has_waiting.set()
+
+    def wake(self) -> None:
+        """Send the next beat now: which parts work has changed."""
+        self.has_news.set()
+
+    async def redis_lost(self) -> None:
+        """Close, so that the page asks by itself: no message comes without Redis."""
+        with contextlib.suppress(TimeoutError, OSError, RuntimeError):  # it left, or does not read
+            await asyncio.wait_for(self.close(BROKEN), self.send_seconds)
 
     async def user_changed(self, event: dict[str, Any]) -> None:
         """Check the user again at once: signed out, deactivated, or grants changed."""
@@ -163,17 +196,19 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def _send_waiting(self) -> None:
         while True:
-            await self.wake.wait()
+            await self.has_waiting.wait()
             await asyncio.sleep(COALESCE_SECONDS)
-            self.wake.clear()
+            self.has_waiting.clear()
             changes, self.waiting = self.waiting, {}
             for cluster, what in changes:
                 await self._send({"type": "changed", "cluster": cluster, "what": what})
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self.beat_seconds)
-            await self._send({"type": "beat", "now": time.time()})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.has_news.wait(), self.beat_seconds)
+            self.has_news.clear()
+            await self._send({"type": "beat", **_beat_now()})
 
     async def _recheck(self) -> None:
         while True:
@@ -204,9 +239,10 @@ class FleetConsumer(LiveConsumer):
 
         def choose() -> set[str]:
             if access.sees_all(user):
+                self.clusters = None
                 return {FLEET_GROUP}
-            visible = access.visible_clusters(user).values_list("pk", flat=True)
-            return {cluster_group(pk) for pk in visible}
+            self.clusters = frozenset(access.visible_clusters(user).values_list("pk", flat=True))
+            return {cluster_group(pk) for pk in self.clusters}
 
         return await database_sync_to_async(choose)()
 
@@ -220,6 +256,7 @@ class ClusterConsumer(LiveConsumer):
 
         def choose() -> set[str] | None:
             visible = access.visible_clusters(user).filter(pk=cluster_id).exists()
+            self.clusters = frozenset([cluster_id])
             return {cluster_group(cluster_id)} if visible else None
 
         return await database_sync_to_async(choose)()
@@ -242,6 +279,17 @@ class StrictOriginValidator(OriginValidator):
             return bool(super().valid_origin(parsed_origin))
         except ValueError:  # a port that is no number
             return False
+
+
+def _beat_now() -> dict[str, Any]:
+    """Return what a beat says: the time, as of when the states are, and what does not work."""
+    missing = open_pages().known_missing()
+    return {
+        "now": time.time(),
+        "as_of": open_pages().looked_at,
+        "missing_parts": missing,
+        "problem": problem_of(missing),
+    }
 
 
 def session_user(scope: Any) -> AbstractBaseUser | None:
