@@ -27,8 +27,10 @@ from clusters.selectors import (
     filter_overviews,
     fleet_totals,
 )
+from opscenter.monitoring.readiness import centre_problem
 from opscenter.pages.base import is_fragment, page
 from opscenter.pages.fleet_columns import FLEET_COLUMNS
+from opscenter.pages.fleet_verdict import verdict
 
 NEEDS_ATTENTION = ("critical", "degraded", "unknown")
 ATTENTION_ROWS = 40
@@ -113,9 +115,12 @@ def _summary_context(
 ) -> dict[str, Any]:
     """Return totals, chips and what the filter form offers."""
     totals = fleet_totals(in_scope, now)
+    problem = centre_problem(now)
     label_keys = sorted({key for overview in everything for key in overview.labels})
     return {
         "totals": totals,
+        "centre_problem": problem,
+        "verdict": verdict(totals, problem),
         "all_count": len(everything),
         "chips": [_chip(query, wanted, state, totals.states[state]) for state in WORST_FIRST],
         "customer_count": len({o.customer for o in in_scope if o.customer}),

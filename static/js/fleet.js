@@ -1,5 +1,6 @@
 // The fleet page: single rows change in place; nothing moves until the user asks for it, or until
 // a minute without input.
+import { readProblem } from "./centre.js";
 import { refreshTimes } from "./times.js";
 
 const SOON = 800, DATA_PAUSE = 8000, BATCH = 60, IDLE = 60000;
@@ -78,6 +79,7 @@ async function flush() {
 
 function place(text) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
+  readProblem(fresh);
   const rows = [...fresh.querySelectorAll("template")].map((template) => template.content.firstElementChild);
   for (const next of [fresh.getElementById("fleet-summary"), ...rows]) {
     const old = next && document.getElementById(next.id);
@@ -94,12 +96,15 @@ function place(text) {
   }
 }
 
-/** Fetch every row of the page again, for pages that get no messages; false if that failed. */
+/** Fetch every row of the page and the totals again, told or not; false if that failed. */
 export async function pollFleet() {
   if (!page()) return true;
   for (const row of page().querySelectorAll("[data-cluster]")) pending.add(row.dataset.cluster);
   let good = true;
-  while (good && pending.size && page()) good = await flush();
+  do {
+    while (busy) await new Promise((done) => setTimeout(done, 100));
+    good = await flush();
+  } while (good && pending.size && page());
   return good;
 }
 

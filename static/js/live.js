@@ -1,5 +1,8 @@
 // One socket per page. It reports only that something changed; the page then fetches its content again.
-// Messages: {type: "hello" | "beat", now} and {type: "changed", cluster, what}.
+// Messages: {type: "changed", cluster, what} and {type: "hello" | "beat", now, as_of, missing_parts, problem}:
+// the server's time, when it last judged the page's clusters, and what does not work at Ops Center itself.
+// Silence is not taken for no news: a page that was told nothing for a minute asks.
+import { problem, showProblem } from "./centre.js";
 import { duration, local, now, setServerTime } from "./times.js";
 import { startFleet, fleetChanged, pollFleet, refreshFleet } from "./fleet.js";
 import { startParts, partsChanged, refreshParts } from "./parts.js";
@@ -7,23 +10,29 @@ import { startParts, partsChanged, refreshParts } from "./parts.js";
 const BEAT_SECONDS = 20; // the server's; silence for more than twice that is a dead link
 const FIRST_WAIT = 1000, LONGEST_WAIT = 30000;
 const POLL_SECONDS = 30; // up to twice that: for pages whose proxy lets no socket through
+const QUIET_SECONDS = 60; // a page that was told of no change for this long asks
 const GRACE = 2500; // a restart of the server shows no banner
 const POLL_TITLE =
   "Something on the way lets no live connection (WebSocket) through. The page asks every 30 to 60 s instead.";
 
 let socket = null, attempts = 0, timer = 0, lostAt = 0, heardAt = 0, retryAt = 0, asOf = now();
 let leaving = false, wasOpen = false, polls = 0, polling = false;
+let wanted = "wait", fetchedAt = Date.now(), stuck = false; // stuck: the page could not be fetched again
 
 const sign = () => document.querySelector(".live");
 const banner = () => document.getElementById("lost");
 
-function show(state) {
+/** Show how the page is kept fresh; nothing is live while a part of Ops Center does not work. */
+function show(wish) {
+  wanted = wish;
+  const trouble = problem() || (stuck ? "This page could not be fetched again." : "");
+  const state = trouble && wish !== "wait" ? "off" : wish;
   const element = sign();
-  if (element && element.dataset.state !== state) {
-    element.dataset.state = state;
-    element.title = state === "poll" ? POLL_TITLE : "";
-    element.textContent = { on: "live", wait: "connecting", off: "not live", poll: "every 45 s" }[state];
-  }
+  if (!element) return;
+  element.title = state === "poll" ? POLL_TITLE : state === "off" ? trouble : "";
+  if (element.dataset.state === state) return;
+  element.dataset.state = state;
+  element.textContent = { on: "live", wait: "connecting", off: "not live", poll: "every 45 s" }[state];
 }
 
 function tick() {
@@ -31,6 +40,8 @@ function tick() {
     if (socket?.readyState === WebSocket.OPEN && Date.now() - heardAt > (2 * BEAT_SECONDS + 5) * 1000) {
       socket.close();
       lost();
+    } else if (!document.hidden && Date.now() - fetchedAt > QUIET_SECONDS * 1000) {
+      askAnyway();
     }
     return;
   }
@@ -44,6 +55,13 @@ function tick() {
     `the state of ${local(new Date(asOf))}, ${duration((now() - asOf) / 1000)} old,`;
   const wait = Math.ceil((retryAt - Date.now()) / 1000);
   box.querySelector("[data-lost-next]").textContent = wait > 0 ? `Next try in ${wait} s.` : "Trying now.";
+}
+
+/** Fetch what the page shows although nobody said that it changed: time alone changes it. */
+async function askAnyway() {
+  fetchedAt = Date.now();
+  stuck = !((await pollFleet()) && (await refreshParts()));
+  if (!lostAt) show(wanted);
 }
 
 function lost() {
@@ -69,6 +87,7 @@ async function poll() {
   const good = (await pollFleet()) && (await refreshParts());
   if (!lostAt) return;
   polling = good;
+  stuck = false; // the banner of the lost connection says it
   if (good) {
     asOf = now();
     show("poll");
@@ -85,7 +104,8 @@ function opened() {
   attempts = 0;
   lostAt = 0;
   wasOpen = true;
-  asOf = now();
+  stuck = false;
+  fetchedAt = Date.now();
   show("on");
   banner().hidden = true;
   if (again) refreshAll(); // what was missed meanwhile
@@ -100,9 +120,11 @@ function heard(event) {
   heardAt = Date.now();
   const message = JSON.parse(event.data);
   if (message.now) setServerTime(message.now);
-  asOf = now();
+  if (message.as_of) asOf = message.as_of * 1000;
+  if ("problem" in message) showProblem(message.problem);
   if (message.type === "hello") opened();
   if (message.type === "changed") {
+    fetchedAt = Date.now();
     fleetChanged(message);
     partsChanged(message);
   }
@@ -128,6 +150,7 @@ export function startLive() {
   startFleet();
   startParts();
   setInterval(tick, 1000);
+  document.addEventListener("ops:problem", () => show(wanted));
   addEventListener("pagehide", () => (leaving = true));
   addEventListener("pageshow", (event) => {
     leaving = false;

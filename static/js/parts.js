@@ -1,5 +1,6 @@
 // Pages about one thing: elements with [data-part] are fetched again when their cluster changes.
 // A part under the pointer, or with the focus in it, waits until it is left.
+import { readProblem } from "./centre.js";
 import { refreshTimes } from "./times.js";
 
 const SOON = 600, DATA_PAUSE = 3000;
@@ -34,6 +35,7 @@ export async function refreshParts() {
   }
   if (!answer.ok) return false;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  readProblem(fresh);
   held = false;
   for (const part of parts()) {
     const next = fresh.getElementById(part.id);

@@ -32,6 +32,7 @@ from metrics.series.windows import Window  # noqa: E402
 from metrics.stores import get_store  # noqa: E402
 from metrics.stores.writer import Batch  # noqa: E402
 from opscenter.core import realtime  # noqa: E402
+from opscenter.core.heartbeats import write_heartbeat  # noqa: E402
 from tests.factories import (  # noqa: E402
     ClusterFactory,
     TunnelSessionFactory,
@@ -39,12 +40,14 @@ from tests.factories import (  # noqa: E402
     healthy,
     public_key,
 )
+from tests.signs import show_life  # noqa: E402
 
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 EVIL_NODE = 'n<b onmouseover="window.hacked=1">/"\'='
 HOURS = 2
 _lock = threading.Lock()
 _silent: set[str] = {"quiet"}
+_away: set[str] = set()  # processes that show no life, of those that this world stands for
 
 
 def make() -> None:
@@ -163,7 +166,13 @@ def _measure(cluster: Cluster, now: datetime) -> None:
 
 
 def freshen() -> None:
-    """Let the clusters that are not silent have been seen and measured just now."""
+    """Let the clusters that are not silent have been seen and measured just now.
+
+    So have the processes that are not away: worker, beat and hub.
+    """
+    show_life()
+    for name in _away:
+        write_heartbeat(name, now=time.time() - 75)
     now = datetime.now(UTC)
     fresh = ClusterStatus.objects.exclude(cluster__name__in=_silent).exclude(data_as_of=None)
     fresh.update(tunnel_seen_at=now, data_as_of=now - timedelta(seconds=20), last_pull_ok_at=now)
@@ -208,8 +217,26 @@ def happen(command: dict[str, Any]) -> Any:
             _measure(cluster, datetime.now(UTC))
             realtime.publish(cluster.pk, "data")
         case other:
-            raise ValueError(other)
+            _stand_still(other, command)
     return None
+
+
+def _stand_still(what: str, command: dict[str, Any]) -> None:
+    """Let time pass over a cluster of which nobody speaks, or a process be away or back."""
+    match what:
+        case "forget":
+            ago = datetime.now(UTC) - timedelta(minutes=9)
+            _silent.add(command["name"])
+            ClusterStatus.objects.filter(cluster__name=command["name"]).update(
+                tunnel_seen_at=ago, data_as_of=ago, last_pull_at=ago, last_pull_ok_at=ago
+            )
+        case "away":
+            _away.add(command["process"])
+        case "back":
+            _away.discard(command["process"])
+        case other:
+            raise ValueError(other)
+    freshen()
 
 
 def _set(name: str, **columns: Any) -> None:
@@ -231,6 +258,7 @@ def main() -> None:
     """Make everything, then obey lines until the standard input ends."""
     call_command("migrate", verbosity=0)
     make()
+    freshen()
     print("ready", flush=True)
     threading.Thread(target=_keep_fresh, daemon=True).start()
     for line in sys.stdin:

@@ -1,0 +1,48 @@
+"""Open pages in a real Chromium while something at the centre stands still: not green."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+QUIET_MS = 90_000  # a page asks after 60 s
+
+
+def test_a_page_is_not_live_while_a_process_is_away_and_says_which(site, tab):
+    alpha = f"/clusters/{site.do('id', name='alpha')}/"
+    for path in ("/", alpha):
+        page = tab.open(path)
+        live, banner = page.locator(".live"), page.locator("#centre")
+        expect(live).to_have_text("live")
+        expect(banner).to_be_hidden()
+        site.do("away", process="hub")
+        expect(live).to_have_text("not live")
+        expect(banner).to_contain_text("The hub: no heartbeat for")
+        page.reload()
+        expect(banner).to_contain_text("The hub: no heartbeat for")
+        expect(live).to_have_text("not live")
+        site.do("back", process="hub")
+        expect(live).to_have_text("live")
+        expect(banner).to_be_hidden()
+
+
+def test_a_cluster_of_which_nobody_speaks_any_more_turns_unknown_on_open_pages(site, tab, new_tab):
+    gamma = site.do("id", name="gamma")
+    fleet = tab.open("/")
+    own = new_tab().open(f"/clusters/{gamma}/")
+    for page in (fleet, own):
+        expect(page.locator(".live")).to_have_text("live")
+    site.do("forget", name="gamma")
+    expect(own.locator("#state")).to_contain_text("unknown")
+    expect(fleet.locator(f"#tile-{gamma}")).to_have_class(re.compile("unknown"))
+
+
+def test_a_page_that_hears_nothing_for_a_minute_asks_and_is_not_live_without_an_answer(site, tab):
+    tab.expected = ("500",)
+    page = tab.open("/")
+    expect(page.locator(".live")).to_have_text("live")
+    page.route(re.compile("/fleet/updates/"), lambda route: route.fulfill(status=500))
+    expect(page.locator(".live")).to_have_text("not live", timeout=QUIET_MS)

@@ -1,0 +1,121 @@
+"""That nobody is needed is said only where every cluster is known to be well."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusters.health import WORST_FIRST
+from clusters.selectors import FleetTotals
+from opscenter.pages.fleet_verdict import verdict
+from tests.factories import ClusterFactory, healthy
+from tests.signs import show_life
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def totals(**states: int) -> FleetTotals:
+    counted = {state: states.get(state, 0) for state in WORST_FIRST}
+    reporting = sum(counted[state] for state in ("critical", "degraded", "ok"))
+    return FleetTotals(
+        clusters=sum(counted.values()),
+        reporting=reporting,
+        expected=reporting + counted["unknown"],
+        states=counted,
+        nodes_ready=0,
+        nodes_total=0,
+        pods=0,
+        simulated=0,
+        oldest_data_as_of=None,
+        as_of=NOW,
+    )
+
+
+def text_of(problem: str = "", **states: int) -> str:
+    said = verdict(totals(**states), problem)
+    return "" if said is None else f"{said.text} {said.detail}".strip()
+
+
+def test_nobody_is_needed_where_all_report_and_are_well():
+    assert text_of(ok=3, revoked=1) == (
+        "Nobody is needed. Every cluster that should report does, and is well."
+    )
+
+
+def test_a_cluster_that_waits_is_said_to_wait():
+    assert text_of(pending=1) == "No cluster reports yet. 1 cluster waits for the first data."
+    assert text_of(pending=2, ok=5) == (
+        "2 clusters wait for the first data. All others report and are well."
+    )
+
+
+def test_with_a_problem_of_the_centre_nothing_is_known():
+    assert text_of("Redis does not answer", ok=3) == "It is not known whether anybody is needed."
+
+
+@pytest.mark.parametrize("states", [{}, {"revoked": 2}, {"critical": 1, "ok": 2}, {"unknown": 1}])
+def test_nothing_is_said_of_none_or_where_the_list_says_it(states):
+    assert text_of(**states) == ""
+
+
+@given(st.fixed_dictionaries({state: st.integers(0, 3) for state in WORST_FIRST}), st.booleans())
+def test_all_is_well_only_if_all_are_known_to_be(states, away):
+    said = verdict(totals(**states), "the worker: no heartbeat" if away else "")
+    others = sum(states.values()) - states["ok"] - states["revoked"]
+    if said is not None and said.state == "ok":
+        assert states["ok"] > 0
+        assert (others, away) == (0, False)
+
+
+@pytest.fixture
+def pages(client, operator, redis_server):
+    """Return a function that gets the fleet page, or an update of it, of a centre that works."""
+    client.force_login(operator)
+    show_life()
+
+    def get(path: str = "/") -> str:
+        return " ".join(client.get(path).content.decode().split())
+
+    return get
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/", "/fleet/updates/"])
+def test_pages_and_their_updates_say_that_nobody_is_needed(pages, path):
+    ClusterFactory(name="well", **healthy(datetime.now(UTC)))
+    text = pages(path)
+    assert "Nobody is needed." in text
+    assert "<b>1</b> of 1 reporting" in text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/", "/fleet/updates/"])
+def test_a_fleet_of_one_that_waits_says_so_and_not_none_of_none(pages, path):
+    ClusterFactory(name="new")
+    text = pages(path)
+    assert "No cluster reports yet." in text
+    assert "of 0 reporting" not in text
+    assert "Nobody is needed" not in text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/", "/fleet/updates/"])
+def test_a_centre_without_redis_claims_nothing_and_names_it(pages, path, settings, tmp_path):
+    ClusterFactory(name="well", **healthy(datetime.now(UTC)))
+    settings.REDIS_URL = f"unix://{tmp_path}/away.sock"
+    text = pages(path)
+    assert "Nobody is needed" not in text
+    assert "It is not known whether anybody is needed." in text
+    assert 'data-problem="Redis does not answer"' in text
+
+
+@pytest.mark.django_db
+def test_every_page_names_what_is_away(pages, settings, tmp_path):
+    cluster = ClusterFactory(name="well", **healthy(datetime.now(UTC)))
+    assert 'data-problem=""' in pages(f"/clusters/{cluster.pk}/")
+    settings.REDIS_URL = f"unix://{tmp_path}/away.sock"
+    for path in (f"/clusters/{cluster.pk}/", "/pods/"):
+        assert 'data-problem="Redis does not answer"' in pages(path)
