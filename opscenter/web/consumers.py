@@ -74,7 +74,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Serve the socket; count it out when it ends, for any reason."""
         try:
             await super().__call__(scope, receive, send)
-        except (OSError, RedisError) as exc:
+        except RedisError as exc:
             logger.warning("a live page gets no updates: %s", exc)
             with contextlib.suppress(Exception):
                 await send({"type": "websocket.close", "code": BROKEN})
