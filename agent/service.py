@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -172,7 +173,9 @@ async def _connect(config: Config, key: Any, target: Target) -> None:
         ready_path=config.ready_path,
         keepalive_seconds=enrolment.keepalive_seconds,
         instance=config.instance,
+        process=secrets.token_hex(8),
     )
+    logger.info("this process has the number %s", options.process)
     await Tunnel(enrolment, key, config.services.with_agent(target), options).run()
 
 

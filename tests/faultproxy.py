@@ -37,8 +37,11 @@ class FaultProxy:
         drop_after_bytes: end a connection cleanly after this many bytes downwards; None never.
     """
 
-    def __init__(self, host: str, port: int, *, unix_path: str | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, *, unix_path: str | None = None, from_address: str = ""
+    ) -> None:
         self._target = (host, port)
+        self._source = (from_address, 0) if from_address else None  # what the target sees
         self._unix_path = unix_path
         self.port = 0
         self.connections = 0
@@ -104,7 +107,9 @@ class FaultProxy:
             if self._unix_path is not None:
                 up_reader, up_writer = await asyncio.open_unix_connection(self._unix_path)
             else:
-                up_reader, up_writer = await asyncio.open_connection(*self._target)
+                up_reader, up_writer = await asyncio.open_connection(
+                    *self._target, local_addr=self._source
+                )
         except OSError:
             _reset(writer)
             return

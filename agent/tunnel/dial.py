@@ -65,6 +65,7 @@ class TunnelOptions:
     keepalive_seconds: float = 15.0
     tcp_probe_seconds: float = 600.0  # how often to probe TCP on a WebSocket that replaces it
     instance: str = ""  # distinguishes two copies of one identity
+    process: str = ""  # a random number of this start: distinguishes copies that look the same
 
 
 class _Client(asyncssh.SSHClient):
@@ -170,6 +171,8 @@ async def _handshake(
     pinned = frozenset(asyncssh.import_public_key(line).public_data for line in enrolment.host_keys)
     client = _Client(pinned)
     version = f"OpsCenterAgent_{__version__}"
+    if options.process:
+        version += f" process={options.process}"
     if options.instance:
         version += f" instance={options.instance}"
     try:

@@ -154,6 +154,41 @@ async def test_the_same_key_in_two_places_is_flagged(
             assert (await info(cluster))["services"] == ["agent"]
 
 
+async def test_a_copy_of_a_machine_with_its_agent_is_flagged(
+    settings, live_server, tmp_path, hub_directory
+):
+    """Machine id, path and address are the same, as a cloned or restored machine has them."""
+    limits = replace(LIMITS, replaced_drain_seconds=2, suspect_keepalive_seconds=0.2)
+    async with running_hub(settings, hub_directory, limits) as hub:
+        announce(settings, hub)
+        cluster, token = await make_cluster()
+        mine = variables(live_server, tmp_path, TOKEN=token)
+        async with agent("run", **mine) as first:
+            await first.says("tunnel up")
+            # The first one keeps its open files; the copy starts under the same path.
+            await asyncio.to_thread((tmp_path / "data").rename, tmp_path / "moved")
+            await asyncio.to_thread(shutil.copytree, tmp_path / "moved", tmp_path / "data")
+            async with agent("run", **mine) as second:
+                await second.says("tunnel up")
+                flagged = await until(
+                    lambda: Cluster.objects.filter(pk=cluster.pk).exclude(conflict_at=None).afirst()
+                )
+        sessions = [one async for one in TunnelSession.objects.filter(cluster=cluster)]
+    assert len({one.remote_address for one in sessions}) == 1
+    assert "both have one machine id and path" in flagged.conflict_detail
+
+
+async def test_an_agent_that_is_killed_again_and_again_is_not_flagged(hub, live_server, tmp_path):
+    cluster, token = await make_cluster()
+    given = variables(live_server, tmp_path, TOKEN=token)
+    for _ in range(4):  # killed at the end of each block
+        async with agent("run", **given) as process:
+            await process.says("tunnel up")
+    await until(lambda: ClusterStatus.objects.filter(cluster=cluster, tunnel_up=False).afirst())
+    assert await TunnelSession.objects.filter(cluster=cluster).acount() == 4
+    assert (await Cluster.objects.aget(pk=cluster.pk)).conflict_at is None
+
+
 async def test_a_hub_that_is_killed_and_back_is_found_again(
     settings, live_server, tmp_path, hub_directory
 ):

@@ -33,8 +33,11 @@ class Link(Protocol):
         """Return the network's round trip in milliseconds; None when it is not known."""
         ...
 
-    def last_received_s(self) -> float | None:
-        """Return the Unix time of the last byte from the peer; None when it is not known."""
+    def silent_seconds(self) -> float | None:
+        """Return for how long the peer has sent nothing; None when it is not known.
+
+        A duration, so that a clock that is set does not make a silent peer speak.
+        """
         ...
 
 
@@ -49,10 +52,10 @@ class TcpLink:
         info = self._info()
         return None if info is None else round(_u32(info, _RTT_OFFSET) / 1000, 3)
 
-    def last_received_s(self) -> float | None:
-        """Return the Unix time of the last data from the peer; None once closed."""
+    def silent_seconds(self) -> float | None:
+        """Return for how long no data came from the peer; None once closed."""
         info = self._info()
-        return None if info is None else time.time() - _u32(info, _LAST_DATA_RECV_OFFSET) / 1000
+        return None if info is None else _u32(info, _LAST_DATA_RECV_OFFSET) / 1000
 
     def _info(self) -> bytes | None:
         if self._sock is None or _TCP_INFO is None:
@@ -69,19 +72,19 @@ class WebSocketLink:
 
     def __init__(self, sock: SocketOptions | None) -> None:
         self._tcp = TcpLink(sock)
-        self._received_s = time.time()
+        self._received_s = time.monotonic()
 
     def received(self) -> None:
         """Note that a message has just arrived."""
-        self._received_s = time.time()
+        self._received_s = time.monotonic()
 
     def rtt_ms(self) -> float | None:
         """Return the round trip of the TCP connection that ends here; None once closed."""
         return self._tcp.rtt_ms()
 
-    def last_received_s(self) -> float | None:
-        """Return the Unix time of the last message."""
-        return self._received_s
+    def silent_seconds(self) -> float | None:
+        """Return for how long no message came."""
+        return time.monotonic() - self._received_s
 
 
 def bound_unacknowledged(sock: socket.socket, seconds: float) -> None:

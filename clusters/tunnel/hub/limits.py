@@ -19,8 +19,9 @@ class Limits:
     suspect_keepalive_count: int = 3
     suspect_seconds: float = 10
     replaced_drain_seconds: float = 60
-    replacements: int = 5  # from different places, within replacements_seconds, before a flag
+    replacements: int = 5  # by another machine, within replacements_seconds, before a flag
     replacements_seconds: float = 600
+    overlaps: int = 3  # replaced sessions that still answered, within the same time, for a flag
     forwards: int = 16
     streams: int = 8  # open channels of one tunnel
     pending_opens: int = 8  # of one service of one tunnel

@@ -103,7 +103,7 @@ class DatabaseRecorder:
         )
 
     def conflict(self, cluster_id: UUID, detail: str) -> None:
-        """Note that one identity is used from two places."""
+        """Note that two processes use one identity."""
         logger.warning("cluster %s: %s", cluster_id, detail)
         self._put(
             partial(session_log.flag_conflict, cluster_id, detail=detail, at=datetime.now(UTC))

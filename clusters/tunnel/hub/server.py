@@ -226,7 +226,7 @@ class HubServer(asyncssh.SSHServer):
         if self._entered:
             self._leave()
         self._context.counters.handshakes.labels(result="ok").inc()
-        version, instance = _parse_version(str(conn.get_extra_info("client_version", "")))
+        version, words = _parse_version(str(conn.get_extra_info("client_version", "")))
         self.session = Session(
             cluster_id=UUID(str(conn.get_extra_info("username"))),
             fingerprint=offered[0],
@@ -235,7 +235,8 @@ class HubServer(asyncssh.SSHServer):
             transport=self._transport,
             remote_address=one_line(self._address, 60),
             client_version=version,
-            instance=instance,
+            instance=words.get("instance", ""),
+            process=words.get("process", ""),
             allowed=offered[1].services,
         )
         self._context.registry.add(self.session)
@@ -324,15 +325,16 @@ def server_options(
     )
 
 
-def _parse_version(banner: str) -> tuple[str, str]:
-    """Split ``SSH-2.0-OpsCenterAgent_0.1.0 instance=<hex>`` into version and instance."""
+def _parse_version(banner: str) -> tuple[str, dict[str, str]]:
+    """Split ``SSH-2.0-OpsCenterAgent_0.1.0 process=<hex> instance=<hex>``.
+
+    Returns:
+        The version, and the words after it by name; a client need not send any.
+    """
     text = one_line(banner, 200).removeprefix("SSH-2.0-")
     version, _, rest = text.partition(" ")
-    instance = ""
-    for word in rest.split():
-        if word.startswith("instance="):
-            instance = word.removeprefix("instance=")[:40]
-    return version[:100], instance
+    words = dict(word.split("=", 1) for word in rest.split() if "=" in word)
+    return version[:100], {name: value[:40] for name, value in words.items()}
 
 
 def _describe_end(exc: Exception | None) -> str:

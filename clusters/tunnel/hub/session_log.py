@@ -224,7 +224,7 @@ def sign_in_refused(*, user: str, address: str, reason: str) -> None:
 
 
 def flag_conflict(cluster_id: UUID, *, detail: str, at: datetime | None = None) -> None:
-    """Mark a cluster whose one identity is used from two places; an operator clears the mark."""
+    """Mark a cluster whose one identity two processes use, as of the last proof."""
     Cluster.objects.filter(id=cluster_id).update(
         conflict_at=at or timezone.now(), conflict_detail=detail[:500]
     )

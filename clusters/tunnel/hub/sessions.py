@@ -2,7 +2,8 @@
 
 At most two sessions a cluster: the newest ready one takes new channels, an older one drains and
 is then closed, a third aborts the oldest. Clean-up compares sessions, never cluster ids alone,
-so that the end of an old session cannot remove its successor.
+so that the end of an old session cannot remove its successor. What a replaced session still says
+is evidence of a second process (:mod:`clusters.tunnel.hub.duplicates`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ import asyncssh
 
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.hub.connection_stats import Link
+from clusters.tunnel.hub.duplicates import DuplicateEvidence, Sighting
 from clusters.tunnel.hub.limits import Limits
 
 State = Literal["connecting", "ready", "suspect", "draining", "gone"]
@@ -39,15 +41,17 @@ class Session:
     client_version: str
     instance: str  # "" when the client does not say
     allowed: frozenset[str]
+    process: str = ""  # random number of the client's process; "" when it does not say
     id: UUID = field(default_factory=uuid.uuid4)
     connected_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    signed_in_s: float = field(default_factory=time.monotonic)
     state: State = "connecting"
     services: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)  # known services that it may not forward
     pending: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     streams: int = 0
     end_reason: str = ""
-    replaced_at_s: float = 0.0
+    replaced_at_s: float = 0.0  # monotonic
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     released: list[asyncio.Future[None]] = field(default_factory=list)
     suspicion: asyncio.TimerHandle | None = None
@@ -59,16 +63,21 @@ class Session:
 
     def last_received_s(self) -> float:
         """Return the Unix time of the last sign of life; at least the sign-in itself."""
-        heard = self.link.last_received_s()
-        if heard is None:  # not known here: an open session answers keepalives
+        silent = self.link.silent_seconds()
+        if silent is None:  # not known here: an open session answers keepalives
             return time.time()
-        return max(heard, self.connected_at.timestamp())
+        return time.time() - min(silent, time.monotonic() - self.signed_in_s)
 
-    def is_elsewhere(self, other: Session) -> bool:
-        """Return whether the other session comes from another address or another agent."""
-        if self.instance and other.instance and self.instance != other.instance:
-            return True
-        return self.remote_address != other.remote_address
+    def answered_since(self, moment_s: float) -> bool:
+        """Return whether the open session's peer has sent anything since a monotonic time."""
+        if self.state == "gone" or self.connection.is_closed():
+            return False
+        silent = self.link.silent_seconds()
+        return silent is None or time.monotonic() - silent > moment_s
+
+    def sighting(self) -> Sighting:
+        """Return whom this session shows to hold the cluster's key."""
+        return Sighting(self.signed_in_s, self.remote_address, self.instance, self.process)
 
     def notify_released(self) -> None:
         """Wake callers that wait for a free slot."""
@@ -97,7 +106,7 @@ class Recorder(Protocol):
         """Note an end and its reason."""
 
     def conflict(self, cluster_id: UUID, detail: str) -> None:
-        """Note that one identity is used from two places."""
+        """Note that two processes use one identity."""
 
 
 class Registry:
@@ -108,7 +117,7 @@ class Registry:
         self._recorder = recorder
         self._counters = counters
         self._sessions: dict[UUID, list[Session]] = {}  # oldest first
-        self._moves: dict[UUID, deque[float]] = {}
+        self._evidence = DuplicateEvidence(limits)
         self.on_ready: list[Callable[[Session], None]] = []
 
     def add(self, session: Session) -> None:
@@ -127,6 +136,9 @@ class Registry:
             session.state = "ready"
             # Written before the older one drains: the tunnel was up all the time.
             self._recorder.changed(session)
+            self._note_conflict(
+                session.cluster_id, self._evidence.served(session.cluster_id, session.sighting())
+            )
             live = self.of_cluster(session.cluster_id)
             place = live.index(session)
             for older in live[:place]:
@@ -188,17 +200,24 @@ class Registry:
         """
         if session.state not in ("ready", "draining") or session.suspicion is not None:
             return
-        limits = self._limits
-        session.connection.set_keepalive(
-            limits.suspect_keepalive_seconds, limits.suspect_keepalive_count
-        )
-        session.suspicion = asyncio.get_running_loop().call_later(
-            limits.suspect_seconds, self._trust_again, session
-        )
+        self._probe(session)
         self._counters.suspicions.inc()
         if session.state == "ready":
             session.state = "suspect"
             self._recorder.changed(session)
+
+    def _probe(self, session: Session) -> None:
+        """Ask often for a while whether the peer is there; the regular keepalives come back."""
+        if session.suspicion is not None:
+            return
+        limits = self._limits
+        session.connection.set_keepalive(
+            min(limits.suspect_keepalive_seconds, limits.keepalive_seconds),
+            limits.suspect_keepalive_count,
+        )
+        session.suspicion = asyncio.get_running_loop().call_later(
+            limits.suspect_seconds, self._trust_again, session
+        )
 
     def _trust_again(self, session: Session) -> None:
         session.suspicion = None
@@ -212,39 +231,54 @@ class Registry:
             self._recorder.changed(session)
 
     def _replace(self, older: Session, newer: Session) -> None:
-        """Let an older session finish what it carries; it gets no new channels."""
+        """Let an older session finish what it carries; it gets no new channels.
+
+        It is probed: a connection that is only half open, as after a restart or a change of
+        address, is cut within seconds, and one that answers has a process behind it.
+        """
         self._counters.replacements.inc()
-        if older.is_elsewhere(newer):
-            self._count_move(older, newer)
+        cluster_id, places = older.cluster_id, (older.sighting(), newer.sighting())
+        self._note_conflict(cluster_id, self._evidence.moved(cluster_id, *places))
         if older.state == "draining":
             return
         older.state = "draining"
-        older.replaced_at_s = time.time()
-        older.timers.append(
-            asyncio.get_running_loop().call_later(
-                self._limits.replaced_drain_seconds, self._drained, older, newer
-            )
-        )
+        older.replaced_at_s = time.monotonic()
+        self._probe(older)
+        loop, limits = asyncio.get_running_loop(), self._limits
+        seconds = limits.replaced_drain_seconds
+        older.timers += [
+            loop.call_later(limits.suspect_seconds, self._probed, older, newer),
+            loop.call_later(seconds / 2, self._probe, older),
+            loop.call_later(seconds, self._drained, older, newer),
+        ]
         self._recorder.changed(older)
 
+    def _probed(self, older: Session, newer: Session) -> None:
+        """Count a replaced session that answered in the second half of its probes."""
+        if older.answered_since(older.replaced_at_s + self._limits.suspect_seconds / 2):
+            places = (older.sighting(), newer.sighting())
+            self._note_conflict(
+                older.cluster_id, self._evidence.overlapped(older.cluster_id, *places)
+            )
+
     def _drained(self, older: Session, newer: Session) -> None:
-        """Close a replaced session; one elsewhere that still speaks is a second user of the key."""
+        """Close a replaced session; one that still answers is a second user of the key.
+
+        An agent ends its session before it dials again, so two that live have two processes,
+        whatever they say of themselves. What was on its way when the session was replaced is no
+        answer: only the second half of the time counts.
+        """
         if older.state == "gone":
             return
-        if older.is_elsewhere(newer) and older.last_received_s() > older.replaced_at_s:
-            self._recorder.conflict(older.cluster_id, _describe_conflict(older, newer))
+        seconds = self._limits.replaced_drain_seconds
+        if older.answered_since(older.replaced_at_s + seconds / 2):
+            places = (older.sighting(), newer.sighting())
+            self._note_conflict(older.cluster_id, self._evidence.outlived(seconds, *places))
         self.close(older, "replaced by a newer session")
 
-    def _count_move(self, older: Session, newer: Session) -> None:
-        now = time.monotonic()
-        moves = self._moves.setdefault(older.cluster_id, deque(maxlen=100))
-        moves.append(now)
-        while moves and moves[0] < now - self._limits.replacements_seconds:
-            moves.popleft()
-        if len(moves) > self._limits.replacements:
-            minutes = round(self._limits.replacements_seconds / 60)
-            detail = f"{len(moves)} changes of place in {minutes} min; "
-            self._recorder.conflict(older.cluster_id, detail + _describe_conflict(older, newer))
+    def _note_conflict(self, cluster_id: UUID, detail: str) -> None:
+        if detail:
+            self._recorder.conflict(cluster_id, detail)
 
     def _end(self, session: Session, reason: str) -> None:
         if session.state == "gone":
@@ -258,12 +292,3 @@ class Registry:
         session.notify_released()
         self._counters.disconnects.inc()
         self._recorder.closed(session)
-
-
-def _describe_conflict(older: Session, newer: Session) -> str:
-    """Describe in one line which two places use the same key."""
-    places = []
-    for session in (older, newer):
-        place = session.remote_address or "an unknown address"
-        places.append(f"{place} (agent {session.instance})" if session.instance else place)
-    return f"the same key signs in from {places[0]} and from {places[1]}"

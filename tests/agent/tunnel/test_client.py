@@ -89,14 +89,14 @@ async def dial_error(hub, key, target, **changes) -> DialError:
 
 
 async def test_the_hub_reads_the_local_api_through_the_tunnel(hub, key, target):
-    async with running(make_tunnel(hub, key, target, instance="0123456789abcdef")):
+    async with running(make_tunnel(hub, key, target, instance="0123456789abcdef", process="77")):
         await hub.wait_session()
         assert b"you asked /v1/info" in await hub.get("/v1/info")
         assert len(await hub.get("/big")) > 3_000_000
     assert hub.users == [CLUSTER_ID]
     version = hub.sessions[0].get_extra_info("client_version")
     assert version.startswith("SSH-2.0-OpsCenterAgent_")
-    assert version.endswith(" instance=0123456789abcdef")
+    assert version.endswith(" process=77 instance=0123456789abcdef")
     assert hub.sessions[0].get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
     assert hub.sessions[0].get_extra_info("send_compression") == "none"
 

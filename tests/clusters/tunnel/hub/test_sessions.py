@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from clusters.models import Cluster, ClusterStatus
+from clusters.models import ClusterStatus
 from opscenter.core.errors import (
     ClusterUnreachableError,
     ConsentOffError,
@@ -42,9 +42,6 @@ async def test_the_newest_session_serves_and_the_older_drains_and_ends(hub, iden
             assert (await ended(hub, first)).end_reason == "replaced by a newer session"
             assert hub.registry.sessions() == [second]
             assert await get_json(identity) == {"hello": "world"}
-            await hub.recorder.flushed()
-            cluster = await Cluster.objects.aget(id=identity.cluster.id)
-            assert cluster.conflict_at is None  # the same agent from the same address
 
 
 async def test_what_an_older_session_carries_is_finished(hub, identity, target):
@@ -116,56 +113,6 @@ async def test_a_service_that_is_withdrawn_is_not_served(hub, identity, target):
         await get_json(identity)
     connection.abort()
     await connection.wait_closed()
-
-
-# --- one identity, two places -----------------------------------------------------------------
-
-
-async def test_two_agents_with_one_key_are_flagged(hub, identity, target):
-    one = {"client_version": "OpsCenterAgent_0.1.0 instance=aaaa"}
-    two = {"client_version": "OpsCenterAgent_0.1.0 instance=bbbb"}
-    async with asyncssh_agent(hub, identity, target, keepalive_interval=0.2, **one):
-        first = await serving(hub, identity)
-        assert first.instance == "aaaa"
-        async with asyncssh_agent(hub, identity, target, **two):
-            await ended(hub, first)
-            await hub.recorder.flushed()
-            cluster = await Cluster.objects.aget(id=identity.cluster.id)
-            assert cluster.conflict_at is not None
-            assert "agent aaaa" in cluster.conflict_detail
-            assert "agent bbbb" in cluster.conflict_detail
-
-
-async def test_a_moved_agent_whose_old_tunnel_is_silent_is_not_flagged(hub, identity, target):
-    async with (
-        FaultProxy("127.0.0.1", hub.port) as proxy,
-        asyncssh_agent(hub, identity, target, port=proxy.port, keepalive_interval=0.2),
-    ):
-        first = await serving(hub, identity)
-        proxy.black_hole = True
-        await asyncio.sleep(0.3)  # what was on its way has arrived
-        moved = {"client_version": "OpsCenterAgent_0.1.0 instance=bbbb"}
-        async with asyncssh_agent(hub, identity, target, **moved):
-            await ended(hub, first)
-            await hub.recorder.flushed()
-            assert (await Cluster.objects.aget(id=identity.cluster.id)).conflict_at is None
-
-
-async def test_a_key_that_hops_between_places_is_flagged(
-    settings, short_directory, tmp_path, transactional_db, target
-):
-    limits = replace(LIMITS, replaced_drain_seconds=60, replacements=3)
-    async with running_hub(settings, short_directory, limits) as hub:
-        identity = await make_identity(tmp_path, "north-1")
-        async with contextlib.AsyncExitStack() as stack:
-            for number in range(5):
-                version = f"OpsCenterAgent_0.1.0 instance={number % 2}"
-                await stack.enter_async_context(
-                    asyncssh_agent(hub, identity, target, client_version=version)
-                )
-            await hub.recorder.flushed()
-            cluster = await Cluster.objects.aget(id=identity.cluster.id)
-            assert "4 changes of place in 10 min" in cluster.conflict_detail
 
 
 # --- liveness ---------------------------------------------------------------------------------
