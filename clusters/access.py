@@ -101,7 +101,7 @@ def require(user: AnyUser, cluster: Cluster, permission: ClusterPermission) -> N
         ForbiddenError: if the user lacks it.
     """
     if not may(user, cluster, permission):
-        msg = f"You may see the cluster {cluster.name}, but not do this with it."
+        msg = f"You can see the cluster {cluster.name}, but you are not allowed to do this with it."
         raise ForbiddenError(msg)
 
 
@@ -121,7 +121,7 @@ def require_create(user: AnyUser) -> None:
         ForbiddenError: if the user is neither admin nor operator.
     """
     if not acts_on_all(user):
-        raise ForbiddenError("Only operators may add clusters.")
+        raise ForbiddenError("Only operators can add clusters.")
 
 
 def require_sees_all(user: AnyUser) -> None:
@@ -131,7 +131,7 @@ def require_sees_all(user: AnyUser) -> None:
         ForbiddenError: if the user is neither admin, operator nor auditor.
     """
     if not sees_all(user):
-        raise ForbiddenError("Only operators and auditors may see this.")
+        raise ForbiddenError("Only operators and auditors can see this.")
 
 
 def may_manage_retention(user: AnyUser) -> bool:
@@ -146,7 +146,7 @@ def require_manage_retention(user: AnyUser) -> None:
         ForbiddenError: if the user is no admin.
     """
     if not may_manage_retention(user):
-        raise ForbiddenError("Only administrators may change what is kept.")
+        raise ForbiddenError("Only administrators can change retention.")
 
 
 def get_customer(user: AnyUser, customer_id: UUID | str) -> Customer:

@@ -43,7 +43,7 @@ def place(
     """
     text = one_line(reason, REASON_LENGTH + 1).strip()
     if not text:
-        raise InvalidInputError("reason: say why, for who asks in some years")
+        raise InvalidInputError("reason: give a reason, for whoever asks years from now")
     if len(text) > REASON_LENGTH:
         raise InvalidInputError(f"reason: use at most {REASON_LENGTH} characters")
     now = now or datetime.now(UTC)
@@ -55,7 +55,7 @@ def place(
             hold.save(force_insert=True)
             _audit("hold.place", hold, actor, now)
     except IntegrityError as exc:
-        raise ConflictError("reason: a legal hold stands there already") from exc
+        raise ConflictError("reason: there is already a legal hold") from exc
     _publish(hold)
     return hold
 
@@ -122,7 +122,7 @@ def require_free(target: Customer | Cluster) -> None:
         hold = holds[0]
         what = f"the customer {hold.customer}" if hold.customer else f"the cluster {hold.cluster}"
         msg = (
-            f"A legal hold stands on {what} since {hold.placed_at:%Y-%m-%d %H:%M} UTC;"
+            f"There has been a legal hold on {what} since {hold.placed_at:%Y-%m-%d %H:%M} UTC;"
             " nothing is deleted before an administrator lifts it."
         )
         raise LegalHoldError(msg)

@@ -74,7 +74,7 @@ def create_cluster(
                 detail={"name": name, "customer": str(customer or ""), "labels": clean},
             )
     except IntegrityError as exc:
-        raise ConflictError(f"name: a cluster named {name} exists already") from exc
+        raise ConflictError(f"name: a cluster named {name} already exists") from exc
     realtime.publish_on_commit(cluster.pk, "config")
     return cluster
 
@@ -129,7 +129,7 @@ def update_cluster(
             audit.record("cluster.update", actor=actor, cluster_id=cluster.pk, detail=detail)
     except IntegrityError as exc:
         cluster.name = before["name"]
-        raise ConflictError(f"name: a cluster named {name} exists already") from exc
+        raise ConflictError(f"name: a cluster named {name} already exists") from exc
     realtime.publish_on_commit(cluster.pk, "config")
     return cluster
 

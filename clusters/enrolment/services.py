@@ -169,7 +169,7 @@ def _find_token(token: str, now: datetime) -> JoinToken:
         .first()
     )
     if join is None:
-        raise EnrolmentRefusedError("The join token is not known; ask for a new one.")
+        raise EnrolmentRefusedError("The join token is not known. Ask for a new one.")
     if join.expires_at <= now:
         if join.used_at is not None:
             raise EnrolmentRefusedError(_USED)
@@ -222,9 +222,9 @@ def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:
     line, fingerprint = parse_public_key(public_key)
     known = ClusterKey.objects.filter(fingerprint=fingerprint).first()
     if known is not None and known.cluster_id != cluster.pk:
-        raise EnrolmentRefusedError("The key is registered already; make a new one.")
+        raise EnrolmentRefusedError("The key is already registered. Create a new one.")
     if known is not None and known.status == ClusterKey.Status.REVOKED:
-        raise EnrolmentRefusedError("The key was revoked; make a new one.")
+        raise EnrolmentRefusedError("The key was revoked. Create a new one.")
     cluster.keys.filter(status=ClusterKey.Status.ACTIVE).exclude(fingerprint=fingerprint).update(
         status=ClusterKey.Status.RETIRED
     )
@@ -239,7 +239,7 @@ def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:
                 cluster=cluster, public_key=line, fingerprint=fingerprint
             )
     except IntegrityError as exc:  # another enrolment with the same key came first
-        raise EnrolmentRefusedError("The key is registered already; make a new one.") from exc
+        raise EnrolmentRefusedError("The key is already registered. Create a new one.") from exc
 
 
 def _digest(token: str) -> str:

@@ -102,32 +102,32 @@ def _state(done: tuple[bool, ...], index: int) -> StepState:
 def _token_detail(token: JoinToken | None, key: ClusterKey | None) -> str:
     if token and token.used_at:
         return f"from {token.used_from}"
-    return "a key was registered by hand" if key else ""
+    return "a key was registered manually" if key else ""
 
 
 def _checks() -> tuple[tuple[str, ...], ...]:
     """Return, per step, what to check when it does not happen."""
     return (
         (
-            f"The machine reaches {settings.PUBLIC_URL}: try "
+            f"The machine can reach {settings.PUBLIC_URL}: run "
             f"curl -sS {settings.PUBLIC_URL}/healthz there.",
-            "The command was copied whole, and the token was not used or replaced since.",
-            "The agent's own output names the reason of a refusal.",
+            "The whole command was copied, and the token has not been used or replaced since.",
+            "The agent's own output says why it was refused.",
         ),
         (
             f"The hub key that the agent pins is {host_key.host_key_fingerprint()}.",
-            "The agent's data directory can be written: it keeps its key there.",
+            "The agent can write to its data directory: it keeps its key there.",
         ),
         (
-            f"The machine reaches {settings.HUB_PUBLIC_ADDRESS} (SSH), or, through a proxy, "
+            f"The machine can reach {settings.HUB_PUBLIC_ADDRESS} (SSH) or, through a proxy, "
             f"{settings.HUB_PUBLIC_WS_URL} (WebSocket).",
-            "The agent runs: the first command only enrols, python -m agent run keeps the tunnel.",
-            "The hub runs: /readyz says so.",
+            "The agent is running: python -m agent run keeps the tunnel open.",
+            "The hub is running: see /readyz.",
         ),
         (
-            "A minute must close first: data comes one to two minutes after the tunnel.",
-            "python -m agent check on the machine says whether its collectors work.",
-            "The worker runs: /readyz says so. The tab Data and gaps names a failed pull.",
+            "Data arrives one to two minutes after the tunnel: a minute must be complete first.",
+            "python -m agent check on the machine shows whether its collectors work.",
+            "The worker is running: see /readyz. The Data and gaps tab shows why a pull failed.",
         ),
     )
 

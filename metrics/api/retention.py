@@ -83,8 +83,8 @@ class ClassDetailView(StrictQueryView):
     @extend_schema(
         operation_id="retention_classes_change",
         summary="Change a retention class",
-        description="Administrators only. Longer limits hold at once, shorter ones delete after"
-        " 24 hours; `effect` says what, also for a `dry_run`.",
+        description="Administrators only. Longer limits apply at once; shorter ones start"
+        " deleting after 24 hours; `effect` says what, also for a `dry_run`.",
         parameters=[CLASS_ID],
         request=shapes.ClassChangeSerializer,
         responses=shapes.ClassChangedSerializer,
@@ -266,7 +266,7 @@ def _place(request: Request, target: Customer | Cluster) -> Response:
 
 def _lift(request: Request, hold: LegalHold | None) -> Response:
     if hold is None:
-        raise NotFoundError("No legal hold stands there.")
+        raise NotFoundError("There is no legal hold on it.")
     legal_holds.lift(hold, actor=request_user(request))
     return Response(status=status.HTTP_204_NO_CONTENT)
 

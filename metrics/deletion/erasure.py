@@ -32,6 +32,7 @@ from opscenter.core import leases, task_queue
 from opscenter.core.errors import ConflictError, InvalidInputError
 
 TASK = "metrics.erase"
+_HOLD_ACTIVE = "a legal hold is active; lift it first"
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def begin(
         ConflictError: it is already being erased.
     """
     if confirm != customer.name:
-        raise InvalidInputError("confirm: this is not the customer's name; nothing was erased")
+        raise InvalidInputError("confirm: the name does not match; nothing was erased")
     now = now or datetime.now(UTC)
     with transaction.atomic():
         legal_holds.require_free(customer)
@@ -99,11 +100,11 @@ def run(erasure_id: UUID, *, report: Report = lambda _: None) -> Erasure:
         try:
             while (cluster := _next(erasure)) is not None:
                 if legal_holds.is_held(cluster) or _is_held(erasure):
-                    return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
+                    return _stop(erasure, Erasure.State.HELD, _HOLD_ACTIVE)
                 _erase_cluster(erasure, cluster)
                 report(erasure)
             if _is_held(erasure):
-                return _stop(erasure, Erasure.State.HELD, "a legal hold stands; lift it first")
+                return _stop(erasure, Erasure.State.HELD, _HOLD_ACTIVE)
             return _finish(erasure)
         except legal_holds.LegalHoldError as exc:  # placed between the check and the deletion
             return _stop(erasure, Erasure.State.HELD, str(exc))

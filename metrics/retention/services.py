@@ -106,7 +106,7 @@ def delete_class(row: RetentionClass, *, actor: Actor) -> None:
     users = CustomerRetention.objects.filter(retention_class=row).select_related("customer")
     names = [str(user.customer) for user in users[:3]]
     if names:
-        raise ConflictError(f"name: {', '.join(names)} still has this class; choose another first")
+        raise ConflictError(f"name: {', '.join(names)} still uses this class; assign another")
     with transaction.atomic():
         detail = {"name": row.name, "limits": complete(row.limits)}
         audit.record("retention_class.delete", actor=actor, detail=detail)

@@ -58,7 +58,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     elif isinstance(exc, Http404):
         message = "Not found."
     elif isinstance(exc, PermissionDenied):
-        message = "You may not do this."
+        message = "You are not allowed to do this."
     else:
         message = str(getattr(exc, "detail", exc))
     response.data = error_body(code, message, fields)

@@ -87,7 +87,7 @@ def change_labels(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
         except InvalidInputError as exc:
             form.add_error("labels", str(exc).partition(": ")[2] or str(exc))
         else:
-            messages.success(request, "The labels were saved.")
+            messages.success(request, "Labels saved.")
             return _to_settings(cluster)
     return _settings_again(request, cluster, labels_form=form)
 
@@ -101,7 +101,7 @@ def revoke(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return _settings_again(request, cluster, revoke_form=form)
     services.revoke_cluster(cluster, actor=cast("User", request.user))
-    messages.success(request, f"{cluster.name} was revoked: its key opens no tunnel any more.")
+    messages.success(request, f"{cluster.name} was revoked. Its key no longer works.")
     return _to_settings(cluster)
 
 
@@ -119,7 +119,7 @@ def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     except legal_holds.LegalHoldError as exc:
         form.add_error("name", str(exc))
         return _settings_again(request, cluster, delete_form=form)
-    messages.success(request, f"{name} was deleted. The audit log keeps that.")
+    messages.success(request, f"{name} was deleted. The audit log keeps a record.")
     return redirect("fleet")
 
 

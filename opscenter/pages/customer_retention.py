@@ -48,8 +48,8 @@ def choose_class(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     if request.POST.get("step") != "save":
         return _page(request, customer, class_form=form, effect=effect)
     services.assign(customer, chosen, actor=_user(request))
-    waits = " What got shorter is deleted in 24 hours." if effect.losses else ""
-    messages.success(request, f"{customer.name} has another retention class now.{waits}")
+    waits = " Data past the shorter limits is deleted in 24 hours." if effect.losses else ""
+    messages.success(request, f"Retention class of {customer.name} changed.{waits}")
     return redirect("customer", customer_id=customer.pk)
 
 
@@ -65,7 +65,7 @@ def place_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
         except InvalidInputError as exc:
             form.add_error("reason", str(exc).partition(": ")[2])
         else:
-            messages.success(request, f"Nothing of {customer.name} is deleted from now on.")
+            messages.success(request, f"No data of {customer.name} will be deleted from now on.")
             return redirect("customer", customer_id=customer.pk)
     return _page(request, customer, hold_form=form)
 
@@ -78,7 +78,7 @@ def lift_hold(request: HttpRequest, customer_id: UUID) -> HttpResponse:
     hold = LegalHold.objects.filter(customer=customer).first()
     if hold is not None:
         legal_holds.lift(hold, actor=_user(request))
-        messages.success(request, "The legal hold was lifted; the audit log keeps that.")
+        messages.success(request, "Legal hold lifted. The audit log keeps a record.")
     return redirect("customer", customer_id=customer.pk)
 
 
@@ -94,7 +94,7 @@ def erase(request: HttpRequest, customer_id: UUID) -> HttpResponse:
         except (InvalidInputError, legal_holds.LegalHoldError) as exc:
             form.add_error("name", str(exc).removeprefix("confirm: "))
         else:
-            messages.success(request, f"{customer.name} is being erased; this page says how far.")
+            messages.success(request, f"Erasing {customer.name}. Progress is shown below.")
             return redirect("retention")
     return _page(request, customer, erase_form=form)
 
@@ -106,14 +106,14 @@ def cluster_hold(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     cluster = access.get_cluster(request.user, cluster_id)
     access.require_manage_retention(request.user)
     form = HoldForm(request.POST)
-    problem = "Say why, in at most 500 characters."
+    problem = "Give a reason of at most 500 characters."
     if form.is_valid():
         try:
             legal_holds.place(cluster, reason=form.cleaned_data["reason"], actor=_user(request))
         except InvalidInputError as exc:
             problem = str(exc).partition(": ")[2]
         else:
-            messages.success(request, f"Nothing of {cluster.name} is deleted from now on.")
+            messages.success(request, f"No data of {cluster.name} will be deleted from now on.")
             return _to_data(cluster)
     messages.error(request, f"No legal hold was placed. {problem}")
     return _to_data(cluster)
@@ -128,7 +128,7 @@ def cluster_lift(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     hold = LegalHold.objects.filter(cluster=cluster).first()
     if hold is not None:
         legal_holds.lift(hold, actor=_user(request))
-        messages.success(request, "The legal hold was lifted; the audit log keeps that.")
+        messages.success(request, "Legal hold lifted. The audit log keeps a record.")
     return _to_data(cluster)
 
 

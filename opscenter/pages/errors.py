@@ -22,7 +22,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """Answer 403."""
     if is_api(request):
-        return error_response(403, "You may not do this.")
+        return error_response(403, "You are not allowed to do this.")
     return defaults.permission_denied(request, exception)
 
 
@@ -38,5 +38,5 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_prometheus(request):
         return prometheus_error(500, "internal", "something went wrong here; the log says what")
     if is_api(request):
-        return error_response(500, "Something went wrong here; the log says what.")
+        return error_response(500, "Something went wrong in Ops Center; its log says what.")
     return defaults.server_error(request)

@@ -49,7 +49,7 @@ def exports(request: HttpRequest, which: str, target_id: UUID) -> HttpResponse:
     try:
         jobs.request(target, form=request.POST.get("format", ""), actor=_user(request))
     except InvalidInputError as exc:
-        messages.error(request, f"No export was begun: {str(exc).partition(': ')[2]}.")
+        messages.error(request, f"No export was started: {str(exc).partition(': ')[2]}.")
     return _back(target)
 
 

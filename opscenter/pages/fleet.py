@@ -138,9 +138,15 @@ def _summary_context(
 
 
 def _attention_context(shown: Sequence[ClusterOverview]) -> dict[str, Any]:
-    """Return the clusters that need attention; of many, only the worst."""
+    """Return the clusters that need attention (of many, only the worst), and how many do not.
+
+    ``idle_count`` are those that are not expected to report: waiting or revoked.
+    """
     attention = [overview for overview in shown if overview.health.state in NEEDS_ATTENTION]
+    healthy = sum(overview.health.state == "ok" for overview in shown)
     return {
+        "healthy_count": healthy,
+        "idle_count": len(shown) - len(attention) - healthy,
         "attention": attention[:ATTENTION_ROWS],
         "attention_count": len(attention),
         "attention_more": max(0, len(attention) - ATTENTION_ROWS),

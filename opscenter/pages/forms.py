@@ -23,9 +23,9 @@ class LabelsField(forms.CharField):
                 continue
             key, sign, label = (piece.strip() for piece in part.partition("="))
             if not sign or not key:
-                raise forms.ValidationError(f"{part.strip()[:60]!r} does not read key=value.")
+                raise forms.ValidationError(f"{part.strip()[:60]!r} is not of the form key=value.")
             if key in labels:
-                raise forms.ValidationError(f"The label {key[:60]!r} is there twice.")
+                raise forms.ValidationError(f"The label {key[:60]!r} appears twice.")
             labels[key] = label
         return labels
 
@@ -36,20 +36,20 @@ class AddClusterForm(forms.Form):
     name = forms.CharField(
         max_length=63,
         validators=[CLUSTER_NAME],
-        help_text="As people call it, for example ams-prod-1. It can be changed later.",
+        help_text="For example ams-prod-1.",
         widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"}),
     )
     customer = forms.CharField(
         max_length=100,
         required=False,
-        help_text="Whose cluster it is. A new name makes a new customer.",
+        help_text="Choose a customer or type a new one.",
         widget=forms.TextInput(attrs={"list": "customers", "autocomplete": "off"}),
     )
     labels = LabelsField(
         required=False,
         max_length=8000,
-        help_text="One key=value a line, for example region=eu-west. "
-        "The fleet can be filtered and grouped by them.",
+        help_text="One key=value per line, for example region=eu-west. "
+        "Use them to filter and group the fleet.",
         widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off"}),
     )
 
@@ -60,7 +60,7 @@ class LabelsForm(forms.Form):
     labels = LabelsField(
         required=False,
         max_length=8000,
-        help_text="One key=value a line.",
+        help_text="One key=value per line.",
         widget=forms.Textarea(attrs={"rows": 5, "autocomplete": "off"}),
     )
 
@@ -71,7 +71,7 @@ class KeyForm(forms.Form):
     public_key = forms.CharField(
         max_length=400,
         label="Public key",
-        help_text="The one line of the file opscenter_key.pub; it starts with ssh-ed25519.",
+        help_text="The single line of opscenter_key.pub. It starts with ssh-ed25519.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "class": "mono"}),
     )
 
@@ -93,5 +93,5 @@ class ConfirmForm(forms.Form):
         """
         name = str(self.cleaned_data["name"]).strip()
         if name != self.expected:
-            raise forms.ValidationError("This is not the name; nothing was done.")
+            raise forms.ValidationError("The name does not match. Nothing was changed.")
         return name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from metrics.charts.figure import reason_text
 from metrics.query import Window
 
+BEFORE_JOINING = "Recorded before this cluster joined; filled since"
 SHOWN = 24
 """Months of backfill are thousands of windows with the same content."""
 
@@ -72,7 +73,14 @@ class Run:
     def why(self) -> str:
         """Return the reason in words; "" for none."""
         first = self.first
+        if first.reason == "not_enrolled" and first.state == "done":
+            return BEFORE_JOINING
         return reason_text(first.state, first.reason) if first.reason else ""
+
+    @property
+    def detail(self) -> str:
+        """Return what is known beyond the reason; "" if the reason says it all."""
+        return "" if self.why == BEFORE_JOINING else self.first.detail
 
 
 def runs(newest_first: Iterable[Window], *, fold: bool = True) -> list[Run]:

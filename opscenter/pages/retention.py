@@ -67,7 +67,7 @@ def add_class(request: HttpRequest) -> HttpResponse:
         except InvalidInputError as exc:
             _add_error(form, exc)
         else:
-            messages.success(request, f"The class {row.name} was added; choose it for a customer.")
+            messages.success(request, f"Class {row.name} added. It can be assigned now.")
             return redirect("retention")
     return _form_page(request, form, None)
 
@@ -100,8 +100,8 @@ def change_class(request: HttpRequest, class_id: int) -> HttpResponse:
     except InvalidInputError as exc:
         _add_error(form, exc)
         return _form_page(request, form, row)
-    waits = " What got shorter is deleted in 24 hours." if effect.losses else ""
-    messages.success(request, f"The class {row.name} was saved.{waits}")
+    waits = " Data past the shorter limits is deleted in 24 hours." if effect.losses else ""
+    messages.success(request, f"Class {row.name} saved.{waits}")
     return redirect("retention")
 
 
@@ -117,7 +117,7 @@ def delete_class(request: HttpRequest, class_id: int) -> HttpResponse:
     except InvalidInputError as exc:
         messages.error(request, str(exc).partition(": ")[2])
         return redirect("retention_class", class_id=class_id)
-    messages.success(request, f"The class {name} was deleted.")
+    messages.success(request, f"Class {name} deleted.")
     return redirect("retention")
 
 

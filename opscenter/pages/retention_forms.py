@@ -23,7 +23,7 @@ class ClassForm(forms.Form):
     )
     is_default = forms.BooleanField(
         required=False,
-        label="The default, for everybody without a class of their own",
+        label="Default class, for customers without one of their own",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -98,7 +98,7 @@ class HoldForm(forms.Form):
 
     reason = forms.CharField(
         max_length=500,
-        label="Why",
-        help_text="For example the court's file number. Customers do not see it.",
+        label="Reason",
+        help_text="For example a court file number. Customers cannot see it.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )

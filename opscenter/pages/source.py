@@ -59,7 +59,7 @@ def source(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
             report = try_source(cluster, config, actor=actor)
             if report.ok and request.POST.get("step") != "test":
                 save_source(cluster, config, actor=actor, probe=report.as_json())
-                messages.success(request, f"{KINDS[kind].title}: set, and tested well.")
+                messages.success(request, f"{KINDS[kind].title}: saved and tested.")
                 return redirect(f"{request.path}?kind={kind}")
     return _show(request, cluster, form, report, just_tested=request.method == "POST")
 
@@ -75,12 +75,12 @@ def remove(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
             cluster, "etcd" if role == "etcd" else "main", actor=cast("User", request.user)
         )
     except NotFoundError:
-        messages.info(request, "There was no such source.")
+        messages.info(request, "No such source was set.")
     else:
         message = (
-            "etcd is read no longer."
+            "etcd is no longer read."
             if role == "etcd"
-            else "The agent's own collectors answer from now on. What is stored stays."
+            else "The agent's own collectors are used from now on. Stored data is kept."
         )
         messages.success(request, message)
     return redirect("cluster_source", cluster_id=cluster.pk)

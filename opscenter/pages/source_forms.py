@@ -18,8 +18,8 @@ class SourceForm(forms.Form):
 
     service = forms.ChoiceField(
         choices=[(name, name) for name in SERVICE_PORTS if name != "agent"],
-        label="Service of the tunnel",
-        help_text="As the agent's list calls it.",
+        label="Tunnel service",
+        help_text="Its name in the agent's list.",
     )
     scheme = forms.ChoiceField(
         choices=[("http", "http, inside the tunnel"), ("https", "https, end to end")],
@@ -48,7 +48,7 @@ class SourceForm(forms.Form):
         else:
             widget = forms.TextInput(attrs=attributes)
         if is_set:
-            text = f"{text} It is set; leave this empty to keep it.".strip()
+            text = f"{text} Already set; leave empty to keep it.".strip()
         return forms.CharField(
             label=label, help_text=text, widget=widget,
             required=self.kind.settings.get(name, "") is None,

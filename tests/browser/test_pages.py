@@ -31,7 +31,7 @@ def test_somebody_signs_in_and_lands_where_they_wanted(site, browser):
     page.context.close()
     page = browser.new_context().new_page()
     sign_in(page, site, "viewer")
-    expect(page.get_by_text("not allowed to see any cluster")).to_be_visible()
+    expect(page.get_by_text("does not have access to any cluster")).to_be_visible()
     page.context.close()
 
 

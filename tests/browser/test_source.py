@@ -17,7 +17,7 @@ def test_a_source_is_tested_by_keyboard_and_its_failure_is_named(site, tab):
     expect(page.get_by_text("Missing: 2 of")).to_be_visible()
     expect(page.get_by_text("add this to its environment", exact=False)).to_be_visible()
     page.get_by_role("link", name="Prometheus or VictoriaMetrics").press("Enter")
-    expect(page.get_by_label("Service of the tunnel")).to_have_value("prometheus")
+    expect(page.get_by_label("Tunnel service")).to_have_value("prometheus")
     prefix = page.get_by_label("Path prefix")
     prefix.fill("no slash")
     prefix.press("Enter")

@@ -29,7 +29,7 @@ class Command(BaseCommand):
     """Write into a directory, or write the file of a requested export (--job)."""
 
     help = (
-        "Writes everything that is kept of one customer or cluster into a directory, as Parquet or"
+        "Writes all stored data of one customer or cluster into a directory, as Parquet or"
         " CSV, in bounded memory, with progress on stderr. docs/retention.md says what is in it."
     )
 

@@ -187,7 +187,7 @@ class Influx:
         if exc.status == 401:
             return f"{where} refuses the token (401): check INFLUXDB_TOKEN"
         if exc.status == 403:
-            return f"{where}: the token may not do this (403): {reason}"
+            return f"{where}: the token is not allowed to do this (403): {reason}"
         if exc.status == 404 and "bucket" in reason.lower():
             return f"{where} has no bucket {bucket} (404): {reason}"
         if exc.status == 404:

@@ -138,7 +138,7 @@ def _last_data_stays_readable(scene: Scene, cluster_id: str, seen: dict[str, Any
     page = pages.get(f"/clusters/{cluster_id}/")
     assert f"(was {seen['health']['was']})" in page
     assert "Unknown since" in page
-    assert "the last that is known" in page
+    assert "Last known state" in page
     assert node["name"] in page
     assert "the tunnel was down" in page or "tunnel down" in page
     assert node["name"] in pages.get(f"/clusters/{cluster_id}/nodes/{node['name']}/")

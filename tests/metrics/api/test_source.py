@@ -121,7 +121,7 @@ def test_a_source_is_tested_and_set(client, operator, cluster, probed):
         (BadResponseError("x", problem="database_missing"), "database_missing",
          "There is no such database"),
         (BadResponseError("HTML", problem="not_json"), "not_json",
-         "Another kind of server answers"),
+         "A different kind of server answers"),
         (BadResponseError("odd"), "bad_response", "Its answer cannot be used"),
         (ServiceUnavailableError("500"), "service_down",
          "The service behind the tunnel does not answer"),
@@ -172,15 +172,15 @@ def test_the_page_tests_sets_shows_and_removes(client, operator, cluster, probed
     assert "InfluxDB 1.6.7" in only.content.decode()
     assert not MetricSource.objects.exists()
     done = client.post(address, form, follow=True).content.decode()
-    assert "InfluxDB 1.x (Heapster, Telegraf): set, and tested well." in done
+    assert "InfluxDB 1.x (Heapster, Telegraf): saved and tested." in done
     assert "Missing: 1 of 2 fields" in done
     assert "read it &lt;here&gt;" in done
     assert SECRET not in done
-    assert "It is set; leave this empty to keep it." in done
+    assert "Already set; leave empty to keep it." in done
     data = client.get(f"/clusters/{cluster.pk}/?tab=data").content.decode()
     assert "InfluxDB 1.x (Heapster, Telegraf)" in data
     gone = client.post(f"/clusters/{cluster.pk}/source/remove/", {"role": "main"}, follow=True)
-    assert "collectors answer from now on" in gone.content.decode()
+    assert "collectors are used from now on" in gone.content.decode()
     assert not MetricSource.objects.exists()
 
 
@@ -211,4 +211,4 @@ def test_progress_is_in_the_api_and_on_the_pages(client, viewer, cluster, store)
     for tab in ("overview", "data"):
         page = " ".join(client.get(f"/clusters/{cluster.pk}/?tab={tab}").content.decode().split())
         assert "36 minutes left in 6 windows" in page
-        assert "about <b>18 s</b> left at 2 minutes of data a second" in page
+        assert "about <b>18 s</b> left at 2 minutes of data per second" in page

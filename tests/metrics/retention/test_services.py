@@ -205,7 +205,7 @@ def test_every_change_is_in_the_audit_log_and_nothing_else_is(cluster, admin):
 def test_a_class_that_somebody_has_stays(cluster, admin):
     row = create_class(name="Bank", limits=days(1, 2, 3), actor=admin)
     assign(cluster.customer, row, actor=admin)
-    with pytest.raises(ConflictError, match="Northwind still has this class"):
+    with pytest.raises(ConflictError, match="Northwind still uses this class"):
         delete_class(row, actor=admin)
     with pytest.raises(ConflictError, match="default"):
         delete_class(standard(), actor=admin)

@@ -48,7 +48,19 @@ def test_the_worst_cluster_comes_first_and_the_silent_one_is_unknown(fleet):
     assert "(was ok)" in text
     assert "keepalive time-out" in text
     assert "<b>2</b> of 3 reporting" in text
-    assert "Need somebody: 2" in text
+    assert "Needs attention (2)" in text
+
+
+def test_all_clear_counts_only_clusters_that_report_and_are_healthy(fleet):
+    ClusterFactory(name="new", status="pending", enrolled_at=None)
+    text = " ".join(fleet().content.decode().split())
+    assert "All clear" not in text
+    assert "No cluster here has reported yet" in text
+    ClusterFactory(name="well", **fresh())
+    text = " ".join(fleet().content.decode().split())
+    assert "All clear." in text
+    assert "1 cluster reporting and healthy; 1 not expected to report" in text
+    assert "Every cluster shown here is reporting and healthy" in fleet("q=well").content.decode()
 
 
 def test_the_state_chip_filters_and_keeps_the_counts_of_all_states(fleet):
@@ -86,7 +98,7 @@ def test_search_customer_and_label_narrow_the_list(fleet):
         text = fleet(query).content.decode()
         assert ">one<" in text, query
         assert ">two<" not in text, query
-    assert "No cluster fits" in fleet("q=zzz").content.decode()
+    assert "No matching clusters" in fleet("q=zzz").content.decode()
 
 
 def test_groups_carry_their_own_counts(fleet):
@@ -108,9 +120,9 @@ def test_a_simulated_cluster_says_so_in_every_view(fleet):
 
 
 def test_the_empty_fleet_shows_the_first_step(fleet, client, stranger):
-    assert "add the first one" in fleet().content.decode()
+    assert "Add the first one" in fleet().content.decode()
     client.force_login(stranger)
-    assert "not allowed to see any cluster" in client.get("/").content.decode()
+    assert "does not have access to any cluster" in client.get("/").content.decode()
 
 
 def test_a_viewer_sees_and_counts_only_what_is_granted(client, viewer, cluster, foreign_cluster):

@@ -70,7 +70,11 @@ FAULTS = {
         b' write: points beyond retention policy dropped=3"}',
         r"refused points for bucket \S+_1[0hm]+_forever \(422\): .* dropped=3",
     ),
-    "no right": (403, b'{"code":"forbidden","message":"insufficient"}', r"may not do this \(403\)"),
+    "no right": (
+        403,
+        b'{"code":"forbidden","message":"insufficient"}',
+        r"allowed to do this \(403\)",
+    ),
     "too busy": (503, b"<html>busy</html>", r"answered 503 for bucket \S+: <html>busy</html>"),
 }
 
