@@ -196,3 +196,44 @@ def test_a_password_set_in_the_admin_is_recorded_without_it(as_admin, operator):
     assert answer.status_code == 302
     line = AuditEvent.objects.get(action="user.password")
     assert (line.actor, line.detail) == ("admin", {"user": "operator"})
+
+
+def test_the_sign_in_names_the_product_and_says_what_to_do_about_a_lost_password(client):
+    page = " ".join(client.get(LOGIN).content.decode().split())
+    assert "<h1>Sign in to Ops Center</h1>" in page
+    assert "forgot your password? Ask your administrator" in page
+
+
+def test_the_pages_of_the_second_factor_speak_as_the_others_do(client, operator):
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+
+    def page(path: str) -> str:
+        answer = client.get(f"/accounts/2fa/{path}")
+        assert answer.status_code == 200, answer.headers
+        return " ".join(answer.content.decode().split())
+
+    assert "Off. You sign in with your password only." in page("")
+    assert '<div class="head"><h1>Set up an authenticator app</h1></div>' in page("totp/activate/")
+    secret = client.session["mfa.totp.secret"]
+    client.post("/accounts/2fa/totp/activate/", {"code": code_of(secret)})
+    assert "On. You need a code" in page("")
+    assert "10 of 10 recovery codes have not been used" in page("recovery-codes/")
+    assert "Your existing codes stop working" in page("recovery-codes/generate/")
+    assert "Turn off the authenticator app" in page("totp/deactivate/")
+    client.post("/accounts/2fa/totp/deactivate/")
+    assert "Off. You sign in with your password only." in page("")
+
+
+@pytest.mark.parametrize("path", ["password/change/", "reauthenticate/", "2fa/", "logout/"])
+def test_titles_are_written_as_sentences(client, operator, path):
+    client.post(LOGIN, {"login": "operator", "password": PASSWORD})
+    page = client.get(f"/accounts/{path}").content.decode()
+    for words in (
+        "Two-Factor",
+        "Change Password",
+        "Confirm Access",
+        "Sign Out",
+        "Authenticator App",
+    ):
+        assert words not in page
