@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -72,6 +72,23 @@ def cluster_page(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     context |= {"tab": tab, "tabs": tab_links(context)}
     context |= _TABS[tab](request, cluster, context["range"])
     return render(request, f"cluster/{tab}.html", context)
+
+
+def missing(
+    request: HttpRequest, cluster: Cluster, what: Literal["node", "pod"], name: str, ns: str = ""
+) -> HttpResponse:
+    """Answer 404 for what a visible cluster does not have, with the way back to the cluster.
+
+    Args:
+        request: the request.
+        cluster: the cluster, visible to the user.
+        what: the kind of thing.
+        name: its name in the URL.
+        ns: its namespace in the URL; "" for none.
+    """
+    context = {"cluster": cluster, "what": what, "name": name, "ns": ns, "tab": f"{what}s",
+               "section": "fleet"}  # fmt: skip
+    return render(request, "cluster/missing.html", context, status=404)
 
 
 @page

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from clusters import access
 from metrics import query
 from opscenter.pages.base import page
-from opscenter.pages.cluster import shared_context
+from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.pods import POD_ORDERS, read_order
 from opscenter.pages.series_blocks import chart_links, counts_pods, coverage_context
 
@@ -22,7 +22,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
     cluster = access.get_cluster(request.user, cluster_id)
     detail = query.node(cluster, name)
     if detail is None:
-        raise Http404
+        return missing(request, cluster, "node", name)
     context = shared_context(request, cluster, datetime.now(UTC))
     chosen = context["range"]
     order = read_order(request)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from clusters import access
 from metrics import query
 from opscenter.pages.base import page
-from opscenter.pages.cluster import shared_context
+from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.kubernetes_words import workload as workload_of
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context
 
@@ -24,7 +24,7 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
     cluster = access.get_cluster(request.user, cluster_id)
     detail = query.pod(cluster, ns, name)
     if detail is None:
-        raise Http404
+        return missing(request, cluster, "pod", name, ns)
     context = shared_context(request, cluster, datetime.now(UTC))
     chosen = context["range"]
     workload = workload_of(detail.now.attrs)

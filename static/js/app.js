@@ -5,6 +5,7 @@ import { startLive } from "./live.js";
 import { startCopy } from "./copy.js";
 import { startCards } from "./cards.js";
 import { startRanges } from "./ranges.js";
+import { startPaper } from "./paper.js";
 
 // The answer to a form gets the address of its page, so that a reload does not send the form again.
 const better = document.querySelector("[data-replace-url]")?.dataset.replaceUrl;
@@ -15,6 +16,7 @@ startKeyboard();
 startCopy();
 startCards();
 startRanges();
+startPaper();
 startLive();
 
 // Charts are heavy: their code is loaded only on pages that have one.

@@ -100,6 +100,15 @@ def test_a_pod_without_a_known_node_has_no_shares_and_breaks_no_page(client, alp
     assert client.get(f"/clusters/{alpha.pk}/pods/shop/cart-1/").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["nodes/node-9/", "pods/shop/cart-9/"])
+def test_what_a_cluster_does_not_have_is_not_found_and_names_the_cluster(client, alpha, path):
+    answer = client.get(f"/clusters/{alpha.pk}/{path}")
+    text = " ".join(answer.content.decode().split())
+    assert answer.status_code == 404
+    assert f'<a href="/clusters/{alpha.pk}/">alpha</a>' in text
+    assert f"called {path.split('/')[-2]}</h1>" in text
+
+
 def test_a_silent_cluster_is_unknown_and_its_last_data_stays(client, operator):
     client.force_login(operator)
     ago = datetime.now(UTC) - timedelta(hours=2)

@@ -143,7 +143,17 @@ def test_an_absolute_range_keeps_the_table_of_nodes_narrow_and_names_both_days(c
     measure(alpha)
     text = page(client, alpha, "start=1700000000&end=1700100000")
     assert "<th>CPU, over the range</th>" in text
-    assert text.count("2023-11-14 22:13 to 2023-11-16 02:00 UTC</span>") == 2
+    assert text.count("2023-11-14 22:13 to 2023-11-16 02:00 UTC</span>") == 3
+
+
+def test_paper_names_range_zone_and_time_of_printing(client, alpha):
+    measure(alpha)
+    live = " ".join(page(client, alpha, "range=6h").split())
+    paper = live[live.index('<p class="paper">') :].partition("</p>")[0]
+    assert "· last 6 h · times in <span data-zone>UTC</span> · printed <span data-printed>" in paper
+    fixed = " ".join(page(client, alpha, "start=1700000000&end=1700100000").split())
+    paper = fixed[fixed.index('<p class="paper">') :].partition("</p>")[0]
+    assert "2023-11-14 22:13 to 2023-11-16 02:00 UTC" in paper
 
 
 def test_what_is_computed_from_two_measures_is_not_requested_from_the_cluster(client, alpha):
