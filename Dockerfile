@@ -11,6 +11,7 @@ COPY metrics /app/metrics
 COPY agent /app/agent
 COPY templates /app/templates
 COPY static /app/static
+COPY docs /app/docs
 # Collected here, because compressing takes too long for a start. The key made on the way is thrown away.
 RUN cd /app && OPSCENTER_DATA_DIR=/tmp/build OPSCENTER_STATIC_ROOT=/app/staticfiles \
     /venv/bin/python manage.py collectstatic --noinput && \

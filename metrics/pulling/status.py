@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
 from clusters.models import Cluster
 from metrics.models import PullSchedule
 from metrics.pulling.progress import Progress, measured
 from metrics.query import position, windows
 from metrics.series.windows import STREAM
+
+
+@dataclass(frozen=True, slots=True)
+class PullState:
+    """What is known of a cluster's pulls besides their success.
+
+    Attributes:
+        duration_ms: duration of the last pull, from its start to the commit; None before it.
+        is_filling: whether gaps are open that are being filled.
+        notes: oddities of the source's last answer, short lines.
+    """
+
+    duration_ms: float | None = None
+    is_filling: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def pull_state(cluster: Cluster) -> PullState:
+    """Return the state of a cluster's pulls. One query."""
+    found = _states(PullSchedule.objects.filter(cluster=cluster))
+    return next((state for _, state in found), PullState())
+
+
+def odd_pulls(slow_ms: float) -> dict[UUID, PullState]:
+    """Return the pulls of all clusters that are slow, are filling gaps or have notes. One query.
+
+    Args:
+        slow_ms: duration from which on a pull is slow, in milliseconds.
+    """
+    odd = Q(duration_ms__gte=slow_ms) | Q(backfill_due_at__isnull=False) | ~Q(notes=[])
+    return dict(_states(PullSchedule.objects.filter(odd)))
+
+
+def _states(rows: QuerySet[PullSchedule]) -> Iterator[tuple[UUID, PullState]]:
+    columns = ("cluster_id", "duration_ms", "backfill_due_at", "notes")
+    for cluster, duration_ms, due_at, notes in rows.filter(stream=STREAM).values_list(*columns):
+        yield cluster, PullState(duration_ms, due_at is not None, tuple(map(str, notes)))
 
 
 def progress_of(cluster: Cluster) -> Progress:

@@ -21,12 +21,13 @@ from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, tunnel_sessions
 from metrics import query
 from metrics.connections.status import sourcing_of
-from metrics.pulling.status import progress_of
+from metrics.pulling.status import progress_of, pull_state
 from opscenter.core.errors import InvalidInputError
 from opscenter.pages.base import page
 from opscenter.pages.customer_retention import retention_context
 from opscenter.pages.forms import ConfirmForm, LabelsForm
 from opscenter.pages.ledger import runs
+from opscenter.pages.notes import notes_of
 from opscenter.pages.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page, read_search
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context, node_rows
 from opscenter.pages.time_range import Range, choices, comparisons, read_range
@@ -43,9 +44,12 @@ AUDIT_LINES = 50
 def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dict[str, Any]:
     """Return what every page about a cluster or a thing in it shows: health, range, rights."""
     chosen = read_range(request.GET.dict(), now)
+    overview, pulls = cluster_overview(cluster, now), pull_state(cluster)
     return {
         "cluster": cluster,
-        "o": cluster_overview(cluster, now),
+        "o": overview,
+        "pulls": pulls,
+        "notes": notes_of(overview, pulls),
         "now": now,
         "range": chosen,
         "ranges": choices(chosen),

@@ -1,13 +1,13 @@
 """The fleet page: the clusters that need attention, and all others, worst first.
 
 Everything that is shown depends on the URL: ``q``, ``state``, ``customer``, ``label`` (see
-:class:`clusters.selectors.FleetFilter`), ``view`` (grid or table), ``group`` (``customer``,
-``agent`` or ``label:KEY``) and ``page``.
+:class:`clusters.selectors.FleetFilter`), ``notes=1`` (only clusters with notes), ``view`` (grid or
+table), ``group`` (``customer``, ``agent`` or ``label:KEY``) and ``page``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -27,10 +27,12 @@ from clusters.selectors import (
     filter_overviews,
     fleet_totals,
 )
+from metrics.pulling.status import PullState, odd_pulls
 from opscenter.monitoring.readiness import centre_problem
 from opscenter.pages.base import is_fragment, page
 from opscenter.pages.fleet_columns import FLEET_COLUMNS
 from opscenter.pages.fleet_verdict import verdict
+from opscenter.pages.notes import SLOW_PULL_MS, Note, notes_of
 
 NEEDS_ATTENTION = ("critical", "degraded", "unknown")
 ATTENTION_ROWS = 40
@@ -66,11 +68,15 @@ def fleet(request: HttpRequest) -> HttpResponse:
     everything = cluster_overviews(access.visible_clusters(request.user), now)
     wanted = FleetFilter.from_query(request.GET)
     in_scope = filter_overviews(everything, replace(wanted, states=()))
-    shown = filter_overviews(in_scope, FleetFilter(states=wanted.states))
-    context = _list_context(request.GET, shown, len(everything)) | {"now": now, "section": "fleet"}
+    notes = _notes(in_scope)
+    shown = _shown(request.GET, in_scope, wanted, notes)
+    context = _list_context(request.GET, shown, len(everything)) | {
+        "now": now, "section": "fleet", "notes": notes,
+    }  # fmt: skip
     if is_fragment(request) and request.GET.get("part") == "list":
         return render(request, "fleet/list_page.html", context)
     context |= _summary_context(request.GET, everything, in_scope, wanted, now)
+    context |= _notes_context(request.GET, notes)
     context |= _attention_context(shown)
     return render(request, "fleet/fleet.html", context)
 
@@ -89,11 +95,13 @@ def updates(request: HttpRequest) -> HttpResponse:
     everything = cluster_overviews(access.visible_clusters(request.user), now)
     wanted = FleetFilter.from_query(request.GET)
     in_scope = filter_overviews(everything, replace(wanted, states=()))
-    shown = filter_overviews(in_scope, FleetFilter(states=wanted.states))
+    notes = _notes(in_scope)
+    shown = _shown(request.GET, in_scope, wanted, notes)
     asked = set(_ids(request.GET.get("ids", "")))
     changed = [overview for overview in shown if overview.id in asked]
     context = _summary_context(request.GET, everything, in_scope, wanted, now) | {
         "now": now,
+        **_notes_context(request.GET, notes),
         "changed": changed,
         "need": set(_ids(request.GET["need"])) if "need" in request.GET else asked,
         "list": set(_ids(request.GET["list"])) if "list" in request.GET else asked,
@@ -104,6 +112,35 @@ def updates(request: HttpRequest) -> HttpResponse:
     places = dict.fromkeys(map(str, asked), "") | {str(o.id): o.health.state for o in changed}
     response["HX-Trigger"] = orjson.dumps({"fleet:places": {"places": places}}).decode()
     return response
+
+
+def _notes(overviews: Iterable[ClusterOverview]) -> dict[UUID, list[Note]]:
+    """Return the notes on those clusters that have any. One query."""
+    odd, nothing = odd_pulls(SLOW_PULL_MS), PullState()
+    found = ((o.id, notes_of(o, odd.get(o.id, nothing))) for o in overviews)
+    return {cluster: notes for cluster, notes in found if notes}
+
+
+def _shown(
+    query: QueryDict,
+    in_scope: Sequence[ClusterOverview],
+    wanted: FleetFilter,
+    notes: Mapping[UUID, list[Note]],
+) -> list[ClusterOverview]:
+    """Return the clusters that the chips leave: those of their states, and with notes if asked."""
+    shown = filter_overviews(in_scope, FleetFilter(states=wanted.states))
+    return [o for o in shown if o.id in notes] if _only_noted(query) else shown
+
+
+def _only_noted(query: QueryDict) -> bool:
+    return query.get("notes") == "1"
+
+
+def _notes_context(query: QueryDict, notes: Mapping[UUID, list[Note]]) -> dict[str, Any]:
+    """Return the notes, and the chip that filters by them."""
+    active = _only_noted(query)
+    url = _url(query, notes=None if active else "1", page=None)
+    return {"notes": notes, "notes_url": url, "notes_active": active}
 
 
 def _summary_context(
@@ -132,7 +169,9 @@ def _summary_context(
         ],
         "q": wanted.q,
         "wanted": wanted,
-        "filtered": bool(wanted.q or wanted.states or wanted.labels or wanted.customer),
+        "filtered": bool(
+            wanted.q or wanted.states or wanted.labels or wanted.customer or _only_noted(query)
+        ),
         "keep": _hidden_fields(query),
     }
 
@@ -222,7 +261,7 @@ def _without_label(query: QueryDict, key: str, value: str) -> str:
 
 def _hidden_fields(query: QueryDict) -> list[tuple[str, str]]:
     """Return the parameters that the filter form passes on as hidden fields."""
-    names = ("state", "label", "view")
+    names = ("state", "label", "notes", "view")
     return [(name, value) for name in names for value in query.getlist(name)]
 
 

@@ -90,6 +90,13 @@ def skew(milliseconds: float | None) -> str:
     return f"{text} {'ahead' if milliseconds > 0 else 'behind'}"
 
 
+def milliseconds(amount: float | None) -> str:
+    """Return how long something took: "230 ms", "5.2 s"."""
+    if amount is None:
+        return UNKNOWN
+    return f"{amount:.0f} ms" if amount < 1000 else f"{amount / 1000:,.1f} s"
+
+
 def bucket(tier: str) -> str:
     """Return a tier in words, with its name: "ten minutes (10m)"."""
     return f"{_BUCKETS[tier]} ({tier})" if tier in _BUCKETS else tier

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
@@ -26,6 +27,7 @@ register.filter("percent", fmt.percent)
 register.filter("duration", fmt.duration)
 register.filter("days", fmt.days)
 register.filter("skew", fmt.skew)
+register.filter("milliseconds", fmt.milliseconds)
 register.filter("bucket", fmt.bucket)
 register.filter("plain", fmt.plain)
 register.filter("glyph", fmt.glyph)
@@ -77,7 +79,7 @@ def value_of(thing: object, name: str) -> Any:
 
 
 @register.filter
-def item(mapping: Mapping[str, Any], key: str) -> Any:
+def item(mapping: Mapping[Any, Any], key: object) -> Any:
     """Return the value of a key in a mapping; None if there is none."""
     return mapping.get(key)
 
@@ -128,6 +130,28 @@ def state(name: str, text: str = "") -> SafeString:
     return format_html(
         '<span class="st {}"><i aria-hidden="true">{}</i>{}</span>',
         name,
+        fmt.glyph(name),
+        text or fmt.word(name),
+    )
+
+
+@register.simple_tag
+def state_link(name: str, text: str = "", about: str = "", *, quiet: bool = False) -> SafeString:
+    """Return a state as :func:`state` does, leading to the page that explains it.
+
+    Args:
+        name: the state, which decides colour and glyph.
+        text: the word to show; "" for the state's own.
+        about: the part of the page; "" for the state's own.
+        quiet: leave it out of the order of the tab key, where a list has a link in each row.
+    """
+    return format_html(
+        '<a class="st {}" href="{}#{}" title="What this means"{}>'
+        '<i aria-hidden="true">{}</i>{}</a>',
+        name,
+        reverse("help_states"),
+        about or name,
+        mark_safe(' tabindex="-1"') if quiet else "",
         fmt.glyph(name),
         text or fmt.word(name),
     )

@@ -7,7 +7,7 @@ function move(step) {
   if (!rows.length) return;
   const here = rows.findIndex((row) => row.contains(document.activeElement));
   const next = rows[Math.min(rows.length - 1, Math.max(0, here < 0 ? 0 : here + step))];
-  const link = next.querySelector("a[href]");
+  const link = next.querySelector("th a[href]") ?? next.querySelector("a[href]");
   link?.focus();
   next.scrollIntoView({ block: "nearest" });
 }

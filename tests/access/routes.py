@@ -97,6 +97,12 @@ ROUTES: dict[str, list[Expect]] = {
     "fleet/updates/": [get("/fleet/updates/", LOGIN, 200, 200, 200)],
     "pods/": [get("/pods/", LOGIN, 200, 200, 200)],
     "pods.csv": [get("/pods.csv", LOGIN, 200, 200, 200)],
+    "help/": [get("/help/", LOGIN, 200, 200, 200)],
+    "help/states/": [get("/help/states/", LOGIN, 200, 200, 200)],
+    "help/docs/<slug:name>.md": [
+        get("/help/docs/pages.md", LOGIN, 200, 200, 200),
+        get("/help/docs/no-such.md", LOGIN, 404, 404, 404),
+    ],
     "clusters/add/": [get("/clusters/add/", LOGIN, 403, 403, 200)],
     "clusters/<uuid:cluster_id>/": [get(f"{P}/", LOGIN, 404, 200, 200)],
     "clusters/<uuid:cluster_id>/nodes/<anything:name>/": [

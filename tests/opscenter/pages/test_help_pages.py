@@ -1,0 +1,72 @@
+"""Help: the states with the limits that the judgement uses, and the documents."""
+
+from __future__ import annotations
+
+import pytest
+
+from clusters import health
+from clusters.health import WORST_FIRST
+from tests.centre import ROOT
+from tests.factories import ClusterFactory, healthy
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def page(client, operator):
+    client.force_login(operator)
+
+    def get(path: str) -> str:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        return " ".join(answer.content.decode().split())
+
+    return get
+
+
+def test_every_state_is_explained_where_its_word_leads(page):
+    ClusterFactory(name="well", **healthy())
+    text = page("/help/states/")
+    for state in (*WORST_FIRST, "nodes", "notes"):
+        assert f'<section class="card pad" id="{state}">' in text
+    assert 'href="/help/states/#unknown"' in page("/?view=table")
+
+
+def test_the_limits_are_those_of_the_judgement(page, monkeypatch):
+    text = page("/help/states/")
+    assert "at least 90 % full" in text
+    assert "for more than 30 s" in text
+    monkeypatch.setattr(health, "FILESYSTEM_CRITICAL", 0.97)
+    monkeypatch.setattr(health, "TUNNEL_GRACE_SECONDS", 45)
+    text = page("/help/states/")
+    assert "at least 97 % full" in text
+    assert "for more than 45 s" in text
+
+
+def test_a_state_word_leads_to_its_explanation_without_a_stop_of_the_tab_key_in_each_row(page):
+    cluster = ClusterFactory(name="quiet", **healthy(tunnel_up=False))
+    row = page("/?view=table")
+    assert 'href="/help/states/#unknown" title="What this means" tabindex="-1"' in row
+    assert '<a href="/help/states/" title="What the states mean">State</a>' in row
+    head = page(f"/clusters/{cluster.pk}/")
+    assert '<a class="st unknown" href="/help/states/#unknown" title="What this means">' in head
+
+
+def test_the_foot_of_pages_leads_to_help_and_the_api(page):
+    text = page("/")
+    foot = text[text.index('<footer class="foot">') :]
+    assert '<a href="/help/">Help</a>' in foot
+    assert '<a href="/api/v1/docs">API</a>' in foot or '<a href="/api/v1/docs/">API</a>' in foot
+
+
+def test_the_documents_are_listed_by_title_and_can_be_read(page, client):
+    text = page("/help/")
+    assert '<a href="/help/docs/retention.md">' in text
+    answer = client.get("/help/docs/retention.md")
+    assert answer["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.content == (ROOT / "docs" / "retention.md").read_bytes()
+
+
+def test_where_documents_are_not_installed_none_are_listed(page, monkeypatch, tmp_path):
+    monkeypatch.setattr("opscenter.pages.help_pages.DOCUMENTS", tmp_path)
+    assert "Documentation of version" not in page("/help/")
