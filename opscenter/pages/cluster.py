@@ -28,6 +28,7 @@ from opscenter.pages.customer_retention import retention_context
 from opscenter.pages.forms import ConfirmForm, LabelsForm
 from opscenter.pages.ledger import runs
 from opscenter.pages.notes import notes_of
+from opscenter.pages.pod_words import PodWords, pod_words
 from opscenter.pages.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page, read_search
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context, node_rows
 from opscenter.pages.time_range import Range, choices, comparisons, read_range
@@ -50,6 +51,7 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "o": overview,
         "pulls": pulls,
         "notes": notes_of(overview, pulls),
+        "words": pod_words(cluster, overview),
         "now": now,
         "range": chosen,
         "ranges": choices(chosen),
@@ -75,6 +77,8 @@ def cluster_page(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
         tab = "overview"
     context |= {"tab": tab, "tabs": tab_links(context)}
     context |= _TABS[tab](request, cluster, context["range"])
+    if "orders" in context:
+        context["orders"] = context["words"].orders(context["orders"])
     return render(request, f"cluster/{tab}.html", context)
 
 
@@ -261,10 +265,11 @@ _TABS: dict[str, Callable[[HttpRequest, Cluster, Range], dict[str, Any]]] = {
 def tab_links(context: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (name, words) of the tabs that the user may open."""
     o = context["o"]
+    words: PodWords = context["words"]
     tabs = [
         ("overview", "Overview"),
         ("nodes", f"Nodes {o.nodes_total}" if o.nodes_total is not None else "Nodes"),
-        ("pods", f"Pods {o.pods}" if o.pods is not None else "Pods"),
+        ("pods", f"{words.title} {o.pods}" if o.pods is not None else words.title),
         ("data", "Data and gaps"),
         ("tunnel", "Tunnel"),
     ]

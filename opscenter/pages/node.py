@@ -43,7 +43,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
         "pods": pods,
         "counts_pods": bool(pods.items) or counts_pods([detail.now]),
         "order": order,
-        "orders": POD_ORDERS,
+        "orders": context["words"].orders(POD_ORDERS),
         "nodes": {name: detail.now},
     }
     context |= coverage_context(cluster, chosen)

@@ -35,7 +35,7 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
     ]
     context |= {
         "thing": name,
-        "thing_kind": "Pods",
+        "thing_kind": context["words"].title,
         "thing_tab": "pods",
         "pod": detail.now,
         "detail": detail,
@@ -50,4 +50,12 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
         "charts": chart_links(cluster, "pod", chosen, ns=ns, name=name, measured=detail.now),
     }
     context |= coverage_context(cluster, chosen)
+    if context["words"].is_host:
+        measured = detail.now.values
+        context["charts"] = [
+            chart
+            for chart in context["charts"]
+            if any(measured[field] is not None for field in chart.panel.fields)
+        ]
+        return render(request, "cluster/unit.html", context)
     return render(request, "cluster/pod.html", context)

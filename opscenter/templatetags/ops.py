@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from metrics.query import SeriesNow
 from opscenter.pages import format as fmt
+from opscenter.pages.pod_words import PodWords
 
 register = template.Library()
 
@@ -70,6 +71,12 @@ def barkind(field: str) -> str:
     kinds = {"mem_ws": "mem", "mem_rss": "mem", "mem_ratio": "mem", "fs_used": "disk",
              "net_rx_bps": "net", "net_tx_bps": "net"}  # fmt: skip
     return kinds.get(field, "cpu")
+
+
+@register.filter
+def counted(count: int, words: PodWords) -> str:
+    """Return how many of a cluster's pods, by the word for them: "1 pod", "44 process groups"."""
+    return f"{fmt.count(count)} {words.one if count == 1 else words.many}"
 
 
 @register.filter
