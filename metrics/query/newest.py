@@ -119,6 +119,21 @@ def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
 
 
 @reads_store
+def pods_since(cluster: Cluster, since: int) -> tuple[SeriesNow, ...]:
+    """Return the pods that were measured at or after ``since``, present or gone, by ns and name.
+
+    Args:
+        cluster: a cluster that the user may see.
+        since: start of a minute in Unix seconds.
+    """
+    newest = _newest(cluster)
+    rows = get_store().last(cluster.id, "pod", since=since)
+    return tuple(
+        _now(row, newest) for row in sorted(rows, key=lambda row: (row.key.ns, row.key.name))
+    )
+
+
+@reads_store
 def node(cluster: Cluster, name: str) -> SeriesDetail | None:
     """Return one node, present or gone; None if it was never seen."""
     return _detail(cluster, SeriesKey("node", "", name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,11 +10,21 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from clusters import access
+from clusters.models import Cluster
 from metrics import query
 from opscenter.pages.base import page
 from opscenter.pages.cluster import missing, shared_context
+from opscenter.pages.lost_node import (
+    DAYS_BACK,
+    PODS_DAYS,
+    SHOWN_FIELDS,
+    LostNode,
+    is_lost,
+    lost_node,
+)
 from opscenter.pages.pods import POD_ORDERS, read_order
 from opscenter.pages.series_blocks import chart_links, counts_pods, coverage_context
+from opscenter.pages.time_range import Range
 
 
 @page
@@ -26,6 +37,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
     context = shared_context(request, cluster, datetime.now(UTC))
     chosen = context["range"]
     order = read_order(request)
+    lost = _lost(cluster, detail.now, chosen.now)
     pods = query.pods(cluster, chosen.now, order=order, limit=0, node=name)
     context |= {
         "thing": name,
@@ -41,10 +53,42 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
             for item in query.filesystems(cluster, chosen.now, node=name).items
         ],
         "pods": pods,
-        "counts_pods": bool(pods.items) or counts_pods([detail.now]),
+        "lost": lost,
+        "lost_days": DAYS_BACK,
+        "lost_pod_days": PODS_DAYS,
+        "values": _values(detail.now, lost),
+        "before_loss": _before(lost, chosen),
+        "counts_pods": context["o"].pods is not None
+        or bool(pods.items)
+        or counts_pods([detail.now]),
         "order": order,
         "orders": context["words"].orders(POD_ORDERS),
         "nodes": {name: detail.now},
     }
     context |= coverage_context(cluster, chosen)
     return render(request, "cluster/node.html", context)
+
+
+def _lost(cluster: Cluster, node: query.SeriesNow, now: int) -> LostNode | None:
+    """Return what is known of a lost node; None if it is not, or history cannot be read now."""
+    if not is_lost(node):
+        return None
+    try:
+        return lost_node(cluster, node, now)
+    except query.MetricsUnavailableError:
+        return None
+
+
+def _values(node: query.SeriesNow, lost: LostNode | None) -> dict[str, float | None]:
+    """Return the node's values by field; of a lost one the last that were measured."""
+    newest: dict[str, float | None] = dict(node.values)
+    if lost is None or lost.values_at is None:
+        return newest
+    return newest | {field: lost.values.get(field) for field in SHOWN_FIELDS}
+
+
+def _before(lost: LostNode | None, chosen: Range) -> Range | None:
+    """Return the range that ends with the node's last values, if the chosen one is after them."""
+    if lost is None or lost.values_at is None or lost.values_at > chosen.start:
+        return None
+    return replace(chosen, start=lost.values_at - chosen.seconds, end=lost.values_at, name="")
