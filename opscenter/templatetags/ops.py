@@ -14,9 +14,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from clusters.selectors import ClusterOverview
 from metrics.query import SeriesNow
 from opscenter.pages import format as fmt
 from opscenter.pages.pod_words import PodWords
+from opscenter.pages.reasons import known_nodes, linked
 
 register = template.Library()
 
@@ -162,6 +164,12 @@ def state_link(name: str, text: str = "", about: str = "", *, quiet: bool = Fals
         fmt.glyph(name),
         text or fmt.word(name),
     )
+
+
+@register.simple_tag
+def node_links(overview: ClusterOverview, text: str, query: str = "") -> SafeString:
+    """Return a text about a cluster in which the names of its nodes are links."""
+    return linked(text, overview.id, known_nodes(overview), query)
 
 
 @register.simple_tag
