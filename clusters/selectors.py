@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, cast
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from clusters.health_json import findings_of
 from clusters.models import Cluster, TunnelSession
 from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
 from opscenter.core.ages import age_seconds
+from opscenter.core.write_checks import writes_problem
 
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -165,7 +167,10 @@ class FleetFilter:
 def cluster_overviews(queryset: QuerySet[Cluster], now: datetime) -> list[ClusterOverview]:
     """Return the clusters worst first: by state, by how much is lost, then by since. One query."""
     rows = queryset.order_by().values_list(*_PATHS)
-    return sort_worst_first(_overview(dict(zip(_NAMES, row, strict=True)), now) for row in rows)
+    centre = _Centre()
+    return sort_worst_first(
+        _overview(dict(zip(_NAMES, row, strict=True)), now, centre) for row in rows
+    )
 
 
 def cluster_overview(cluster: Cluster, now: datetime) -> ClusterOverview:
@@ -225,7 +230,7 @@ def judged(cluster: Cluster, now: datetime) -> tuple[Facts, Health]:
     current = getattr(cluster, "current", None)
     row |= {name: getattr(current, name, None) for name in _STATUS_COLUMNS}
     facts = _facts(row)
-    return facts, judge(facts, _recorded(row), now)
+    return facts, _judge(facts, _recorded(row), now, _Centre())
 
 
 def tunnel_sessions(cluster: Cluster) -> QuerySet[TunnelSession]:
@@ -242,9 +247,26 @@ def label_values(overviews: Iterable[ClusterOverview]) -> dict[str, list[str]]:
     return {key: sorted(found[key]) for key in sorted(found)}
 
 
-def _overview(row: dict[str, Any], now: datetime) -> ClusterOverview:
+class _Centre:
+    """Whether Ops Center itself is to blame that nothing newer is known; asked once, if at all."""
+
+    @cached_property
+    def problem(self) -> str:
+        return writes_problem()
+
+
+def _judge(facts: Facts, recorded: Health, now: datetime, centre: _Centre) -> Health:
+    """Judge; of a cluster of which nothing new is known, say so if the fault is our own."""
+    health = judge(facts, recorded, now)
+    silent = any(one.key in ("tunnel", "data") for one in health.findings)
+    if silent and centre.problem:
+        return judge(replace(facts, centre_problem=centre.problem), recorded, now)
+    return health
+
+
+def _overview(row: dict[str, Any], now: datetime, centre: _Centre) -> ClusterOverview:
     facts = _facts(row)
-    health = judge(facts, _recorded(row), now)
+    health = _judge(facts, _recorded(row), now, centre)
     for name in ("state", "since", "was", "reason", "findings", "services", "tunnel_up"):
         del row[name]
     del row["conditions"]

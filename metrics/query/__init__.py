@@ -51,8 +51,8 @@ __all__ = [
     "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundSeries", "Gap", "HeatAnswer",
     "HeatRow", "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey",
     "SeriesList", "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare",
-    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "heat", "minutes_due",
-    "node",
+    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "heat",
+    "minutes_due", "node",
     "nodes", "odd_windows", "pod", "pods", "pods_since", "position", "range_query",
     "raw", "search_pods", "top", "windows",
 ]  # fmt: skip

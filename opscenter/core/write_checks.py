@@ -11,10 +11,13 @@ import errno
 import sqlite3
 import time
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import orjson
+from redis.exceptions import RedisError
 
-from opscenter.core.heartbeats import redis_client
+from opscenter.core.heartbeats import brief_redis_client, redis_client
+from opscenter.core.text import minute_utc
 
 DATABASE, METRIC_STORE, HUB = "database", "metric store", "hub"
 KEPT_SECONDS = 3600
@@ -88,6 +91,25 @@ def record_write(
             error=error,
         )
     redis_client().set(key_of(name), check.serialized(), ex=KEPT_SECONDS)
+
+
+def writes_problem() -> str:
+    """Return in a sentence which writes of Ops Center itself fail; "" if none is known to.
+
+    For the reason why nothing newer is known of a cluster: the fault is not the cluster's. One
+    request to Redis, at most a second; never raises.
+    """
+    places = {DATABASE: "database", HUB: "database", METRIC_STORE: "metric store"}
+    try:
+        found = cast("list[bytes | None]", brief_redis_client().mget([key_of(p) for p in places]))
+    except RedisError:
+        return ""  # readiness says so
+    for title, raw in zip(places.values(), found, strict=True):
+        check = parse(raw)
+        if check is not None and check.failing_since is not None:
+            since = minute_utc(check.failing_since)
+            return f"Ops Center's {title} takes no writes since {since}: {check.error}"
+    return ""
 
 
 def refusal(exc: BaseException) -> str:

@@ -61,7 +61,7 @@ def _limits() -> dict[str, Any]:
         "first_data": health.FIRST_DATA_SECONDS,
         "data_limit": health.data_limit_seconds(interval),
         "conflict": health.CONFLICT_SECONDS,
-        "clock": health.CLOCK_SKEW_REPORTED_MS / 1000,
+        "clock": health.CLOCK_SKEW_MS / 1000,
         "fs_degraded": health.FILESYSTEM_DEGRADED,
         "fs_critical": health.FILESYSTEM_CRITICAL,
         "inodes_degraded": health.INODES_DEGRADED,

@@ -46,7 +46,7 @@ def notes_of(overview: ClusterOverview, pulls: PullState) -> list[Note]:
     if overview.reporting and (pulls.duration_ms or 0) >= SLOW_PULL_MS:
         found.append(Note("pull", f"slow pulls: {milliseconds(pulls.duration_ms)}", "data"))
     if pulls.is_filling:
-        words = "filling gaps" if overview.tunnel_up else "gaps to be filled"
+        words = "filling gaps" if overview.tunnel.up else "gaps to be filled"
         found.append(Note("backfill", words, "data"))
     if is_outdated(overview.agent_version):
         found.append(Note("agent", f"agent outdated: {overview.agent_version}", "tunnel"))

@@ -166,7 +166,7 @@ def take_look(clusters: Iterable[UUID] | None, now: float | None = None) -> Look
         logger.warning("the clusters of open pages cannot be read: %s", exc)
         return Look(now, {"database": "does not answer", **missing})
     states: dict[UUID, Fingerprint] = {
-        each.id: (each.health, each.tunnel_up, each.conflict_at) for each in overviews
+        each.id: (each.health, each.tunnel.state, each.conflict_at) for each in overviews
     }
     return Look(now, missing, states, of_all=clusters is None)
 
