@@ -83,6 +83,12 @@ class ClusterOverview(StatusNumbers):
         return self.health.state in ("ok", "degraded", "critical")
 
     @property
+    def nodes_lost(self) -> int:
+        """Return how many nodes are not ready, or missing, as far as is known."""
+        fine = (self.nodes_ready or 0) + (self.nodes_unknown or 0)
+        return max(0, (self.nodes_total or 0) - fine)
+
+    @property
     def stale_seconds(self) -> int:
         """Return the age from which its data looks old: two pulls plus the delay of its source."""
         return 2 * settings.PULL_INTERVAL_SECONDS + 60 + self.settle_seconds
@@ -287,8 +293,7 @@ def _missing(overview: ClusterOverview) -> int:
     """Return how many nodes are lost, of a cluster that reports."""
     if overview.health.state not in ("critical", "degraded"):
         return 0
-    fine = (overview.nodes_ready or 0) + (overview.nodes_unknown or 0)
-    return max(0, (overview.nodes_total or 0) - fine)
+    return overview.nodes_lost
 
 
 def _facts(row: Mapping[str, Any]) -> Facts:

@@ -1,4 +1,4 @@
-"""What the fleet page says of all clusters: that nobody is needed only where it is known."""
+"""What the fleet page says of all clusters: that all is clear only where it is known."""
 
 from __future__ import annotations
 
@@ -28,15 +28,13 @@ def verdict(totals: FleetTotals, problem: str) -> Verdict | None:
     if not totals.clusters or states["critical"] or states["degraded"] or states["unknown"]:
         return None
     if problem:
-        return Verdict("unknown", "It is not known whether anybody is needed.")
+        return Verdict("unknown", "It is not known whether all is clear.")
     waiting = states["pending"]
     if waiting:
-        wait = f"{waiting:,} cluster{'' if waiting == 1 else 's'} wait{'s' if waiting == 1 else ''}"
-        if not totals.expected:
-            return Verdict("pending", "No cluster reports yet.", f"{wait} for the first data.")
-        return Verdict("pending", f"{wait} for the first data.", "All others report and are well.")
+        wait = f"{waiting:,} cluster{' is' if waiting == 1 else 's are'} waiting for first data."
+        if not totals.reporting:
+            return Verdict("pending", "No cluster has reported yet.", wait)
+        return Verdict("pending", wait, "All others are reporting and healthy.")
     if totals.expected and totals.reporting == totals.expected == states["ok"]:
-        return Verdict(
-            "ok", "Nobody is needed.", "Every cluster that should report does, and is well."
-        )
+        return Verdict("ok", "All clear.", "Every cluster is reporting and healthy.")
     return None

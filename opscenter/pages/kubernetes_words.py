@@ -33,7 +33,7 @@ LABELS = {
     "arch": "architecture",
     "kubelet": "kubelet",
     "runtime": "container runtime",
-    "pods_are": "listed as pods",
+    "pods_are": "what is listed",
 }
 """Names of attributes for people; others are shown by their own name."""
 

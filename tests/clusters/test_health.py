@@ -247,7 +247,7 @@ def test_evidence_that_is_taken_away_never_makes_a_cluster_ok(some, recorded, na
 def test_evidence_that_is_moved_into_the_future_never_makes_a_cluster_report(
     some, recorded, name, ahead
 ):
-    moved = replace(some, **{name: NOW + timedelta(seconds=ahead)})
+    moved = replace(some, tunnel_up=True, **{name: NOW + timedelta(seconds=ahead)})
     assert judge(moved, recorded, NOW).state in ("unknown", "pending", "revoked")
 
 

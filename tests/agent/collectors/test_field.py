@@ -14,7 +14,7 @@ import pytest
 from agent.catalog import FIELDS
 from tests.agent.machine import GIB, FakeMachine, disk
 
-FILES = sorted((Path(__file__).parent / "field").glob("*.json"))
+FILES = sorted((Path(__file__).parent / "field" / "host").glob("*.json"))
 BLOCKS = GIB // 4096
 
 

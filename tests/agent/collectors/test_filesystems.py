@@ -130,7 +130,7 @@ async def test_one_bad_filesystem_is_named_and_spoils_no_sum(machine):
     ):
         machine.disks["/bad"] = bad
         collected = await machine.collector().collect(0)
-        assert collected.problems == ["filesystem /bad: it reports more free than it has"]
+        assert collected.problems == {"filesystem /bad": "it reports more free than it has"}
         found = rows(collected, "filesystem")
         assert set(found["/bad"].values()) == {None}
         assert rows(collected, "node")["box"]["fs_cap"] == 23_000 * 4096
@@ -190,4 +190,4 @@ async def test_more_filesystems_than_are_read_are_a_problem(machine):
     many = (space_of_one(f"/d{n}", at=f"9:{n}") for n in range(300))
     machine.write("self/mountinfo", ROOT_MOUNT + "".join(many))
     collected = await machine.collector().collect(0)
-    assert collected.problems == ["filesystems: 200 of 301 are read"]
+    assert collected.problems == {"filesystems": "200 of 301 are read"}

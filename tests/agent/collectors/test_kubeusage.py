@@ -11,7 +11,7 @@ from agent.collectors.kubeusage import Usage
 from tests.agent.kubernetes import GIB, real_answer, rfc3339, summary
 
 AT = 1_800_000_000.0
-FIELD = Path(__file__).parent / "field"
+FIELD = Path(__file__).parent / "field" / "kubernetes"
 CAPACITY = 2000.0
 
 

@@ -1,4 +1,4 @@
-"""That nobody is needed is said only where every cluster is known to be well."""
+"""That all is clear is said only where every cluster is known to be healthy."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def totals(**states: int) -> FleetTotals:
         expected=reporting + counted["unknown"],
         states=counted,
         nodes_ready=0,
+        nodes_unknown=0,
         nodes_total=0,
         pods=0,
         simulated=0,
@@ -39,21 +40,21 @@ def text_of(problem: str = "", **states: int) -> str:
     return "" if said is None else f"{said.text} {said.detail}".strip()
 
 
-def test_nobody_is_needed_where_all_report_and_are_well():
-    assert text_of(ok=3, revoked=1) == (
-        "Nobody is needed. Every cluster that should report does, and is well."
-    )
+def test_all_is_clear_where_all_report_and_are_healthy():
+    assert text_of(ok=3, revoked=1) == "All clear. Every cluster is reporting and healthy."
 
 
 def test_a_cluster_that_waits_is_said_to_wait():
-    assert text_of(pending=1) == "No cluster reports yet. 1 cluster waits for the first data."
+    assert text_of(pending=1) == (
+        "No cluster has reported yet. 1 cluster is waiting for first data."
+    )
     assert text_of(pending=2, ok=5) == (
-        "2 clusters wait for the first data. All others report and are well."
+        "2 clusters are waiting for first data. All others are reporting and healthy."
     )
 
 
 def test_with_a_problem_of_the_centre_nothing_is_known():
-    assert text_of("Redis does not answer", ok=3) == "It is not known whether anybody is needed."
+    assert text_of("Redis does not answer", ok=3) == "It is not known whether all is clear."
 
 
 @pytest.mark.parametrize("states", [{}, {"revoked": 2}, {"critical": 1, "ok": 2}, {"unknown": 1}])
@@ -108,7 +109,7 @@ def test_a_centre_without_redis_claims_nothing_and_names_it(pages, path, setting
     settings.REDIS_URL = f"unix://{tmp_path}/away.sock"
     text = pages(path)
     assert "Nobody is needed" not in text
-    assert "It is not known whether anybody is needed." in text
+    assert "It is not known whether all is clear." in text
     assert 'data-problem="Redis does not answer"' in text
 
 

@@ -189,5 +189,5 @@ def test_a_node_that_does_not_say_whether_it_is_ready_says_so(client, alpha):
 def test_the_page_of_a_node_has_names_for_people(client, alpha):
     store(alpha, {}, {"arch": "amd64", "conditions": "DiskPressure", "pods_are": "systemd units"})
     text = shown(client, f"/clusters/{alpha.pk}/nodes/node-1/")
-    for part in ("architecture amd64", "pressure disk pressure", "listed as pods systemd units"):
+    for part in ("architecture amd64", "pressure disk pressure", "what is listed systemd units"):
         assert part in text, part
