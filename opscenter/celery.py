@@ -49,13 +49,13 @@ app.conf.beat_schedule = {
         "task": "opscenter.check_writes",
         "args": ["database"],
         "schedule": float(settings.HEARTBEAT_SECONDS),
-        "options": {"expires": settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
+        "options": {"expires": 2 * settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
     },
     "prove that the metric store takes writes": {
         "task": "opscenter.check_writes",
         "args": ["metric store"],
         "schedule": float(settings.HEARTBEAT_SECONDS),
-        "options": {"expires": settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
+        "options": {"expires": 2 * settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
     },
     "heartbeat": {
         "task": "opscenter.heartbeat",

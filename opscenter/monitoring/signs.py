@@ -20,6 +20,8 @@ from opscenter.core.write_checks import DATABASE, HUB, METRIC_STORE, WriteCheck,
 DATABASE_WRITES, METRIC_STORE_WRITES = "database writes", "metric store writes"
 _PROVEN_BY_WORKER = {DATABASE_WRITES: DATABASE, METRIC_STORE_WRITES: METRIC_STORE}
 _ANY_WORKER = "worker"
+_HUB_RECORDS_SECONDS = 60.0
+"""How old the hub's last record may be: it writes every 15 s when its tunnels last answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,9 @@ def _failing_hub(check: WriteCheck | None, now: float) -> str:
         return "does not say whether it can record what its tunnels do"
     if check.failing_since is not None:
         return f"cannot record what its tunnels do{_since(check, now)}"
-    return "" if _is_fresh(check.proven_at, now) else "has recorded nothing lately"
+    age = age_seconds(check.proven_at, now)
+    recent = age is not None and age <= max(_HUB_RECORDS_SECONDS, _limit())
+    return "" if recent else "has recorded nothing lately"
 
 
 def _unwritten(check: WriteCheck | None, now: float, silent_carrier: str) -> str:
