@@ -71,7 +71,8 @@ def unproven(signs: Signs, now: float) -> dict[str, str]:
     worker = _overdue(beats.get(_ANY_WORKER), now)
     found |= _beat(beats, now)
     for part, place in _PROVEN_BY_WORKER.items():
-        carrier = "the worker" if worker else "beat" if found["beat"] else ""
+        behind = worker or "the worker" in found["beat"]
+        carrier = "the worker" if behind else "beat" if found["beat"] else ""
         found[part] = _unwritten(signs.writes.get(place), now, carrier)
     return {name: reason for name, reason in found.items() if reason}
 

@@ -129,7 +129,7 @@ class OpenPages:
         look = await database_sync_to_async(take_look, thread_sensitive=False)(
             _union(page.clusters for page in self._pages)
         )
-        news, self._last = look.missing != self._last.missing, look
+        news, self._last = look.missing.keys() != self._last.missing.keys(), look
         if look.states is not None:
             self._tell(look.states)
         if self.lost_redis:

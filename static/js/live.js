@@ -121,7 +121,11 @@ function heard(event) {
   const message = JSON.parse(event.data);
   if (message.now) setServerTime(message.now);
   if (message.as_of) asOf = message.as_of * 1000;
-  if ("problem" in message) showProblem(message.problem);
+  if ("problem" in message) {
+    const turned = !problem() !== !message.problem;
+    showProblem(message.problem);
+    if (turned && message.type === "beat") askAnyway(); // what the page claims of the whole depends on it
+  }
   if (message.type === "hello") opened();
   if (message.type === "changed") {
     fetchedAt = Date.now();
