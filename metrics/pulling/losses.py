@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from metrics.series.windows import MINUTE, Reason, Window
+from metrics.series.windows import ALSO, MINUTE, MOST_CAUSES, Reason, Window
 from opscenter.core.text import minute_utc
 
 SHORTEST_RETENTION = 7200
@@ -62,7 +62,8 @@ def why_lost(
 ) -> tuple[Reason, str]:
     """Return why minutes that the source does not have are lost: the most frequent reason.
 
-    The detail names all reasons. Of equally frequent ones the earliest minute's counts.
+    The detail names the causes, at most :data:`MOST_CAUSES`. Of equally frequent reasons that of the
+    earliest minute counts.
 
     Args:
         absent: the lost minutes of a window, ascending, at least one.
@@ -72,15 +73,15 @@ def why_lost(
         now: current Unix time in seconds.
     """
     counts: Counter[Reason] = Counter()
-    words: dict[Reason, str] = {}
+    causes: dict[Reason, list[str]] = {}
     for minute in absent:
         known = old.state == "lost" and minute < old.end and minute not in coverage.failed
-        why = (old.reason, old.detail) if known else _why_absent(minute, coverage, now)
-        counts[why[0]] += 1
-        words[why[0]] = why[1]
+        reason, text = (old.reason, old.detail) if known else _why_absent(minute, coverage, now)
+        counts[reason] += 1
+        causes.setdefault(reason, []).extend(text.split(ALSO))
     reasons = [reason for reason, _ in counts.most_common()]
-    texts = dict.fromkeys(words[reason] for reason in reasons if words[reason])
-    return reasons[0], "; also: ".join(texts)
+    told = dict.fromkeys(text for reason in reasons for text in causes[reason] if text)
+    return reasons[0], ALSO.join(list(told)[:MOST_CAUSES])
 
 
 def _why_absent(minute: int, coverage: Coverage, now: float) -> tuple[Reason, str]:

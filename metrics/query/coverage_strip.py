@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 
 from metrics.query.answers import Gap, Segment
-from metrics.series.windows import Window
+from metrics.series.windows import ALSO, MOST_CAUSES, Window
 
 Stored = Callable[[int, int], Set[int]]
 """Returns the starts of the stored minutes of a range."""
 
-_MOST_CAUSES = 3
-_ALSO = "; also: "
 _COUNTS = re.compile(r" in [\d,]+ of [\d,]+ minutes|^[\d,]+ of [\d,]+ minutes: ")
 
 
@@ -70,8 +68,8 @@ def causes(details: Iterable[str]) -> str:
 
     A window's own numbers would be false for what several windows are joined to.
     """
-    parts = [part for detail in details for part in _COUNTS.sub("", detail).split(_ALSO) if part]
-    return _ALSO.join(list(dict.fromkeys(parts))[:_MOST_CAUSES])
+    parts = [part for detail in details for part in _COUNTS.sub("", detail).split(ALSO) if part]
+    return ALSO.join(list(dict.fromkeys(parts))[:MOST_CAUSES])
 
 
 def _worded(gap: Gap) -> str:

@@ -27,6 +27,11 @@ has it (``spool_expired``). ``store_damaged`` is in no ledger: the data was stor
 be read. ``pending`` is a gap that was not requested yet; "" where nothing was ever missing. A gap
 that was filled keeps its reason, so that the ledger shows what happened."""
 
+ALSO = "; also: "
+"""Stands between the causes in a detail of the ledger."""
+MOST_CAUSES = 3
+"""Causes that a detail names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

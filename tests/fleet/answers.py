@@ -20,6 +20,7 @@ from tests.fleet.world import World
 VERSION = "0.1.0+simulated"
 KINDS = ("node", "filesystem", "pod")
 MAX_ROWS = 20_000
+BLIND = "/api/v1/nodes: HTTP 503: the API server is away"
 NODE_FIELDS = [
     *("cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap", "fs_used", "fs_cap", "inodes_total"),
     *("inodes_free", "net_rx_bps", "net_tx_bps", "load1_m", "uptime_s", "pods", "ready"),
@@ -109,7 +110,7 @@ class SimulatedAgent:
         covered = min(end, newest_end, start + max(1, MAX_ROWS // per_minute) * 60)
         node, filesystem, pod = _Table(NODE_FIELDS), _Table(FS_FIELDS), _Table(POD_FIELDS)
         for ts in range(max(start, oldest), covered, 60):
-            if ts // 60 not in self.faults.silent_minutes:
+            if ts // 60 not in self.faults.silent_minutes | self.faults.blind_minutes:
                 self._fill(ts, node, filesystem, pod if "pod" in kinds else None)
         tables = dict(zip(KINDS, (node, filesystem, pod), strict=True))
         if self.faults.hostile_names:
@@ -121,11 +122,19 @@ class SimulatedAgent:
             "newest_end": newest_end,
             "start": start,
             "end": max(start, covered),
-            "collector": {
-                "name": "simulated", "ok": True, "error": "", "last_at": now, "problems": {},
-                "failed": [], "clock_steps": [],
-            },
+            "collector": self._collector(max(start, oldest), covered),
             "kinds": {kind: tables[kind].as_json() for kind in KINDS if kind in kinds},
+        }
+
+    def _collector(self, start: int, end: int) -> dict[str, Any]:
+        """Return the state of the collector, and the minutes of the answer in which it failed."""
+        blind = self.faults.blind_minutes
+        ok = int(self.now() // 60) not in blind
+        return {
+            "name": "simulated", "ok": ok, "error": "" if ok else BLIND, "problems": {},
+            "last_at": self.now() if ok else None,
+            "failed": [[ts, ts + 60, BLIND] for ts in range(start, end, 60) if ts // 60 in blind],
+            "clock_steps": [],
         }  # fmt: skip
 
     def _fill(self, ts: int, node: _Table, filesystem: _Table, pod: _Table | None) -> None:

@@ -22,6 +22,7 @@ class Faults:
     clock_skew_seconds: float = 0.0  # the cluster's clock runs ahead by this much
     nodes_gone: set[str] = field(default_factory=set)  # report them as not ready, without values
     silent_minutes: set[int] = field(default_factory=set)  # the agent was not running in these
+    blind_minutes: set[int] = field(default_factory=set)  # it ran in these and saw nothing
     drop_every_seconds: float = 0.0  # cut the tunnel this often, by chance
     hostile_names: bool = False  # node, pod and namespace names, attributes and version attack
 
@@ -37,6 +38,7 @@ class Faults:
                 raise KeyError(name)
         fresh = Faults(**values)  # type: ignore[arg-type]
         fresh.nodes_gone, fresh.silent_minutes = set(fresh.nodes_gone), set(fresh.silent_minutes)
+        fresh.blind_minutes = set(fresh.blind_minutes)
         for name in knobs:
             setattr(self, name, getattr(fresh, name))
 

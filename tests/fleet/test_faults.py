@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from metrics.sources.agent.responses import parse_answer
-from tests.fleet.answers import SimulatedAgent
+from tests.fleet.answers import BLIND, SimulatedAgent
 from tests.fleet.faults import Faults, read_faults
 from tests.fleet.hostile import HOSTILE
 from tests.fleet.world import World
@@ -40,3 +40,15 @@ def test_hostile_names_are_accepted_and_stay_apart():
     assert len(nodes) == 16
     assert HOSTILE[0] in nodes
     assert all(info.key.name.isprintable() for info in answer.infos)
+
+
+def test_an_agent_that_is_blind_has_no_rows_and_says_why():
+    agent = SimulatedAgent(World.make(7, 1, nodes=2), born=BORN, clock=lambda: BORN + 605)
+    blind = {BORN // 60 + minute for minute in (3, 4, 10)}
+    agent.faults.set({"blind_minutes": list(blind)})
+    raw = orjson.loads(orjson.dumps(agent.range(BORN, BORN + 600)))
+    answer = parse_answer(raw, BORN, BORN + 600, now=BORN + 605)
+    assert answer.collector is not None
+    assert (answer.collector.ok, answer.collector.error) == (False, BLIND)
+    assert answer.failed == {BORN + 180: BLIND, BORN + 240: BLIND}
+    assert not answer.failed.keys() & {row.ts for row in answer.rows}
