@@ -30,6 +30,7 @@ from metrics.connections.source_limits import SourceLimits
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
+from metrics.pulling.frozen import LOOK_BACK_SECONDS, STANDSTILL_SECONDS, frozen_since
 from metrics.pulling.since import date_conditions, date_nodes
 from metrics.pulling.summary import (
     HISTORY_MINUTES,
@@ -39,6 +40,7 @@ from metrics.pulling.summary import (
     pull_facts,
 )
 from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
+from metrics.series.rows import Columns
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, STREAM, floor_minute, utc_datetime
 from metrics.sources.parse_concurrency import ParseSlot
@@ -248,7 +250,9 @@ class _Pull:
     ) -> PullFacts:
         """Return what the answer says about the cluster, each thing that is off with its since."""
         recorded = conditions_of(self.cluster.current.conditions)
+        newest = newest_minute(answer.rows)
         context = Context(
+            frozen_at=None if newest is None else _frozen_at(stream, answer, newest),
             source=self.limits.source.partition(" ")[0],
             clock_skew_ms=max(-(1 << 31), min((1 << 31) - 1, skew_ms)),
             recorded=recorded,
@@ -257,7 +261,6 @@ class _Pull:
         facts = pull_facts(answer, history, context)
         # The clock is taken into account by data_as_of, so only the source's own delay is left.
         settle = self.limits.settle_seconds - self.limits.behind_seconds
-        newest = newest_minute(answer.rows)
         if newest is None:
             return replace(facts, settle_seconds=settle)
         where = (newest + MINUTE, context.skew_seconds)
@@ -314,6 +317,26 @@ class _Pull:
             PullSchedule.objects.filter(pk=self.schedule.pk).update(**changes)
         realtime.publish(self.cluster.pk, "data")
         return PullResult("failed", code, message)
+
+
+def _frozen_at(stream: ledger.Stream, answer: SourceAnswer, newest: int) -> int | None:
+    """Return from which minute on the values only repeat; None if they do not. One read."""
+    start = newest - STANDSTILL_SECONDS
+    stored = stream.store.read_many(
+        stream.cluster, "node", "uptime_s", "1m", start, newest + MINUTE
+    )
+    if any(_moves(columns) for columns in stored.values()):
+        return None
+    start = newest - LOOK_BACK_SECONDS
+    stored = stream.store.read_many(
+        stream.cluster, "node", "uptime_s", "1m", start, newest + MINUTE
+    )
+    return frozen_since(answer.rows, stored)
+
+
+def _moves(columns: Columns) -> bool:
+    """Return whether the values of several minutes differ."""
+    return len(set(zip(columns.total, columns.n, strict=True))) > 1
 
 
 def _with_since(node: SeenNode, recorded: Sequence[Condition]) -> SeenNode:
