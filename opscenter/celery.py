@@ -57,6 +57,11 @@ app.conf.beat_schedule = {
         "schedule": float(settings.HEARTBEAT_SECONDS),
         "options": {"expires": 2 * settings.HEARTBEAT_SECONDS, "queue": "heartbeat"},
     },
+    "record when API tokens were last used": {
+        "task": "clusters.write_token_uses",
+        "schedule": 60.0,
+        "options": {"expires": 55, "queue": "slow", "priority": 9},
+    },
     "heartbeat": {
         "task": "opscenter.heartbeat",
         "args": ["beat"],

@@ -1,1 +1,1 @@
-"""Sign-in, second factors and their log."""
+"""Sign-in, second factors and their log; when API tokens were used."""

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Q
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from clusters.accounts.token_use import note_use
 from clusters.models import ApiToken
-
-LAST_USED_STEP = timedelta(minutes=1)
 
 
 class ApiTokenAuthentication(TokenAuthentication):  # type: ignore[misc]
     """``Authorization: Token opc_...``; 401 if it is expired, unknown or an inactive user's."""
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
-        """Return the token's user and the token; note its use at most once a minute.
+        """Return the token's user and the token. Writes nothing: a worker records the use.
 
         Raises:
             AuthenticationFailed: if the token is not valid.
@@ -30,11 +28,12 @@ class ApiTokenAuthentication(TokenAuthentication):  # type: ignore[misc]
         if not token.isascii():
             raise AuthenticationFailed("Invalid token.")
         user, found = super().authenticate_credentials(token)
-        now = datetime.now(UTC)
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_STEP)
-        if found.last_used_at is None or found.last_used_at < now - LAST_USED_STEP:
-            ApiToken.objects.filter(stale, pk=found.pk).update(last_used_at=now)
+        note_use(found, datetime.now(UTC))
         return user, found
+
+    def _cleanup_token(self, auth_token: ApiToken) -> bool:
+        """Return whether a token has expired; knox would delete it, and the user's other ones."""
+        return auth_token.expiry is not None and auth_token.expiry < datetime.now(UTC)
 
 
 class ReadOnlyTokensOnlyRead(BasePermission):

@@ -180,9 +180,9 @@ def test_a_store_that_is_away_is_503_without_its_reason(api, monkeypatch):
 
 @pytest.mark.sqlite_only(reason="InfluxDB's index is in Django's database, and costs 1 or 2 more")
 @pytest.mark.parametrize("path", ["nodes", "pods", "filesystems", "windows"])
-def test_a_list_of_numbers_costs_four_queries(api, path, django_assert_num_queries):
+def test_a_list_of_numbers_costs_three_queries(api, path, django_assert_num_queries):
     api(path)
-    with django_assert_num_queries(4):  # the token, its user's others, the role, the cluster
+    with django_assert_num_queries(3):  # the token, the role, the cluster
         assert api(path).status_code == 200
 
 
