@@ -16,6 +16,7 @@ from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
+from opscenter.core.database import limit_waits  # noqa: E402
 from opscenter.web import consumers  # noqa: E402
 from opscenter.web.body_limit import BodyLimit  # noqa: E402
 
@@ -32,9 +33,19 @@ websocket_routes: list[Any] = [
     re_path(r"", _nothing),
 ]
 
+
+async def _lifespan(_: Any, receive: Any, send: Any) -> None:
+    """Set what belongs to the process that serves, not to whoever imports this module."""
+    while (await receive())["type"] == "lifespan.startup":
+        limit_waits()
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 # Full origins, with scheme and port: a host name alone would admit any port of it.
 application = ProtocolTypeRouter(
     {
+        "lifespan": _lifespan,
         "http": BodyLimit(_http),
         "websocket": consumers.StrictOriginValidator(
             AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS

@@ -164,7 +164,7 @@ MIDDLEWARE = [
     "opscenter.web.middleware.StaticFilesMiddleware",
     "opscenter.web.middleware.no_store",
     "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "opscenter.web.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -173,6 +173,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
+    "opscenter.web.middleware.DatabaseTroubleMiddleware",
 ]
 
 ROOT_URLCONF = "opscenter.urls"
@@ -294,6 +295,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 
+SESSION_ENGINE = "opscenter.web.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_NAME = "__Host-opscenter" if SECURE else "opscenter"
 CSRF_COOKIE_NAME = "__Host-opscenter-csrf" if SECURE else "opscenter-csrf"

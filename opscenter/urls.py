@@ -87,3 +87,4 @@ handler400 = "opscenter.pages.errors.bad_request"
 handler403 = "opscenter.pages.errors.permission_denied"
 handler404 = "opscenter.pages.errors.not_found"
 handler500 = "opscenter.pages.errors.server_error"
+handler503 = "opscenter.pages.errors.unavailable"  # our own: for DatabaseTroubleMiddleware

@@ -31,6 +31,7 @@ from metrics.prometheus_api.metric_names import CLUSTER_LABELS, KIND_LABELS, LAB
 from metrics.prometheus_api.promql import Match, parse
 from metrics.series.catalog import Kind
 from metrics.stores import StoreError
+from opscenter.core.database import explain_trouble
 
 SPOKEN_VERSION = "2.42.0"
 """The version of Prometheus whose API this is: clients choose their requests by it."""
@@ -70,6 +71,8 @@ class PrometheusView(APIView):
             body = {"status": "error", "errorType": "bad_data", "error": str(exc.detail)}
             headers = {k: v for k, v in refused.items() if k in ("WWW-Authenticate", "Allow")}
             return responses.json_response(body, refused.status_code, headers)  # type: ignore[return-value]
+        if trouble := explain_trouble(exc):
+            return responses.prometheus_error(503, "unavailable", trouble)  # type: ignore[return-value]
         return super().handle_exception(exc)
 
     def data(self, given: parameters.Given, **path: str) -> Any:

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from opscenter.core.database import explain_trouble
 from opscenter.core.errors import OpsCenterError
 
 _CODES = {
@@ -34,6 +35,8 @@ _CODES = {
     status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
 }
 
+DATABASE_CODE = "database_unavailable"
+
 MAX_BODY_BYTES = 256 * 1024
 _LAST_PAGE = 1_000_000
 
@@ -45,6 +48,8 @@ def error_body(code: str, message: str, fields: dict[str, Any] | None = None) ->
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Turn an exception of a REST view into the one error shape; None for a bug, which is a 500."""
+    if trouble := explain_trouble(exc):
+        return Response(error_body(DATABASE_CODE, trouble), status=503)
     if isinstance(exc, OpsCenterError):
         return Response(error_body(exc.code, str(exc)), status=exc.http_status)
     response = drf_exception_handler(exc, context)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.views import defaults
 
 from metrics.prometheus_api.responses import is_prometheus, prometheus_error
-from opscenter.core.api import error_response, is_api, json_not_found
+from opscenter.core.api import DATABASE_CODE, error_response, is_api, json_not_found
+from opscenter.core.database import explain_trouble
+from opscenter.pages.base import is_fragment
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
@@ -34,9 +39,26 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500; only the log has the reason."""
+    """Answer 500; only the log has the reason. It is 503 in words if the database refused."""
+    if trouble := explain_trouble(sys.exc_info()[1]):
+        return unavailable(request, trouble)
     if is_prometheus(request):
         return prometheus_error(500, "internal", "something went wrong here; the log says what")
     if is_api(request):
         return error_response(500, "Something went wrong in Ops Center; its log says what.")
     return defaults.server_error(request)
+
+
+def unavailable(request: HttpRequest, trouble: str) -> HttpResponse:
+    """Answer 503 with the reason in words; for our scripts, in one line.
+
+    The page asks the database nothing: whose page it is does not matter to it.
+    """
+    if is_prometheus(request):
+        return prometheus_error(503, "unavailable", trouble)
+    if is_api(request):
+        return error_response(503, trouble, DATABASE_CODE)
+    if is_fragment(request):
+        return HttpResponse(trouble, status=503, content_type="text/plain; charset=utf-8")
+    context = {"title": "This cannot be done now", "why": trouble}
+    return render(request, "503.html", context, status=503)

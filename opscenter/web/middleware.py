@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import get_resolver
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
+from opscenter.core.database import best_effort, explain_trouble
+from opscenter.web.sessions import SessionStore, is_changed
+
 NO_STORE = "private, no-store"
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc] # it has no types
@@ -31,6 +39,41 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc] # it ha
             response.headers[name] = value
         streamed.close()
         return response
+
+
+class SessionMiddleware(DjangoSessionMiddleware):
+    """Django's, whose sessions are best effort in requests that only read.
+
+    A page that is only looked at is shown although its session cannot be stored; whoever signs in
+    or out is told.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its session."""
+        super().process_request(request)
+        session = cast("SessionStore", request.session)
+        session.strict = request.method not in READING_METHODS
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Store the session if it changed, and set its cookie."""
+        if getattr(request.session, "strict", True) or not is_changed(request.session):
+            return super().process_response(request, response)
+        # Errors leave the response without a cookie: the browser keeps what it has.
+        store = partial(super().process_response, request, response)
+        best_effort("a change of a session", store)
+        return response
+
+
+class DatabaseTroubleMiddleware(MiddlewareMixin):
+    """Answers 503 in words where a view needed the database and it refused."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Return the answer of the routes' ``handler503``; None for an error of another kind."""
+        trouble = explain_trouble(exception)
+        if not trouble:
+            return None
+        handler = cast("Callable[..., HttpResponse]", get_resolver().resolve_error_handler(503))
+        return handler(request, trouble)
 
 
 @sync_and_async_middleware
