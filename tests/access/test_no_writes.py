@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connection, connections
 from django.test import Client
 from django.utils import timezone
 
 from clusters.models import ApiToken, AuditEvent, Cluster
+from opscenter import asgi
 from tests.access.routes import GROUPS, ROUTES, all_routes
 from tests.databasefaults import locked, read_only
 from tests.factories import PASSWORD
@@ -98,6 +102,43 @@ def test_every_get_answers_as_before_on_a_database_that_takes_no_writes(
     for url in recorded:  # a download must be in the audit log, or not be made
         assert TROUBLE in meanwhile[url][1].decode(), url
     assert asked(client, urls).keys() == before.keys()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_query_of_grafana_is_answered_though_it_is_posted(fault, operator):
+    client = api_client(operator)
+    with fault():
+        form = "application/x-www-form-urlencoded"
+        answer = client.post("/prometheus/api/v1/query", "query=1", content_type=form)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/ws/fleet/", "/ws/clusters/{cluster}/"])
+async def test_a_page_gets_its_socket_on_a_locked_database(path, operator, cluster):
+    client = await sync_to_async(page_client)(operator)
+    cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    origin = settings.TRUSTED_ORIGINS[0]
+    scope = {"type": "websocket", "path": path.format(cluster=cluster.pk), "query_string": b"",
+             "headers": [(b"origin", origin.encode()), (b"cookie", cookie.encode())],
+             "subprotocols": []}  # fmt: skip
+    fault = locked()
+    await sync_to_async(fault.__enter__)()
+    try:
+        socket = ApplicationCommunicator(asgi.application, scope)
+        await socket.send_input({"type": "websocket.connect"})
+        assert (await socket.receive_output(timeout=5))["type"] == "websocket.accept"
+        assert (await socket.receive_output(timeout=5))["type"] == "websocket.send"
+        await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+        await socket.wait(timeout=5)
+    finally:
+        await sync_to_async(fault.__exit__)(None, None, None)
+        await sync_to_async(connections.close_all)()
+
+
+def test_sqlite_sorts_without_a_temporary_file():
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            assert cursor.execute("PRAGMA temp_store").fetchone() == (2,)  # memory
 
 
 # --- where the write is the point -------------------------------------------------------------
