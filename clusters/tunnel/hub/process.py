@@ -116,9 +116,10 @@ class Hub:
             await self._listen_ssh(options)
             await self._listen_websocket(options)
             await self._listen_gateway()
-            stale = await self._log_database.run(
-                session_log.close_stale_sessions, self.config.hub_id
-            )
+            with self.recorder.writes.watched():
+                stale = await self._log_database.run(
+                    session_log.close_stale_sessions, self.config.hub_id
+                )
         except BaseException:
             await self.stop(drain_seconds=0)
             raise

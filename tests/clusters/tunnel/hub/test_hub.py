@@ -51,6 +51,7 @@ async def test_heartbeat_and_counters_reach_redis(
         assert abs(float(value) - datetime.now(UTC).timestamp()) < 60
         writes = parse(await sync_to_async(redis.get)(key_of(HUB)))
         assert writes is not None
+        assert writes.proven_at is not None
         assert writes.failing_since is None
         metrics = await sync_to_async(read_hub_metrics)(redis)
         samples = metrics[hub.config.hub_id]
