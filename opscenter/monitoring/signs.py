@@ -114,9 +114,9 @@ def _failing_hub(check: WriteCheck | None, now: float) -> str:
 
 def _unwritten(check: WriteCheck | None, now: float, silent_carrier: str) -> str:
     """Return why it is not proven that a place takes writes; "" if it is."""
-    if check is not None and check.failing_since is not None and _is_fresh(check.at, now):
+    if check is not None and check.failing_since is not None and _is_recent(check.at, now):
         return f"takes no writes{_since(check, now)}"
-    if check is not None and check.failing_since is None and _is_fresh(check.proven_at, now):
+    if check is not None and check.failing_since is None and _is_recent(check.proven_at, now):
         return ""
     if silent_carrier:
         return f"not known without {silent_carrier}"
@@ -132,9 +132,10 @@ def _since(check: WriteCheck, now: float) -> str:
     return f" since {at:{form}} UTC: {check.error}"
 
 
-def _is_fresh(at: float | None, now: float) -> bool:
+def _is_recent(at: float | None, now: float) -> bool:
+    """Return whether a proof is recent: one beat later than a heartbeat, whose lack explains it."""
     age = age_seconds(at, now)
-    return age is not None and age <= _limit()
+    return age is not None and age <= _limit() + settings.HEARTBEAT_SECONDS
 
 
 def _limit() -> float:

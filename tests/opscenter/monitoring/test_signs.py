@@ -44,8 +44,8 @@ def test_a_sign_from_the_future_proves_nothing():
 
 
 def test_a_silent_worker_is_to_blame_and_beat_is_not_known():
-    assert unproven(signs(age=75, hub=5), NOW) == {
-        "worker": "no heartbeat for 75 s",
+    assert unproven(signs(age=80, hub=5), NOW) == {
+        "worker": "no heartbeat for 80 s",
         "beat": "not known without the worker",
         "database writes": "not known without the worker",
         "metric store writes": "not known without the worker",
@@ -84,7 +84,7 @@ def test_a_failure_of_another_day_is_named_with_its_day():
     ("check", "reason"),
     [
         (None, "no write is proven yet"),
-        (WriteCheck(NOW - 75, NOW - 75), "no write is proven for 75 s"),
+        (WriteCheck(NOW - 80, NOW - 80), "no write is proven for 80 s"),
         (WriteCheck(NOW + 7200, NOW + 7200), "no write is proven yet"),
     ],
 )
@@ -93,8 +93,8 @@ def test_a_write_that_is_not_proven_lately_is_named(check, reason):
 
 
 def test_a_failure_that_nobody_checks_any_more_is_not_known():
-    check = WriteCheck(NOW - 75, NOW - 200, NOW - 180, "the disk is full")
-    found = unproven(with_writes(DATABASE, check, beat=75), NOW)
+    check = WriteCheck(NOW - 80, NOW - 200, NOW - 180, "the disk is full")
+    found = unproven(with_writes(DATABASE, check, beat=80), NOW)
     assert found["database writes"] == "not known without beat"
 
 
