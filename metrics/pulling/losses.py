@@ -62,8 +62,8 @@ def why_lost(
 ) -> tuple[Reason, str]:
     """Return why minutes that the source does not have are lost: the most frequent reason.
 
-    The detail names the causes, at most :data:`MOST_CAUSES`. Of equally frequent reasons that of the
-    earliest minute counts.
+    The detail names the causes, at most :data:`MOST_CAUSES`. Of equally frequent reasons that of
+    the earliest minute counts.
 
     Args:
         absent: the lost minutes of a window, ascending, at least one.

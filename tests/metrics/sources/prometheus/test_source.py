@@ -186,6 +186,19 @@ async def test_minutes_in_which_nothing_was_scraped_have_no_rows_at_all(
     assert start + (OUTAGE[1] + 1) * MINUTE in answer.minutes_alive
 
 
+async def test_a_short_window_that_lacks_its_first_minutes_says_what_the_server_still_has(
+    known: Seeds, seeded_prometheus: int
+):
+    """Else a scrape that failed would look like an end of retention, or an empty server."""
+    dark = known.modern.start + (OUTAGE[1] - 2) * MINUTE
+    answer = await fetch(seeded_prometheus, dark, dark + 5 * MINUTE)
+    assert min(answer.minutes_alive) > dark
+    assert answer.oldest is not None
+    assert answer.oldest < dark
+    whole = await fetch(seeded_prometheus, dark - 20 * MINUTE, dark - 18 * MINUTE)
+    assert whole.oldest == dark - 20 * MINUTE
+
+
 async def test_a_network_counter_that_starts_anew_is_null_and_never_a_spike(
     known: Seeds, seeded_prometheus: int
 ):
