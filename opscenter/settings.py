@@ -286,6 +286,7 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "clusters.accounts.adapters.ClosedSignupAdapter"
+ACCOUNT_FORMS = {"login": "clusters.accounts.forms.SignInForm"}
 # By address only: five wrong guesses of a stranger must not lock the user out. Axes handles guesses
 # at one user from one address.
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip"}

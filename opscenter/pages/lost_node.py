@@ -6,7 +6,7 @@ is stored, in at most four reads.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,8 +21,11 @@ DAYS_BACK = 90
 PODS_DAYS = 7
 """Of a node that was lost earlier, the pods are not listed: all newer ones had to be read."""
 
+ENDING_SECONDS = 120
+"""A pod ran on the node until the end if it was measured there this shortly before."""
+
 BEFORE_SECONDS = 600
-"""A pod ran on the node if it was measured there this shortly before the node was lost."""
+"""A pod that was measured this shortly before the node was lost did not replace one of its pods."""
 
 SHOWN_PODS = 100
 
@@ -165,25 +168,30 @@ def _joined(day: LostNode, earlier: LostNode) -> LostNode:
 def _pods(cluster: Cluster, node: str, since: int, now: int) -> tuple[LostPod, ...]:
     """Return the pods that ran on the node when it was lost, and what replaced each of them.
 
-    A replacement is a pod of the same workload that runs elsewhere and was not there before.
+    A replacement is a pod of the same workload that runs elsewhere and was not there before, less
+    those that replace pods that ended elsewhere.
     """
+    newest = query.pods_since(cluster, max(0, since - ENDING_SECONDS))
     begin = max(0, since - BEFORE_SECONDS)
-    newest = query.pods_since(cluster, begin)
+    cells = BEFORE_SECONDS // MINUTE
     before = {
-        row.key
-        for row in query.heat(
-            cluster, "pod", "mem_ws", begin, since, BEFORE_SECONDS // 60, now=now
-        ).rows
+        row.key for row in query.heat(cluster, "pod", "mem_ws", begin, since, cells, now=now).rows
     }
     fresh: dict[tuple[str, str], list[SeriesNow]] = defaultdict(list)
+    ended: Counter[tuple[str, str]] = Counter()
     for pod in newest:
-        if pod.present and pod.node != node and pod.key not in before:
+        if pod.node == node:
+            continue
+        if not pod.present:
+            ended[_workload(pod)] += pod.key in before
+        elif pod.key not in before:
             fresh[_workload(pod)].append(pod)
-    return tuple(_placed((pod for pod in newest if pod.node == node), fresh))
+    spare = {workload: pods[ended[workload] :] for workload, pods in fresh.items()}
+    return tuple(_placed((pod for pod in newest if pod.node == node), spare))
 
 
 def _placed(
-    pods: Iterable[SeriesNow], fresh: Mapping[tuple[str, str], list[SeriesNow]]
+    pods: Iterable[SeriesNow], spare: Mapping[tuple[str, str], list[SeriesNow]]
 ) -> list[LostPod]:
     """Pair each pod with one replacement at most; gone ones first, then by namespace and name."""
     found = []
@@ -191,8 +199,8 @@ def _placed(
         if pod.present:
             found.append(LostPod(pod, pod))
             continue
-        spare = fresh.get(_workload(pod)) if pod.attrs.get("workload") else None
-        found.append(LostPod(pod, spare.pop() if spare else None))
+        others = spare.get(_workload(pod)) if pod.attrs.get("workload") else None
+        found.append(LostPod(pod, others.pop() if others else None))
     return sorted(found, key=lambda one: (not one.is_gone, one.pod.ns, one.pod.name))
 
 

@@ -20,6 +20,8 @@ SLOW_PULL_MS = 3_000
 """A pull that takes this long is slow: most take less than half a second."""
 
 SHOWN_REMARKS = 3
+_WORDS = {"clock": "clock off", "pull": "slow pulls", "backfill": "gaps", "agent": "old agent",
+          "source": "source"}  # fmt: skip
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -30,6 +32,11 @@ class Note:
     key: Literal["clock", "pull", "backfill", "agent", "source"]
     text: str
     tab: str
+
+    @property
+    def word(self) -> str:
+        """Return it in a word or two, for a tile."""
+        return _WORDS[self.key]
 
 
 def notes_of(overview: ClusterOverview, pulls: PullState) -> list[Note]:

@@ -60,8 +60,8 @@ function failed(event) {
     document.getElementById("page").prepend(box);
   }
   box.textContent = code
-    ? `Ops Center could not do this (it answered ${code}). Nothing was changed on this page; reload it to try again.`
-    : "Ops Center did not answer. Nothing was changed on this page.";
+    ? `Ops Center could not do this (HTTP ${code}). Nothing on this page has changed. Reload it to try again.`
+    : "Ops Center did not answer. Nothing on this page has changed.";
 }
 document.addEventListener("htmx:responseError", (event) => event.detail.xhr.status !== 401 && failed(event));
 document.addEventListener("htmx:sendError", failed);

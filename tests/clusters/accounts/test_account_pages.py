@@ -202,6 +202,8 @@ def test_the_sign_in_names_the_product_and_says_what_to_do_about_a_lost_password
     page = " ".join(client.get(LOGIN).content.decode().split())
     assert "<h1>Sign in to Ops Center</h1>" in page
     assert "forgot your password? Ask your administrator" in page
+    assert "Stay signed in" in page
+    assert "Remember Me" not in page
 
 
 def test_the_pages_of_the_second_factor_speak_as_the_others_do(client, operator):

@@ -123,6 +123,27 @@ def test_each_pod_is_gone_or_replaced_by_one_that_was_not_there_before(alpha):
     assert (node.gone, node.elsewhere, node.listed, node.unnamed) == (1, 1, 0, 0)
 
 
+def test_a_pod_that_replaces_one_that_ended_elsewhere_replaces_none_of_the_node(alpha):
+    measure(alpha)
+    key = SeriesKey("pod", "shop", "cart-y")
+    rows = [pod_row(ts, "cart-y") for ts in range(START, LOST + 120, 60)]
+    infos = [SeriesInfo(key, "node-2", {"workload": "Deployment/cart"})]
+    get_store().write(alpha.pk, "agent", Batch(rows, infos))
+    node = found(alpha)
+    assert (node.gone, node.elsewhere) == (2, 0)
+
+
+def test_a_pod_that_ended_before_the_node_was_lost_did_not_run_there_then(alpha):
+    measure(alpha)
+    key = SeriesKey("pod", "shop", "job-1")
+    rows = [pod_row(ts, "job-1") for ts in range(START, LOST - 300, 60)]
+    infos = [SeriesInfo(key, "node-1", {"workload": "Job/job"})]
+    get_store().write(alpha.pk, "agent", Batch(rows, infos))
+    node = found(alpha)
+    assert node.pods is not None
+    assert "job-1" not in {one.pod.name for one in node.pods}
+
+
 def test_what_the_node_counted_beyond_those_that_can_be_named_is_said(client, alpha):
     measure(alpha, counted=5)
     assert found(alpha).unnamed == 3

@@ -82,6 +82,7 @@ def test_the_chip_counts_and_filters_and_keeps_in_the_address(fleet, client):
     assert 'id="chip-notes" class="chip" href="/?view=table&amp;notes=1"' in text
     assert "with notes</span><b>1</b>" in text
     assert "clock 89 s ahead</span>" in text
+    assert '<span class="tag">clock off</span>' in fleet("view=grid")
     narrowed = fleet("view=table&notes=1")
     assert ">odd<" in narrowed
     assert ">well<" not in narrowed
