@@ -153,9 +153,10 @@ def test_pulls_minute_by_minute_store_every_number_once(agent, pullable, store):
     assert_store_equals_source(store, pullable, agent)
 
 
-def test_the_status_says_what_the_newest_minute_says(agent, pullable):
+def test_the_status_says_what_the_newest_minute_says(agent, pullable, settings):
+    settings.JUDGE_ALL_FILESYSTEMS = True  # those of the test are tiny
     agent.record(0, 4)
-    agent.now = at(4.1) + 7  # its clock is 7 s ahead
+    agent.now = at(4.1) + 4  # its clock is 4 s ahead
     pull_cluster(pullable.pk, at(4.1))
     status = status_of(pullable)
     assert status.data_as_of == datetime.fromtimestamp(at(4), UTC)
@@ -168,7 +169,7 @@ def test_the_status_says_what_the_newest_minute_says(agent, pullable):
     assert len(status.cpu_history) == 60
     assert status.cpu_history[-4:] == [25, 26, 27, 27]
     assert status.cpu_history[:56] == [None] * 56
-    assert 6000 <= status.clock_skew_ms <= 7000
+    assert 3000 <= status.clock_skew_ms <= 4000
     pullable.refresh_from_db()
     assert (pullable.agent_version, pullable.kind) == ("0.1.0", "host")
     agent.record(4, 5)
@@ -645,18 +646,21 @@ def test_a_cluster_whose_clock_is_behind_is_pulled_by_its_own_clock(agent, pulla
     assert "gap" not in {line.state for line in ledger_of(pullable)}
 
 
-def test_a_clock_of_a_cluster_that_goes_back_makes_nothing_look_new(agent, pullable, store):
+def test_a_clock_of_a_cluster_that_goes_back_is_told_and_its_minutes_are_as_new_as_they_are(
+    agent, pullable, store
+):
     for minute in range(380, 400):
         agent.record(minute, minute + 1)
         assert pull(agent, pullable, minute + 1.1).outcome == "ok"
-    ok = status_of(pullable).data_as_of
     for minute in range(400, 410):
         agent.record(minute - 300, minute - 299)
         agent.now = at(minute + 1.1 - 300)
+        seen_at = datetime.fromtimestamp(at(minute + 1.1), UTC)
+        ClusterStatus.objects.update(tunnel_seen_at=seen_at)
         assert pull_cluster(pullable.pk, at(minute + 1.1)).outcome == "ok"
     status = status_of(pullable)
-    assert (status.data_as_of, status.settle_seconds) == (ok, 0)
-    assert status.state == "unknown"
-    assert "its clock is 18000 s behind ours" in status.reason
+    assert abs(status.data_as_of.timestamp() - at(410)) < 5
+    assert (status.state, status.settle_seconds) == ("degraded", 0), status.reason
+    assert status.reason == "its clock is 18000 s behind ours"
     backfill_cluster(pullable.pk, at(411.2))
     assert_store_equals_source(store, pullable, agent)

@@ -74,6 +74,8 @@ class Site:
 
     async def pull(self, now: float):
         await self.hub.recorder.flushed()
+        # The real server's clock is that of today, not of ``now``.
+        await run(ClusterStatus.objects.update, clock_skew_ms=None)
         return await run(pull_cluster, self.cluster.pk, now)
 
     async def fill(self, now: float) -> None:
