@@ -30,7 +30,7 @@ PAGES = {
     "cluster's largest": "{alpha}?tab=pods&over=1h&order=mem_ws",
     "raw": "{alpha}nodes/node-1/?range=1h&raw=1",
     "silent": "{quiet}",
-    "retention": "/retention/",
+    "help": "/help/", "states": "/help/states/", "retention": "/retention/",
     "customer": "/customers/{customer}/",
     "password": "/accounts/password/change/",
     "two factors": "/accounts/2fa/", "not found": "/nowhere/",

@@ -34,7 +34,7 @@ def is_well(page) -> None:
 def test_a_class_is_changed_after_its_preview_was_seen(site, admin_page):
     page = admin_page
     page.goto(f"{site.url}/retention/")
-    page.get_by_role("link", name="Change").first.click()
+    page.get_by_role("link", name="Edit").first.click()
     page.get_by_label("pod, 1m: days").fill("1")
     page.get_by_role("button", name="Preview changes").click()
     effect = page.locator("#effect")
@@ -56,7 +56,7 @@ def test_a_hold_an_export_and_their_end_on_the_customers_page(site, admin_page):
     page.goto(f"{site.url}/clusters/{site.do('id', name='beta')}/?tab=data")
     is_well(page)
     page.get_by_role("link", name="Retention and export of").click()
-    page.get_by_label("Why").fill("court file 7")
+    page.get_by_label("Reason").fill("court file 7")
     page.get_by_role("button", name="Place a legal hold").click()
     expect(page.locator(".why.hold")).to_contain_text("court file 7")
     expect(page.get_by_text("Not possible while a legal hold is active.")).to_be_visible()

@@ -93,7 +93,7 @@ def test_keys_search_move_open_and_help(site, tab):
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
-    first = page.locator("[data-row] a").first
+    first = page.locator("[data-row] th a").first
     expect(first).to_be_focused()
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
@@ -118,7 +118,7 @@ def test_a_cluster_is_added_and_the_page_says_each_step(site, tab):
     page = tab.open("/clusters/add/")
     page.get_by_label("Name").fill("alpha")
     page.get_by_role("button", name="Add").click()
-    expect(page.get_by_text("exists already")).to_be_visible()
+    expect(page.get_by_text("already exists")).to_be_visible()
     page.get_by_label("Name").fill("newcomer")
     page.get_by_label("Labels").fill("region=eu")
     page.get_by_role("button", name="Add").click()

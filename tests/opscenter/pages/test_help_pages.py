@@ -61,7 +61,7 @@ def test_the_foot_of_pages_leads_to_help_and_the_api(page):
 
 def test_the_documents_are_listed_by_title_and_can_be_read(page, client):
     text = page("/help/")
-    assert '<a href="/help/docs/retention.md">' in text
+    assert '<a class="link" href="/help/docs/retention.md">' in text
     answer = client.get("/help/docs/retention.md")
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
     assert answer.content == (ROOT / "docs" / "retention.md").read_bytes()
