@@ -34,7 +34,8 @@ _SQLITE = {
     sqlite3.SQLITE_CANTOPEN: "its file cannot be opened",
     sqlite3.SQLITE_PERM: "its file cannot be opened",
 }
-_POSTGRES = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED, "57014": "it takes too long"}
+_SLOW = "it takes too long"
+_POSTGRES = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED, "57014": _SLOW}
 _SYSTEM = {errno.ENOSPC: _FULL, errno.EDQUOT: "the disk quota is used up", errno.EROFS: _READ_ONLY}
 
 
@@ -123,6 +124,8 @@ def refusal(exc: BaseException) -> str:
 
 
 def _said(exc: BaseException) -> str:
+    if isinstance(exc, TimeoutError):
+        return _SLOW
     code = getattr(exc, "sqlite_errorcode", None)
     if isinstance(code, int):
         return _SQLITE.get(code & 0xFF, "")

@@ -27,7 +27,8 @@ def prove_writable(connections: Connections, now: int, seconds: float) -> None:
     before = connections.commits
     if not connections.write_lock.acquire(timeout=seconds):
         if connections.commits == before:
-            raise StoreError(f"{connections.path}: no write was finished within {seconds:g} s")
+            msg = f"{connections.path}: no write was finished within {seconds:g} s"
+            raise StoreError(msg) from TimeoutError()
         return
     try:
         with connections.translated():
