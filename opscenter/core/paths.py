@@ -127,7 +127,9 @@ def read_or_create_secret(path: Path) -> str:
                 partial.unlink()
         value = path.read_text(encoding="utf-8").strip()
     except OSError as exc:
-        msg = f"OPSCENTER_DATA_DIR: {path} cannot be used: {exc.strerror}"
+        full = exc.errno == errno.ENOSPC
+        why = "the disk is full: free some space" if full else exc.strerror
+        msg = f"OPSCENTER_DATA_DIR: {path} cannot be used: {why}"
         raise ImproperlyConfigured(msg) from exc
     if not value:
         msg = f"OPSCENTER_DATA_DIR: {path} is empty; delete it to have a new secret made"

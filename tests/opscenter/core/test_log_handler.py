@@ -123,6 +123,19 @@ def test_other_errors_and_lines_below_errors_always_pass(clock):
     assert texts(taken) == ["a", "b", "a", "a"]
 
 
+def test_the_same_task_that_fails_again_and_again_is_the_same_error(clock):
+    repeats, told = Repeats(clock), []
+    for number in range(3):
+        for name in ("metrics.dispatch_due", "clusters.judge_all"):
+            line = record(
+                f"Task {name}[0000000{number}-0000-0000-0000-000000000000] raised: locked",
+                logging.ERROR,
+            )
+            line.name = "celery.app.trace"
+            told += repeats.take(line)
+    assert len(told) == 2
+
+
 def test_many_different_errors_take_no_memory_for_ever(clock):
     repeats = Repeats(clock)
     for number in range(2000):
