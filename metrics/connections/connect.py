@@ -24,6 +24,7 @@ from metrics.sources.etcd import EtcdSource
 from metrics.sources.evidence import with_evidence_only
 from metrics.sources.kinds import KINDS, Adapter, Limits
 from metrics.sources.parse_concurrency import ParseSlot
+from metrics.sources.plausible import plausible
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
     InvalidInputError,
@@ -51,7 +52,8 @@ class SourceConnection:
     ) -> SourceAnswer:
         """Fetch ``[start, end)``, from any thread.
 
-        The slot is held on return, for the caller to use the rows.
+        The slot is held on return, for the caller to use the rows. What cannot be believed is not
+        in them: see :mod:`metrics.sources.plausible`.
 
         Args:
             start: start of the window in Unix seconds, minute aligned.
@@ -73,7 +75,9 @@ class SourceConnection:
             async with asyncio.timeout(seconds) as limit, self.connect(self.cluster) as client:
                 answer = await self.source.fetch(client, start, end, now=now, slot=slot)
                 limit.reschedule(None)  # time spent after the answer is not the cluster's
-                return with_evidence_only(answer, is_agent=isinstance(self.source, AgentSource))
+                return with_evidence_only(
+                    plausible(answer), is_agent=isinstance(self.source, AgentSource)
+                )
         except TimeoutError as exc:
             msg = f"source of {self.cluster.name}: no complete answer within {seconds:g} s"
             raise ServiceUnavailableError(msg) from exc

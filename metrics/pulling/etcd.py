@@ -20,7 +20,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import utc_datetime
-from metrics.sources.etcd import EtcdReading, scrape_etcd, with_etcd
+from metrics.sources.etcd import EtcdReading, believable, scrape_etcd, with_etcd
 from metrics.stores.reader import MetricReader
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import ClusterError, ServiceUnavailableError, SourceConfigError
@@ -70,7 +70,9 @@ class Supplement:
         )
         node = self.row.settings.get("node", "")
         likely = [node] if node else control_plane(answer)
-        return replace(answer, rows=with_etcd(answer.rows, reading, nodes=likely))
+        reading, refused = believable(reading)
+        rows = with_etcd(answer.rows, reading, nodes=likely)
+        return replace(answer, rows=rows, refused={**answer.refused, **refused})
 
 
 def with_stored(store: MetricReader, cluster: UUID, answer: SourceAnswer) -> SourceAnswer:

@@ -1,17 +1,25 @@
-"""Raw values: a live query of a cluster's own source through the tunnel. Nothing is stored."""
+"""Raw values: a live query of a cluster's own source through the tunnel. Nothing is stored.
+
+What cannot be believed is left out, as it is of stored minutes: :mod:`metrics.sources.plausible`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 from clusters.models import Cluster, ClusterStatus
 from metrics.connections.connect import Connect, source_of
 from metrics.query.validation import check_field, check_range
+from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer, RawSource
+from metrics.sources.bounds import limiting_field
+from metrics.sources.plausible import plausible_points
+from metrics.stores import StoreError, get_store
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
     ClusterUnreachableError,
@@ -67,9 +75,12 @@ def raw(
         msg = "too many queries to clusters are running; try again in a moment"
         raise ServiceUnavailableError(msg)
     try:
-        return asyncio.run(_query(cluster, source, opened, key, field, (start, end), now))
+        answer = asyncio.run(_query(cluster, source, opened, key, field, (start, end), now))
     finally:
         _slots.release()
+    most = _capacity(cluster, key, field)
+    times, values = plausible_points(key.kind, field, answer.t, answer.v, most)
+    return answer if values is answer.v else replace(answer, t=times, v=values)
 
 
 async def _query(
@@ -87,6 +98,21 @@ async def _query(
     except TimeoutError as exc:
         msg = f"source of {cluster.name}: no complete answer within {DEADLINE_SECONDS:g} s"
         raise ServiceUnavailableError(msg) from exc
+
+
+def _capacity(cluster: Cluster, key: SeriesKey, field: str) -> int | None:
+    """Return the newest stored value of what limits a field; None if it is not known."""
+    limiting = limiting_field(key.kind, field)
+    if limiting is None:
+        return None
+    try:
+        row = get_store().last_one(cluster.pk, key)
+        if row is not None and key.kind == "pod":
+            key = SeriesKey("node", "", row.node)
+            row = get_store().last_one(cluster.pk, key)
+    except StoreError:
+        return None  # the values are live: they need no store
+    return None if row is None else row.values[FIELD_NAMES[key.kind].index(limiting)]
 
 
 def _check(key: SeriesKey, field: str, start: int, end: int) -> None:

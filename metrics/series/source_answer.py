@@ -56,9 +56,10 @@ class SourceAnswer:
             is in ``minutes_alive``.
         clock_steps: (minute, from, to) in Unix seconds: steps of the source's clock that touch the
             window, in the order in which they happened; ``minute`` is the one that a step ended.
-        lists_nodes: whether the nodes are a list of what should be there, so that an absent one was
-            removed; else it is missing.
-        refused: what was not believed -> number of values in this answer.
+        lists_nodes: whether the answer's nodes are a list of what should be there, e.g. Kubernetes'
+            own: a node that is absent was removed. False: a node that is absent is missing.
+        refused: number of values that were not believed, by reason; see
+            :mod:`metrics.sources.plausible`.
     """
 
     # No repr: asyncio.run() in a main thread computes it for its return value, twice.

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell, MinuteRow
 from metrics.sources.base import FieldProbe, HttpClient, Probe
+from metrics.sources.bounds import bounds_of, reason
 from opscenter.core.errors import BadResponseError
 
 QUANTILE = 0.99
@@ -133,6 +134,24 @@ def p99_us(before: Buckets, after: Buckets) -> int | None:
     low, below = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
     share = (rank - below) / (counts[at] - below)
     return round((low + (bounds[at] - low) * share) * 1e6)
+
+
+def believable(reading: EtcdReading) -> tuple[EtcdReading, dict[str, int]]:
+    """Return a reading without values that cannot be believed, and their number by reason."""
+    fsync, changes = reading.fsync_us, reading.leader_changes
+    whys = {
+        name: "" if value is None else bounds_of("node", name).why(value, value)
+        for name, value in (("etcd_fsync_us", fsync), ("etcd_leader_changes", changes))
+    }
+    refused = {reason("node", name, why): 1 for name, why in whys.items() if why}
+    if not refused:
+        return reading, refused
+    kept = replace(
+        reading,
+        fsync_us=None if whys["etcd_fsync_us"] else fsync,
+        leader_changes=None if whys["etcd_leader_changes"] else changes,
+    )
+    return kept, refused
 
 
 def with_etcd(

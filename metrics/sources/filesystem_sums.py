@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from types import MappingProxyType
 
-from agent.own_parts import Usage, own_filesystem, possible, space_of, sum_of
+from agent.own_parts import Usage, own_filesystem, space_of, sum_of
 from metrics.series.rows import Cell, SeriesKey
+from metrics.sources.bounds import fits
 from metrics.sources.row_builder import MASK, SHIFT, Table, Value, as_cell
 
 Devices = Mapping[SeriesKey, tuple[str, str]]
@@ -26,8 +27,13 @@ def sum_filesystems(
 ) -> None:
     """Set the totals of each node's own filesystems.
 
-    One whose numbers cannot be is left out for that minute, so that it spoils no sum.
+    One whose numbers cannot be is left out for that minute, so that it spoils no sum. One with 0
+    inodes does not count them (statfs(2) of btrfs), and has none.
     """
+    inodes = filesystems.fields["inodes_total"]
+    for code in [code for code, total in inodes.items() if _mean(total) == 0]:
+        del inodes[code]
+        filesystems.fields["inodes_free"].pop(code, None)
     alone: dict[int, int] = {}  # the number of a filesystem that shares its space with none: node's
     for (host, _), numbers in _spaces(filesystems, devices).items():
         node = nodes.numbers[(host,)]
@@ -60,7 +66,7 @@ def _impossible(filesystems: Table, part: str, whole: str) -> set[int]:
     return {
         code
         for code, value in filesystems.fields[part].items()
-        if not possible(_mean(value), _mean(wholes.get(code)))
+        if not fits(_mean(value), _mean(wholes.get(code)))
     }
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import repeat
 from math import floor
 from operator import and_, lshift, or_, rshift
-from typing import cast
+from typing import TypeVar, cast
 
 from agent.own_parts import listed_device
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.minute_columns import FieldColumn, MinuteTable
-from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell, CoarseRow, SeriesInfo, SeriesKey
+from metrics.sources.bounds import bounds_of, reason
 from metrics.sources.validation import MAX_NAME, clean_text
 from opscenter.core.errors import BadResponseError
 
@@ -30,6 +30,7 @@ _NUMBERS = ({int}, {float}, {int, float})
 
 _EMPTY = (None, None, None, None)
 
+Number = TypeVar("Number", int, float)
 Value = int | Cell
 """The value of one minute or bucket: a single sample, as nearly all are, or a cell."""
 Tags = tuple[str | None, ...]
@@ -59,7 +60,9 @@ class Table:
             series, or one that is not wanted.
         fields: values by code (see :func:`codes_of`), for each field.
         hosts: the node that a pod ran on, by code.
-        ignored: number of points left out: of no series, or with a value that cannot be stored.
+        ignored: number of points left out: of no series.
+        refused: number of values that were left out of sums, because they cannot be believed, by
+            reason.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -69,6 +72,7 @@ class Table:
         self.fields: dict[str, dict[int, Value]] = {name: {} for name in FIELD_NAMES[kind]}
         self.hosts: dict[int, str] = {}
         self.ignored = 0
+        self.refused: Counter[str] = Counter()
         self._by_key: dict[SeriesKey, tuple[int, Tags]] = {}  # number, and the raw name
 
     def put(self, field: str, codes: Sequence[int], values: Iterable[Value], where: str) -> None:
@@ -192,22 +196,40 @@ def integers(values: Collection[object], where: str, scale: int = 1) -> list[int
         raise BadResponseError(msg, problem="bad_value") from exc
 
 
-def storable(table: Table, codes: list[int], values: list[int]) -> tuple[list[int], list[int]]:
-    """Return codes and values without those of no series or beyond what can be stored.
+def of_series(table: Table, codes: list[int], values: list[int]) -> tuple[list[int], list[int]]:
+    """Return codes and values without those of no series.
 
     The table's ``ignored`` counts what is left out, except unwanted filesystems.
     """
-    nowhere = bool(codes) and min(codes) < 0
-    beyond = bool(values) and (max(values) > LARGEST or min(values) < -LARGEST)
-    if not nowhere and not beyond:
+    if not codes or min(codes) >= 0:
         return codes, values
-    storable_pairs = [
-        (code, value)
-        for code, value in zip(codes, values, strict=True)
-        if code >= 0 and -LARGEST <= value <= LARGEST
-    ]
-    table.ignored += len(codes) - len(storable_pairs) - codes.count(UNWANTED)
-    return [code for code, _ in storable_pairs], [value for _, value in storable_pairs]
+    pairs = [(code, value) for code, value in zip(codes, values, strict=True) if code >= 0]
+    table.ignored += len(codes) - len(pairs) - codes.count(UNWANTED)
+    return [code for code, _ in pairs], [value for _, value in pairs]
+
+
+def believable_parts(
+    table: Table, field: str, codes: list[int], values: list[Number], scale: float = 1
+) -> tuple[list[int], list[Number]]:
+    """Return codes and values without those that cannot be believed, before they are added up.
+
+    The table's ``refused`` counts what is left out: one bad container or interface must not spoil
+    the sum of the others.
+
+    Args:
+        table: the table of the sums.
+        field: a field of the table's kind.
+        codes: the code of each value.
+        values: the values of the parts.
+        scale: factor from the values' unit to the field's.
+    """
+    bounds = bounds_of(table.kind, field)
+    if not values or bounds.least <= min(values) * scale <= max(values) * scale <= bounds.most:
+        return codes, values
+    whys = [bounds.why(value * scale, value * scale) for value in values]
+    table.refused.update(reason(table.kind, field, why) for why in whys if why)
+    good = [at for at, why in enumerate(whys) if not why]
+    return [codes[at] for at in good], [values[at] for at in good]
 
 
 def sampled_cells(codes: Sequence[int], values: Sequence[int]) -> dict[int, Cell]:

@@ -46,7 +46,9 @@ _POD = {
     "net_rx_bps": "network/rx_rate",
     "net_tx_bps": "network/tx_rate",
 }
-_WHOLES = frozenset({"filesystem/limit", "filesystem/inodes"})
+_WHOLES = frozenset(
+    {"cpu/node_capacity", "memory/node_capacity", "filesystem/limit", "filesystem/inodes"}
+)
 _FLOATS = ("network/rx_rate", "network/tx_rate", "cpu/node_capacity")
 _ROLLED = {
     "medium": ("cpu/usage_rate", "memory/working_set", "network/rx_rate", "network/tx_rate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -123,6 +124,7 @@ class Fetch:
             agent_version="",
             kind="kubernetes",
             ignored=sum(table.ignored for table in self.tables.values()),
+            refused=sum((table.refused for table in self.tables.values()), Counter()),
             notes=self.notes,
         )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from metrics.series.rollups import LARGEST
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import MINUTE
 from metrics.sources.base import RawAnswer
+from metrics.sources.bounds import bounds_of
 from metrics.sources.influxdb1.client import InfluxApi
 from metrics.sources.influxdb1.queries import (
     MINUTES,
@@ -36,10 +36,13 @@ async def influxdb_raw(
         result, series, [series.column], Span(start, end, grouped=True), series.measurement
     )
     shift = MINUTE if series.type else 0  # Heapster's times are ends of minutes
+    bounds = bounds_of(key.kind, field)
     found: dict[int, float] = {}
     for time, value in zip(points.times, points.values[0], strict=True):
         number = _number(value, series)
         if series.merge == "sum":
+            if bounds.why(number, number):
+                continue  # one bad container does not spoil the sum
             number += found.get(time - shift, 0.0)
         found[time - shift] = number
     times = sorted(found)
@@ -77,10 +80,10 @@ def _statement(database: str, series: Series, key: SeriesKey, start: int, end: i
 
 
 def _number(value: object, series: Series) -> float:
-    if type(value) not in (int, float) or not -LARGEST <= float(str(value)) <= LARGEST:
+    if type(value) not in (int, float):
         msg = f"{series.measurement}: {str(value)[:40]!r} is not a number"
         raise BadResponseError(msg, problem="bad_value")
-    number = float(str(value))
+    number = float(str(value))  # a whole number of any length; infinite beyond all bounds
     return number / -series.scale if series.scale < 0 else number * series.scale
 
 

@@ -18,10 +18,11 @@ from metrics.sources.row_builder import (
     MAX_SERIES,
     Table,
     Tags,
+    believable_parts,
     codes_of,
     integers,
+    of_series,
     sampled_cells,
-    storable,
     summed,
 )
 from metrics.sources.validation import MAX_MOMENT, clean_text
@@ -79,12 +80,14 @@ def results_of(raw: object, count: int) -> list[Any]:
 
     Raises:
         BadResponseError: it is not from InfluxDB; a statement was refused, or cut by a limit
-            of the server (``too_large``), or its part is missing (``cut_off``).
+            of the server (``too_large``), or its part is missing or said to be incomplete
+            (``cut_off``).
         ServiceUnavailableError: the server is temporarily unable to answer.
     """
     answer = _object(raw, "the answer")
     if "error" in answer:
         raise refusal(answer["error"])
+    _check_messages(answer.get("messages"))
     results = _list(answer.get("results"), "results")
     for position, result in enumerate(results):
         part = _object(result, f"results[{position}]")
@@ -99,10 +102,25 @@ def results_of(raw: object, count: int) -> list[Any]:
         ):
             msg = "the server cuts answers of this length (max-row-limit)"
             raise BadResponseError(msg, problem="too_large")
+        _check_messages(part.get("messages"))
     if len(results) != count:
         msg = f"{len(results)} results for {count} statements: the answer is incomplete"
         raise BadResponseError(msg, problem="cut_off")
     return results
+
+
+def _check_messages(messages: object) -> None:
+    """Refuse a part with a warning of the server, unless it is a remark on the statement.
+
+    InfluxDB itself warns of deprecated statements only (``influxql.Message`` of 1.8); what stands
+    between it and us may warn that a part of the data is missing.
+    """
+    for message in messages if type(messages) is list else []:
+        text = message.get("text") if type(message) is dict else message
+        reason = one_line(text if type(text) is str else "no reason given", 300)
+        if not reason.lower().startswith("deprecated"):
+            msg = f"the answer may be incomplete: {reason}"
+            raise BadResponseError(msg, problem="cut_off")
 
 
 def refusal(text: object) -> BadResponseError | ServiceUnavailableError:
@@ -258,8 +276,9 @@ def put_points(points: Points, series: Series, span: Span, table: Table, where: 
         hosts = zip(codes, points.tags, strict=True)
         table.hosts.update((code, tags[2] or "") for code, tags in hosts if code >= 0)
     whole = integers(points.values[0], where, series.scale)
-    codes, whole = storable(table, codes, whole)
+    codes, whole = of_series(table, codes, whole)
     if series.merge == "sum":
+        codes, whole = believable_parts(table, series.field, codes, whole)
         sums = summed(codes, whole)
         table.put(series.field, list(sums), sums.values(), where)
     elif series.merge == "samples" or not aligned:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from metrics.series.catalog import TIERS
-from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
 from metrics.series.windows import MINUTE
 from metrics.sources.influxdb1.queries import Policy, Series
@@ -26,6 +25,7 @@ from metrics.sources.row_builder import (
     SHIFT,
     Table,
     as_cell,
+    believable_parts,
     codes_of,
     integers,
     summed,
@@ -55,10 +55,11 @@ def put_rollups(
     if codes and min(codes) < 0:
         table.ignored += codes.count(NAMELESS)
     highest = _present(codes, points.values[-1])
-    highs = dict(zip(highest[0], integers(highest[1], where), strict=True))
+    values = integers(highest[1], where)
+    highs = dict(zip(highest[0], values, strict=True))
     if len(points.values) == 1:
         if series.merge == "sum":
-            highs = summed(highest[0], integers(highest[1], where))
+            highs = summed(*believable_parts(table, series.field, highest[0], values))
         _check_once(highest[0], highs, series, table, where)
         totals = {code: n * high for code, high in highs.items()}
     else:
@@ -67,13 +68,7 @@ def put_rollups(
         _check_once(means[0], totals, series, table, where)
         _check_once(highest[0], highs, series, table, where)
         totals |= {code: n * high for code, high in highs.items() if code not in totals}
-    cells = {
-        code: Cell(n, total, None, highs.get(code))
-        for code, total in totals.items()
-        if -n * LARGEST <= total <= n * LARGEST
-        and abs(highs.get(code, 0)) <= LARGEST
-    }  # fmt: skip
-    table.ignored += len(totals) - len(cells)
+    cells = {code: Cell(n, total, None, highs.get(code)) for code, total in totals.items()}
     table.put(series.field, list(cells), cells.values(), where)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from metrics.series.catalog import Kind
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
+from metrics.sources.bounds import Bounds
 from metrics.sources.influxdb2.queries import Stream
 from metrics.sources.influxdb2.responses import Columns
 from opscenter.core.errors import BadResponseError, InvalidInputError
@@ -80,12 +81,13 @@ def samples_of(key: SeriesKey, field: str) -> Samples:
         raise InvalidInputError(msg) from None
 
 
-def raw_answer(found: Columns, samples: Samples, start: int) -> RawAnswer:
+def raw_answer(found: Columns, samples: Samples, start: int, bounds: Bounds) -> RawAnswer:
     """Return samples in the catalogue's unit, those of one time added up, ascending.
 
     Args:
         found: the points, some of them before ``start`` for the first rate.
         samples: the requested field.
+        bounds: what can be believed of a part; one that cannot is not added up.
         start: start of the range in Unix seconds.
 
     Raises:
@@ -99,7 +101,9 @@ def raw_answer(found: Columns, samples: Samples, start: int) -> RawAnswer:
                 points[time, (field, *tags)] = value
     sums: dict[int, float] = {}
     for (time, _), value in points.items():
-        sums[time] = sums.get(time, 0.0) + value
+        scaled = value * samples.scale
+        if not samples.parts or samples.counter or not bounds.why(scaled, scaled):
+            sums[time] = sums.get(time, 0.0) + value
     if any(not -1e300 < value < 1e300 for value in sums.values()):
         msg = f"{samples.measurement}: a value is infinite or not a number"
         raise BadResponseError(msg, problem="bad_value")

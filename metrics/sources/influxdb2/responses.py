@@ -17,7 +17,7 @@ from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import BadResponseError
 from opscenter.core.text import one_line
 
-_ERROR = ("error", "reference")
+_ERROR = {"error", "reference"}
 
 
 @dataclass(slots=True)
@@ -59,10 +59,10 @@ def read_tables(text: str) -> dict[str, list[tuple[list[str], list[list[str]]]]]
     """
     tables: dict[str, list[tuple[list[str], list[list[str]]]]] = {}
     for header, rows in _blocks(text):
-        if tuple(header[-2:]) == _ERROR:
+        if set(header) >= _ERROR:
             reason = one_line(" ".join(rows[0]) if rows else "no reason given", 300)
             msg = f"InfluxDB aborted the answer: {reason}"
-            raise BadResponseError(msg, problem="query_refused")
+            raise BadResponseError(msg, problem="cut_off" if tables else "query_refused")
         if header[:3] != ["", "result", "table"]:
             msg = f"not a table of InfluxDB: {one_line(','.join(header), 100)!r}"
             raise BadResponseError(msg, problem="not_json")

@@ -7,6 +7,7 @@ of two consecutive minutes; one that was reset has none for that minute.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import add, sub
@@ -23,10 +24,11 @@ from metrics.sources.row_builder import (
     SHIFT,
     Table,
     Tags,
+    believable_parts,
     codes_of,
     count_pods,
     integers,
-    storable,
+    of_series,
 )
 
 _NANOCORES = -1_000_000
@@ -37,6 +39,7 @@ _CONTAINER = {
     # Volumes are left out: Telegraf does not say which are claims and which are in memory.
     "fs_used": ("rootfs_used_bytes", "logsfs_used_bytes"),
 }
+_IDLE_MOST = 101.0  # percent; the sum of two means, each rounded
 _COUNTED = ("net_rx_bps", "net_tx_bps")
 _NOBODY: Tags = (None, None)
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
@@ -63,8 +66,13 @@ class Tables:
 
     @property
     def ignored(self) -> int:
-        """Return how many points were left out: of no series, or with an unstorable value."""
+        """Return how many points were left out: of no series."""
         return sum(table.ignored for table in self.tables.values())
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Return how many parts of sums cannot be believed, by reason."""
+        return sum((table.refused for table in self.tables.values()), Counter())
 
     def minutes(self, before: int) -> Minutes:
         """Return the minutes earlier than ``before``."""
@@ -176,7 +184,7 @@ class Tables:
         keys = zip(system.times, system.tags, strict=True)
         cores = dict(zip(keys, system.fields["n_cpus"], strict=True))
         counts = [cores.get(key) for key in zip(cpu.times, cpu.tags, strict=True)]
-        busy = _each(idle, counts, lambda a, n: max(100.0 - a, 0.0) * 10.0 * n)
+        busy = _each(idle, counts, lambda a, n: _busy_percent(a) * 10.0 * n)
         self._put(machines, "cpu_mc", cpu, busy, "cpu")
         self._gauge(machines, "mem_cap", "mem", "total")
         free, whole = memory.fields["available"], memory.fields["total"]
@@ -221,18 +229,20 @@ class Tables:
             (table.numbers[names] for _, names, _ in points),
         )
         whole = integers([value for _, _, value in points], where, scale)
-        codes, whole = storable(table, codes, whole)
+        codes, whole = of_series(table, codes, whole)
         table.put(ours, codes, whole, where)
 
     def _sum(
         self, table: Table, ours: str, codes: list[int], values: list[float], where: str,
         scale: int = 1,
     ) -> None:  # fmt: skip
+        factor = scale if scale > 0 else -1 / scale
+        codes, values = believable_parts(table, ours, codes, values, factor)
         sums: dict[int, float] = {}
         for code, value in zip(codes, values, strict=True):
             sums[code] = sums.get(code, 0.0) + value
         whole = integers(list(sums.values()), where, scale)
-        codes, whole = storable(table, list(sums), whole)
+        codes, whole = of_series(table, list(sums), whole)
         table.put(ours, codes, whole, where)
 
     def _rate(self, table: Table, ours: str, stream: str, theirs: str, names: int) -> None:
@@ -304,3 +314,12 @@ def _each(ones: Values, others: Values, make: Callable[[float, float], float]) -
         None if one is None or other is None else make(one, other)
         for one, other in zip(ones, others, strict=True)
     ]
+
+
+def _busy_percent(idle: float) -> float:
+    """Return the rest of an idle percentage.
+
+    Below 0 only by rounding: a broken counter makes percentages of thousands, above and below
+    (influxdata/telegraf#1011, #3342), and what is made of them must not look like a good value.
+    """
+    return max(100.0 - idle, 0.0) if idle <= _IDLE_MOST else 100.0 - idle

@@ -18,6 +18,7 @@ from metrics.series.rows import SeriesKey
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
+from metrics.sources.bounds import bounds_of
 from metrics.sources.influxdb2.missing_fields import probe_fields
 from metrics.sources.influxdb2.queries import (
     EDGES,
@@ -112,6 +113,7 @@ class Influx2Source:
             kind="kubernetes" if tables.found["node"].times else "host",
             minutes_alive=frozenset(minute for minute in minutes if minute < covered),
             ignored=tables.ignored,
+            refused=tables.refused,
             notes=_unknown_nodes_note(unknown_nodes),
         )
 
@@ -159,7 +161,7 @@ class Influx2Source:
             body = samples_query(self._bucket, samples.stream, named, earlier, end)
             tables, _ = await api.ask(body)
             found = read_stream(tables.get(samples.stream.name, ()), samples.stream)
-            return raw_answer(found, samples, start)
+            return raw_answer(found, samples, start, bounds_of(key.kind, field))
 
 
 @dataclass(frozen=True, slots=True)

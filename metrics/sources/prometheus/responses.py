@@ -16,10 +16,12 @@ from metrics.series.rollups import LARGEST
 from metrics.series.rows import Cell
 from metrics.sources.validation import clean_text
 from opscenter.core.errors import BadResponseError, Problem
+from opscenter.core.text import one_line
 
 MAX_LABELS = 64
 MAX_LABEL = 2048  # characters, before anything of it is used
 _MAX_MESSAGE = 300
+_BEYOND = 2 * LARGEST  # for infinite values too: more than can be believed of any field
 
 Labels = Mapping[str, str]
 Cells = list[Cell | None]
@@ -68,7 +70,10 @@ def read_vector(raw: object, *, most: int) -> list[tuple[Labels, float]]:
         where = f"result[{position}]"
         match value:
             case [int() | float(), str() as text]:
-                found.append((labels, _number(text, where)))
+                number = _number(text, where)
+                if math.isinf(number):
+                    refuse(f"{where}: an infinite value", "bad_value")
+                found.append((labels, number))
             case _:
                 refuse(f"{where}: no pair of a time and a number", "bad_value")
     return found
@@ -86,12 +91,29 @@ def read_data(raw: object) -> dict[str, Any]:
         error = raw.get("error")
         text = clean_text(error[:_MAX_MESSAGE], "error", _MAX_MESSAGE) if type(error) is str else ""
         refuse(f"the query failed: {text or 'no reason given'}", "query_refused")
-    if raw.get("isPartial") is True:  # VictoriaMetrics with a storage node down
-        refuse("the answer is partial: a storage node of the server is away", "cut_off")
+    _check_whole(raw)
     data = raw.get("data")
     if type(data) is not dict:
         refuse("the answer has no data", "bad_value")
     return data
+
+
+def _check_whole(raw: Mapping[str, Any]) -> None:
+    """Refuse an answer of which the server says that a part is missing.
+
+    VictoriaMetrics says so in ``isPartial``, Thanos, Mimir and a Prometheus with remote reads in
+    ``warnings``. A warning that begins with "PromQL" is a remark on the query (Prometheus,
+    ``util/annotations``), and what it says of the answer is that it is whole. An error beside the
+    data means that these are what was there until then.
+    """
+    if raw.get("isPartial"):
+        refuse("the answer is partial: a storage node of the server is away", "cut_off")
+    warnings = raw.get("warnings") or []
+    warnings = warnings if type(warnings) is list else [warnings]
+    for warning in [*warnings, *([raw["error"]] if raw.get("error") else [])]:
+        text = warning if type(warning) is str else "no reason given"
+        if not text.startswith("PromQL"):
+            refuse(f"the answer is partial: {one_line(text, _MAX_MESSAGE)}", "cut_off")
 
 
 def refuse(message: str, problem: Problem) -> NoReturn:
@@ -153,8 +175,6 @@ def _read_full_series(all_values: list[Any], grid: tuple[int, ...]) -> list[Cell
         numbers = list(map(int, texts))
     except (TypeError, ValueError):
         return None
-    if max(numbers) > LARGEST or min(numbers) < -LARGEST:
-        return None
     cells: Cells = list(map(_new_cell, zip(repeat(1), numbers, numbers, numbers)))
     return [cells[at : at + size] for at in range(0, len(cells), size)]
 
@@ -198,32 +218,26 @@ def _read_numbers(texts: Sequence[str], where: str) -> Cells:
         numbers = list(map(int, texts))
     except ValueError:
         # NaN, or a number that the server did not round.
-        return [_cell(_number(text, where), where) for text in texts]
-    if max(numbers) > LARGEST or min(numbers) < -LARGEST:
-        refuse(f"{where}: a value is beyond {LARGEST}", "bad_value")
+        return [_cell(_number(text, where)) for text in texts]
     return list(map(_new_cell, zip(repeat(1), numbers, numbers, numbers)))
 
 
-def _cell(value: float, where: str) -> Cell | None:
+def _cell(value: float) -> Cell | None:
+    """Return a sample's cell; what is beyond all bounds is refused later, by its field."""
     if math.isnan(value):
         return None
-    if abs(value) > LARGEST:
-        refuse(f"{where}: a value is beyond {LARGEST}", "bad_value")
-    whole = math.floor(value + 0.5)
+    whole = math.floor(max(-_BEYOND, min(_BEYOND, value)) + 0.5)
     return Cell(1, whole, whole, whole)
 
 
 def _number(text: str, where: str) -> float:
-    """Return a number, which may be NaN.
+    """Return a number, which may be NaN or infinite.
 
     Raises:
-        BadResponseError: it is not a number, or infinite.
+        BadResponseError: it is not a number.
     """
     try:
-        value = float(text)
+        return float(text)
     except ValueError as exc:
         msg = f"{where}: {clean_text(text[:40], 'value', 40)!r} where a number is expected"
         raise BadResponseError(msg, problem="bad_value") from exc
-    if math.isinf(value):
-        refuse(f"{where}: an infinite value", "bad_value")
-    return value

@@ -196,7 +196,6 @@ BY_CONTENT: dict[str, dict[str, tuple[Change, str]]] = {
         "every minute twice": (twice, "duplicate_series"),
     },
     "prometheus": {
-        "infinite": (point("+Inf"), "bad_value"),
         "a string": (point("seven"), "bad_value"),
         "a number": (point(7), "bad_value"),
         "a million series": (
@@ -224,7 +223,6 @@ BY_CONTENT: dict[str, dict[str, tuple[Change, str]]] = {
     },
     "influxdb2": {
         "NaN": (line(1, ",7", ",NaN"), "bad_value"),
-        "infinite": (line(1, ",7", ",+Inf"), "bad_value"),
         "a string": (line(1, ",7", ",seven"), "bad_value"),
         "a million series": (
             lambda lines: lines.__setitem__(

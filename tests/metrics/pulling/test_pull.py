@@ -60,7 +60,7 @@ class SpooledAgent:
         for step in range(first * 4, last * 4):
             moment = at(0) + step * 15
             self._add(moment, "node", "", "n1", cpu_mc=100 + step, cpu_cap_mc=4000, ready=1,
-                      mem_ws=step * 7, mem_cap=10**9)  # fmt: skip
+                      mem_ws=1 + step * 7, mem_cap=10**9)  # fmt: skip
             self._add(moment, "node", "", "n2", cpu_mc=50, cpu_cap_mc=2000, ready=step // 4 % 2)
             self._add(moment, "filesystem", "n1", "/", used=900, cap=1000, inodes_total=10,
                       inodes_free=4)  # fmt: skip
@@ -162,7 +162,7 @@ def test_the_status_says_what_the_newest_minute_says(agent, pullable, settings):
     assert status.data_as_of == datetime.fromtimestamp(at(4), UTC)
     assert (status.nodes_ready, status.nodes_total, status.nodes_not_ready) == (2, 2, [])
     assert (status.cpu_mc, status.cpu_cap_mc) == (rounded_mean(4 * 112 + 6, 4) + 50, 6000)
-    assert (status.mem_ws, status.mem_cap) == (rounded_mean((12 + 13 + 14 + 15) * 7, 4), 10**9)
+    assert (status.mem_ws, status.mem_cap) == (rounded_mean(4 + (12 + 13 + 14 + 15) * 7, 4), 10**9)
     assert (status.fs_worst_ratio, status.fs_worst_name) == (0.9, "n1 /")
     assert (round(status.inodes_worst_ratio, 3), status.inodes_worst_name) == (0.6, "n1 /")
     assert status.pods == 1

@@ -16,8 +16,10 @@ from agent.spool.spool import Spool
 from clusters.models import ClusterStatus
 from metrics import query
 from metrics.query import raw_values
-from metrics.series.rows import SeriesKey
+from metrics.series.catalog import FIELD_NAMES
+from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.stores import get_store
+from metrics.stores.writer import Batch
 from opscenter.core.errors import (
     ClusterUnreachableError,
     InvalidInputError,
@@ -50,6 +52,18 @@ def test_the_agent_gives_its_minutes_and_nothing_is_stored(far):
     assert answer.step == 60
     assert query.raw(far, SeriesKey("pod", "a", "b"), "cpu_mc", START, NOW, now=NOW).t == []
     assert list(get_store().clusters()) == []
+
+
+def test_what_cannot_be_true_is_left_out_by_the_capacity_that_is_stored(far):
+    """The agent's values rise to 39 thousandths of a CPU; the node has 10."""
+    capacity = FIELD_NAMES["node"].index("cpu_cap_mc")
+    cells: list[Cell | None] = [None] * len(FIELD_NAMES["node"])
+    cells[capacity] = Cell(1, 10, 10, 10)
+    row = MinuteRow(START - 60, NODE, tuple(cells))
+    get_store().write(far.pk, "agent", Batch(rows=[row], infos=[SeriesInfo(NODE)]))
+    answer = query.raw(far, NODE, "cpu_mc", START, NOW, now=NOW + 5)
+    assert answer.v == [4 * m + 1.5 for m in range(5)]
+    assert answer.t == [START + 60 * m for m in range(5)]
 
 
 def test_what_cannot_be_asked_is_refused_before_anybody_is_asked(far, stand):

@@ -18,6 +18,7 @@ from metrics.sources.etcd import (
     MAX_AGE_SECONDS,
     EtcdReading,
     EtcdSource,
+    believable,
     p99_us,
     read_scrape,
     scrape_etcd,
@@ -60,6 +61,17 @@ def test_the_percentile_is_that_of_what_happened_between_two_scrapes():
 
 def test_syncs_beyond_the_last_bound_count_as_that_bound():
     assert second(page(0, 0, 0, 0), page(0, 0, 0, 10)).fsync_us == 4000
+
+
+def test_values_that_no_etcd_has_are_left_out_and_counted():
+    good = EtcdReading(1000, 3, {})
+    assert believable(good) == (good, {})
+    kept, refused = believable(EtcdReading(10**15, 10**12, {"at": 1}))
+    assert kept == EtcdReading(None, None, {"at": 1})
+    assert refused == {
+        "node etcd_fsync_us more than any machine has": 1,
+        "node etcd_leader_changes more than any machine has": 1,
+    }
 
 
 def test_a_restart_of_etcd_gives_no_percentile_and_the_next_scrape_has_one_again():

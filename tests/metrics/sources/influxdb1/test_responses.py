@@ -19,6 +19,7 @@ from metrics.series.source_answer import SourceAnswer
 from metrics.sources.influxdb1.responses import read_edge, read_policies
 from metrics.sources.influxdb1.source import InfluxSource
 from metrics.sources.parse_concurrency import ParseSlot
+from metrics.sources.plausible import plausible
 from metrics.sources.row_builder import MAX_SERIES
 from opscenter.core.errors import BadResponseError, ClusterError, ServiceUnavailableError
 from tests.metrics.sources.hostile import Answer, hostile_server
@@ -208,8 +209,29 @@ async def test_points_without_a_name_are_left_out_and_counted():
 
 @pytest.mark.parametrize("number", [1 << 63, -(1 << 60), 1e300])
 async def test_a_number_beyond_what_a_store_holds_is_left_out_and_counted(number):
-    answer = await spoiled(put(1, number))
-    assert answer.ignored == 1
+    answer = plausible(await spoiled(put(1, number)))
+    assert sum(answer.refused.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "whole"),
+    [
+        ({"level": "warning", "text": "deprecated use of 'x' in a statement"}, True),
+        ({"level": "warning", "text": "a data node is away"}, False),
+        ({"level": "warning"}, False),
+        ("a data node is away", False),
+    ],
+)
+async def test_a_warning_that_a_part_is_missing_refuses_the_answer(message, whole):
+    def warn(result):
+        result["messages"] = [message]
+
+    if whole:
+        assert (await spoiled(warn)).rows
+        return
+    with pytest.raises(BadResponseError, match="incomplete") as refused:
+        await spoiled(warn)
+    assert refused.value.problem == "cut_off"
 
 
 async def test_a_million_series_are_refused_however_they_come():

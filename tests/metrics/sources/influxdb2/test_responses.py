@@ -89,8 +89,6 @@ async def test_an_answer_that_is_none_is_named(status, kind, body, problem, erro
     [
         ("bad_value", csv_of(ROW + "seven")),
         ("bad_value", csv_of(ROW + "NaN")),
-        ("bad_value", csv_of(ROW + "+Inf")),
-        ("bad_value", csv_of(ROW + "1e999")),
         ("bad_value", csv_of(ROW.replace(AT, "yesterday") + "7")),
         ("bad_value", csv_of(ROW.replace(AT, "2026-11-18T11:00:00") + "7")),
         ("bad_value", csv_of(ROW.replace(AT, "2026-11-18T10:00:00Z") + "7")),
@@ -103,7 +101,8 @@ async def test_an_answer_that_is_none_is_named(status, kind, body, problem, erro
         ("bad_name", csv_of(ROW.replace("web", "x" * 254) + "7")),
         ("bad_name", csv_of(ROW.replace("web", '"\n"') + "7")),
         ("duplicate_series", csv_of(ROW + "7", ROW.replace("web", '"w\neb"') + "7")),
-        ("query_refused", csv_of(ROW + "7") + "error,reference\r\nout of memory,\r\n"),
+        ("cut_off", csv_of(ROW + "7") + "error,reference\r\nout of memory,\r\n"),
+        ("cut_off", csv_of(ROW + "7") + ",error,reference,\r\n,out of memory,1,\r\n"),
     ],
 )
 async def test_one_bad_thing_refuses_the_whole_answer(problem, text):
@@ -111,6 +110,13 @@ async def test_one_bad_thing_refuses_the_whole_answer(problem, text):
         await fetch(text)
     assert refused.value.problem == problem
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["+Inf", "-Inf", "1e999", "-4096"])
+async def test_a_container_that_cannot_be_is_left_out_of_its_pod(text):
+    answer = await fetch(csv_of(ROW + text, ROW.replace("main", "side") + "7"))
+    assert list(rss(answer).values()) == [Cell(1, 7, 7, 7)]
+    assert sum(answer.refused.values()) == 1
 
 
 async def test_the_order_of_points_does_not_matter():

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.metrics.sources.prometheus.world import GIB, MINUTE, Oracle, Prometheus, World
+from tests.metrics.sources.prometheus.world import (
+    GIB,
+    MINUTE,
+    Oracle,
+    Prometheus,
+    Value,
+    World,
+)
 from tests.servers.prometheus import Sample, Series
 
 TWO = (({"prometheus_replica": "a"}, 0), ({"prometheus_replica": "b"}, 7))
@@ -38,7 +45,7 @@ def modern(start: int) -> World:
         world.add("kube_node_info", {
             **state, "node": node, "internal_ip": address, "os_image": "Debian 12",
         }, 1)  # fmt: skip
-        for resource, amount in (("cpu", 4), ("memory", 8 * GIB), ("pods", 110)):
+        for resource, amount in (("cpu", 4), ("memory", 16 * GIB), ("pods", 110)):
             labels = {**state, "node": node, "resource": resource}
             world.add("kube_node_status_capacity", labels, amount)
         for status, value in (("true", 1), ("false", 0), ("unknown", 0)):
@@ -117,8 +124,8 @@ def legacy(start: int) -> World:
         }
         _kubelet(world, kubelet)
         world.add("kube_node_info", {**state, "node": node, "os_image": "CentOS 7"}, 1)
-        world.add("kube_node_status_capacity_cpu_cores", {**state, "node": node}, 2)
-        world.add("kube_node_status_capacity_memory_bytes", {**state, "node": node}, 4 * GIB)
+        world.add("kube_node_status_capacity_cpu_cores", {**state, "node": node}, 8)
+        world.add("kube_node_status_capacity_memory_bytes", {**state, "node": node}, 16 * GIB)
         labels = {**state, "node": node, "condition": "Ready", "status": "true"}
         world.add("kube_node_status_condition", labels, 1)
         pod = f"app-{node}"
@@ -170,6 +177,10 @@ def _steps(world: World, minute: int, before: float, after: float):
     return lambda time: before if time < world.start + minute * MINUTE else after
 
 
+def _seventh(counter: Value) -> Value:
+    return lambda time: counter(time) / 7  # all modes use less than a CPU; no rate ends in .5
+
+
 def _machine(world: World, node: str, exporter: Mapping[str, str], nodename: str) -> None:
     world.add("up", exporter, 1)
     world.add(
@@ -180,7 +191,9 @@ def _machine(world: World, node: str, exporter: Mapping[str, str], nodename: str
     for cpu in ("0", "1"):
         for mode in ("idle", "iowait", "user", "system", "steal"):
             world.add(
-                "node_cpu_seconds_total", {**exporter, "cpu": cpu, "mode": mode}, world.counter(1)
+                "node_cpu_seconds_total",
+                {**exporter, "cpu": cpu, "mode": mode},
+                _seventh(world.counter(1)),
             )
     world.add("node_memory_MemTotal_bytes", exporter, 16 * GIB)
     world.add("node_memory_MemAvailable_bytes", exporter, world.gauge(GIB, 2 * GIB))
