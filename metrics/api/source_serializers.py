@@ -181,6 +181,22 @@ class SourceSerializer(serializers.Serializer[Any]):
         return "" if view.offered or view.kind == "agent" else agent_setting(view.service)
 
 
+class RefusedReasonSerializer(serializers.Serializer[Any]):
+    """One reason for which values were not believed."""
+
+    text = serializers.CharField(help_text='E.g. "node cpu_mc below zero".')
+    count = serializers.IntegerField(help_text="Ever; a minute that came twice counts twice.")
+    last_at = serializers.DateTimeField()
+
+
+class RefusedValuesSerializer(serializers.Serializer[Any]):
+    """The values of a cluster that were not believed."""
+
+    total = serializers.IntegerField()
+    last_at = serializers.DateTimeField(allow_null=True)
+    reasons = RefusedReasonSerializer(many=True)
+
+
 class SourcingSerializer(serializers.Serializer[Any]):
     """The sources of a cluster's data, and their problems."""
 
@@ -195,6 +211,9 @@ class SourcingSerializer(serializers.Serializer[Any]):
     )
     rejected_at = serializers.DateTimeField(allow_null=True)
     rejected_detail = serializers.CharField()
+    refused_values = RefusedValuesSerializer(
+        help_text="Values of live pulls and filled gaps that cannot be true; they are left out."
+    )
     notes = serializers.ListField(
         child=serializers.CharField(), help_text="What is odd in the last answer."
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from clusters.models import Cluster
 from metrics.connections.probe import Report, offered_services, report_of, title_of
+from metrics.connections.refused_values import RefusedValues, refused_values
 from metrics.models import MetricSource, PullSchedule
 from metrics.series.windows import STREAM
 from metrics.sources.kinds import KINDS
@@ -60,6 +61,7 @@ class Sourcing:
     rejected_rows: int
     rejected_at: datetime | None
     rejected_detail: str
+    refused_values: RefusedValues
     notes: list[str]
 
 
@@ -85,6 +87,7 @@ def sourcing_of(cluster: Cluster, *, with_offered: bool = True) -> Sourcing:
         rejected_rows=schedule.rejected_rows if schedule else 0,
         rejected_at=schedule.rejected_at if schedule else None,
         rejected_detail=schedule.rejected_detail if schedule else "",
+        refused_values=refused_values(schedule.refused_values if schedule else {}),
         notes=schedule.notes if schedule else [],
     )
 

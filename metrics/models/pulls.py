@@ -32,6 +32,7 @@ class PullSchedule(models.Model):
     rejected_rows = models.BigIntegerField(default=0)
     rejected_at = models.DateTimeField(null=True)
     rejected_detail = models.CharField(max_length=300, blank=True, default="")
+    refused_values = models.JSONField(default=dict)  # metrics.connections.refused_values
     notes = models.JSONField(default=list)  # oddities of the last answer, short lines
     progress = models.JSONField(default=dict)  # of filling gaps: metrics.pulling.progress
     recheck_due_at = models.DateTimeField(null=True)  # next check for late data; NULL: never

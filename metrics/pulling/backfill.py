@@ -17,6 +17,7 @@ from django.conf import settings
 
 from clusters.models import Cluster
 from metrics.connections.connect import Connect, SourceConnection, connection_to
+from metrics.connections.refused_values import count_refused
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules, requests
 from metrics.pulling.late_data import store_late
@@ -162,6 +163,7 @@ class _Run:
                 return []
             put = ledger.store_filled(stream, request, answer, self.now, self.connection.limits)
         self._count(request.windows, put)
+        count_refused(self.cluster.pk, answer, self.now)
         rest = request.rest(answer.end)
         return [rest] if rest is not None else []
 

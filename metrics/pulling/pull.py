@@ -26,6 +26,7 @@ from clusters.models import Cluster, ClusterStatus
 from clusters.node_inventory import SeenNode
 from clusters.status_summary import PullFacts, record_pull, record_pull_failure
 from metrics.connections.connect import Connect, SourceConnection, connection_to
+from metrics.connections.refused_values import count_refused
 from metrics.connections.source_limits import SourceLimits
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
@@ -187,6 +188,7 @@ class _Pull:
             message = "Ops Center could not store it; its log says why"
             return self._record_failure(ledger_rules.STORE_ERROR, message)
         self._count_rejected(rejected)
+        count_refused(self.cluster.pk, answer, self.now)
         self._succeeded(stream, answer, skew_ms, started, gaps_open=gaps_open)
         return PullResult(
             "ok", rows=len(answer.rows), start=answer.start, end=answer.end, gaps_open=gaps_open

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -21,7 +22,7 @@ from metrics.pulling.progress import measured
 from metrics.pulling.pull import pull_cluster
 from metrics.pulling.requests import plan
 from metrics.retention.in_force import retention_of
-from metrics.series.rows import SeriesKey
+from metrics.series.rows import Cell, SeriesKey
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
@@ -38,6 +39,7 @@ from tests.metrics.pulling.scripted import (
 )
 
 HOUR = 3600
+BELOW_ZERO = "node cpu_mc below zero"
 T0 = 1_800_000_000 - 1_800_000_000 % DAY
 
 
@@ -494,3 +496,34 @@ def test_of_a_source_that_is_empty_at_first_no_more_is_asked_for_later_than_is_k
     pull(site, T0 + 11 * HOUR)
     site.refresh_from_db()
     assert connect.connection_to(site, schedule_of(site), nowhere).limits.wanted is None
+
+
+def test_values_that_cannot_be_true_are_left_out_and_counted_live_and_in_gaps(
+    site, source, monkeypatch
+):
+    now = T0 + 30 * HOUR
+    pull(site, now)
+    original = ScriptedSource._minutes
+
+    def broken(self, start, end, at):
+        answer = original(self, start, end, at)
+        rows = [
+            row._replace(cells=(Cell(1, -3210, -3210, -3210), *row.cells[1:]))
+            if row.key.kind == "node"
+            else row
+            for row in answer.rows
+        ]
+        return replace(answer, rows=rows)
+
+    monkeypatch.setattr(ScriptedSource, "_minutes", broken)
+    for minutes in (1, 40):  # the second one leaves a gap
+        before = schedule_of(site).refused_values.get(BELOW_ZERO, [0])[0]
+        assert pull(site, now + 60 * minutes).outcome == "ok"
+        live = schedule_of(site).refused_values[BELOW_ZERO]
+        assert live[0] > before
+        assert live[1] == int(now) + 60 * minutes
+    fill(site, now + 60 * 40 + 1)
+    assert schedule_of(site).refused_values[BELOW_ZERO][0] > live[0]
+    rows = list(get_store().scan(site.pk, "node", "1m", int(now), int(now) + HOUR))
+    assert rows
+    assert all(row.cells[0] is None and row.cells[2] is not None for row in rows)
