@@ -68,13 +68,17 @@ class PrometheusApi:
         when = {} if at is None else {"time": str(at)}
         return read_vector(await self._ask("query", query=expr, **when), most=MAX_FACTS)
 
-    async def matrix(self, numbers: Sequence[int], first: int, last: int) -> Any:
+    async def matrix(
+        self, numbers: Sequence[int], first: int, last: int, *, targets: str = ""
+    ) -> Any:
         """Return the unchecked answer for some queries at each minute of ``first..last``.
+
+        Also for ``targets``, the result of :func:`.queries.targets_expr`, if it is given.
 
         Raises:
             ClusterError: the server's answer is missing or refused.
         """
-        return await self.ranged(joined(numbers), first, last, MINUTE)
+        return await self.ranged(joined(numbers, targets), first, last, MINUTE)
 
     async def ranged(self, expr: str, first: int, last: int, step: int) -> Any:
         """Return the unchecked answer for an expression at ``first..last``, ``step`` s apart.

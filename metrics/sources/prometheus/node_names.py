@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from agent.own_parts import Link
 from metrics.sources.prometheus.queries import NODE_LABELS
@@ -18,6 +19,7 @@ from metrics.sources.validation import MAX_NAME, clean_text
 
 _NAME_LABELS = NODE_LABELS[:-1]  # without the instance
 _ENGINE_TEXT = 256
+_CURRENT = 2  # value of what exists at the window's end
 
 
 @dataclass(slots=True)
@@ -41,6 +43,12 @@ class Facts:
         unknown_nodes: machines that were left out because they are not nodes of the cluster.
         links: what is known of interfaces, by node and name.
         read_only: the mount points, as exporters name them, that cannot be written, with the node.
+        jobs: the jobs that scrape machines: kubelets in Kubernetes, else node-exporters, else
+            cAdvisors.
+        lists_nodes: whether Kubernetes' own list of nodes was there at the window's end.
+        says_ready: whether kube-state-metrics said at the window's end which nodes are ready.
+        sharing: the other nodes with the same address, by node; an address that a cloud gave to
+            another machine is still that of the node that it lost.
     """
 
     kubernetes: bool = False
@@ -49,6 +57,12 @@ class Facts:
     unknown_nodes: set[str] = field(default_factory=set)
     links: dict[str, dict[str, Link]] = field(default_factory=dict)
     read_only: set[tuple[str, str]] = field(default_factory=set)
+    jobs: set[str] = field(default_factory=set)
+    lists_nodes: bool = False
+    says_ready: bool = False
+    sharing: dict[str, set[str]] = field(default_factory=dict)
+    _instances: set[str] = field(default_factory=set)
+    _ports: set[tuple[str, str]] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)
     _by_address: dict[str, str] = field(default_factory=dict)
     _by_short: dict[str, str | None] = field(default_factory=dict)
@@ -85,6 +99,20 @@ class Facts:
                 return self.node_of({"instance": instance})
         self.unknown_nodes.add(_name(labels.get("instance", "?")))
         return None
+
+    def machine_of(self, labels: Labels) -> str | None:
+        """Return the machine that a target is the exporter or kubelet of; None for other targets.
+
+        A target that never answered within the window is one too where its job and port are those
+        of others: a job may have several exporters of a machine.
+        """
+        instance = labels.get("instance", "")
+        place = (labels.get("job", ""), port_of(instance))
+        if instance not in self._instances and place not in self._ports:
+            return None
+        if self.kubernetes:
+            return self._find(labels, instance)
+        return _name(_labelled_name(labels) or instance) or None
 
     def _resolve(self, labels: Labels) -> str | None:
         instance = labels.get("instance", "")
@@ -130,9 +158,7 @@ class Facts:
         sorted_by_tag: dict[str, list[tuple[Labels, float]]] = {}
         for labels, value in series:
             sorted_by_tag.setdefault(labels.get(tag, ""), []).append((labels, value))
-        # Current nodes first: an address may have belonged to another node before.
-        for labels, _ in sorted(sorted_by_tag.get("node", ()), key=_value, reverse=True):
-            self._learn_node(labels)
+        self._learn_nodes(sorted_by_tag.get("node", ()), sorted_by_tag.get("ready", ()))
         roles: dict[str, list[str]] = {}
         for labels, _ in sorted_by_tag.get("role", ()):
             roles.setdefault(_ksm_node(labels), []).append(labels.get("role", ""))
@@ -140,11 +166,19 @@ class Facts:
             text = ",".join(sorted(filter(None, names)))
             self.node_attrs.setdefault(node, {})["roles"] = _text(text)
         for labels, value in sorted_by_tag.get("pod", ()):
-            self._learn_pod(labels, current=value == 2)
-        self._learn_kubelets([labels for labels, _ in sorted_by_tag.get("kubelet", ())])
-        for labels, _ in sorted_by_tag.get("uname", ()):
+            self._learn_pod(labels, current=value == _CURRENT)
+        kubelets = [labels for labels, _ in sorted_by_tag.get("kubelet", ())]
+        self._learn_kubelets(kubelets)
+        unames = [labels for labels, _ in sorted_by_tag.get("uname", ())]
+        for labels in unames:
             self._unames.setdefault(labels.get("instance", ""), []).append(labels)
         self.kubernetes = bool(self._known)
+        alone = [labels for labels, _ in sorted_by_tag.get("cadvisor", ())]
+        for labels in kubelets if self.kubernetes else unames or alone:
+            job, instance = labels.get("job", ""), labels.get("instance", "")
+            self.jobs.add(job)
+            self._instances.add(instance)
+            self._ports.add((job, port_of(instance)))
         for name in self._known:
             short = _short(name)
             self._by_short[short] = None if short in self._by_short else name
@@ -168,6 +202,31 @@ class Facts:
             node = self.node_of(labels)
             if node is not None:
                 self.read_only.add((node, labels.get("mountpoint", "")))
+
+    def _learn_nodes(
+        self,
+        nodes: Iterable[tuple[Labels, float]],
+        ready: Iterable[tuple[Labels, float]],
+    ) -> None:
+        """Learn the nodes and their addresses, current ones first and of those the ready ones.
+
+        An address may have belonged to another node before, which may still be listed.
+        """
+        states = {_ksm_node(labels): value for labels, value in ready}
+        self.says_ready = bool(states)
+        sharing: dict[str, set[str]] = {}
+        for labels, value in sorted(
+            nodes, key=lambda one: (one[1], states.get(_ksm_node(one[0]), 0)), reverse=True
+        ):
+            self._learn_node(labels)
+            if value == _CURRENT:
+                self.lists_nodes = True
+                address = labels.get("internal_ip")
+                if address:
+                    sharing.setdefault(address, set()).add(_ksm_node(labels))
+        for names in sharing.values():
+            for name in names if len(names) > 1 else ():
+                self.sharing[name] = names - {name}
 
     def _learn_node(self, labels: Labels) -> None:
         name = _ksm_node(labels)
@@ -195,11 +254,15 @@ class Facts:
         if node:
             self._known.add(node)
             self._by_address.setdefault(labels.get("host_ip") or node, node)
+        # Before March 2020 kube-state-metrics had no label host_network; on its node's network a
+        # pod has the node's address.
+        own = labels.get("pod_ip", "")
+        on_host = own != "" and (own == labels.get("host_ip") or self._by_address.get(own) == node)
         kind, owner = labels.get("created_by_kind", ""), labels.get("created_by_name", "")
         self.pods[key] = PodFacts(
             node=node,
             owner=_text(f"{kind}/{owner}") if owner and owner != "<none>" else "",
-            host_network=labels.get("host_network") == "true",
+            host_network=labels.get("host_network") == "true" or on_host,
             current=current,
         )
 
@@ -252,8 +315,19 @@ def host_of(instance: str) -> str:
     return instance.strip("[]")
 
 
-def _value(series: tuple[Labels, float]) -> float:
-    return series[1]
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address, not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def port_of(instance: str) -> str:
+    """Return the port of ``host:port``; "" if it names none."""
+    host, colon, port = instance.rpartition(":")
+    return port if colon and port.isdigit() and (":" not in host or host.startswith("[")) else ""
 
 
 def _ksm_node(labels: Labels) -> str:

@@ -12,12 +12,12 @@ from agent.own_parts import (
     listed_filesystem,
     own_filesystem,
     own_interfaces,
-    possible,
     space_of,
     sum_of,
 )
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell
+from metrics.sources.bounds import fits
 from metrics.sources.prometheus.responses import Cells, Labels
 from metrics.sources.validation import clean_text
 
@@ -129,7 +129,7 @@ def _without_impossible(
     bad = {
         at
         for at, (one, all_) in enumerate(zip(parts, wholes, strict=True))
-        if not possible(one and one.total, all_ and all_.total)
+        if not fits(one and one.total, all_ and all_.total)
     }
     if not bad:
         return part, whole

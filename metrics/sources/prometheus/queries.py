@@ -7,6 +7,7 @@ Every expression
   ``instance``;
 * takes the maximum over all other labels before it adds up, so that two replicas of Prometheus, or
   two jobs that scrape one target, never count double;
+* leaves parts that cannot be believed out of a sum, so that they do not spoil the others;
 * rounds to whole numbers on the server, which makes answers a third shorter.
 
 A node's value may come from several exporters. They have ranks: for each minute the lowest rank
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from string import ascii_letters, digits
 
 from agent.own_parts import (
     FACES,
@@ -27,12 +29,16 @@ from agent.own_parts import (
     VIRTUAL_INTERFACES,
 )
 from metrics.series.catalog import Kind
+from metrics.sources.bounds import bounds_of
 
 TAG = "q"
 _NAMES_SECONDS = 6 * 3600
 _PODS_SECONDS = 600
+_JOBS_LENGTH = 600  # characters of a query that name jobs
 UP = "up"
 """Tag of the series for whether anything was scraped: 0 where nothing was for a minute."""
+TARGET = "target"
+"""Tag of the series for whether one machine was scraped: ``up`` of its exporter or kubelet."""
 KUBE_STATE = "kube-state-metrics"
 CADVISOR = "the kubelet's cAdvisor"
 NODE_EXPORTER = "node-exporter"
@@ -43,6 +49,7 @@ NODE_LABELS = (
 )  # fmt: skip
 POD_LABELS = ("namespace", "pod", "exported_namespace", "exported_pod")
 
+_PLAIN = frozenset(ascii_letters + digits + "_-:/ ")  # in a regular expression too
 _NODE = ",".join(NODE_LABELS)
 _KSM_NODE = "node,exported_node"
 _POD = ",".join(POD_LABELS)
@@ -55,6 +62,8 @@ _ROOT = '{id="/"}'
 _ROOT_DISKS = '{id="/",device=~"/dev/.+",device!~"/dev/(shm|fuse|loop|longhorn|ram|rbd|sr).*"}'
 _CONTAINERS = '{container!="",container!="POD"}'
 _OLD_CONTAINERS = '{container_name!="",container_name!="POD"}'
+
+_READY = f'max by({_KSM_NODE})(kube_node_status_condition{{condition="Ready",status="true"}})'
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +108,33 @@ def _old_generation(vector: str) -> str:
     return f'label_replace({vector},"pod","$1","pod_name","(.+)")'
 
 
-def _of_containers(metric: str, measure: str, *per: str, factor: str = "") -> str:
+def _believable(vector: str, kind: Kind, field: str, factor: int = 1) -> str:
+    """Return the parts of a sum that can be believed; ``factor`` of a part gives the field."""
+    return f"{vector}>=0<={bounds_of(kind, field).most // factor}"
+
+
+def _of_containers(field: str, metric: str, measure: str, *per: str, factor: int = 1) -> str:
     """Return a sum over a pod's containers, with the labels of Kubernetes 1.16 or earlier ones."""
     more = "".join(f",{label}" for label in per)
     new = measure.replace("$", metric + _CONTAINERS)
     old = _old_generation(measure.replace("$", metric + _OLD_CONTAINERS))
-    return (
-        f"round({factor}("
-        f"sum by({_POD})(max by({_POD},container{more})({new}))"
-        f" or sum by({_POD})(max by({_POD},container_name{more})({old}))))"
+    parts = (
+        _believable(f"max by({_POD},{label}{more})({vector})", "pod", field, factor)
+        for label, vector in (("container", new), ("container_name", old))
     )
+    sums = " or ".join(f"sum by({_POD})({part})" for part in parts)
+    return f"round({factor}*({sums}))" if factor > 1 else f"round({sums})"
 
 
-def _gauge_of_containers(metric: str, *per: str) -> str:
+def _gauge_of_containers(field: str, metric: str, *per: str) -> str:
     fresh = _fresh("$")
-    return _of_containers(metric, fresh, *per)
+    return _of_containers(field, metric, fresh, *per)
 
 
 def _without_resets(by: str, per: str, rate: str, resets: str) -> str:
     """Return summed rates, and nothing for two minutes around a reset of any of the counters."""
-    return (
-        f"(sum by({by})(max by({by},{per})({rate}))"
-        f" unless (sum by({by})(max by({by},{per})({resets})) > 0))"
-    )
+    parts = _believable(f"max by({by},{per})({rate})", "node", "net_rx_bps")
+    return f"(sum by({by})({parts}) unless (sum by({by})(max by({by},{per})({resets})) > 0))"
 
 
 def _network_of_pods(metric: str) -> str:
@@ -152,21 +165,23 @@ def _root(metric: str) -> str:
     return f"round(max by({_NODE})({_fresh(metric + _ROOT)}))"
 
 
-def _disk(metric: str) -> str:
-    return f"round(sum by({_NODE})(max by({_NODE},device)({_fresh(metric + _ROOT_DISKS)})))"
+def _disk(field: str, metric: str) -> str:
+    parts = f"max by({_NODE},device)({_fresh(metric + _ROOT_DISKS)})"
+    return f"round(sum by({_NODE})({_believable(parts, 'node', field)}))"
 
 
 def _node_queries() -> Iterable[Query]:
     cpu, modes = "container_cpu_usage_seconds_total", 'mode!~"idle|iowait|guest|guest_nice"'
+    parts = _believable(f"max by({_NODE},cpu)(rate({cpu}{_ROOT}[2m]))", "node", "cpu_mc", 1000)
     yield Query(
-        "node", "cpu_mc", 0,
-        f"round(1000*sum by({_NODE})(max by({_NODE},cpu)(rate({cpu}{_ROOT}[2m]))))",
-        (cpu,), CADVISOR, _RATE_HINT,
-    )  # fmt: skip
+        "node", "cpu_mc", 0, f"round(1000*sum by({_NODE})({parts}))", (cpu,), CADVISOR, _RATE_HINT
+    )
+    # One mode of one CPU is at most a whole CPU. One that falls at every reading, as steal may
+    # (prometheus/node_exporter#742), is taken for a counter that starts anew, and is far more.
     yield Query(
         "node", "cpu_mc", 1,
         f"round(1000*sum by({_NODE})(max by({_NODE},cpu,mode)"
-        f"(rate(node_cpu_seconds_total{{{modes}}}[2m]))))",
+        f"(rate(node_cpu_seconds_total{{{modes}}}[2m]))<=2))",
         ("node_cpu_seconds_total",), NODE_EXPORTER, _RATE_HINT,
     )  # fmt: skip
     for field, resource, old, machine, own, factor in (
@@ -193,7 +208,7 @@ def _node_queries() -> Iterable[Query]:
         ("fs_used", "container_fs_usage_bytes"), ("fs_cap", "container_fs_limit_bytes"),
         ("inodes_total", "container_fs_inodes_total"), ("inodes_free", "container_fs_inodes_free"),
     ):  # fmt: skip
-        yield Query("node", field, 1, _disk(metric), (metric,), CADVISOR)
+        yield Query("node", field, 1, _disk(field, metric), (metric,), CADVISOR)
     for field, way in (("net_rx_bps", "receive"), ("net_tx_bps", "transmit")):
         for rank, prefix, selector, label, exporter in (
             (0, "node", _CARDS, "device", NODE_EXPORTER),
@@ -216,11 +231,7 @@ def _node_facts() -> Iterable[Query]:
     )  # fmt: skip
     pods = f'max by({_POD},{_KSM_NODE})(kube_pod_info{{node!=""}})'
     yield Query("node", "pods", 0, f"count by({_KSM_NODE})({pods})", ("kube_pod_info",), KUBE_STATE)
-    condition = 'kube_node_status_condition{condition="Ready",status="true"}'
-    yield Query(
-        "node", "ready", 0, f"max by({_KSM_NODE})({condition})",
-        ("kube_node_status_condition",), KUBE_STATE,
-    )  # fmt: skip
+    yield Query("node", "ready", 0, _READY, ("kube_node_status_condition",), KUBE_STATE)
     fsync = "etcd_disk_wal_fsync_duration_seconds_bucket"
     yield Query(
         "node", "etcd_fsync_us", 0,
@@ -252,14 +263,14 @@ def _filesystem_queries() -> Iterable[Query]:
 def _pod_queries() -> Iterable[Query]:
     hint = "no series has labels of a pod and a container; this is usual with some runtimes"
     cpu = "container_cpu_usage_seconds_total"
-    expr = _of_containers(cpu, "rate($[2m])", "cpu", factor="1000*")
+    expr = _of_containers("cpu_mc", cpu, "rate($[2m])", "cpu", factor=1000)
     yield Query("pod", "cpu_mc", 0, expr, (cpu,), CADVISOR, f"{_RATE_HINT} Or {hint}")
     for field, metric, per in (
         ("mem_ws", "container_memory_working_set_bytes", ()),
         ("mem_rss", "container_memory_rss", ()),
         ("fs_used", "container_fs_usage_bytes", ("device",)),
     ):
-        expr = _gauge_of_containers(metric, *per)
+        expr = _gauge_of_containers(field, metric, *per)
         yield Query("pod", field, 0, expr, (metric,), CADVISOR, hint)
     for field, way in (("net_rx_bps", "receive"), ("net_tx_bps", "transmit")):
         name = f"container_network_{way}_bytes_total"
@@ -276,18 +287,39 @@ QUERIES: tuple[Query, ...] = (*_node_queries(), *_filesystem_queries(), *_pod_qu
 UP_EXPR = "(count(count_over_time(up[65s])) or 0*count(count_over_time(up[10m])))"
 
 
-def joined(numbers: Sequence[int]) -> str:
+def joined(numbers: Sequence[int], targets: str = "") -> str:
     """Return one expression that answers several of :data:`QUERIES`, and whether anything was up.
 
     Args:
         numbers: indexes into :data:`QUERIES`; each becomes the value of the label :data:`TAG`.
+        targets: result of :func:`targets_expr`, to ask for that too; "" to omit it.
     """
     return _either(
         [
             _tagged(UP_EXPR, UP),
+            *([_tagged(targets, TARGET)] if targets else []),
             *(_tagged(QUERIES[number].expr, str(number)) for number in numbers),
         ]
     )
+
+
+def targets_expr(jobs: Iterable[str]) -> str:
+    """Return the expression for ``up`` of machines: those of some jobs, and all that answer.
+
+    A machine that is down stays listed by its job, with 0, as long as it is configured.
+
+    Args:
+        jobs: names of the jobs of machines. Those that make the query too long are left out; of a
+            name with unusual characters others match too.
+    """
+    patterns: list[str] = []
+    for job in sorted(jobs):
+        pattern = "".join(c if c in _PLAIN else "." for c in job)
+        if job and sum(map(len, patterns)) + len(pattern) <= _JOBS_LENGTH:
+            patterns.append(pattern)
+    of_jobs = [f'up{{job=~"{"|".join(patterns)}"}}'] if patterns else []
+    answering = "(up and on(instance) (node_uname_info or machine_cpu_cores))"
+    return f"max by({_NODE},job)({' or '.join([*of_jobs, answering])})"
 
 
 def _tagged(expr: str, tag: str) -> str:
@@ -305,26 +337,26 @@ def _either(exprs: Sequence[str]) -> str:
 def facts_expr(window: int) -> str:
     """Return the expression for the facts of a window: nodes, their addresses, pods' nodes.
 
-    To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``role``, ``uname``
-    (node-exporter's), ``kubelet``, and ``pod`` (kube_pod_info); nodes and pods are 2 if they exist
-    at the window's end, 1 if they did before. Of node-exporters too ``bond`` and ``stacked``
-    (interfaces on others), ``face`` (addresses of cards that may be seen twice), and ``ro``
-    (filesystems that cannot be written).
+    To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``ready`` (1 for nodes
+    that are), ``role``, ``uname`` (node-exporter's), ``kubelet``, ``cadvisor`` (where there are no
+    pods), and ``pod`` (kube_pod_info); nodes and pods are 2 if they exist at the window's end, 1 if
+    they did before. Of node-exporters too ``bond`` and ``stacked`` (interfaces on others), ``face``
+    (addresses of cards that may be seen twice), and ``ro`` (filesystems that cannot be written).
 
     Args:
         window: length of the window in seconds, > 0.
     """
     # Nodes keep their names while kube-state-metrics is away for a while, and pods their nodes.
     lately, within = f"[{max(window, _NAMES_SECONDS)}s]", f"[{max(window, _PODS_SECONDS)}s]"
-    pod = f"{_POD},{_KSM_NODE},host_ip,host_network,created_by_kind,created_by_name"
+    pod = f"{_POD},{_KSM_NODE},host_ip,pod_ip,host_network,created_by_kind,created_by_name"
     node = (
         f"{_KSM_NODE},internal_ip,os_image,kernel_version,kubelet_version,container_runtime_version"
     )
-    uname = f"{_NODE},pod,namespace,release,machine"
+    uname = f"{_NODE},job,pod,namespace,release,machine"
     # A standalone cAdvisor, on a machine without Kubernetes, is not a kubelet.
     container = "container_memory_working_set_bytes"
     pods = f'(count({container}{{pod!=""}}) or count({container}{{pod_name!=""}}))'
-    kubelets = f"max by({_NODE})(max_over_time(machine_cpu_cores{lately})) and on() {pods}"
+    machines = f"max by({_NODE},job)(max_over_time(machine_cpu_cores{lately}))"
     return _either([
         *_own_parts(lately, within),
         _tagged(
@@ -332,9 +364,11 @@ def facts_expr(window: int) -> str:
             f" or max by({node})(max_over_time(kube_node_info{lately})))",
             "node",
         ),
+        _tagged(_READY, "ready"),
         _tagged(f"max by({_KSM_NODE},role)(max_over_time(kube_node_role{lately}))", "role"),
         _tagged(f"max by({uname})(max_over_time(node_uname_info{lately}))", "uname"),
-        _tagged(f"({kubelets})", "kubelet"),
+        _tagged(f"({machines} and on() {pods})", "kubelet"),
+        _tagged(f"({machines} unless on() {pods})", "cadvisor"),
         _tagged(
             f"(2*max by({pod})(kube_pod_info)"
             f" or max by({pod})(max_over_time(kube_pod_info{within})))",

@@ -7,6 +7,7 @@ all fields of a series at once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
@@ -14,11 +15,23 @@ from operator import itemgetter
 from typing import Any
 
 from metrics.series.catalog import FIELD_NAMES, Kind
-from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
-from metrics.sources.prometheus.node_names import Facts, pod_of
+from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
+from metrics.sources.bounds import TOO_LARGE, bounds_of, reason, why_not
+from metrics.sources.prometheus.columns import first, largest, without
+from metrics.sources.prometheus.node_names import Facts, host_of, is_address, pod_of
 from metrics.sources.prometheus.node_sums import Disk, sum_of_interfaces, sums_of_disks
-from metrics.sources.prometheus.queries import CADVISOR, ETCD, POD_LABELS, QUERIES, TAG, UP
+from metrics.sources.prometheus.queries import (
+    CADVISOR,
+    ETCD,
+    KUBE_STATE,
+    POD_LABELS,
+    QUERIES,
+    TAG,
+    TARGET,
+    UP,
+)
 from metrics.sources.prometheus.responses import Cells, Labels, Line, refuse
+from metrics.sources.prometheus.targets import Targets
 from metrics.sources.validation import MAX_NAME, clean_text
 
 _KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
@@ -26,6 +39,7 @@ _INDEXES = {(kind, name): at for kind in _KINDS for at, name in enumerate(FIELD_
 _INDEX = [_INDEXES[query.kind, query.field] for query in QUERIES]
 _NETWORK_OF_PODS = {_INDEXES["pod", name] for name in ("net_rx_bps", "net_tx_bps")}
 _READY = _INDEXES["node", "ready"]
+_READY_QUERY = next(at for at, query in enumerate(QUERIES) if query.field == "ready")
 _ROOTS = ("/rootfs", "/host/root", "/host")  # where an exporter in a container sees the machine's /
 _new_row: Callable[[Iterable[Any]], MinuteRow] = partial(tuple.__new__, MinuteRow)
 
@@ -52,6 +66,12 @@ class Slice:
         self._parts: dict[int, dict[str, dict[str, Cells]]] = {}
         self._disks: dict[tuple[str, str], Disk] = {}
         self._up: Cells | None = None
+        self._targets = Targets(facts)
+        self._scraped: dict[str, list[tuple[str, Cells]]] = {}  # instance -> what nodes have of it
+        self.refused: Counter[str] = Counter()
+        """Nodes' values that are in no sum, or gave way to others: they cannot be believed."""
+        self.disowned: set[str] = set()
+        """Nodes whose values are left out, because another node has their address now."""
 
     def add(self, lines: Iterable[Line], allowed: frozenset[int]) -> None:
         """Add one answer.
@@ -64,10 +84,15 @@ class Slice:
             BadResponseError: a series of any other query, or with a name that is refused.
         """
         routes = {str(number): (QUERIES[number].kind, number) for number in allowed}
+        lines = list(lines)
+        for labels, cells in lines:
+            if labels.get(TAG) == TARGET:
+                self._targets.add(labels, cells)
         for labels, cells in lines:
             tag = labels.get(TAG, "")
             if tag == UP:
                 self._up = cells
+            if tag in (UP, TARGET):
                 continue
             if tag not in routes:
                 refuse(f"a series with {TAG}={tag[:20]!r}, which was not asked for", "bad_value")
@@ -89,7 +114,7 @@ class Slice:
         if on_host and index in _NETWORK_OF_PODS:
             return  # it would show the node's traffic as its own
         before = columns[index]
-        columns[index] = cells if before is None else _largest(before, cells)
+        columns[index] = cells if before is None else largest(before, cells)
 
     def _pod(self, labels: Labels) -> tuple[Columns, bool]:
         """Return a pod's columns, and whether it is on its node's network."""
@@ -110,11 +135,33 @@ class Slice:
             node = self._facts.node_of(labels)
         if node is None:
             return
+        cells = self._targets.answered(labels, cells)
+        if query.exporter != KUBE_STATE:
+            self._scraped.setdefault(labels.get("instance", ""), []).append((node, cells))
         columns, name = self._nodes.setdefault(number, {}), node
         if query.part:
             columns = self._parts.setdefault(number, {}).setdefault(node, {})
             name = labels.get(query.part, "")
-        columns[name] = _largest(columns[name], cells) if name in columns else cells
+        if name in columns:
+            cells = self._merged(query.field, columns[name], cells, largest)
+        columns[name] = cells
+
+    def _merged(
+        self, field: str, one: Cells, other: Cells, choose: Callable[[Cells, Cells], Cells]
+    ) -> Cells:
+        """Return two columns of a node's field as one: what can be believed goes first."""
+        merged = choose(one, other)
+        totals = [cell.total for cell in merged if cell is not None]
+        bounds = bounds_of("node", field)
+        if not totals or bounds.least < min(totals) <= max(totals) <= bounds.most:
+            return merged
+        for at, cell in enumerate(merged):
+            why = "" if cell is None else why_not("node", field, cell)
+            spare = other[at] if cell is one[at] else one[at]
+            if why and spare is not None and not why_not("node", field, spare):
+                merged[at] = spare
+                self.refused[reason("node", field, why)] += 1
+        return merged
 
     def _add_disk(self, number: int, labels: Labels, cells: Cells) -> None:
         node = self._facts.node_of(labels)
@@ -127,11 +174,13 @@ class Slice:
             read_only = (node, raw) in self._facts.read_only
             disk = self._disks[node, point] = Disk(labels, point, read_only=read_only)
         index = _INDEX[number]
+        cells = self._targets.answered(labels, cells)
         before = disk.columns[index]
-        disk.columns[index] = cells if before is None else _largest(before, cells)
+        disk.columns[index] = cells if before is None else largest(before, cells)
 
     def finish(self) -> tuple[list[MinuteRow], list[SeriesInfo]]:
         """Return the slice's rows, ascending by time, and the infos of their series."""
+        self._leave_to_others()
         disks = self._chosen_disks()
         nodes = self._node_columns(disks)
         tables: list[tuple[SeriesKey, Columns]] = [
@@ -193,25 +242,77 @@ class Slice:
             index = _INDEX[number]
             for node, cells in self._nodes[number].items():
                 columns = nodes.setdefault(node, _no_columns())
-                columns[index] = _first(columns[index], cells)
-        if not self._facts.kubernetes:
-            for columns in nodes.values():
-                columns[_READY] = self._answered(columns)
+                before = columns[index]
+                columns[index] = (
+                    cells
+                    if before is None
+                    else self._merged(QUERIES[number].field, before, cells, first)
+                )
+        for machine, ready in self._targets.ready():
+            if machine in nodes or any(ready):
+                columns = nodes.setdefault(machine, _no_columns())
+                columns[_READY] = first(columns[_READY], ready)
         return nodes
 
     def _sum_interfaces(self) -> None:
         for number, by_node in self._parts.items():
-            for node, rates in by_node.items():
+            field = QUERIES[number].field
+            for node, parts in by_node.items():
+                rates = {name: self._believed(field, cells) for name, cells in parts.items()}
                 cells = sum_of_interfaces(rates, self._facts.links.get(node, {}))
                 if cells is not None:
                     self._nodes.setdefault(number, {})[node] = cells
 
-    def _answered(self, columns: Columns) -> Cells:
-        """Return 1 for each minute in which a plain machine was seen, as the agent reports it."""
-        present = [column for column in columns if column is not None]
-        return [
-            Cell(1, 1, 1, 1) if any(cells) else None for cells in zip(*present, strict=True)
-        ] or [None] * len(self._times)
+    def _believed(self, field: str, cells: Cells) -> Cells:
+        """Return an interface's rates without those that no machine has; below zero is a reset."""
+        most = bounds_of("node", field).most
+        bad = {at for at, cell in enumerate(cells) if cell is not None and cell.total > most}
+        if not bad:
+            return cells
+        self.refused[reason("node", field, TOO_LARGE)] += len(bad)
+        return without(cells, bad)
+
+    def _leave_to_others(self) -> None:
+        """Leave out values of an address that belongs to another node by now.
+
+        A cloud may give the address of a lost node to another one while Kubernetes still lists
+        both; who scrapes by node then finds one machine under two names. It is the ready one's.
+        """
+        ready = self._nodes.get(_READY_QUERY, {})
+        for node, others in self._sharing().items():
+            gone = self._positions(ready.get(node), 0)
+            gone &= set[int]().union(*(self._positions(ready.get(name), 1) for name in others))
+            if not gone:
+                continue
+            self.disowned.add(node)
+            for number, columns in self._nodes.items():
+                if QUERIES[number].exporter != KUBE_STATE and node in columns:
+                    columns[node] = without(columns[node], gone)
+            for by_node in self._parts.values():
+                parts = by_node.get(node, {})
+                parts.update({name: without(cells, gone) for name, cells in parts.items()})
+            for (owner, _), disk in self._disks.items():
+                if owner == node:
+                    disk.columns = [c and without(c, gone) for c in disk.columns]
+
+    def _sharing(self) -> dict[str, set[str]]:
+        """Return the other nodes with the same address, by node.
+
+        By Kubernetes' list; and where one address is scraped under two names. A name as address is
+        that of a proxy, behind which every node has its own.
+        """
+        sharing = {node: set(others) for node, others in self._facts.sharing.items()}
+        for instance, found in self._scraped.items():
+            nodes = {node for node, cells in found if any(cells)}
+            if len(nodes) > 1 and is_address(host_of(instance)):
+                for node in nodes:
+                    sharing.setdefault(node, set()).update(nodes - {node})
+        return sharing
+
+    @staticmethod
+    def _positions(cells: Cells | None, value: int) -> set[int]:
+        """Return where a column has a value."""
+        return {at for at, cell in enumerate(cells or ()) if cell and cell.total == value}
 
     def _infos(
         self, nodes: dict[str, Columns], disks: dict[tuple[str, str], Disk]
@@ -244,18 +345,3 @@ def _mount_point(point: str) -> str:
         if point.startswith(f"{root}/"):
             return point.removeprefix(root)
     return point
-
-
-def _largest(one: Cells, other: Cells) -> Cells:
-    """Return the larger of two columns' values, minute by minute."""
-    return [
-        b if a is None else a if b is None or a.total >= b.total else b
-        for a, b in zip(one, other, strict=True)
-    ]
-
-
-def _first(one: Cells | None, other: Cells) -> Cells:
-    """Return ``one``, with the other's values where it has none."""
-    if one is None:
-        return other
-    return [b if a is None else a for a, b in zip(one, other, strict=True)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from metrics.sources.prometheus.batches import MAX_SERIES, Plan
 from metrics.sources.prometheus.client import PrometheusApi
 from metrics.sources.prometheus.node_names import Facts
 from metrics.sources.prometheus.probe import probe_server
+from metrics.sources.prometheus.queries import targets_expr
 from metrics.sources.prometheus.raw import prometheus_raw
 from metrics.sources.prometheus.responses import read_matrix, refuse
 from metrics.sources.prometheus.rows import Slice
@@ -124,7 +126,11 @@ class PrometheusSource:
             agent_version="",
             kind=("kubernetes" if facts.kubernetes else "host") if rows else "",
             minutes_alive=frozenset(row.ts for row in rows),
-            notes=_notes(facts),
+            notes=_notes(facts, window),
+            # Not the targets of ``up``: service discovery drops a machine that died, as it drops
+            # one that was removed. One that is still configured is listed, with ready 0.
+            lists_nodes=facts.lists_nodes,
+            refused=window.refused,
         )
 
     async def probe(self, client: HttpClient, *, now: float) -> Probe:
@@ -163,6 +169,8 @@ class _Window:
         self._plan = plan
         self.rows: list[MinuteRow] = []
         self.infos: dict[SeriesKey, SeriesInfo] = {}
+        self.disowned: set[str] = set()
+        self.refused: Counter[str] = Counter()
         self.reached = 0
 
     async def read(self, start: int, end: int, *, seconds: float) -> None:
@@ -198,9 +206,11 @@ class _Window:
         times = range(self.reached, self.reached + points * MINUTE, MINUTE)
         moments = range(times[0] + MINUTE, times[-1] + 2 * MINUTE, MINUTE)
         piece = Slice(times, self._facts)
+        targets = targets_expr(self._facts.jobs)
         for numbers in self._plan.requests(points):
-            raw = await self._api.matrix(numbers, moments[0], moments[-1])
-            most = MAX_SERIES * len(numbers) + 1
+            raw = await self._api.matrix(numbers, moments[0], moments[-1], targets=targets)
+            targets = ""  # once is enough
+            most = MAX_SERIES * (len(numbers) + 1) + 1
             piece.add(read_matrix(raw, moments, most=most), frozenset(numbers))
             del raw  # as large as the rows
         rows, infos = piece.finish()
@@ -208,6 +218,8 @@ class _Window:
         if len(self.infos) > MAX_SERIES:
             refuse(f"more than {MAX_SERIES} series in one window", "too_many_series")
         self.rows += rows
+        self.disowned |= piece.disowned
+        self.refused += piece.refused
         self._plan.learn(infos)
         self.reached = times[-1] + MINUTE
 
@@ -219,9 +231,20 @@ def _is_too_much(error: BadResponseError) -> bool:
     return error.status in (400, 422) and any(words in text for words in _TOO_MUCH)
 
 
-def _notes(facts: Facts) -> list[str]:
-    if not facts.unknown_nodes:
-        return []
-    some = sorted(facts.unknown_nodes)
-    more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
-    return [f"left out, on no node of the cluster: {', '.join(some[:_SHOWN])}{more}"]
+def _notes(facts: Facts, window: _Window) -> list[str]:
+    notes = []
+    if facts.kubernetes and not facts.says_ready and window.rows:
+        notes.append("kube-state-metrics is away: whether nodes are ready is not known")
+    if window.disowned:
+        notes.append(
+            "another node has the address of these now, which are not ready, and their values: "
+            f"{_some(window.disowned)}"
+        )
+    if facts.unknown_nodes:
+        notes.append(f"left out, on no node of the cluster: {_some(facts.unknown_nodes)}")
+    return notes
+
+
+def _some(names: set[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(sorted(names)[:_SHOWN])}{more}"

@@ -17,6 +17,7 @@ from metrics.sources.parse_concurrency import ParseSlot
 from metrics.sources.prometheus.batches import Plan
 from metrics.sources.prometheus.client import PrometheusApi
 from metrics.sources.prometheus.node_names import Facts
+from metrics.sources.prometheus.queries import targets_expr
 from metrics.sources.prometheus.responses import read_matrix
 from metrics.sources.prometheus.rows import Slice
 from metrics.sources.prometheus.source import PrometheusSource
@@ -307,7 +308,7 @@ async def _newest_now(port: int) -> tuple[list[MinuteRow], Facts]:
             facts = await api.facts(now - MINUTE, now)
             piece = Slice([now - MINUTE], facts)
             for numbers in Plan(8_000_000).requests(1):
-                raw = await api.matrix(numbers, now, now)
+                raw = await api.matrix(numbers, now, now, targets=targets_expr(facts.jobs))
                 piece.add(read_matrix(raw, [now], most=1000), frozenset(numbers))
     return piece.finish()[0], facts
 
@@ -327,3 +328,7 @@ async def test_nodes_keep_their_names_while_kube_state_metrics_is_away(
     assert {row.key.name for row in answer.rows if row.key.kind == "node"} == {"node-a", "node-b"}
     ready = FIELD_NAMES["node"].index("ready")
     assert {row.cells[ready] for row in answer.rows if row.key.kind == "node"} == {None}
+    assert answer.notes == [
+        "kube-state-metrics is away: whether nodes are ready is not known",
+    ]
+    assert not answer.lists_nodes
