@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
-from metrics.series.source_answer import SourceAnswer
+from metrics.series.source_answer import CollectorState, SourceAnswer
 from metrics.series.windows import HOUR, MINUTE
 from metrics.sources.base import HttpClient, Probe, RawAnswer, Resolution
 from metrics.sources.parse_concurrency import ParseSlot
@@ -130,6 +130,7 @@ class PrometheusSource:
             # Not the targets of ``up``: service discovery drops a machine that died, as it drops
             # one that was removed. One that is still configured is listed, with ready 0.
             lists_nodes=facts.lists_nodes,
+            collector=_blind_to_nodes(clock) if _is_silent(facts, window) else None,
             refused=window.refused,
         )
 
@@ -231,9 +232,19 @@ def _is_too_much(error: BadResponseError) -> bool:
     return error.status in (400, 422) and any(words in text for words in _TOO_MUCH)
 
 
+def _is_silent(facts: Facts, window: _Window) -> bool:
+    """Return whether Kubernetes' word on its nodes is missing while others still report."""
+    return facts.kubernetes and not facts.says_ready and bool(window.rows)
+
+
+def _blind_to_nodes(clock: float) -> CollectorState:
+    problems = {"kube-state-metrics": "it is away: whether nodes are ready is not known"}
+    return CollectorState(ok=True, error="", last_at=clock, problems=problems)
+
+
 def _notes(facts: Facts, window: _Window) -> list[str]:
     notes = []
-    if facts.kubernetes and not facts.says_ready and window.rows:
+    if _is_silent(facts, window):
         notes.append("kube-state-metrics is away: whether nodes are ready is not known")
     if window.disowned:
         notes.append(

@@ -218,6 +218,8 @@ async def test_while_kube_state_metrics_is_away_no_node_is_ready_and_a_silent_on
     assert field.values(answer, "node", "", "a", "ready") == [None, None]
     assert field.values(answer, "node", "", "b", "ready") == [0, 0]
     assert any("kube-state-metrics is away" in note for note in answer.notes)
+    assert answer.collector is not None
+    assert set(answer.collector.problems) == {"kube-state-metrics"}
     assert not answer.lists_nodes
 
 
