@@ -358,6 +358,14 @@ def test_gone_pods_are_apart_the_last_to_go_first(cluster):
     assert [pod.name for pod in query.gone_pods(cluster, search="EAR").items] == ["early"]
 
 
+def test_pods_since_a_moment_are_both_those_that_run_and_those_that_ended(cluster):
+    times = {"long-ago": T0 - DAY, "late": T0 + 540, "here": T0 + 600}
+    rows = [row(SeriesKey("pod", "default", name), ts, cpu_mc=1) for name, ts in times.items()]
+    write(cluster, [*rows, row(NODE, T0 + 600, cpu_mc=1)])
+    found = query.pods_since(cluster, T0 + 540)
+    assert [(pod.name, pod.present) for pod in found] == [("here", True), ("late", False)]
+
+
 def test_a_pod_is_still_known_after_its_end(cluster):
     write(cluster, [row(POD, T0, cpu_mc=1), row(NODE, T0 + 3600, cpu_mc=1)])
     found = query.pod(cluster, "default", "web-1")
