@@ -184,7 +184,7 @@ def test_the_pages_ask_show_progress_fetch_and_delete(client, viewer, cluster):
         assert "waiting for a worker" in answer.content.decode()
         assert 'hx-trigger="every 2s"' in answer.content.decode()
         again = client.post(url, {"format": "csv"}, follow=True).content.decode()
-        assert "No export was begun: an export of it is already running" in again
+        assert "No export was started: an export of it is already running" in again
         export = Export.objects.first()
         Export.objects.update(state="running", done_ratio=0.25, rows=1234, step="pod_1m")
         assert 'aria-valuenow="25"' in client.get(url).content.decode()

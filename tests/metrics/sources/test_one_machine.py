@@ -99,7 +99,7 @@ async def test_the_agent_has_the_sums(tmp_path):
     _check(rows(collected, "node")["box"])
     listed = {s.name: s.attrs for s in collected.samples if s.kind == "filesystem"}
     _check_filesystems(listed, dev="/dev/")
-    assert collected.problems == ["filesystem /mnt/bad: it reports more free than it has"]
+    assert collected.problems == {"filesystem /mnt/bad": "it reports more free than it has"}
 
 
 @pytest.mark.usefixtures("starts_servers")
