@@ -16,7 +16,8 @@ from django.db import transaction
 
 from clusters.conditions import MAX_CONDITIONS, Condition, by_key, conditions_of
 from clusters.health import Health
-from clusters.health_json import finding_as_json, findings_of
+from clusters.health_history import findings_differ, is_due, write_history
+from clusters.health_json import MAX_FINDINGS, finding_as_json, findings_of
 from clusters.models import Cluster, ClusterStatus
 from clusters.node_inventory import SeenNode, Silence, take_stock
 from clusters.selectors import judged
@@ -28,7 +29,7 @@ from opscenter.core.text import one_line
 MAX_NODES_NAMED = 10
 MAX_HISTORY = 60
 _LONGEST_NAME = 300
-_HEALTH_COLUMNS = ("state", "since", "was", "reason", "findings")
+_HEALTH_COLUMNS = ("state", "since", "was", "reason", "findings", "history_day")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +134,7 @@ def judge_all(now: datetime | None = None) -> int:
     changed = [
         cluster.pk
         for cluster in Cluster.objects.select_related("current").iterator(chunk_size=500)
-        if hasattr(cluster, "current")
-        and judged(cluster, now)[1] != recorded_health(cluster.current)
+        if hasattr(cluster, "current") and _is_news(cluster, judged(cluster, now)[1], now)
     ]
     for cluster_id in changed:
         refresh_health(cluster_id, now)
@@ -221,15 +221,22 @@ def _take_agent(cluster: Cluster, facts: PullFacts) -> None:
         cluster.save(update_fields=["agent_version", "kind"])
 
 
+def _is_news(cluster: Cluster, health: Health, now: datetime) -> bool:
+    """Return whether there is something to record: of the health, or of its history."""
+    recorded = recorded_health(cluster.current)
+    return health != recorded or findings_differ(health, recorded) or is_due(cluster.current, now)
+
+
 def _record_health(cluster: Cluster, now: datetime) -> Health:
-    """Write the health if it changed, and tell the open pages after the commit."""
+    """Write the health and its history if it changed, and tell the open pages after the commit."""
     current = cluster.current
-    health = judged(cluster, now)[1]
-    if health == recorded_health(current):
+    facts, health = judged(cluster, now)
+    if not _is_news(cluster, health, now):
         return health
     current.state, current.since = health.state, health.since
     current.was, current.reason = health.was, health.reason
-    current.findings = [finding_as_json(finding) for finding in health.findings]
+    current.findings = [finding_as_json(finding) for finding in health.findings[:MAX_FINDINGS]]
+    write_history(cluster, health, facts, now)
     current.save(update_fields=_HEALTH_COLUMNS)
     realtime.publish_on_commit(cluster.pk, "health")
     return health
