@@ -383,6 +383,7 @@ SPECTACULAR_SETTINGS = {
         "SessionState": "clusters.models.TunnelSession.State",
         "WindowState": "metrics.api.parameters.WINDOW_STATES",
         "SeriesKind": "metrics.api.parameters.KINDS",
+        "LimitName": "metrics.api.retention_serializers.LIMIT_NAMES",
         "SourceKind": "metrics.api.source_serializers.MAIN_KINDS",
     },
 }

@@ -21,9 +21,18 @@ _TIERS = {
     "required": list(TIERS),
     "additionalProperties": False,
 }
+_HISTORY = {
+    "type": "object",
+    "properties": {"days": _DAYS},
+    "required": ["days"],
+    "additionalProperties": False,
+    "description": "Of the history of states and findings. Without it a change leaves it as it is,"
+    " and a new class keeps it for 730 days, or as long as its longest tier.",
+}
+LIMIT_NAMES: tuple[str, ...] = (*KINDS, "history")
 _LIMITS = {
     "type": "object",
-    "properties": dict.fromkeys(KINDS, _TIERS),
+    "properties": {name: _HISTORY if name == "history" else _TIERS for name in LIMIT_NAMES},
     "required": list(KINDS),
     "additionalProperties": False,
     "description": "Days by kind and tier. A finer tier is never kept longer than a coarser one.",
@@ -44,7 +53,7 @@ class LimitsField(serializers.Field[Any, Any, Any, Any]):
             raise serializers.ValidationError(["Give an object: kind -> tier -> days."])
         if wrong := problems(data):
             raise serializers.ValidationError(wrong)
-        return complete(data)
+        return dict(data)
 
     def to_representation(self, value: Any) -> Any:
         """Return the limits with all current kinds and tiers."""
@@ -68,8 +77,8 @@ class StrictBooleanField(serializers.BooleanField):
 class LossSerializer(serializers.Serializer[Any]):
     """What a change deletes of one kind and tier."""
 
-    kind = serializers.ChoiceField(choices=KINDS)
-    tier = serializers.CharField()
+    kind = serializers.ChoiceField(choices=LIMIT_NAMES)
+    tier = serializers.CharField(help_text="`days` of the history.")
     days_before = serializers.IntegerField(help_text="The longest of the clusters.")
     days = serializers.IntegerField()
     rows = serializers.IntegerField(help_text="About, as if no series ever paused.")

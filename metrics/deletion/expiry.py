@@ -17,11 +17,13 @@ from uuid import UUID
 from django.db import transaction
 
 from clusters import audit, legal_holds
+from clusters.health_history import delete_ended_before
 from clusters.models import AuditEvent, Cluster
 from metrics.models import ClusterRetention
 from metrics.retention.in_force import refresh_in_force
-from metrics.retention.rules import bound, bounds, cells, complete, horizons
-from metrics.series.windows import DAY
+from metrics.retention.rules import bound, bounds, complete, every_limit, horizons
+from metrics.series.catalog import KINDS, LimitName
+from metrics.series.windows import DAY, utc_datetime
 from metrics.stores import get_store
 from metrics.stores.housekeeping import MetricHousekeeping
 from opscenter.core.text import iso_utc
@@ -63,9 +65,10 @@ def expire_due(now: int) -> Expiry:
     """
     store = get_store()
     stored = list(store.clusters())
-    rows = refresh_in_force(now, stored)
-    held = legal_holds.held_of(stored)
+    rows = refresh_in_force(now)  # also of clusters without a number: they have a history
+    held = legal_holds.held_of({*stored, *rows})
     due = [row for pk, row in rows.items() if pk not in held and _is_due(row, now)]
+    known = set(stored)
     names = dict(Cluster.objects.values_list("pk", "name"))
     share = max(1, -(-len(due) // MAX_LINES))
     buckets: dict[UUID, dict[str, int]] = {}
@@ -73,7 +76,7 @@ def expire_due(now: int) -> Expiry:
     for begin in range(0, len(due), share):
         group = due[begin : begin + share]
         for row in group:
-            _sweep(store, row, now)
+            _sweep(store if row.pk in known else None, row, now)
         series += _close(group, names, now)
         for row in group:
             if counts := {name: part["rows"] for name, part in _gone(row).items()}:
@@ -87,11 +90,16 @@ def _is_due(row: ClusterRetention, now: int) -> bool:
     if row.sweep or row.swept_day < now // DAY:
         return True
     reached = bounds(complete(row.limits), now)
-    return any(reached[kind][tier] > row.gone.get(kind, {}).get(tier, 0) for kind, tier in cells())
+    return any(
+        reached[kind][tier] > row.gone.get(kind, {}).get(tier, 0) for kind, tier in every_limit()
+    )
 
 
-def _sweep(store: MetricHousekeeping, row: ClusterRetention, now: int) -> None:
-    """Delete what is due of one cluster; ``row.sweep`` records what was deleted."""
+def _sweep(store: MetricHousekeeping | None, row: ClusterRetention, now: int) -> None:
+    """Delete what is due of one cluster; ``row.sweep`` records what was deleted.
+
+    ``store`` is None for a cluster that it has nothing of.
+    """
     limits = complete(row.limits)
     reached = bounds(limits, now)
     begun = row.sweep or {"parts": {}, "series": 0, "before": row.gone}
@@ -100,13 +108,13 @@ def _sweep(store: MetricHousekeeping, row: ClusterRetention, now: int) -> None:
     row.gone = horizons(row.gone or None, reached)
     # Before the first deletion: from here on queries do not rely on the expired rows.
     row.save(update_fields=["sweep", "gone"])
-    for kind, tier in cells():
+    for kind, tier in every_limit():
         until = reached[kind][tier]
         since = before.get(kind, {}).get(tier, 0)
         while True:
             if legal_holds.is_held(row.pk):
                 return
-            count = store.expire(row.pk, kind, tier, until, limit=CHUNK)
+            count = _expire(store, row.pk, kind, tier, until)
             if count:
                 part = parts.setdefault(f"{kind} {tier}", {"from": since, "rows": 0})
                 part |= {"to": until, "rows": part["rows"] + count}
@@ -114,9 +122,19 @@ def _sweep(store: MetricHousekeeping, row: ClusterRetention, now: int) -> None:
             if count < CHUNK:
                 break
     if not legal_holds.is_held(row.pk):
-        by_kind = {kind: bound(now, max(tiers.values())) for kind, tiers in limits.items()}
-        row.sweep["series"] += store.forget(row.pk, min(by_kind.values()), by_kind)
+        by_kind = {kind: bound(now, max(limits[kind].values())) for kind in KINDS}
+        if store is not None:
+            row.sweep["series"] += store.forget(row.pk, min(by_kind.values()), by_kind)
         row.sweep["whole"] = True
+
+
+def _expire(
+    store: MetricHousekeeping | None, cluster: UUID, name: LimitName, tier: str, until: int
+) -> int:
+    """Delete a chunk of what is older than ``until`` (Unix seconds); return how many rows."""
+    if name == "history":
+        return delete_ended_before(cluster, utc_datetime(until), limit=CHUNK)
+    return 0 if store is None else store.expire(cluster, name, tier, until, limit=CHUNK)
 
 
 def _gone(row: ClusterRetention) -> Mapping[str, Any]:

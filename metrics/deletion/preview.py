@@ -9,12 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from clusters import legal_holds
+from clusters.history import ended_between
 from clusters.models import Cluster, Customer
 from metrics.models import ClusterRetention, CustomerRetention, RetentionClass
 from metrics.retention.grace import GRACE_SECONDS, Shortening, advance, shortenings
 from metrics.retention.in_force import class_of, stored_limits
-from metrics.retention.rules import Limits, bound, cells, complete
-from metrics.series.catalog import Kind
+from metrics.retention.rules import Limits, bound, complete, every_limit
+from metrics.series.catalog import LimitName
+from metrics.series.windows import utc_datetime
 from metrics.stores import get_store
 from metrics.stores.copier import StoredSeries
 from metrics.stores.estimate import amount
@@ -25,9 +27,9 @@ COUNTING_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a change deletes of one kind and tier, over all clusters that it affects."""
+    """What a change deletes of one kind and tier, or of the history, over all clusters."""
 
-    kind: Kind
+    kind: LimitName
     tier: str
     days_before: int
     """The longest limit of the clusters."""
@@ -66,7 +68,7 @@ def effect_of_change(
     now: int | None = None,
 ) -> Effect:
     """Return what a change of a class would delete: of its limits, its being default, or both."""
-    wanted = complete(row.limits) if limits is None else limits
+    wanted = complete(row.limits) if limits is None else complete(limits, row.limits)
     touched = _having(row)
     if row.is_default or is_default:
         touched = touched | _without_class()
@@ -96,7 +98,7 @@ def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
     touched = sorted(ids)
     held = legal_holds.held_of(touched)
     rows = ClusterRetention.objects.in_bulk(touched)
-    losses: dict[tuple[Kind, str], Loss] = {}
+    losses: dict[tuple[LimitName, str], Loss] = {}
     give_up_at = time.monotonic() + COUNTING_SECONDS
     counted = 0
     for pk in touched:
@@ -109,16 +111,25 @@ def _effect(ids: Iterable[UUID], wanted: Limits, now: int) -> Effect:
             series = get_store().series(pk) if shorter and pk not in held else []
         for one in shorter:
             cell = (one.kind, one.tier)
-            losses[cell] = _more(losses.get(cell), one, series, now + GRACE_SECONDS)
-    ordered = tuple(losses[cell] for cell in cells() if cell in losses)
+            found = _amount(pk, one, series, now + GRACE_SECONDS) if pk not in held else (0, None)
+            losses[cell] = _more(losses.get(cell), one, *found)
+    ordered = tuple(losses[cell] for cell in every_limit() if cell in losses)
     due = now + GRACE_SECONDS if ordered else None
     return Effect(ordered, len(touched), len(held), counted, due)
 
 
-def _more(loss: Loss | None, one: Shortening, series: Iterable[StoredSeries], due: int) -> Loss:
-    """Return a loss increased by one more cluster: the rows that would otherwise be kept."""
+def _amount(
+    cluster: UUID, one: Shortening, series: Iterable[StoredSeries], due: int
+) -> tuple[int, int | None]:
+    """Return how many rows of a cluster would otherwise be kept, and the start of the oldest."""
     start, end = bound(due, one.before_days), bound(due, one.days)
-    rows, oldest = amount(series, one.kind, one.tier, start, end)
+    if one.kind == "history":
+        return ended_between(cluster, utc_datetime(start), utc_datetime(end))
+    return amount(series, one.kind, one.tier, start, end)
+
+
+def _more(loss: Loss | None, one: Shortening, rows: int, oldest: int | None) -> Loss:
+    """Return a loss increased by one more cluster."""
     if loss is None:
         return Loss(one.kind, one.tier, one.before_days, one.days, rows, oldest)
     known = [moment for moment in (loss.oldest, oldest) if moment is not None]

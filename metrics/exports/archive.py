@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from clusters.history import events_of
 from clusters.models import Cluster
 from metrics.exports import formats
 from metrics.exports.formats import Format, Table
@@ -16,7 +17,7 @@ from metrics.exports.targets import Target
 from metrics.retention.in_force import retention_of
 from metrics.retention.rules import cells
 from metrics.series.catalog import CATALOG, TIERS, Kind
-from metrics.series.windows import STREAM
+from metrics.series.windows import STREAM, utc_datetime
 from metrics.stores.copier import MetricCopier, StoredSeries
 from metrics.stores.estimate import amount
 from opscenter.core.text import iso_utc
@@ -32,7 +33,9 @@ highest sample. Empty means not measured, never 0. Fields and units are in expor
 For a filesystem, namespace is its node and name its mount point.
 
 series.{form} lists the series with their newest node and attributes, windows.{form} the gap ledger:
-which times are complete, and why data is missing.
+which times are complete, and why data is missing. history.{form} has a row for each time that the
+cluster was in one state, and that each finding had one level: began and ended are by evidence,
+began_known and ended_known are when Ops Center recorded it.
 """
 
 
@@ -135,6 +138,25 @@ def _write_cluster(
                 table.write(values)
             table.close()
         progress.files.append({"name": path, "rows": len(values[0]) if values else 0})
+    _write_history(span, target, cluster, progress, report)
+
+
+def _write_history(
+    span: Span, target: Target, cluster: Cluster, progress: Progress, report: Report
+) -> None:
+    """Write the history of the cluster's states and findings, oldest first."""
+    path = f"{cluster.name}/history.{span.form}"
+    progress.step, rows = path, 0
+    report(progress)
+    found = events_of(cluster, utc_datetime(span.start), utc_datetime(span.end)).reverse()
+    with target.file(path) as stream:
+        table = formats.open_table(span.form, stream, formats.HISTORY_COLUMNS)
+        for block in formats.blocks(found.iterator(chunk_size=formats.BLOCK_ROWS)):
+            table.write(formats.history_values(block))
+            rows += len(block)
+            report(progress)
+        table.close()
+    progress.files.append({"name": path, "rows": rows})
 
 
 def _write_rows(

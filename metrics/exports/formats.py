@@ -10,9 +10,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import islice
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 
+from clusters.models import ClusterEvent
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Window
 from metrics.stores.copier import StoredRow, StoredSeries
@@ -21,6 +23,7 @@ from opscenter.core.text import csv_cell, iso_utc
 Format = Literal["parquet", "csv"]
 ColumnType = Literal["time", "text", "number"]
 Columns = Sequence[tuple[str, ColumnType]]
+Row = TypeVar("Row")
 
 BLOCK_ROWS = 5_000
 """Rows that are in memory as Python objects at a time."""
@@ -35,6 +38,12 @@ WINDOW_COLUMNS: Columns = (
 SERIES_COLUMNS: Columns = (
     ("kind", "text"), ("namespace", "text"), ("name", "text"), ("node", "text"),
     ("attributes", "text"), ("first", "time"), ("last", "time"),
+)  # fmt: skip
+
+HISTORY_COLUMNS: Columns = (
+    ("key", "text"), ("level", "text"), ("text", "text"), ("began", "time"),
+    ("began_at_least", "text"), ("began_known", "time"), ("ended", "time"),
+    ("ended_known", "time"), ("ending", "text"),
 )  # fmt: skip
 
 
@@ -93,7 +102,21 @@ def series_values(series: Iterable[StoredSeries]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def blocks(rows: Iterable[StoredRow]) -> Iterable[list[StoredRow]]:
+def history_values(events: Iterable[ClusterEvent]) -> list[list[Any]]:
+    """Return rows of the history as columns; ``began_at_least`` is "yes" or empty."""
+    rows = [
+        (one.key, one.level, one.text, _unix(one.began_at), "yes" if one.began_at_least else "",
+         _unix(one.began_known_at), _unix(one.ended_at), _unix(one.ended_known_at), one.ending)
+        for one in events
+    ]  # fmt: skip
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def blocks(rows: Iterable[Row]) -> Iterable[list[Row]]:
     """Yield rows in lists of at most :data:`BLOCK_ROWS`."""
     left = iter(rows)
     while block := list(islice(left, BLOCK_ROWS)):

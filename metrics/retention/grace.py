@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metrics.retention.rules import Horizons, Limits, cells, longest
-from metrics.series.catalog import TIERS, Kind
+from metrics.retention.rules import Horizons, Limits, every_limit, longest
+from metrics.series.catalog import TIERS, Kind, LimitName
 from metrics.series.windows import DAY
 
 GRACE_SECONDS = DAY
@@ -41,19 +41,19 @@ class EffectiveLimits:
 
 @dataclass(frozen=True, slots=True)
 class Shortening:
-    """One kind and tier whose limit becomes shorter, in days."""
+    """One kind and tier, or the history, whose limit becomes shorter, in days."""
 
-    kind: Kind
+    kind: LimitName
     tier: str
     days: int
     before_days: int
 
 
 def shortenings(before: Limits, after: Limits) -> list[Shortening]:
-    """Return the kinds and tiers for which ``after`` is shorter than ``before``."""
+    """Return the limits for which ``after`` is shorter than ``before``."""
     return [
         Shortening(kind, tier, after[kind][tier], before[kind][tier])
-        for kind, tier in cells()
+        for kind, tier in every_limit()
         if after[kind][tier] < before[kind][tier]
     ]
 

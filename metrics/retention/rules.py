@@ -1,6 +1,7 @@
 """The arithmetic of retention. Pure.
 
-*Limits* say for each kind of series and each tier how many days it is kept. The limits *in force*
+*Limits* say for each kind of series and each tier how many days it is kept, and for the history of
+states and findings (``history``, ``days``) likewise. The limits *in force*
 for a cluster follow those *wanted* for it (its customer's class): longer ones at once, shorter ones
 after a grace period, so that a mistake can be undone before it costs data. Deletion works in whole
 days, UTC: a limit of 7 days keeps between 7 and 8.
@@ -8,11 +9,19 @@ days, UTC: a limit of 7 days keeps between 7 and 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from metrics.series.catalog import CATALOG, DEFAULT_DAYS, KINDS, TIERS, Kind
+from metrics.series.catalog import (
+    CATALOG,
+    DEFAULT_DAYS,
+    DEFAULT_HISTORY_DAYS,
+    KINDS,
+    TIERS,
+    Kind,
+    LimitName,
+)
 from metrics.series.windows import DAY
 
 MIN_DAYS = 1
@@ -20,10 +29,10 @@ MIN_DAYS = 1
 MAX_DAYS = 3_660
 """Ten years."""
 
-Limits = Mapping[Kind, Mapping[str, int]]
-"""Kind -> tier -> days."""
-Horizons = Mapping[Kind, Mapping[str, int]]
-"""Kind -> tier -> Unix time before which everything may have been deleted."""
+Limits = Mapping[LimitName, Mapping[str, int]]
+"""Kind -> tier -> days; "history" -> "days" -> days."""
+Horizons = Mapping[LimitName, Mapping[str, int]]
+"""The same names -> Unix time before which everything may have been deleted."""
 
 
 def cells() -> Iterator[tuple[Kind, str]]:
@@ -33,26 +42,49 @@ def cells() -> Iterator[tuple[Kind, str]]:
             yield kind, tier
 
 
+def every_limit() -> Iterator[tuple[LimitName, str]]:
+    """Yield every name of a limit: the cells, then the history."""
+    yield from cells()
+    yield "history", "days"
+
+
 def problems(limits: Mapping[Any, Any]) -> list[str]:
     """Return what is wrong with limits, one readable line each; [] if nothing is.
 
     Every kind and tier must be present, with 1..3660 days, and no tier may be kept longer than a
     coarser one of the same kind: an old range would show minutes and hide the hours around them.
+    The history may be left out, see :func:`complete`.
     """
-    found = [f"{kind}: there is no such kind" for kind in limits if kind not in CATALOG]
+    found = [
+        f"{kind}: there is no such kind"
+        for kind in limits
+        if kind not in CATALOG and kind != "history"
+    ]
+    found += _problems_of_history(limits["history"]) if "history" in limits else []
     for kind in KINDS:
         found += _problems_of(kind, limits.get(kind))
     return found
+
+
+def _problems_of_history(days: Any) -> list[str]:
+    if not isinstance(days, Mapping) or set(days) != {"days"}:
+        return ["history: give days"]
+    return [] if _in_range(days["days"]) else [f"history: use {MIN_DAYS} to {MAX_DAYS} days"]
+
+
+def _in_range(days: Any) -> bool:
+    return type(days) is int and MIN_DAYS <= days <= MAX_DAYS
 
 
 def _problems_of(kind: Kind, days: Any) -> list[str]:
     if not isinstance(days, Mapping):
         return [f"{kind}: give days for {', '.join(TIERS)}"]
     found = [f"{kind} {tier}: there is no such tier" for tier in days if tier not in TIERS]
-    for tier in TIERS:
-        value = days.get(tier)
-        if type(value) is not int or not MIN_DAYS <= value <= MAX_DAYS:
-            found.append(f"{kind} {tier}: use {MIN_DAYS} to {MAX_DAYS} days")
+    found += [
+        f"{kind} {tier}: use {MIN_DAYS} to {MAX_DAYS} days"
+        for tier in TIERS
+        if not _in_range(days.get(tier))
+    ]
     if found:
         return found
     return [
@@ -63,21 +95,34 @@ def _problems_of(kind: Kind, days: Any) -> list[str]:
     ]
 
 
-def complete(limits: Mapping[Any, Any]) -> dict[Kind, dict[str, int]]:
-    """Return limits with all current kinds and tiers; missing ones get the defaults.
+def complete(
+    limits: Mapping[Any, Any], otherwise: Mapping[Any, Any] | None = None
+) -> dict[LimitName, dict[str, int]]:
+    """Return limits with all current names; missing kinds and tiers get the defaults.
 
-    For rows that were stored before a kind or tier existed.
+    For rows that were stored before a name existed, and for changes that leave out the history.
+
+    Args:
+        limits: the limits.
+        otherwise: limits of which the history is taken if ``limits`` has none. If these have none
+            either, it is kept for :data:`DEFAULT_HISTORY_DAYS`, or as long as the longest tier.
     """
-    return {
-        kind: {tier: int(limits.get(kind, {}).get(tier, DEFAULT_DAYS[tier])) for tier in TIERS}
-        for kind in KINDS
-    }
+
+    def days(name: LimitName, part: str) -> int:
+        return int(limits.get(name, {}).get(part, DEFAULT_DAYS[part]))
+
+    longest_tier = max(days(kind, tier) for kind, tier in cells())
+    usual = {"days": max(DEFAULT_HISTORY_DAYS, longest_tier)}
+    kept = limits.get("history") or (otherwise or {}).get("history") or usual
+    return _for_every_limit(
+        lambda name, part: int(kept["days"]) if name == "history" else days(name, part)
+    )
 
 
-def longest(several: Iterable[Limits]) -> dict[Kind, dict[str, int]]:
-    """Return the longest limit of each kind and tier; ``several`` holds at least one."""
+def longest(several: Iterable[Limits]) -> dict[LimitName, dict[str, int]]:
+    """Return the longest limit of each name; ``several`` holds at least one."""
     every = list(several)
-    return {kind: {tier: max(one[kind][tier] for one in every) for tier in TIERS} for kind in KINDS}
+    return _for_every_limit(lambda name, part: max(one[name][part] for one in every))
 
 
 def bound(now: int, days: int) -> int:
@@ -85,15 +130,21 @@ def bound(now: int, days: int) -> int:
     return max(0, (now - days * DAY) // DAY * DAY)
 
 
-def bounds(limits: Limits, now: int) -> dict[Kind, dict[str, int]]:
-    """Return :func:`bound` for every kind and tier."""
-    return {kind: {tier: bound(now, limits[kind][tier]) for tier in TIERS} for kind in KINDS}
+def bounds(limits: Limits, now: int) -> dict[LimitName, dict[str, int]]:
+    """Return :func:`bound` for every limit."""
+    return _for_every_limit(lambda name, part: bound(now, limits[name][part]))
 
 
-def horizons(gone: Horizons | None, more: Horizons) -> dict[Kind, dict[str, int]]:
-    """Return up to when each tier is deleted, after one more deletion up to ``more``."""
+def horizons(gone: Horizons | None, more: Horizons) -> dict[LimitName, dict[str, int]]:
+    """Return up to when each is deleted, after one more deletion up to ``more``."""
     before = gone or {}
-    return {
-        kind: {tier: max(before.get(kind, {}).get(tier, 0), more[kind][tier]) for tier in TIERS}
-        for kind in KINDS
-    }
+    return _for_every_limit(
+        lambda name, part: max(before.get(name, {}).get(part, 0), more[name][part])
+    )
+
+
+def _for_every_limit(value: Callable[[LimitName, str], int]) -> dict[LimitName, dict[str, int]]:
+    found: dict[LimitName, dict[str, int]] = {}
+    for name, part in every_limit():
+        found.setdefault(name, {})[part] = value(name, part)
+    return found

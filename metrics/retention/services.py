@@ -29,8 +29,8 @@ from opscenter.core.text import one_line
 NAME_LENGTH = 60
 
 
-def checked_limits(limits: Mapping[Any, Any]) -> Limits:
-    """Return limits, complete and checked.
+def checked_limits(limits: Mapping[Any, Any], before: Mapping[Any, Any] | None = None) -> Limits:
+    """Return limits, complete and checked; one without a history keeps that of ``before``.
 
     Raises:
         InvalidInputError: if any are invalid; its text lists all of them.
@@ -38,7 +38,7 @@ def checked_limits(limits: Mapping[Any, Any]) -> Limits:
     wrong = problems(limits)
     if wrong:
         raise InvalidInputError("limits: " + "; ".join(wrong))
-    return complete(limits)
+    return complete(limits, before)
 
 
 def create_class(*, name: str, limits: Mapping[Any, Any], actor: Actor) -> RetentionClass:
@@ -78,7 +78,7 @@ def change_class(
     if is_default is False and row.is_default:
         raise InvalidInputError("is_default: make another class the default instead")
     row.name = row.name if name is None else _name(name)
-    row.limits = complete(row.limits) if limits is None else checked_limits(limits)
+    row.limits = complete(row.limits) if limits is None else checked_limits(limits, row.limits)
     row.is_default = row.is_default or bool(is_default)
     after = {"name": row.name, "limits": row.limits, "is_default": row.is_default}
     if after == before:

@@ -91,6 +91,9 @@ FIELD_NAMES: dict[Kind, tuple[str, ...]] = {
 
 KINDS: tuple[Kind, ...] = tuple(CATALOG)
 DEFAULT_DAYS = {"1m": 7, "10m": 90, "1h": 730}
+DEFAULT_HISTORY_DAYS = 730
+LimitName = Kind | Literal["history"]
+"""What retention has limits of: a kind of series by tier, or the history of states by ``days``."""
 
 
 def field_of(kind: Kind, name: str) -> Field:
@@ -105,6 +108,9 @@ def field_of(kind: Kind, name: str) -> Field:
     raise KeyError(name)
 
 
-def default_limits() -> dict[Kind, dict[str, int]]:
-    """Return the default limits of a class: kind -> tier -> days."""
-    return {kind: dict(DEFAULT_DAYS) for kind in KINDS}
+def default_limits() -> dict[LimitName, dict[str, int]]:
+    """Return the limits of a new retention class: the usual days of every kind, and of history."""
+    return {
+        **{kind: dict(DEFAULT_DAYS) for kind in KINDS},
+        "history": {"days": DEFAULT_HISTORY_DAYS},
+    }

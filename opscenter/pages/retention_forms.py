@@ -9,7 +9,7 @@ from django import forms
 from django.forms import BoundField
 
 from metrics.models import RetentionClass
-from metrics.retention.rules import MAX_DAYS, MIN_DAYS, Limits, cells, problems
+from metrics.retention.rules import MAX_DAYS, MIN_DAYS, Limits, complete, every_limit, problems
 from metrics.series.catalog import KINDS, TIERS
 
 
@@ -28,11 +28,11 @@ class ClassForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for kind, tier in cells():
+        for kind, tier in every_limit():
             self.fields[f"{kind}_{tier}"] = forms.IntegerField(
                 min_value=MIN_DAYS,
                 max_value=MAX_DAYS,
-                label=f"{kind}, {tier}: days",
+                label="history: days" if kind == "history" else f"{kind}, {tier}: days",
                 widget=forms.NumberInput(attrs={"inputmode": "numeric", "size": "5"}),
             )
 
@@ -42,11 +42,16 @@ class ClassForm(forms.Form):
             yield kind, [self[f"{kind}_{tier}"] for tier in TIERS]
 
     @property
+    def history(self) -> BoundField:
+        """Return the field of the history's days."""
+        return self["history_days"]
+
+    @property
     def cell_errors(self) -> list[str]:
         """Return what is wrong with single numbers, one line each."""
         return [
             f"{field.label}: {' '.join(map(str, field.errors))}"
-            for _, fields in self.rows()
+            for _, fields in [*self.rows(), ("history", [self.history])]
             for field in fields
             if field.errors
         ]
@@ -54,10 +59,10 @@ class ClassForm(forms.Form):
     @property
     def limits(self) -> Limits:
         """Return the days of a form that is valid."""
-        return {
-            kind: {tier: int(self.cleaned_data[f"{kind}_{tier}"]) for tier in TIERS}
-            for kind in KINDS
-        }
+        found: dict[str, dict[str, int]] = {}
+        for kind, tier in every_limit():
+            found.setdefault(kind, {})[tier] = int(self.cleaned_data[f"{kind}_{tier}"])
+        return complete(found)
 
     def clean(self) -> dict[str, Any]:
         """Return the values; days must be in order.
@@ -75,7 +80,7 @@ class ClassForm(forms.Form):
 
 def initial_of(name: str, limits: Limits, *, is_default: bool) -> dict[str, Any]:
     """Return the initial values of a class's form."""
-    days = {f"{kind}_{tier}": limits[kind][tier] for kind, tier in cells()}
+    days = {f"{kind}_{tier}": limits[kind][tier] for kind, tier in every_limit()}
     return {"name": name, "is_default": is_default, **days}
 
 

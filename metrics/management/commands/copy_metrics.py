@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand
 from clusters import legal_holds
 from clusters.models import Cluster
 from metrics.retention.in_force import retention_of
-from metrics.retention.rules import bound
+from metrics.retention.rules import bound, cells
 from metrics.series.catalog import Kind
 from metrics.series.windows import STREAM
 from metrics.stores import StoreError, get_store
@@ -116,11 +116,7 @@ def _since() -> Since:
             known[cluster] = (
                 {}
                 if limits is None
-                else {
-                    (one, each): bound(now, days)
-                    for one, tiers in limits.items()
-                    for each, days in tiers.items()
-                }
+                else {(one, each): bound(now, limits[one][each]) for one, each in cells()}
             )
         return known[cluster].get((kind, tier), 0)
 

@@ -18,8 +18,9 @@ NOW = T0 + 1800
 
 
 def days(minutes: int, tens: int, hours: int) -> dict[Any, dict[str, int]]:
-    """Return the same limits for every kind."""
-    return {kind: {"1m": minutes, "10m": tens, "1h": hours} for kind in KINDS}
+    """Return the same limits for every kind; the history as long as a new class keeps it."""
+    limits = {kind: {"1m": minutes, "10m": tens, "1h": hours} for kind in KINDS}
+    return {**limits, "history": {"days": max(730, hours)}}
 
 
 def store_hours(cluster_id: UUID, *ages: int) -> None:

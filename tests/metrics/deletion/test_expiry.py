@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
 from clusters import legal_holds
-from clusters.models import AuditEvent
+from clusters.models import AuditEvent, ClusterEvent
 from clusters.services import delete_cluster
 from metrics.deletion.expiry import expire_due
 from metrics.models import ClusterRetention, RetentionClass
@@ -224,3 +225,47 @@ def test_nothing_is_deleted_that_the_limits_keep(cluster):
     expire_due(NOW)
     for tier, limit in default_limits()["node"].items():
         assert set(kept(cluster.id, tier)) >= {age for age in ages if age <= limit * DAY}
+
+
+def event(cluster, began, ended, key="node:n1"):
+    """Store a row of the history; both times are ages in days before now, ``ended`` may be None."""
+    moments = [
+        None if age is None else datetime.fromtimestamp(NOW - age * DAY, UTC)
+        for age in (began, ended)
+    ]
+    return ClusterEvent.objects.create(
+        cluster=cluster, key=key, level="degraded", began_at=moments[0],
+        began_known_at=moments[0], ended_at=moments[1], ended_known_at=moments[1],
+    )  # fmt: skip
+
+
+def test_history_goes_when_its_days_are_over_also_of_a_cluster_without_numbers(cluster):
+    event(cluster, 800, 740, key="gone")
+    event(cluster, 800, 100, key="reaches into it")
+    event(cluster, 800, None, key="open")
+    expiry = expire_due(NOW)
+    assert expiry.buckets == {cluster.pk: {"history days": 1}}
+    left = ClusterEvent.objects.order_by("key").values_list("key", flat=True)
+    assert list(left) == ["open", "reaches into it"]
+    (line,) = lines()
+    assert line.detail["expired"] == [
+        {"kind": "history", "tier": "days", "from": "the beginning",
+         "to": "2021-11-14T00:00:00Z", "rows": 1}
+    ]  # fmt: skip
+    assert expire_due(NOW).total == 0
+
+
+def test_a_hold_keeps_the_history(cluster, admin):
+    event(cluster, 800, 740)
+    legal_holds.place(cluster, reason="file 7", actor=admin)
+    assert expire_due(NOW).total == 0
+    assert ClusterEvent.objects.count() == 1
+    legal_holds.lift(cluster.hold, actor=admin)
+    assert expire_due(NOW).total == 1
+
+
+def test_history_is_deleted_with_its_cluster(cluster, foreign_cluster, admin):
+    event(cluster, 2, 1)
+    kept_row = event(foreign_cluster, 2, 1)
+    delete_cluster(cluster, actor=admin)
+    assert ClusterEvent.objects.get() == kept_row

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
 
-from clusters.models import AuditEvent
+from clusters.models import AuditEvent, ClusterEvent
 from metrics.exports import formats, jobs
 from metrics.exports.archive import Span, write_export
 from metrics.exports.targets import Zip, part_of
@@ -328,3 +328,20 @@ def test_the_command_says_what_does_not_fit(cluster, capsys, options, said):
         call_command("export_metrics", **options)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_history_of_states_is_exported(cluster, tmp_path):
+    moment = datetime.fromtimestamp(T0, UTC)
+    ClusterEvent.objects.create(
+        cluster=cluster, key="filesystem:n1:=1+1", level="critical", text="full",
+        began_at=moment, began_at_least=True, began_known_at=moment + timedelta(minutes=1),
+    )  # fmt: skip
+    done, files = export(cluster, "csv", tmp_path / "all.zip")
+    name = f"{cluster.name}/history.csv"
+    (line,) = csv.DictReader(io.StringIO(files.read(name).decode()))
+    assert line == {
+        "key": "filesystem:n1:=1+1", "level": "critical", "text": "full",
+        "began": "2023-11-14T22:00:00Z", "began_at_least": "yes",
+        "began_known": "2023-11-14T22:01:00Z", "ended": "", "ended_known": "", "ending": "",
+    }  # fmt: skip
+    assert {"name": name, "rows": 1} in done.files

@@ -17,8 +17,8 @@ from metrics.retention.rules import (
     MAX_DAYS,
     bound,
     bounds,
-    cells,
     complete,
+    every_limit,
     horizons,
     longest,
     problems,
@@ -31,6 +31,7 @@ MOMENTS = st.integers(0, 4_000_000_000)
 TRIPLES = st.lists(st.integers(1, MAX_DAYS), min_size=3, max_size=3).map(sorted)
 LIMITS = st.fixed_dictionaries(
     {kind: TRIPLES.map(lambda days: dict(zip(TIERS, days, strict=True))) for kind in KINDS}
+    | {"history": st.fixed_dictionaries({"days": st.integers(1, MAX_DAYS)})}
 )
 
 
@@ -54,6 +55,9 @@ def test_the_defaults_are_in_order():
         (changed("node", t1h=True), "node 1h: use 1 to 3660 days"),
         (changed("pod", t5m=3), "pod 5m: there is no such tier"),
         (default_limits() | {"volume": {}}, "volume: there is no such kind"),
+        (default_limits() | {"history": {"days": 0}}, "history: use 1 to 3660 days"),
+        (default_limits() | {"history": {"1h": 9}}, "history: give days"),
+        (default_limits() | {"history": 9}, "history: give days"),
         ({"pod": default_limits()["pod"]}, "cluster: give days for 1m, 10m, 1h"),
         (
             changed("pod", t1m=91),
@@ -79,6 +83,15 @@ def test_a_row_from_before_a_kind_existed_takes_the_defaults_for_it():
     assert limits["node"] == default_limits()["node"]
 
 
+def test_a_history_that_is_not_said_is_kept_two_years_or_as_long_as_the_longest_tier():
+    without = {kind: days for kind, days in default_limits().items() if kind != "history"}
+    assert problems(without) == []
+    assert complete(without)["history"] == {"days": 730}
+    longer = without | {"pod": {"1m": 7, "10m": 90, "1h": 3650}}
+    assert complete(longer)["history"] == {"days": 3650}
+    assert complete(longer, {"history": {"days": 5}})["history"] == {"days": 5}
+
+
 @given(MOMENTS, st.integers(1, MAX_DAYS))
 def test_a_bound_is_a_midnight_and_keeps_the_days_and_at_most_one_more(now, days):
     before = bound(now, days)
@@ -91,12 +104,13 @@ def test_a_bound_is_a_midnight_and_keeps_the_days_and_at_most_one_more(now, days
 def test_a_bound_never_moves_back_in_time(first, second, limits):
     first, second = sorted((first, second))
     early, late = bounds(limits, first), bounds(limits, second)
-    assert all(early[kind][tier] <= late[kind][tier] for kind, tier in cells())
+    assert all(early[kind][tier] <= late[kind][tier] for kind, tier in every_limit())
 
 
 @given(MOMENTS, LIMITS)
 def test_a_finer_tier_is_never_deleted_later_than_a_coarser_one(now, limits):
-    for tiers in bounds(limits, now).values():
+    for kind in KINDS:
+        tiers = bounds(limits, now)[kind]
         assert tiers["1m"] >= tiers["10m"] >= tiers["1h"]
 
 
@@ -139,7 +153,7 @@ def test_nothing_gets_shorter_that_was_not_wanted_shorter_for_the_whole_grace(ol
             if any(at <= now - GRACE_SECONDS for at, _ in seen)
             else old
         ]
-        for kind, tier in cells():
+        for kind, tier in every_limit():
             assert effective.limits[kind][tier] >= min(one[kind][tier] for one in recent)
             assert effective.limits[kind][tier] >= wanted[kind][tier]
 
@@ -173,4 +187,4 @@ def test_a_tier_that_lost_nothing_reaches_back_as_long_as_it_is_kept(limits, now
 def test_horizons_only_move_forward(first, second, one, two):
     once = horizons(None, bounds(first, one))
     twice = horizons(once, bounds(second, two))
-    assert all(twice[kind][tier] >= once[kind][tier] for kind, tier in cells())
+    assert all(twice[kind][tier] >= once[kind][tier] for kind, tier in every_limit())

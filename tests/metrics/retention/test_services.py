@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from clusters.models import AuditEvent
+from clusters.models import AuditEvent, ClusterEvent
 from metrics import query
 from metrics.deletion.expiry import expire_due
 from metrics.deletion.preview import effect_of_assigning, effect_of_change
@@ -264,3 +266,22 @@ def test_the_migration_keeps_what_every_class_said():
     finally:
         executor = MigrationExecutor(connection)
         executor.migrate(newest)
+
+
+def test_a_preview_counts_the_history_that_goes(cluster):
+    moment = datetime.fromtimestamp(NOW - 500 * DAY, UTC)
+    ClusterEvent.objects.create(
+        cluster=cluster, key="state", level="ok", began_at=moment, began_known_at=moment,
+        ended_at=moment, ended_known_at=moment,
+    )  # fmt: skip
+    effect = effect_of_change(standard(), default_limits() | {"history": {"days": 30}}, now=NOW)
+    (loss,) = effect.losses
+    assert (loss.kind, loss.days_before, loss.days, loss.rows) == ("history", 730, 30, 1)
+    assert loss.oldest == NOW - 500 * DAY
+
+
+def test_a_change_that_does_not_say_the_history_leaves_it(admin):
+    row = create_class(name="Bank", limits=days(1, 2, 3) | {"history": {"days": 1500}}, actor=admin)
+    without = {kind: limit for kind, limit in days(1, 2, 4).items() if kind != "history"}
+    change_class(row, limits=without, actor=admin)
+    assert row.limits["history"] == {"days": 1500}

@@ -11,7 +11,7 @@ from django.urls import reverse
 from clusters import legal_holds
 from clusters.models import AuditEvent, Cluster, LegalHold
 from metrics.models import CustomerRetention, Erasure, RetentionClass
-from metrics.retention.rules import cells
+from metrics.retention.rules import every_limit
 from metrics.series.catalog import default_limits
 from metrics.series.windows import DAY
 from metrics.stores import get_store
@@ -33,7 +33,7 @@ def sign_in(client):
 
 def sent(name="Standard", **changes):
     limits = default_limits()
-    form = {f"{kind}_{tier}": limits[kind][tier] for kind, tier in cells()}
+    form = {f"{kind}_{tier}": limits[kind][tier] for kind, tier in every_limit()}
     return {"name": name, **form, **changes}
 
 
@@ -113,7 +113,7 @@ def test_another_class_becomes_the_default(sign_in, admin, cluster):
     bank = RetentionClass.objects.create(name="Bank", limits=days(1, 2, 3))
     client = sign_in(admin)
     url = reverse("retention_class", args=[bank.pk])
-    form = {f"{kind}_{tier}": bank.limits[kind][tier] for kind, tier in cells()}
+    form = {f"{kind}_{tier}": bank.limits[kind][tier] for kind, tier in every_limit()}
     both = {"name": "Bank", "is_default": "on", **form}
     assert "permanently deletes" in text(client.post(url, both))
     client.post(url, both | {"step": "save"})
