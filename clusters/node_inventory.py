@@ -18,7 +18,8 @@ from django.db import transaction
 
 from clusters.audit import Actor, record
 from clusters.conditions import Condition, What
-from clusters.models import Cluster, ClusterNode
+from clusters.models import Cluster, ClusterNode, ClusterStatus
+from opscenter.core.errors import ConflictError
 
 MISSING_SECONDS = 86_400
 """How long an absent node counts as missing."""
@@ -137,6 +138,47 @@ def count_nodes(
     return NodeCounts(len(seen) + len(missing), ready, len(off) - len(lost), sorted(lost), off)
 
 
+NodeState = Literal["present", "missing", "dismissed", "removed", "gone"]
+
+
+def node_state(row: ClusterNode, as_of: datetime | None) -> NodeState:
+    """Return what is known of a node's place in its cluster; pure.
+
+    Args:
+        row: the node.
+        as_of: end of the cluster's newest minute; None if there is none.
+
+    Returns:
+        ``missing`` counts among the cluster's nodes, and may be dismissed; ``gone`` did, until
+        :data:`MISSING_SECONDS` were over.
+    """
+    if row.removed_at is not None:
+        return "removed"
+    if as_of is None or row.last_seen_at >= as_of:
+        return "present"
+    if _is_dismissed(row):
+        return "dismissed"
+    return "missing" if _is_missing(row, as_of) else "gone"
+
+
+def node_of(cluster: Cluster, name: str) -> ClusterNode | None:
+    """Return one node of the inventory; None if the cluster never had it. One query."""
+    rows = ClusterNode.objects.select_related("dismissed_by")
+    return rows.filter(cluster=cluster, name=name).first()
+
+
+def require_missing(cluster: Cluster, row: ClusterNode) -> None:
+    """Check that a node is missing: only such a one can be dismissed.
+
+    Raises:
+        ConflictError: saying what it is instead.
+    """
+    current: ClusterStatus | None = getattr(cluster, "current", None)
+    state = node_state(row, None if current is None else current.data_as_of)
+    if state != "missing":
+        raise ConflictError(f"name: only a missing node can be dismissed; this one is {state}")
+
+
 def nodes_of(cluster: Cluster) -> list[ClusterNode]:
     """Return the inventory by name, removed nodes included. One query."""
     return list(
@@ -162,8 +204,12 @@ def dismiss_node(
     return row
 
 
+def _is_dismissed(row: ClusterNode) -> bool:
+    return row.dismissed_at is not None and row.dismissed_at >= row.last_seen_at
+
+
 def _is_missing(row: ClusterNode, as_of: datetime) -> bool:
-    if row.dismissed_at is not None and row.dismissed_at >= row.last_seen_at:
+    if _is_dismissed(row):
         return False
     return as_of - row.last_seen_at <= timedelta(seconds=MISSING_SECONDS)
 

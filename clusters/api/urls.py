@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import re_path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from clusters.api import views
+from clusters.api import history, inventory, views
 from clusters.api.base import CLUSTER_PATH
 
 urlpatterns = [
@@ -18,5 +18,12 @@ urlpatterns = [
     re_path(rf"^{CLUSTER_PATH}/?$", views.ClusterDetailView.as_view(), name="cluster"),
     re_path(rf"^{CLUSTER_PATH}/join-token/?$", views.JoinTokenView.as_view(), name="join-token"),
     re_path(rf"^{CLUSTER_PATH}/revoke/?$", views.RevokeView.as_view(), name="revoke"),
+    re_path(rf"^{CLUSTER_PATH}/history/?$", history.HistoryListView.as_view(), name="history"),
+    re_path(rf"^{CLUSTER_PATH}/inventory/?$", inventory.InventoryView.as_view(), name="inventory"),
+    re_path(
+        rf"^{CLUSTER_PATH}/nodes/(?P<name>.+)/dismiss/?$",
+        inventory.DismissNodeView.as_view(),
+        name="node-dismiss",
+    ),
     re_path(rf"^{CLUSTER_PATH}/sessions/?$", views.SessionListView.as_view(), name="sessions"),
 ]

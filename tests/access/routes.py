@@ -271,6 +271,15 @@ ROUTES: dict[str, list[Expect]] = {
     "api/v1/^clusters/{id}/etcd/test/?$": [
         act("POST", f"{C}/etcd/test/", (401, 404, 403, 404)),
     ],
+    "api/v1/^clusters/{id}/history/?$": [
+        get(f"{C}/history/?key=state", 401, 404, 200, 200),
+        get(f"{C}/history/?start=never", 401, 404, 400, 400),
+    ],
+    "api/v1/^clusters/{id}/inventory/?$": [get(f"{C}/inventory/", 401, 404, 200, 200)],
+    "api/v1/^clusters/{id}/nodes/{name}/dismiss/?$": [
+        act("POST", f"{C}/nodes/no-such/dismiss/", (401, 404, 403, 404)),
+        get(f"{C}/nodes/no-such/dismiss/", 401, 405, 405, 405),
+    ],
     "api/v1/^clusters/{id}/sessions/?$": [get(f"{C}/sessions/", 401, 404, 200, 200)],
 }
 
@@ -292,6 +301,7 @@ _PATHS = {
     CUSTOMER_PATH: "customers/{customer}",
     "(?P<class_id>[0-9]{1,15})": "{class}",
     EXPORT_PATH: "exports/{export}",
+    "(?P<name>.+)": "{name}",
     "(?P<erasure_id>[0-9a-fA-F-]{36})": "{erasure}",
 }
 
