@@ -14,7 +14,7 @@ from io import StringIO
 from django.http import HttpResponse
 from django.utils.text import slugify
 
-from clusters.models import Cluster
+from clusters.models import Cluster, ClusterEvent
 from metrics.query import Comparison, FoundSeries, RangeAnswer, TopAnswer
 from metrics.series.catalog import CATALOG
 from metrics.series.rows import SeriesKey
@@ -150,6 +150,25 @@ def pods_csv(name: str, found: Iterable[FoundSeries]) -> HttpResponse:
         for rank, hit in enumerate(found, 1)
     )  # fmt: skip
     return csv_response(name, head, rows)
+
+
+def history_csv(cluster: Cluster, events: Iterable[ClusterEvent]) -> HttpResponse:
+    """Return states and findings, a line each: from when to when, by evidence and as known."""
+    head = ["cluster", "key", "level", "text", "began_utc", "began_at_least", "began_known_utc",
+            "ended_utc", "ended_known_utc", "ending"]  # fmt: skip
+    rows = (
+        (
+            cluster.name, one.key, one.level, one.text, iso_utc(one.began_at.timestamp()),
+            "yes" if one.began_at_least else "no", iso_utc(one.began_known_at.timestamp()),
+            *(
+                None if at is None else iso_utc(at.timestamp())
+                for at in (one.ended_at, one.ended_known_at)
+            ),
+            one.ending,
+        )
+        for one in events
+    )  # fmt: skip
+    return csv_response(f"{cluster.name} history", head, rows)
 
 
 def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:

@@ -18,6 +18,7 @@ from opscenter.pages import (
     exports,
     fleet,
     help_pages,
+    history,
     node,
     pod,
     pods,
@@ -38,11 +39,20 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("", fleet.fleet, name="fleet"),
     path("fleet/updates/", fleet.updates, name="fleet_updates"),
+    path("history/", history.fleet_history, name="history"),
     path("pods/", pods.pods, name="pods"),
     path("pods.csv", pods.pods_file, name="pods_file"),
     path("clusters/add/", add_cluster.add, name="cluster_add"),
     path("clusters/<uuid:cluster_id>/", cluster.cluster_page, name="cluster"),
     path("clusters/<uuid:cluster_id>/pods.csv", pods.cluster_pods_file, name="cluster_pods_file"),
+    path(
+        "clusters/<uuid:cluster_id>/history.csv", history.history_file, name="cluster_history_file"
+    ),
+    path(
+        "clusters/<uuid:cluster_id>/nodes/<anything:name>/dismiss/",
+        node.dismiss,
+        name="node_dismiss",
+    ),
     path("clusters/<uuid:cluster_id>/nodes/<anything:name>/", node.node_page, name="node"),
     path("clusters/<uuid:cluster_id>/pods/<segment:ns>/<anything:name>/", pod.pod_page, name="pod"),
     path("clusters/<uuid:cluster_id>/chart/<slug:panel>.<slug:form>", charts.chart, name="chart"),

@@ -18,14 +18,16 @@ from django.views.decorators.http import require_http_methods
 
 from clusters import access, legal_holds, services
 from clusters.models import AuditEvent, Cluster
-from clusters.selectors import cluster_overview, tunnel_sessions
+from clusters.selectors import cluster_overview, judged, tunnel_sessions
 from metrics import query
 from metrics.connections.status import sourcing_of
 from metrics.pulling.status import progress_of, pull_state
+from metrics.series.windows import DAY, utc_datetime
 from opscenter.core.errors import InvalidInputError
 from opscenter.pages.base import page
 from opscenter.pages.customer_retention import retention_context
 from opscenter.pages.forms import ConfirmForm, LabelsForm
+from opscenter.pages.history import history_context, read_history_range, strip_context
 from opscenter.pages.ledger import runs
 from opscenter.pages.notes import notes_of
 from opscenter.pages.pod_words import PodWords, pod_words
@@ -40,11 +42,13 @@ PODS_PAGE = 50
 OVERVIEW_NODES = 12
 OVERVIEW_PODS = 12
 AUDIT_LINES = 50
+STRIP_SECONDS = 7 * DAY  # of the states on the overview
 
 
 def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dict[str, Any]:
     """Return what every page about a cluster or a thing in it shows: health, range, rights."""
-    chosen = read_range(request.GET.dict(), now)
+    of_history = request.GET.get("tab") == "history"
+    chosen = read_history_range(request, now) if of_history else read_range(request.GET.dict(), now)
     overview, pulls = cluster_overview(cluster, now), pull_state(cluster)
     return {
         "cluster": cluster,
@@ -161,6 +165,13 @@ def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str
         "nodes": capacities(nodes.items),
         "pods_now": pods,
         "top_pods": pods.items[:OVERVIEW_PODS],
+        **strip_context(
+            cluster,
+            chosen.now - STRIP_SECONDS,
+            chosen.now,
+            chosen.now,
+            judged(cluster, utc_datetime(chosen.now))[1],
+        ),
         **coverage_context(cluster, chosen),
     }
 
@@ -213,6 +224,10 @@ def _pods_now(
     }
 
 
+def _history(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
+    return history_context(request, cluster, chosen, judged(cluster, utc_datetime(chosen.now))[1])
+
+
 def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
     show_all = request.GET.get("show") == "all"
     read = query.windows if show_all else query.odd_windows
@@ -256,6 +271,7 @@ _TABS: dict[str, Callable[[HttpRequest, Cluster, Range], dict[str, Any]]] = {
     "overview": _overview,
     "nodes": _nodes,
     "pods": _pods,
+    "history": _history,
     "data": _data,
     "tunnel": _tunnel,
     "settings": _settings,
@@ -270,6 +286,7 @@ def tab_links(context: dict[str, Any]) -> list[tuple[str, str]]:
         ("overview", "Overview"),
         ("nodes", f"Nodes {o.nodes_total}" if o.nodes_total is not None else "Nodes"),
         ("pods", f"{words.title} {o.pods}" if o.pods is not None else words.title),
+        ("history", "History"),
         ("data", "Data and gaps"),
         ("tunnel", "Tunnel"),
     ]

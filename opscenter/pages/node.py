@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
 
 from clusters import access
 from clusters.models import Cluster
+from clusters.node_inventory import dismiss_node, node_of, node_state, require_missing
 from metrics import query
+from opscenter.core.errors import ConflictError
 from opscenter.pages.base import page
 from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.lost_node import (
@@ -65,8 +71,39 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
         "orders": context["words"].orders(POD_ORDERS),
         "nodes": {name: detail.now},
     }
+    context |= inventory_context(cluster, name)
     context |= coverage_context(cluster, chosen)
     return render(request, "cluster/node.html", context)
+
+
+@page
+@require_http_methods(["POST"])
+def dismiss(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse:
+    """Say that a missing node is gone for good."""
+    cluster = access.get_cluster(request.user, cluster_id, "operate_cluster")
+    row = node_of(cluster, name)
+    if row is None:
+        raise Http404
+    try:
+        require_missing(cluster, row)
+    except ConflictError as exc:
+        messages.error(request, str(exc).partition(": ")[2].capitalize() + ".")
+    else:
+        user = cast("User", request.user)
+        dismiss_node(cluster, name, user=user, actor=user, now=datetime.now(UTC))
+        messages.success(request, f"{name} was dismissed: it counts no more from the next pull on.")
+    return redirect("node", cluster_id=cluster.pk, name=name)
+
+
+def inventory_context(cluster: Cluster, name: str) -> dict[str, Any]:
+    """Return the node's row of the inventory, and its place in the cluster; one query."""
+    row = node_of(cluster, name)
+    current = getattr(cluster, "current", None)
+    as_of = None if current is None else current.data_as_of
+    return {
+        "in_inventory": row,
+        "node_place": "" if row is None else node_state(row, as_of),
+    }
 
 
 def _lost(cluster: Cluster, node: query.SeriesNow, now: int) -> LostNode | None:

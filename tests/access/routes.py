@@ -95,6 +95,7 @@ ROUTES: dict[str, list[Expect]] = {
     # Pages: a visitor is sent to sign in.
     "": [get("/", LOGIN, 200, 200, 200)],
     "fleet/updates/": [get("/fleet/updates/", LOGIN, 200, 200, 200)],
+    "history/": [get("/history/", LOGIN, 200, 200, 200)],
     "pods/": [get("/pods/", LOGIN, 200, 200, 200)],
     "pods.csv": [get("/pods.csv", LOGIN, 200, 200, 200)],
     "help/": [get("/help/", LOGIN, 200, 200, 200)],
@@ -105,6 +106,10 @@ ROUTES: dict[str, list[Expect]] = {
     ],
     "clusters/add/": [get("/clusters/add/", LOGIN, 403, 403, 200)],
     "clusters/<uuid:cluster_id>/": [get(f"{P}/", LOGIN, 404, 200, 200)],
+    "clusters/<uuid:cluster_id>/history.csv": [get(f"{P}/history.csv", LOGIN, 404, 200, 200)],
+    "clusters/<uuid:cluster_id>/nodes/<anything:name>/dismiss/": [
+        form(f"{P}/nodes/no-such/dismiss/", LOGIN, 404, 403, 404)
+    ],
     "clusters/<uuid:cluster_id>/nodes/<anything:name>/": [
         get(f"{P}/nodes/no-such/", LOGIN, 404, 404, 404)
     ],

@@ -20,6 +20,7 @@ PAGES = {
     "add": "/clusters/add/", "join": "{waiting}join/", "waiting": "{waiting}",
     "cluster": "{alpha}?range=1h", "nodes": "{alpha}?tab=nodes",
     "cluster pods": "{alpha}?tab=pods", "data": "{alpha}?tab=data",
+    "history": "{alpha}?tab=history", "fleet history": "/history/",
     "tunnel": "{alpha}?tab=tunnel", "settings": "{alpha}?tab=settings",
     "no source": "{alpha}source/", "source of a kind": "{alpha}source/?kind=influxdb2",
     "source": "{gamma}source/",

@@ -22,7 +22,7 @@ from django.db import transaction  # noqa: E402
 
 from clusters import services, status_summary  # noqa: E402
 from clusters.enrolment import services as enrolment  # noqa: E402
-from clusters.models import Cluster, ClusterStatus, Customer  # noqa: E402
+from clusters.models import Cluster, ClusterEvent, ClusterStatus, Customer  # noqa: E402
 from metrics.connections.config import read_config, save_source  # noqa: E402
 from metrics.connections.probe import Report  # noqa: E402
 from metrics.models import PullSchedule  # noqa: E402
@@ -86,6 +86,7 @@ def make() -> None:
             end_reason="keepalive time-out" if hours else "", client_version=EVIL[:90],
         )  # fmt: skip
     _measure(alpha, now)
+    _remember(alpha, now)
     _read_from_influxdb(Cluster.objects.get(name="gamma"), now)
 
 
@@ -117,6 +118,22 @@ def _read_from_influxdb(cluster: Cluster, now: datetime) -> None:
         cluster=cluster, due_at=now, rejected_rows=12, rejected_at=now,
         rejected_detail="12 rows were left out because their time is far off", notes=[EVIL],
         progress={"since": end - 60, "done": 480, "runs": [[end - 60, end, 480]], "longest": None},
+    )  # fmt: skip
+
+
+def _remember(cluster: Cluster, now: datetime) -> None:
+    """Store a history with every state, and a finding that was known late."""
+    hours = [(70, 30, "ok"), (30, 26, "critical"), (26, 20, "unknown"), (20, 17, "degraded"),
+             (17, 12, "pending"), (12, 6, "ok"), (6, 3, "revoked")]  # fmt: skip
+    for begin, end, state in hours:
+        began, ended = now - timedelta(hours=begin), now - timedelta(hours=end)
+        ClusterEvent.objects.create(
+            cluster=cluster, key="state", level=state, text=EVIL, began_at=began, ended_at=ended,
+            began_known_at=began + timedelta(minutes=9), ended_known_at=ended, ending="changed",
+        )  # fmt: skip
+    ClusterEvent.objects.create(
+        cluster=cluster, key=f"node:{EVIL_NODE}", level="degraded", text=f"node {EVIL} is down",
+        began_at=now - timedelta(hours=20), began_at_least=True, began_known_at=now,
     )  # fmt: skip
 
 
