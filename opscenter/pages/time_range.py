@@ -21,6 +21,9 @@ LENGTHS = {
 DEFAULT = "6h"
 SHORTEST_SECONDS = 300
 LONGEST_SECONDS = 10 * 366 * DAY
+CLOCK_SECONDS = 60
+"""How far in the future an end is still now: fields hold whole minutes, and clocks differ."""
+
 RAW_SECONDS = 3600
 """Up to this length, a range may show the cluster's own samples."""
 
@@ -32,7 +35,8 @@ class Range:
     """Unix seconds, end exclusive. ``name`` is "" for an absolute range.
 
     ``compare`` names the earlier range that charts show beside it, "" for none; with ``raw`` they
-    ask the cluster itself as well.
+    ask the cluster itself as well. ``note`` says why this is not the range that was asked for, ""
+    if it is.
     """
 
     start: int
@@ -41,6 +45,7 @@ class Range:
     now: int
     compare: str = ""
     raw: bool = False
+    note: str = ""
 
     @property
     def seconds(self) -> int:
@@ -101,20 +106,48 @@ class Range:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> Range:
-    """Return the range that a URL asks for; the default range if it makes no sense."""
+    """Return the range that a URL asks for; the default range if it makes no sense.
+
+    A range that is empty, too long or in the future is answered with the default range and a note,
+    a too short one with the shortest that ends there. What cannot be read is ignored.
+    """
     at = int(now.timestamp())
     compare = query.get("compare", "")
     compare = compare if compare in OFFSETS else ""
     raw = query.get("raw") == "1"
     start, end = _instant(query.get("start", "")), _instant(query.get("end", ""))
+    note = ""
     if start is not None and end is not None:
-        end = min(end, at)
-        if SHORTEST_SECONDS <= end - start <= LONGEST_SECONDS:
-            return _checked(Range(start, end, "", at, compare, raw))
+        note = _refusal(start, end, at)
+        if not note:
+            return _checked(_absolute(start, end, Range(0, 0, "", at, compare, raw)))
     name = query.get("range", DEFAULT)
     if name not in LENGTHS:
         name = DEFAULT
-    return _checked(Range(at - LENGTHS[name], at, name, at, compare, raw))
+    if note:
+        note = f"{note} The last {_WORDS[name]} are shown instead."
+    return _checked(Range(at - LENGTHS[name], at, name, at, compare, raw, note))
+
+
+def _refusal(start: int, end: int, now: int) -> str:
+    """Return why an absolute range cannot be shown at all; "" if it can."""
+    if end <= start:
+        return "This range is empty: its end is not after its start."
+    if start >= now:
+        return "This range is in the future."
+    return "The longest range is 10 years." if end - start > LONGEST_SECONDS else ""
+
+
+def _absolute(start: int, end: int, asked: Range) -> Range:
+    """Return an absolute range, which ends now at the latest and is not too short."""
+    notes = []
+    if end > asked.now + CLOCK_SECONDS:
+        notes.append("The end of this range is in the future: shown up to now.")
+    end = min(end, asked.now)
+    if end - start < SHORTEST_SECONDS:
+        start = end - SHORTEST_SECONDS
+        notes.append("The shortest range is 5 minutes.")
+    return replace(asked, start=start, end=end, note=" ".join(notes))
 
 
 def _checked(chosen: Range) -> Range:
