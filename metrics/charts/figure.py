@@ -4,8 +4,8 @@ The layout of a panel is built once with the ``plotly`` package, which checks it
 figures with it for every request would cost a hundred times as much. The numbers go out as plain
 lists on a regular grid, which the page's script turns into traces in the reader's colours.
 
-plotly.js interprets text as pseudo-HTML: every external name and reason passes :func:`plotly_text`
-here, once.
+plotly.js interprets text as pseudo-HTML, so the script gives it none: names and reasons stand in
+the heads of charts, which are written as text.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from typing import Any
 
 import orjson
 
+from metrics.charts.gaps import without_values
 from metrics.charts.panels import Column, Panel, columns
 from metrics.query.answers import Gap, RangeAnswer
 from metrics.query.comparison import change_of
 
 POINTS = 720
+LONGEST_NAME = 200
+"""The length in characters to which an external name is cut."""
+
 FULL = 0.995
 """A share from which on it counts as everything."""
 
@@ -104,7 +108,7 @@ def figure(
         answers: a range answer for each field of the panel.
         capacity: a constant for the dashed line where the series has no such field (a pod on its
             node), in the panel's own unit; None for no line.
-        capacity_title: title of the dashed line, external text that is escaped here.
+        capacity_title: title of the dashed line, external text that is cut here.
         beyond: text that replaces a dashed line far above the others; "" for none.
         former: an earlier range of the panel to compare with; None for none.
     """
@@ -125,9 +129,11 @@ def figure(
         "start": first.start,
         "end": first.end,
         "tier": first.tier,
+        "unit": panel.unit,
         "divisor": divisor,
         "suffix": suffix,
-        "gaps": [_gap(gap) for gap in first.gaps],
+        "gaps": [_gap(gap) for gap in missing(panel, answers)],
+        "partial": _partial(first, grid),
         "empty": not any(column.t for column in (*found, *before)),
         "capacity": _dashed(grid, limit, capacity, capacity_title),
         "change": "",
@@ -139,18 +145,28 @@ def figure(
         old_grid = _Grid.of(old, divisor)
         for entry, column in zip(series, before, strict=True):
             entry["before"] = {
-                "name": plotly_text(former.title),
+                "name": former.title,
                 "t0": old_grid.origin + former.offset,
                 "step": old.step,
                 "values": old_grid.put(column.t, column.mean),
             }
         content["change"] = change_text(panel, answers, former)
-    return orjson.dumps(content)
+    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _partial(answer: RangeAnswer, grid: _Grid) -> dict[int, str]:
+    """Return "8 of 10" of the buckets that lack some of their minutes, by their place."""
+    counts = zip(answer.t, answer.samples, answer.expected, strict=True)
+    return {
+        (at - grid.origin) // grid.step: f"{samples:,} of {expected:,}"
+        for at, samples, expected in counts
+        if samples < expected
+    }
 
 
 def _line(column: Column, grid: _Grid) -> dict[str, Any]:
     return {
-        "name": plotly_text(column.line.title),
+        "name": column.line.title,
         "role": column.line.role,
         "mean": grid.put(column.t, column.mean),
         "min": grid.put(column.t, column.low),
@@ -166,7 +182,7 @@ def _dashed(
         return {"name": "capacity", "values": grid.put(limit.t, limit.mean)}
     if capacity:
         values = [_short(capacity / grid.divisor)] * grid.count
-        return {"name": plotly_text(title), "values": values}
+        return {"name": title[:LONGEST_NAME], "values": values}
     return None
 
 
@@ -225,21 +241,14 @@ def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
     from plotly import graph_objects  # heavy: only where a chart is drawn
 
     built = graph_objects.Layout(
-        margin={"l": 62, "r": 12, "t": 8, "b": 30},
-        hovermode="x unified",
+        margin={"l": 62, "r": 12, "t": 8, "b": 36},
+        hovermode=False,  # the page has one cross-hair over all charts
         dragmode="zoom",
         showlegend=False,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         xaxis={
-            "type": "date",
-            "showspikes": True,
-            "spikemode": "across",
-            "spikesnap": "cursor",
-            "spikethickness": 1,
-            "spikedash": "solid",
-            "hoverformat": "%a %d %b %Y, %H:%M",
-            "nticks": 8,
+            "type": "linear",  # Unix seconds: the page's script labels them in its zone
             "tickangle": 0,
         },
         yaxis={
@@ -247,7 +256,7 @@ def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
             "fixedrange": True,
             "nticks": 5,
             "zeroline": False,
-            "tickformat": ".3~s" if unit == "count" else ",.4~g",
+            "tickformat": ",.3~f",  # never an exponent
             **({"dtick": 1, "tickformat": "d"} if few and unit == "count" else {}),
         },
     )
@@ -255,15 +264,20 @@ def layout(unit: str, *, few: bool = False) -> dict[str, Any]:
     return made
 
 
-def plotly_text(text: str) -> str:
-    """Return external text escaped for plotly.js, at most 200 characters."""
-    return text[:200].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def missing(panel: Panel, answers: Mapping[str, RangeAnswer]) -> list[Gap]:
+    """Return the gaps of a range where none of a panel's lines has a value, ascending."""
+    first = answers[panel.lines[0].field]
+    samples: dict[int, int] = {}
+    for column in columns(panel, answers):
+        for at, minutes in zip(column.t, column.samples, strict=True):
+            samples[at] = max(minutes, samples.get(at, 0))
+    return without_values(first.gaps, samples, first.step)
 
 
 def covered_text(samples: int, due: int) -> str:
     """Return how many of a range's possible minutes it has, in words."""
     if not due:
-        return "no minute was due"
+        return "no data expected yet"
     return f"all {due:,} minutes" if samples >= due else f"{samples:,} of {due:,} minutes"
 
 
@@ -290,18 +304,20 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "start": gap.start,
         "end": gap.end,
         "state": gap.state,
-        "text": plotly_text(f"No data: {reason_text(gap.state, gap.reason)}"),
+        "text": f"No data: {reason_text(gap.state, gap.reason)}",
     }
 
 
 def _scale(unit: str, top: float) -> tuple[float, str]:
     """Return the divisor of a chart's values, and their unit after division."""
     if unit == "millicores":
-        return (1000, " cores") if top >= 10_000 else (1, " m")
+        return (1000, " cores") if top >= 1000 else (1, " m")
     if unit == "load x1000":
         return 1000, ""
     if unit == "us":
         return 1000, " ms"
+    if unit == "count":  # thousands are written out
+        return (1, "") if top < 1e6 else (1e6, " M") if top < 1e9 else (1e9, " G")
     steps: dict[str, tuple[int, tuple[str, ...]]] = {
         "bytes": (1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB")),
         "bytes/s": (1000, (" B/s", " kB/s", " MB/s", " GB/s", " TB/s")),

@@ -41,7 +41,7 @@ from metrics.query.ranges import (
     range_query,
     windows,
 )
-from metrics.query.raw_values import raw
+from metrics.query.raw_values import has_raw, raw
 from metrics.query.top_list import By, TopAnswer, TopEntry, top
 from metrics.query.validation import MetricsUnavailableError
 from metrics.series.rows import SeriesKey
@@ -51,8 +51,7 @@ __all__ = [
     "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundSeries", "Gap", "HeatAnswer",
     "HeatRow", "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey",
     "SeriesList", "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare",
-    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "heat",
-    "minutes_due", "node",
-    "nodes", "odd_windows", "pod", "pods", "pods_since", "position", "range_query",
-    "raw", "search_pods", "top", "windows",
+    "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "has_raw", "heat",
+    "minutes_due", "node", "nodes", "odd_windows", "pod", "pods", "pods_since", "position",
+    "range_query", "raw", "search_pods", "top", "windows",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from clusters.models import Cluster, ClusterStatus
+from metrics.connections.config import source_row
 from metrics.connections.connect import Connect, source_of
 from metrics.query.validation import check_field, check_range
 from metrics.series.catalog import FIELD_NAMES
@@ -81,6 +82,14 @@ def raw(
     most = _capacity(cluster, key, field)
     times, values = plausible_points(key.kind, field, answer.t, answer.v, most)
     return answer if values is answer.v else replace(answer, t=times, v=values)
+
+
+def has_raw(cluster: Cluster) -> bool:
+    """Return whether a cluster's source may have more than the stored minutes. One query.
+
+    The agent's own collectors keep the same means of minutes that are stored.
+    """
+    return source_row(cluster) is not None
 
 
 async def _query(

@@ -19,8 +19,9 @@ from metrics.charts.figure import (
     POINTS,
     Former,
     change_text,
+    covered_text,
     figure,
-    plotly_text,
+    missing,
     reason_text,
     top_of,
 )
@@ -72,8 +73,10 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
             detail=what | span,
         )  # fmt: skip
         return _csv(cluster, key, found, answers, former)
+    first = answers[found.lines[0].field]
     if form == "html":
-        return _table(request, found, answers, former)
+        covered = covered_text(sum(first.samples), first.due)
+        return _table(request, found, answers, former, covered)
     limit = _node_capacity(cluster, key, found, answers)
     content = figure(found, answers, former=former, **limit)
     both = (answers, former.answers) if former else (answers,)
@@ -110,7 +113,7 @@ def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) ->
                 cluster, key, line.field, chosen.start, chosen.end, now=float(chosen.now)
             )
             note = answer.note
-            lines.append({"name": plotly_text(line.title), "role": line.role,
+            lines.append({"name": line.title, "role": line.role,
                           "t": answer.t, "v": answer.v, "step": answer.step})  # fmt: skip
     except (ClusterError, InvalidInputError) as exc:
         message = f"Not from the cluster: {str(exc).removeprefix('kind: ')}."
@@ -134,6 +137,8 @@ def _nothing(
     newest = query.cluster_now(cluster)
     if newest is None:
         why = "No data yet: the cluster has not sent any."
+    elif _is_before_all(cluster, first):
+        why = "No data in this range: it ends before this cluster's first data."
     elif reasons:
         why = f"No data in this range: {'; '.join(reasons)}."
     elif key.kind == "node" and _is_not_ready(cluster, key.name):
@@ -143,6 +148,11 @@ def _nothing(
     else:
         why = "Not measured in this range, though the cluster reported."
     return orjson.dumps({"empty": True, "why": why, "last": last})
+
+
+def _is_before_all(cluster: Cluster, answer: query.RangeAnswer) -> bool:
+    segments = query.coverage(cluster, answer.start, answer.end, now=answer.end)
+    return all(segment.state == "none" for segment in segments)
 
 
 def _is_not_ready(cluster: Cluster, name: str) -> bool:
@@ -178,8 +188,8 @@ def _node_capacity(
 
 def _rows(
     panel: Panel, answers: Mapping[str, query.RangeAnswer]
-) -> Iterator[tuple[int, list[_Line | None] | None, str]]:
-    """Yield (Unix time, values per line, why there are none), ascending.
+) -> Iterator[tuple[int, list[_Line | None] | None, query.Gap | None]]:
+    """Yield (Unix time, values per line, the gap that has none), ascending.
 
     The values of a line are (mean, min, max, coverage); None if it has no data at that time.
     """
@@ -188,17 +198,12 @@ def _rows(
     for index, column in enumerate(found):
         for row in _values(column):
             by_time.setdefault(row[0], [None] * len(found))[index] = row[1:]
-    gaps = {gap.start: gap for gap in answers[panel.lines[0].field].gaps}
+    gaps = {gap.start: gap for gap in missing(panel, answers)}
     for at in sorted({*by_time, *gaps}):
         if at in gaps:
-            gap = gaps[at]
-            yield (
-                at,
-                None,
-                f"no data until {minute_utc(gap.end)}: {reason_text(gap.state, gap.reason)}",
-            )
+            yield at, None, gaps[at]
         if at in by_time:
-            yield at, by_time[at], ""
+            yield at, by_time[at], None
 
 
 def _values(
@@ -212,11 +217,12 @@ def _table(
     panel: Panel,
     answers: Mapping[str, query.RangeAnswer],
     former: Former | None,
+    covered: str,
 ) -> HttpResponse:
     first = answers[panel.lines[0].field]
     before = _means_before(panel, former) if former else {}
     rows = []
-    for at, values, note in _rows(panel, answers):
+    for at, values, gap in _rows(panel, answers):
         lines: list[_Line | None] = values or []
         cells = [
             (*(by_unit(panel.unit, value) for value in line[:3]), f"{line[3]:.0%}")
@@ -227,10 +233,11 @@ def _table(
         then = before.get(_then(at, first, panel, former), ()) if former else ()
         shown = [by_unit(panel.unit, value) for value in then] or [UNKNOWN] * len(panel.lines)
         pairs = list(zip(cells, shown, strict=False))
-        rows.append({"at": at, "note": note, "cells": pairs})
+        note = reason_text(gap.state, gap.reason) if gap else ""
+        rows.append({"at": at, "until": gap.end if gap else at, "note": note, "cells": pairs})
     context = {
         "panel": panel, "rows": rows, "step": first.step, "tier": first.tier, "former": former,
-        "change": change_text(panel, answers, former) if former else "",
+        "change": change_text(panel, answers, former) if former else "", "covered": covered,
     }  # fmt: skip
     return render(request, "parts/chart_table.html", context)
 
@@ -262,6 +269,14 @@ def _csv(
     parts = []
     for name, part in [("shown", answers)] + ([(former.title, former.answers)] if former else []):
         first = part[panel.lines[0].field]
-        parts.append(PanelPart(name, first.tier, first.step, _rows(panel, part)))
+        rows = ((at, values, _note(gap)) for at, values, gap in _rows(panel, part))
+        parts.append(PanelPart(name, first.tier, first.step, rows))
     titles = [line.title for line in panel.lines]
     return panel_csv(cluster, key, panel.name, panel.unit, titles, parts)
+
+
+def _note(gap: query.Gap | None) -> str:
+    """Return the note of a gap in a file, with its end in UTC as all of a file's times."""
+    if gap is None:
+        return ""
+    return f"no data until {minute_utc(gap.end)}: {reason_text(gap.state, gap.reason)}"

@@ -43,12 +43,16 @@ OVERVIEW_NODES = 12
 OVERVIEW_PODS = 12
 AUDIT_LINES = 50
 STRIP_SECONDS = 7 * DAY  # of the states on the overview
+ZONE_LABEL = "timezone"
+"""The label that names a cluster's time zone, as IANA does: "Asia/Kolkata"."""
 
 
 def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dict[str, Any]:
     """Return what every page about a cluster or a thing in it shows: health, range, rights."""
     of_history = request.GET.get("tab") == "history"
     chosen = read_history_range(request, now) if of_history else read_range(request.GET.dict(), now)
+    may_be_raw = chosen.may_be_raw and query.has_raw(cluster)
+    chosen = replace(chosen, raw=chosen.raw and may_be_raw)
     overview, pulls = cluster_overview(cluster, now), pull_state(cluster)
     return {
         "cluster": cluster,
@@ -60,6 +64,8 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "range": chosen,
         "ranges": choices(chosen),
         "comparisons": comparisons(chosen),
+        "may_be_raw": may_be_raw,
+        "cluster_zone": cluster.labels.get(ZONE_LABEL, ""),
         "raw_query": replace(chosen, raw=not chosen.raw).query,
         "range_back": chosen.shifted(-1),
         "range_on": chosen.shifted(1),

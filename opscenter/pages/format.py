@@ -22,7 +22,7 @@ _BUCKETS = {"1m": "minutes", "10m": "ten minutes", "1h": "hours"}
 
 
 def cores(millicores: float | None) -> str:
-    """Return CPU as millicores below 10 cores ("1,240 m"), as cores above ("28.0 cores").
+    """Return CPU as millicores below one core ("147 m"), else as cores ("4.79 cores").
 
     Sources round to whole millicores, so that nothing known is less than "<1 m".
     """
@@ -30,9 +30,9 @@ def cores(millicores: float | None) -> str:
         return UNKNOWN
     if 0 <= millicores < 0.5:
         return "<1 m"
-    if abs(millicores) < 10_000:
+    if abs(millicores) < 1000:
         return f"{millicores:,.0f} m"
-    return f"{millicores / 1000:,.1f} cores"
+    return f"{millicores / 1000:,.{2 if abs(millicores) < 10_000 else 1}f} cores"
 
 
 def size(amount: float | None) -> str:

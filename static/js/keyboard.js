@@ -16,7 +16,7 @@ function openRange() {
   const menu = document.querySelector("[data-range-menu]");
   if (!menu) return;
   menu.open = true;
-  menu.querySelector("a, input, button")?.focus();
+  menu.querySelector("div :is(a, input:not([type=hidden]), button)")?.focus();
 }
 
 function openHelp() {

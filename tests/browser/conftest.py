@@ -23,6 +23,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Locator,
     Page,
     Request,
     expect,
@@ -144,6 +145,32 @@ def state(site: Site, browser: Browser) -> Any:
     saved = context.storage_state()
     context.close()
     return saved
+
+
+def ready(page: Page) -> Locator:
+    """Return the first chart of a page once it is drawn."""
+    plot = page.locator(".plot").first
+    expect(plot).to_have_attribute("data-state", "ready")
+    return plot
+
+
+def place_of(plot: Locator, unix: float) -> float:
+    """Return how far to the right of the window's edge a moment of a chart is, in pixels."""
+    share = """(plot, at) => {
+      const { l, r } = plot.layout.margin, [start, end] = plot.layout.xaxis.range;
+      const box = plot.getBoundingClientRect();
+      return box.left + l + ((at - start) / (end - start)) * (box.width - l - r);
+    }"""
+    return float(plot.evaluate(share, unix))
+
+
+def point_at(page: Page, plot: Locator, unix: float) -> None:
+    """Move the pointer over a moment of a chart."""
+    box = plot.bounding_box()
+    assert box is not None
+    across = place_of(plot, unix)
+    page.mouse.move(across - 1, box["y"] + 60)
+    page.mouse.move(across, box["y"] + 60)
 
 
 class Tab:

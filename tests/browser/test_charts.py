@@ -8,8 +8,9 @@ import time
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import point_at, ready
+
 pytestmark = pytest.mark.browser
-LABELS = ".hoverlayer .legend text"
 
 
 @pytest.fixture
@@ -17,34 +18,72 @@ def node(site) -> str:
     return f"/clusters/{site.do('id', name='alpha')}/nodes/node-1/"
 
 
-def point_at(page, plot, unix: float) -> None:
-    """Move the pointer over a moment of a chart."""
-    box = plot.bounding_box()
-    offset = plot.evaluate(
-        "(plot, at) => plot._fullLayout.xaxis._offset + plot._fullLayout.xaxis.d2p(at)",
-        unix * 1000,
-    )
-    page.mouse.move(box["x"] + offset - 1, box["y"] + 60)
-    page.mouse.move(box["x"] + offset, box["y"] + 60)
-
-
-def test_in_a_gap_the_pointer_gets_the_reason_and_beside_it_the_value(site, new_tab, node):
+def test_in_a_gap_the_head_has_the_reason_and_beside_it_the_value(site, tab, node):
     end = int(time.time()) // 60 * 60
-    tab = new_tab(viewport={"width": 1440, "height": 900}, timezone_id="UTC")
     page = tab.open(f"{node}?start={end - 5400}&end={end}")
-    plot = page.locator(".plot").first
-    expect(plot).to_have_attribute("data-state", "ready")
-    expect(page.locator("[data-covered]").first).to_have_text(re.compile(r"\d+ of 90 minutes"))
+    plot = ready(page)
+    covered = page.locator("[data-covered]").first
+    expect(covered).to_have_text(re.compile(r"\d+ of \d+ minutes"))
+    has, due = (int(part) for part in re.findall(r"\d+", covered.inner_text()))
+    expect(page.locator(".cov-head b")).to_have_text(f"{100 * has // due} %")
     gap = plot.evaluate("plot => [plot.layout.shapes[0].x0, plot.layout.shapes[0].x1]")
-    point_at(page, plot, sum(gap) / 2000)
-    shown = plot.locator(LABELS)
-    expect(shown.filter(has_text="No data: nothing was recorded")).to_be_visible()
-    expect(shown.filter(has_text="CPU")).to_have_count(0)
-    point_at(page, plot, gap[1] / 1000 + 600)
-    expect(
-        shown.filter(has_text=re.compile(r"CPU : [\d,]+ m \([\d,]+ to [\d,]+\)"))
-    ).to_be_visible()
-    expect(shown.filter(has_text="No data")).to_have_count(0)
+    values = page.locator("[data-values]").first
+    for at in (gap[0] + 1, sum(gap) / 2, gap[1] - 1):
+        point_at(page, plot, at)
+        expect(values).to_have_text("No data: nothing was recorded at the source (lost)")
+    for at in (gap[0] - 1, gap[1] + 60):
+        point_at(page, plot, at)
+        expect(values).to_have_text(re.compile(r"^CPU [\d.,]+ (m|cores) [\d.,]+ . [\d.,]+"))
+        expect(values).not_to_contain_text("No data")
+
+
+def test_one_cross_hair_stands_over_all_charts_and_no_box_covers_them(site, tab, node):
+    page = tab.open(f"{node}?range=1h")
+    plot = ready(page)
+    expect(page.locator(".plot[data-state=ready]:visible")).to_have_count(6)
+    point_at(page, plot, time.time() - 1200)
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(6)
+    times = page.locator("[data-covered]:visible").all_inner_texts()
+    assert len(set(times)) == 1
+    assert page.locator("[data-values]:visible:has(b)").count() == 6
+    assert page.locator(".hoverlayer > *").count() == 0
+    page.mouse.move(5, 5)
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(0)
+    expect(page.locator("[data-covered]").first).to_have_text(re.compile("minutes$"))
+
+
+def test_large_and_mixed_numbers_have_three_digits_and_no_exponent(site, tab):
+    page = tab.open("/")
+    written = page.evaluate(
+        """async () => {
+          const { amount } = await import("/static/js/numbers.js");
+          return [["count", 3932160], ["count", 12345678901], ["count", 44], ["count", 393216],
+            ["millicores", 4794], ["millicores", 147], ["millicores", 20000],
+            ["bytes", 5143000000], ["bytes/s", 1e7], ["us", 23456000], ["load x1000", 42]]
+            .map(([unit, value]) => amount(unit, value));
+        }"""
+    )
+    assert written == [
+        "3.93 M", "12.3 G", "44", "393,216", "4.79 cores", "147 m", "20.0 cores", "4.79 GiB",
+        "10.0 MB/s", "23,456 ms", "0.042",
+    ]  # fmt: skip
+
+
+def test_no_tick_of_an_axis_is_an_exponent(site, tab, node):
+    def enlarge(route):
+        answer = route.fetch()
+        content = answer.json()
+        for series in content["series"]:
+            for name in ("mean", "min", "max"):
+                series[name] = [v if v is None else v * 123_456 for v in series[name]]
+        route.fulfill(response=answer, json=content)
+
+    tab.page.route("**/chart/load.json*", enlarge)
+    page = tab.open(f"{node}?range=1h")
+    chart = page.locator("figure.chart", has_text="Load")
+    expect(chart.locator(".plot")).to_have_attribute("data-state", "ready")
+    ticks = chart.locator(".ytick text").all_text_contents()
+    assert [text for text in ticks if re.fullmatch(r"[\d,.]+", text) is None] == []
 
 
 def test_extremes_that_are_not_known_are_left_out_and_not_called_zero(site, tab, node):
@@ -55,12 +94,84 @@ def test_extremes_that_are_not_known_are_left_out_and_not_called_zero(site, tab,
             series["min"] = series["max"] = [None] * len(series["mean"])
         route.fulfill(response=answer, json=content)
 
-    tab.page.route("**/chart/cpu.json*", forget)
+    tab.page.route("**/chart/load.json*", forget)
     page = tab.open(f"{node}?range=1h")
-    plot = page.locator(".plot").first
-    expect(plot).to_have_attribute("data-state", "ready")
-    point_at(page, plot, time.time() - 1200)
-    expect(plot.locator(LABELS).filter(has_text=re.compile(r"CPU : [\d,]+ m$"))).to_be_visible()
+    chart = page.locator("figure.chart", has_text="Load")
+    expect(chart.locator(".plot")).to_have_attribute("data-state", "ready")
+    point_at(page, ready(page), time.time() - 1200)
+    expect(chart.locator("[data-values]")).to_have_text(re.compile(r"^load [\d.]+$"))
+
+
+def test_plots_of_a_row_begin_at_one_height_and_the_last_row_has_no_hole(site, tab, node):
+    page = tab.open(f"{node.partition('nodes/')[0]}?range=1h&compare=day")
+    ready(page)
+    cards = page.locator("figure.chart").evaluate_all(
+        "all => all.map(e => [e, e.querySelector('.plot')].map(b => b.getBoundingClientRect()))"
+        ".map(([c, p]) => ({top: c.top, right: c.right, plot: p.top}))"
+    )
+    rows = {}
+    for card in cards:
+        rows.setdefault(round(card["top"]), []).append(card)
+    assert sorted(len(row) for row in rows.values()) == [2, 3]
+    for row in rows.values():
+        assert len({round(card["plot"]) for card in row}) == 1
+    assert len({round(row[-1]["right"]) for row in rows.values()}) == 1
+
+
+def test_a_data_table_scrolls_inside_its_card_and_stretches_no_other(site, tab, node):
+    page = tab.open(f"{node}?range=1h&compare=day")
+    ready(page)
+    charts = page.locator("figure.chart")
+    network, beside = charts.filter(has_text="Network"), charts.filter(has_text="Load")
+    before = beside.bounding_box()["height"]
+    network.get_by_text("Data table").click()
+    expect(network.locator("table")).to_be_visible()
+    card, table = network.bounding_box(), network.locator(".data-table").bounding_box()
+    assert table["x"] + table["width"] <= card["x"] + card["width"]
+    assert beside.bounding_box()["height"] == before
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1440
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_page_of_charts_hardly_shifts_while_it_loads(site, new_tab, node, width):
+    tab = new_tab(viewport={"width": width, "height": 900}, timezone_id="America/New_York")
+    tab.page.add_init_script(
+        "window.shift = 0; new PerformanceObserver(list => list.getEntries().forEach(entry => {"
+        " if (!entry.hadRecentInput) window.shift += entry.value; }))"
+        ".observe({type: 'layout-shift', buffered: true});"
+    )
+    page = tab.open(f"{node}?range=1h")
+    ready(page)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("window.shift") < 0.1
+
+
+def test_the_tabs_of_a_cluster_stay_where_they_are(site, tab, node):
+    cluster = node.partition("nodes/")[0]
+    for width in (1024, 1440):
+        tab.page.set_viewport_size({"width": width, "height": 900})
+        tops = set()
+        for name in ("overview", "nodes", "data", "tunnel", "settings"):
+            page = tab.open(f"{cluster}?tab={name}")
+            tops.add(page.locator("#tabs").bounding_box()["y"])
+        assert len(tops) == 1
+
+
+def test_the_header_and_the_page_have_one_width_on_a_wall_screen(site, new_tab, node):
+    page = new_tab(viewport={"width": 3840, "height": 2160}).open(f"{node}?range=1h")
+    left = page.locator(".brand").bounding_box()["x"]
+    assert page.locator(".crumb").bounding_box()["x"] == left
+    cards = page.locator("figure.chart").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect()).map(b => b.right)"
+    )
+    assert 3840 - max(cards) == left
+
+
+def test_a_cluster_whose_source_has_the_same_minutes_offers_no_raw_values(site, tab, node):
+    page = tab.open(f"{node}?range=1h&raw=1")
+    ready(page)
+    expect(page.get_by_role("link", name=re.compile("Raw"))).to_have_count(0)
+    expect(page.locator("[data-raw-note]")).to_have_count(0)
 
 
 def test_a_range_over_two_days_names_both_and_the_strip_says_when(site, new_tab, node):

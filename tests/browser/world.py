@@ -88,6 +88,10 @@ def make() -> None:
     _measure(alpha, now)
     _remember(alpha, now)
     _read_from_influxdb(Cluster.objects.get(name="gamma"), now)
+    labels = {"timezone": "Asia/Kolkata"}
+    sourced = ClusterFactory(name="sourced", customer=ada, labels=labels, **healthy(now))
+    _measure(sourced, now)
+    save_source(sourced, read_config("prometheus"), actor="operator")
 
 
 def _read_from_influxdb(cluster: Cluster, now: datetime) -> None:

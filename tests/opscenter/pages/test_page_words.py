@@ -16,6 +16,7 @@ from clusters import services
 from clusters.models import ClusterStatus
 from metrics.charts.figure import layout
 from metrics.charts.panels import panel_of
+from metrics.connections.config import read_config, save_source
 from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.series.windows import Window
 from metrics.stores import get_store
@@ -158,6 +159,7 @@ def test_paper_names_range_zone_and_time_of_printing(client, alpha):
 
 def test_what_is_computed_from_two_measures_is_not_requested_from_the_cluster(client, alpha):
     measure(alpha)
+    save_source(alpha, read_config("prometheus"), actor="test")
     text = client.get(f"/clusters/{alpha.pk}/nodes/node-1/?range=1h&raw=1").content.decode()
     assert "/chart/cpu.raw?" in text
     assert "/chart/inodes.raw?" not in text
@@ -171,7 +173,7 @@ def chart(client, cluster, panel: str) -> dict:
 def test_a_limit_far_above_a_pod_is_given_in_words_and_does_not_flatten_its_line(client, alpha):
     measure(alpha)
     small = chart(client, alpha, "cpu")
-    assert (small["capacity"], small["beyond"]) == (None, "its node has 4,000 m")
+    assert (small["capacity"], small["beyond"]) == (None, "its node has 4.00 cores")
     measure(alpha, pod_cpu=900)
     large = chart(client, alpha, "cpu")
     assert (large["capacity"]["name"], large["beyond"]) == ("capacity of node-1", "")
@@ -183,7 +185,7 @@ def test_few_restarts_are_counted_one_by_one_on_the_axis(client, alpha):
     assert "dtick" not in axis
     panel = panel_of("pod", "restarts")
     assert layout(panel.unit, few=True)["yaxis"]["dtick"] == 1
-    assert layout(panel.unit)["yaxis"]["tickformat"] == ".3~s"
+    assert layout(panel.unit)["yaxis"]["tickformat"] == ",.3~f"
 
 
 def test_a_past_of_thousands_of_windows_is_one_row_and_a_small_page(client, alpha):
