@@ -151,7 +151,12 @@ def figure(
                 "values": old_grid.put(column.t, column.mean),
             }
         content["change"] = change_text(panel, answers, former)
-    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+    return chart_json(content)
+
+
+def chart_json(content: Mapping[str, Any]) -> bytes:
+    """Return content of a chart as JSON in which no name can look like a tag."""
+    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS).replace(b"<", b"\\u003c")
 
 
 def _partial(answer: RangeAnswer, grid: _Grid) -> dict[int, str]:

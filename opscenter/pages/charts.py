@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-import orjson
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -19,6 +18,7 @@ from metrics.charts.figure import (
     POINTS,
     Former,
     change_text,
+    chart_json,
     covered_text,
     figure,
     missing,
@@ -32,7 +32,7 @@ from metrics.series.catalog import Kind
 from opscenter.core.errors import ClusterError, InvalidInputError
 from opscenter.core.text import minute_utc
 from opscenter.pages.base import page
-from opscenter.pages.format import UNKNOWN, by_unit
+from opscenter.pages.format import UNKNOWN, by_unit, percent
 from opscenter.pages.time_range import LENGTHS, Range, read_range
 
 _POINTS = {"json": POINTS, "csv": 1440, "html": 240, "raw": 2}
@@ -123,8 +123,8 @@ def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) ->
     return _json({"lines": lines, "note": f"From the cluster now: {note}."})
 
 
-def _json(content: object) -> HttpResponse:
-    return HttpResponse(orjson.dumps(content), content_type="application/json")
+def _json(content: Mapping[str, Any]) -> HttpResponse:
+    return HttpResponse(chart_json(content), content_type="application/json")
 
 
 def _nothing(
@@ -147,7 +147,7 @@ def _nothing(
         why = "Not measured: no source of this cluster has sent this."
     else:
         why = "Not measured in this range, though the cluster reported."
-    return orjson.dumps({"empty": True, "why": why, "last": last})
+    return chart_json({"empty": True, "why": why, "last": last})
 
 
 def _is_before_all(cluster: Cluster, answer: query.RangeAnswer) -> bool:
@@ -225,7 +225,7 @@ def _table(
     for at, values, gap in _rows(panel, answers):
         lines: list[_Line | None] = values or []
         cells = [
-            (*(by_unit(panel.unit, value) for value in line[:3]), f"{line[3]:.0%}")
+            (*(by_unit(panel.unit, value) for value in line[:3]), percent(line[3]))
             if line
             else None
             for line in lines

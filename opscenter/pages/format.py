@@ -32,7 +32,9 @@ def cores(millicores: float | None) -> str:
         return "<1 m"
     if abs(millicores) < 1000:
         return f"{millicores:,.0f} m"
-    return f"{millicores / 1000:,.{2 if abs(millicores) < 10_000 else 1}f} cores"
+    size = abs(millicores)
+    digits = 2 if size < 10_000 else 1 if size < 100_000 else 0
+    return f"{millicores / 1000:,.{digits}f} cores"
 
 
 def size(amount: float | None) -> str:

@@ -1,6 +1,6 @@
 // Charts: plotly.js is loaded only when one is about to be visible.
 import { showHead, startReadout } from "./readout.js";
-import { local, now } from "./times.js";
+import { local, localText, now } from "./times.js";
 import { layoutOf, tracesOf } from "./traces.js";
 
 const SHORTEST = 300; // seconds; as SHORTEST_SECONDS in opscenter/pages/time_range.py
@@ -36,7 +36,7 @@ async function loadRaw(plot, content) {
   const sent = answer?.ok ? await answer.json() : { error: "Ops Center did not answer." };
   if (!plot.isConnected || drawn.get(plot) !== content) return;
   if (note && sent.code !== "empty") {
-    note.textContent = sent.error ?? sent.note;
+    note.textContent = localText(sent.error ?? sent.note);
     note.classList.toggle("error", Boolean(sent.error));
   }
   if (!sent.lines) return;

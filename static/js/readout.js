@@ -43,7 +43,8 @@ function partsAt(content, at) {
     const [mean, low, high] = [series.mean, series.min, series.max].map((all) => valueAt(all, t0, step, at));
     // The extremes of a sum, or of a coarse source, are not known: that is not 0.
     const text = mean === null ? "no data" : written(mean);
-    const note = low === null || high === null || mean === null ? "" : between(written(low), written(high), text);
+    const isKnown = low !== null && high !== null && mean !== null;
+    const note = isKnown && low < high ? between(written(low), written(high), text) : "";
     parts.push({ role: series.role, name: series.name, text, note });
     const before = series.before;
     if (!before) continue;

@@ -40,6 +40,7 @@ const CHOICES = ["mine", "utc", "cluster"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const QUARTER = 900_000; // clocks change at quarters of an hour only
 const formats = new Map(), offsets = new Map();
+let writtenOn = ""; // the day on which times were written: those of that day have no date
 
 const known = (choice) => (CHOICES.includes(choice) ? choice : null);
 
@@ -146,6 +147,10 @@ export function span(start, end) {
 /** "13:51 UTC" where another zone is shown; "" where UTC is. */
 export const utcMinute = (date) => (zone() === "UTC" ? "" : `${wall(date.getTime(), "UTC").slice(11, 16)} UTC`);
 
+/** A sentence of the server with its times ("2026-11-29 13:51 UTC") in the page's zone. */
+export const localText = (text) =>
+  text.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC/g, (_, date, time) => minuteOf(new Date(`${date}T${time}Z`)));
+
 /** The whole time in the other zone: UTC, or the reader's where UTC is shown already. */
 export function elsewhere(date) {
   const name = zone() === "UTC" ? MINE : "UTC";
@@ -212,16 +217,27 @@ function choose(next) {
     history.replaceState(history.state, "", url);
   }
   showZone();
+  writeAgain();
+  document.dispatchEvent(new CustomEvent("ops:zone"));
+}
+
+/** Write all times anew: in another zone, or because today is another day. */
+function writeAgain() {
+  writtenOn = today();
   for (const element of document.querySelectorAll("[data-done]")) {
     if (element.matches("time, [data-span], [data-span-title]")) delete element.dataset.done;
   }
   refreshTimes(document);
-  document.dispatchEvent(new CustomEvent("ops:zone"));
+}
+
+function tick() {
+  if (today() === writtenOn) refreshTimes(document);
+  else writeAgain();
 }
 
 export function startClock() {
   showZone();
-  refreshTimes(document);
+  writeAgain();
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-zone-choice]");
     if (!button) return;
@@ -231,7 +247,7 @@ export function startClock() {
     menu.querySelector("summary").focus();
   });
   setInterval(() => {
-    if (!document.hidden) refreshTimes(document);
+    if (!document.hidden) tick();
   }, 1000);
-  document.addEventListener("visibilitychange", () => refreshTimes(document));
+  document.addEventListener("visibilitychange", tick);
 }

@@ -174,6 +174,16 @@ def test_a_cluster_that_names_its_zone_is_read_in_it(site, new_tab):
     expect(page.locator("footer [data-zone]")).to_have_text("America/New_York")
 
 
+def test_a_page_that_stays_open_over_midnight_gives_its_times_their_date(site, new_tab, node):
+    tab = new_tab(timezone_id="America/New_York")
+    tab.page.clock.install()
+    page = tab.open(node)
+    first = page.locator("#state time[data-time]")
+    expect(first).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    page.clock.fast_forward("24:00:00")
+    expect(first).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d$"))
+
+
 def test_a_file_says_that_its_times_are_in_utc_and_they_are(site, new_tab, node):
     page = new_tab(viewport=SCREEN, timezone_id="Asia/Kolkata").open(f"{node}?range=1h")
     link = page.get_by_role("link", name="CPU used as CSV, times in UTC")

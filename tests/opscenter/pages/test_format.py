@@ -25,7 +25,7 @@ def test_a_clock_is_ahead_or_behind_and_never_a_bare_sign(milliseconds, words):
 @pytest.mark.parametrize(
     ("millicores", "words"),
     [(None, fmt.UNKNOWN), (0, "<1 m"), (999, "999 m"), (1000, "1.00 cores"), (4794, "4.79 cores"),
-     (20_000, "20.0 cores"), (1_234_567, "1,234.6 cores")],
+     (20_000, "20.0 cores"), (180_000, "180 cores")],
 )  # fmt: skip
 def test_a_whole_core_and_more_is_shown_in_cores(millicores, words):
     assert fmt.cores(millicores) == words
