@@ -33,7 +33,7 @@ def test_in_a_gap_the_head_has_the_reason_and_beside_it_the_value(site, tab, nod
         expect(values).to_have_text("No data: nothing was recorded at the source (lost)")
     for at in (gap[0] - 1, gap[1] + 60):
         point_at(page, plot, at)
-        expect(values).to_have_text(re.compile(r"^CPU [\d.,]+ (m|cores) .* . [\d.,]+ (m|cores)?"))
+        expect(values).to_have_text(re.compile(r"^CPU [\d.,]+ (m|cores) .* \u2013 [\d.,]+"))
         expect(values).not_to_contain_text("No data")
 
 
