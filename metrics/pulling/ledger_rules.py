@@ -171,7 +171,7 @@ def unrecorded_gaps(
 def why_missing(start: int, end: int, outage: Outage) -> tuple[Reason, str]:
     """Return why ``[start, end)`` was not pulled in time: the reason, and its words for display."""
     if outage.enrolled_at is not None and end <= outage.enrolled_at:
-        return "not_enrolled", "recorded before the cluster was enrolled"
+        return "not_enrolled", "recorded before this cluster joined"
     if outage.last_attempt_at is None:
         return "pending", "from before the first pull"
     if start < outage.last_attempt_at:

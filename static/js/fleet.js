@@ -46,7 +46,7 @@ function showWaiting() {
   const button = document.getElementById("fleet-waiting");
   if (!button) return;
   button.hidden = waiting.size === 0;
-  button.textContent = waiting.size === 1 ? "1 change, show" : `${waiting.size} changes, show`;
+  button.textContent = waiting.size === 1 ? "Show 1 change" : `Show ${waiting.size} changes`;
 }
 
 /** Fetch the rows of changed clusters and replace those on the page; add none. */

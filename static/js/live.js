@@ -13,7 +13,7 @@ const POLL_SECONDS = 30; // up to twice that: for pages whose proxy lets no sock
 const QUIET_SECONDS = 60; // a page that was told of no change for this long asks
 const GRACE = 2500; // a restart of the server shows no banner
 const POLL_TITLE =
-  "Something on the way lets no live connection (WebSocket) through. The page asks every 30 to 60 s instead.";
+  "Something in between blocks live connections (WebSocket). The page checks every 30 to 60 s instead.";
 
 let socket = null, attempts = 0, timer = 0, lostAt = 0, heardAt = 0, retryAt = 0, asOf = now();
 let leaving = false, wasOpen = false, polls = 0, polling = false;

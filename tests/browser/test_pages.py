@@ -47,7 +47,7 @@ def test_a_row_changes_in_place_and_a_move_waits_to_be_asked_for(site, tab):
     assert page.locator("li.tile").evaluate_all("all => all.map(e => e.id)") == before
     expect(page.locator("#chip-critical b")).to_have_text("2")
     button = page.locator("#fleet-waiting")
-    expect(button).to_have_text("1 change, show")
+    expect(button).to_have_text("Show 1 change")
     button.click()
     expect(page.locator(f"#need-{gamma}")).to_be_visible()
     expect(button).to_be_hidden()

@@ -462,5 +462,5 @@ def test_the_largest_pods_over_a_range_are_listed_for_one_cluster_and_for_all(cl
     csv_link = page.partition('href="/api/v1/top?')[2].partition('"')[0].replace("&amp;", "&")
     (line,) = csv.DictReader(io.StringIO(client.get(f"/api/v1/top?{csv_link}").content.decode()))
     assert (line["max"], line["namespace"]) == ("201", f"'{FORMULA}")
-    assert "No pod found" in client.get("/pods/?over=1h&q=nothing").content.decode()
+    assert "No pods found" in client.get("/pods/?over=1h&q=nothing").content.decode()
     assert "Nothing on this page" in client.get("/pods/?over=1h&page=3").content.decode()
