@@ -44,8 +44,8 @@ def clock(facts: Facts) -> Finding | None:
     skew_ms = facts.clock_skew_ms or 0
     if abs(skew_ms) < CLOCK_SKEW_MS:
         return None
-    side = "ahead of" if skew_ms > 0 else "behind"
-    return Finding("clock", "degraded", f"its clock is {abs(skew_ms) // 1000} s {side} ours")
+    side = "ahead" if skew_ms > 0 else "behind"
+    return Finding("clock", "degraded", f"its clock is {abs(skew_ms) // 1000} s {side}")
 
 
 def reason_of(found: Sequence[Finding], facts: Facts) -> str:
@@ -149,14 +149,14 @@ def _judged(one: Condition) -> tuple[Level | None, str]:
     match one.what:
         case "filesystem":
             level = _level(one.ratio, FILESYSTEM_DEGRADED, FILESYSTEM_CRITICAL)
-            full = f"filesystem {one.name} on node {one.node} is {percent(one.ratio)} full"
+            full = f"{one.name} on node {one.node} is {percent(one.ratio)} full"
             text = full + _size(one)
         case "inodes":
             level = _level(one.ratio, INODES_DEGRADED, INODES_CRITICAL)
-            text = f"{percent(one.ratio)} of the inodes of {one.name} on node {one.node} are used"
+            text = f"{percent(one.ratio)} of inodes used on {one.name} of node {one.node}"
         case "memory":
             level = _level(one.ratio, MEMORY_DEGRADED, 2)
-            text = f"memory is {percent(one.ratio)} used"
+            text = f"{percent(one.ratio)} of memory in use"
         case "pressure":
             text = f"node {one.node} reports {one.detail}"
         case "no_numbers":
@@ -177,7 +177,7 @@ def _note(one: Condition) -> str:
 
 def _was(one: Condition) -> str:
     _, text = _judged(one)
-    return text.replace(" is ", " was ", 1).replace(" are ", " were ", 1)
+    return text.replace(" is ", " was ", 1)
 
 
 def _level(ratio: float | None, degraded: float, critical: float) -> Level | None:
@@ -214,7 +214,7 @@ def _conflict(facts: Facts, now: datetime) -> Finding | None:
     if facts.conflict_at is None or (age is not None and age > CONFLICT_SECONDS):
         return None
     detail = f": {facts.conflict_detail}" if facts.conflict_detail else ""
-    return Finding("conflict", "degraded", f"its identity is used from two places{detail}")
+    return Finding("conflict", "degraded", f"its identity is in use in two places{detail}")
 
 
 def percent(ratio: float | None) -> str:

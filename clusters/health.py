@@ -181,7 +181,7 @@ def _waiting(facts: Facts, now: datetime) -> str:
     if facts.tunnel_seen_at is None and not facts.tunnel_up:
         if facts.enrolled_at is None:
             return "waiting for its agent"
-        return "enrolled; its tunnel has not come up yet"
+        return "enrolled; its tunnel has not connected yet"
     first_contact = max(filter(None, (facts.enrolled_at, facts.tunnel_since)), default=now)
     if facts.tunnel_up and (now - first_contact).total_seconds() < FIRST_DATA_SECONDS:
         return "connected; waiting for the first data"
@@ -193,12 +193,12 @@ def _tunnel_lost(facts: Facts, now: datetime) -> _Stale | None:
     if tunnel.state == "up":
         return None
     if tunnel.state == "unknown":
-        text = "tunnel lost: the hub has not seen it answer"
+        text = "tunnel lost: it no longer responds to the hub"
     else:
         age = age_seconds(tunnel.since, now)
         if age is not None and age <= TUNNEL_GRACE_SECONDS:
             return None
-        text = f"tunnel lost: {facts.tunnel_reason or 'no reason known'}"
+        text = f"tunnel lost: {facts.tunnel_reason or 'reason unknown'}"
     return _Stale("tunnel", tunnel.since, facts.centre_problem or text)
 
 
@@ -223,10 +223,10 @@ def _why_old(facts: Facts, now: datetime) -> str:
     interval = timedelta(seconds=facts.interval_seconds)
     late = (age_seconds(pulled, now) or 0) > data_limit_seconds(facts.interval_seconds)
     if late or (known_until is not None and pulled <= known_until + interval):
-        return f"{where}, but Ops Center has not pulled from it lately: look at the worker"
+        return f"{where}, but Ops Center has not pulled from it recently: check the worker"
     if facts.collector_error:
         return f"{where}, but its agent cannot see the cluster: {facts.collector_error}"
-    return f"{where} and pulls work, but they bring no new data"
+    return f"{where} and pulls succeed, but return no new data"
 
 
 def _dated(

@@ -43,7 +43,7 @@ REASONS: dict[str, str] = {
     "consent_off": "the agent's owner does not let the service through",
     "bad_response": "the answer was refused",
     "centre_down": "Ops Center did not pull, or could not store it",
-    "not_enrolled": "not enrolled yet",
+    "not_enrolled": "recorded before this cluster joined",
     "agent_stopped": "nothing was recorded at the source",
     "collector_failed": "the agent ran, but saw nothing",
     "clock_jumped": "the clock of the source was set over it",

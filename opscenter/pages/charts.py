@@ -119,8 +119,8 @@ def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) ->
         message = f"Not from the cluster: {str(exc).removeprefix('kind: ')}."
         return _json({"error": message, "code": exc.code})
     if not any(line["t"] for line in lines):
-        return _json({"error": "The cluster's source has nothing of this range.", "code": "empty"})
-    return _json({"lines": lines, "note": f"From the cluster now: {note}."})
+        return _json({"error": "The cluster's source has no data in this range.", "code": "empty"})
+    return _json({"lines": lines, "note": f"Live from the cluster: {note}."})
 
 
 def _json(content: Mapping[str, Any]) -> HttpResponse:
@@ -144,9 +144,9 @@ def _nothing(
     elif key.kind == "node" and _is_not_ready(cluster, key.name):
         why = "Not measured: the node is not ready."
     elif last is None:
-        why = "Not measured: no source of this cluster has sent this."
+        why = "Not measured: this cluster's source does not report it."
     else:
-        why = "Not measured in this range, though the cluster reported."
+        why = "Not measured in this range, although the cluster reported."
     return chart_json({"empty": True, "why": why, "last": last})
 
 

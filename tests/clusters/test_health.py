@@ -66,19 +66,19 @@ def test_a_state_is_since_the_oldest_of_its_worst_findings_each_with_its_own():
         ({"nodes_total": 4, "nodes_ready": 2}, "degraded", "2 of 4 nodes are not ready"),
         ({"nodes_total": 0, "nodes_ready": 0}, "degraded", "no nodes"),
         ({"fs_worst_ratio": 0.79}, "ok", ""),
-        ({"fs_worst_ratio": 0.80}, "degraded", "filesystem / on node n1 is 80 % full"),
+        ({"fs_worst_ratio": 0.80}, "degraded", "/ on node n1 is 80 % full"),
         ({"fs_worst_ratio": 0.8999}, "degraded", "89 %"),
-        ({"fs_worst_ratio": 0.90}, "critical", "filesystem / on node n1 is 90 % full"),
-        ({"inodes_worst_ratio": 0.90}, "degraded", "90 % of the inodes of / on node n1 are used"),
-        ({"inodes_worst_ratio": 0.95}, "critical", "95 % of the inodes"),
-        ({"mem_ws": 90}, "degraded", "memory is 90 % used"),
+        ({"fs_worst_ratio": 0.90}, "critical", "/ on node n1 is 90 % full"),
+        ({"inodes_worst_ratio": 0.90}, "degraded", "90 % of inodes used on / of node n1"),
+        ({"inodes_worst_ratio": 0.95}, "critical", "95 % of inodes"),
+        ({"mem_ws": 90}, "degraded", "90 % of memory in use"),
         ({"mem_ws": 89}, "ok", ""),
         ({"conflict_at": ago(3599), "conflict_detail": "two hosts"}, "degraded", "two hosts"),
         ({"conflict_at": ago(3601)}, "ok", ""),
         ({"fs_worst_ratio": None, "inodes_worst_ratio": None, "mem_ws": None}, "ok", ""),
         ({"nodes_ready": None, "nodes_total": None}, "unknown", "nothing is known of its nodes"),
         ({"nodes_ready": 2, "nodes_unknown": 1}, "unknown", "not known whether 1 of 3 nodes is"),
-        ({"clock_skew_ms": 61_000}, "degraded", "its clock is 61 s ahead of ours"),
+        ({"clock_skew_ms": 61_000}, "degraded", "its clock is 61 s ahead"),
     ],
 )
 def test_fresh_facts_are_judged_by_the_documented_limits(changes, state, words):
@@ -90,7 +90,7 @@ def test_fresh_facts_are_judged_by_the_documented_limits(changes, state, words):
 def test_the_worst_finding_is_named_first_and_none_is_left_out():
     judged = judge(facts(nodes_ready=2, fs_worst_ratio=0.97), OK, NOW)
     assert judged.state == "critical"
-    assert judged.reason == "filesystem / on node n1 is 97 % full; 1 of 3 nodes is not ready"
+    assert judged.reason == "/ on node n1 is 97 % full; 1 of 3 nodes is not ready"
 
 
 def test_a_long_list_of_lost_nodes_names_three():
@@ -117,10 +117,10 @@ def test_a_tunnel_that_is_recorded_as_up_but_is_silent_is_lost():
     ("changes", "words"),
     [
         ({"pull_error": "no answer in 30 s"}, "tunnel up but pulls fail: no answer in 30 s"),
-        ({}, "bring no new data"),
+        ({}, "return no new data"),
         ({"last_pull_at": None}, "has not pulled from it yet"),
-        ({"last_pull_at": ago(900)}, "look at the worker"),
-        ({"clock_skew_ms": -600_000}, "its clock is 600 s behind ours"),
+        ({"last_pull_at": ago(900)}, "check the worker"),
+        ({"clock_skew_ms": -600_000}, "its clock is 600 s behind"),
     ],
 )
 def test_old_data_is_unknown_since_its_last_minute_and_the_reason_says_why(changes, words):
@@ -296,7 +296,7 @@ def test_what_was_wrong_and_is_not_measured_any_more_is_not_known():
     judged = judge(facts(conditions=[gone]), OK, NOW)
     assert (judged.state, judged.was, judged.since) == ("unknown", "ok", ago(100))
     assert judged.reason == (
-        "filesystem /data on node n1 was 97 % full, not measured since 2026-03-01 11:58 UTC"
+        "/data on node n1 was 97 % full, not measured since 2026-03-01 11:58 UTC"
     )
 
 
