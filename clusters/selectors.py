@@ -19,7 +19,16 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from clusters.conditions import conditions_of
-from clusters.health import WORST_FIRST, Facts, Health, State, TunnelState, judge, tunnel_state
+from clusters.health import (
+    WORST_FIRST,
+    Facts,
+    Finding,
+    Health,
+    State,
+    TunnelState,
+    judge,
+    tunnel_state,
+)
 from clusters.health_json import findings_of
 from clusters.models import Cluster, TunnelSession
 from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
@@ -81,6 +90,10 @@ class ClusterOverview(StatusNumbers):
     def reporting(self) -> bool:
         """Return whether its numbers are current: the state is based on fresh data."""
         return self.health.state in ("ok", "degraded", "critical")
+
+    def finding(self, key: str) -> Finding | None:
+        """Return what health found under a key, such as ``node:n3``; None if nothing."""
+        return next((one for one in self.health.findings if one.key == key), None)
 
     @property
     def nodes_lost(self) -> int:

@@ -55,6 +55,10 @@ def notes_of(overview: ClusterOverview, pulls: PullState) -> list[Note]:
     if pulls.is_filling:
         words = "filling gaps" if overview.tunnel.up else "gaps to be filled"
         found.append(Note("backfill", words, "data"))
+    for one in overview.health.findings:
+        if one.level == "note":
+            key: Literal["agent", "source"] = "agent" if one.key == "agent_outdated" else "source"
+            found.append(Note(key, one.text, "data"))
     if is_outdated(overview.agent_version):
         found.append(Note("agent", f"agent outdated: {overview.agent_version}", "tunnel"))
     if pulls.notes:

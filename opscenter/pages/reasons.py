@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from clusters.health import Finding
 from clusters.selectors import ClusterOverview
 
 _MORE = re.compile(r"and [\d,]+ more")
@@ -19,7 +20,16 @@ _NODE_OF = re.compile(r"(.+?)[ :]/")
 def known_nodes(overview: ClusterOverview) -> set[str]:
     """Return the names of nodes that a cluster's reason may hold: the lost, the fullest."""
     fullest = (overview.fs_worst_name, overview.inodes_worst_name)
-    return {*overview.nodes_not_ready, *(m[1] for name in fullest if (m := _NODE_OF.match(name)))}
+    found = {*overview.nodes_not_ready, *(m[1] for name in fullest if (m := _NODE_OF.match(name)))}
+    return found | {name for one in overview.health.findings if (name := node_of(one))}
+
+
+def node_of(finding: Finding) -> str:
+    """Return the node that a finding is about; "" for the cluster as a whole."""
+    what, _, rest = finding.key.partition(":")
+    if what in ("filesystem", "inodes"):
+        return rest.partition(":/")[0]
+    return rest if what in ("node", "pressure", "no_numbers") else ""
 
 
 def linked(text: str, cluster: UUID, nodes: Iterable[str], query: str = "") -> SafeString:

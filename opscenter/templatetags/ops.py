@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from clusters.health import Finding, Health
 from clusters.selectors import ClusterOverview
 from metrics.query import SeriesNow
 from opscenter.pages import format as fmt
@@ -102,6 +103,25 @@ def when(value: datetime | float | None) -> SafeString:
     at = at.astimezone(UTC)
     iso, text = at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return format_html('<time datetime="{}" data-time title="{}">{}</time>', iso, text, text)
+
+
+@register.filter
+def finding_of_node(overview: ClusterOverview, name: str) -> Finding | None:
+    """Return what health found of a node's readiness; None if it is ready, or not known here."""
+    return overview.finding(f"node:{name}")
+
+
+@register.filter
+def finding(overview: ClusterOverview, key: str) -> Finding | None:
+    """Return what health found under a key, such as ``conflict``; None if nothing."""
+    return overview.finding(key)
+
+
+@register.simple_tag
+def since(judged: Health | Finding) -> SafeString:
+    """Return "since T", or "since T or earlier" where nothing is known of the time before."""
+    tail = " or earlier" if judged.at_least else ""
+    return format_html("since {}{}", when(judged.since), tail)
 
 
 @register.simple_tag
