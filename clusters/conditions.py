@@ -28,6 +28,11 @@ NOTES: frozenset[str] = frozenset({"partly_blind", "readiness", "agent_outdated"
 """What is worth a line, but never changes the state."""
 OF_NODES: frozenset[str] = frozenset({"not_ready", "missing", "not_said"})
 """What counts a node as not ready, or as not known."""
+GONE_SECONDS = 3600
+"""How long something that was wrong stays *not known* after its measurements end: then it was
+removed."""
+SMALLEST_BYTES = 1 << 30
+"""Smaller filesystems alarm nobody, unless a setting says so."""
 MAX_CONDITIONS = 60
 """How many are stored for a cluster; the worst come first."""
 _TEXT = 300

@@ -9,7 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from clusters.conditions import OF_NODES, Condition, What, by_key
+from clusters.conditions import (
+    GONE_SECONDS,
+    OF_NODES,
+    SMALLEST_BYTES,
+    Condition,
+    What,
+    by_key,
+)
 from clusters.health import (
     FILESYSTEM_CRITICAL,
     FILESYSTEM_DEGRADED,
@@ -22,10 +29,6 @@ from metrics.series.rollups import rounded_mean
 from metrics.series.rows import MinuteRow, SeriesInfo
 from metrics.series.source_answer import CollectorState
 
-GONE_SECONDS = 3600
-"""How long something that was wrong stays *not known* after its measurements end: then it was
-removed."""
-SMALLEST_BYTES = 1 << 30
 _NO_ALARM_TYPES = frozenset({"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"})
 _DETAIL = 300
 _NEVER = 2.0  # more than a whole

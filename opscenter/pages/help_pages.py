@@ -11,7 +11,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from clusters import health
+from clusters.conditions import GONE_SECONDS, SMALLEST_BYTES
 from clusters.health import WORST_FIRST
+from clusters.node_inventory import MISSING_SECONDS
 from opscenter.pages.base import page
 from opscenter.pages.notes import CLOCK_MS, SLOW_PULL_MS
 
@@ -67,6 +69,9 @@ def _limits() -> dict[str, Any]:
         "inodes_degraded": health.INODES_DEGRADED,
         "inodes_critical": health.INODES_CRITICAL,
         "memory_degraded": health.MEMORY_DEGRADED,
+        "gone": GONE_SECONDS,
+        "smallest": SMALLEST_BYTES,
+        "missing": MISSING_SECONDS,
         "note_clock": CLOCK_MS / 1000,
         "note_pull": SLOW_PULL_MS / 1000,
     }
