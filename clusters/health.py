@@ -183,7 +183,8 @@ def _waiting(facts: Facts, now: datetime) -> str:
             return "waiting for its agent"
         return "enrolled; its tunnel has not connected yet"
     first_contact = max(filter(None, (facts.enrolled_at, facts.tunnel_since)), default=now)
-    if facts.tunnel_up and (now - first_contact).total_seconds() < FIRST_DATA_SECONDS:
+    age = age_seconds(first_contact, now)
+    if facts.tunnel_up and age is not None and age < FIRST_DATA_SECONDS:
         return "connected; waiting for the first data"
     return ""
 

@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 from clusters.health import Finding, Health
 from clusters.selectors import ClusterOverview
 from metrics.query import SeriesNow
+from opscenter.core.ages import age_seconds
 from opscenter.pages import format as fmt
 from opscenter.pages.pod_words import PodWords
 from opscenter.pages.reasons import known_nodes, linked
@@ -136,20 +137,25 @@ def span(start: int, end: int) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def age(context: template.Context, value: datetime | float | None, stale_s: int = 0) -> SafeString:
-    """Return how old a time is as a ``<time>`` that ticks; marked as old beyond ``stale_s``."""
+    """Return how old a time is as a ``<time>`` that ticks; marked as old beyond ``stale_s``.
+
+    Of a time in the future it is not known, which is never fresh.
+    """
     at = fmt.moment(value)
     if at is None:
         return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
     at = at.astimezone(UTC)
     now: datetime = context["now"]
-    seconds = (now - at).total_seconds()
+    seconds = age_seconds(at, now)
     return format_html(
         '<time datetime="{}" data-age{}{} title="{}">{}</time>',
         at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         format_html(' data-stale="{}"', stale_s) if stale_s else "",
-        format_html(' class="{}"', "old") if stale_s and seconds > stale_s else "",
+        format_html(' class="{}"', "old")
+        if seconds is None or (stale_s and seconds > stale_s)
+        else "",
         at.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        fmt.duration(seconds),
+        "in the future" if seconds is None else fmt.duration(seconds),
     )
 
 

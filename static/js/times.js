@@ -14,6 +14,8 @@ export function setServerTime(seconds) {
   offset = seconds * 1000 - Date.now();
 }
 
+const FUTURE_SECONDS = 5;
+
 /** "12 s", "5 min", "3 h 20 min": as opscenter/pages/format.py writes it. */
 export function duration(seconds) {
   const left = Math.max(0, Math.floor(seconds));
@@ -182,9 +184,11 @@ export function refreshTimes(root) {
   }
   for (const element of root.querySelectorAll("time[data-age]")) {
     const seconds = (now() - Date.parse(element.dateTime)) / 1000;
-    const text = duration(seconds);
+    // As opscenter/core/ages.py: a time in the future says nothing about how old something is.
+    const ahead = seconds < -FUTURE_SECONDS;
+    const text = ahead ? "in the future" : duration(seconds);
     if (element.textContent !== text) element.textContent = text;
-    if (element.dataset.stale) element.classList.toggle("old", seconds > Number(element.dataset.stale));
+    if (element.dataset.stale) element.classList.toggle("old", ahead || seconds > Number(element.dataset.stale));
   }
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from django.template import Context, Template
 
 from opscenter.pages import format as fmt
 
@@ -50,3 +53,12 @@ def test_a_tier_is_named_in_words():
 )
 def test_a_value_of_an_audit_line_is_no_program_text(value, words):
     assert fmt.plain(value) == words
+
+
+def test_a_time_in_the_future_is_no_age():
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    page = Template("{% load ops %}{% age at 60 %}")
+    for ahead, text in ((-90, "90 s"), (4, "0 s"), (6, "in the future")):
+        shown = page.render(Context({"now": now, "at": now + timedelta(seconds=ahead)}))
+        assert f">{text}<" in shown
+        assert ("old" in shown) is (ahead not in (4,))
