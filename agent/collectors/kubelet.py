@@ -2,8 +2,8 @@
 
 The service account needs ``list`` on nodes and pods and ``get`` on ``nodes/proxy``. Each kubelet is
 queried through the API server (``/api/v1/nodes/<node>/proxy/stats/summary``), so that one agent
-serves a whole cluster and needs no route to the nodes. A node whose kubelet does not answer keeps
-its row, with the API server's facts and without use.
+serves a whole cluster and needs no route to the nodes. A node whose kubelet does not answer, or
+repeats old readings, keeps its row, with the API server's facts and without use.
 
 Source of the fields: Kubernetes' ``stats/v1alpha1`` types; all of them are optional.
 """
@@ -20,6 +20,7 @@ from agent.collectors.kubeapi import KubeAccess, KubeApi
 from agent.collectors.kubedisks import NodeDisks
 from agent.collectors.kubefields import child, number, text, timestamp
 from agent.collectors.kubeobjects import KubeNode, KubePod, parse_node, parse_pod
+from agent.collectors.kubestale import StaleSummaries
 from agent.collectors.kubeusage import PodEntries, Usage, disk_use, memory, shares_network
 from agent.collectors.podstatus import ENDED_PHASES
 from agent.samples import Sample, make_sample
@@ -59,6 +60,7 @@ class KubeletCollector:
         self._summary_seconds = summary_seconds
         self._usage = Usage()
         self._disks = NodeDisks()
+        self._stale = StaleSummaries()
         self._silent: set[str] = set()
 
     async def close(self) -> None:
@@ -73,7 +75,7 @@ class KubeletCollector:
             CollectorError: the nodes cannot be listed; nothing is known then.
         """
         nodes, pods, problems = await self._lists()
-        answers = await self._summaries(node.name for node in nodes)
+        answers = self._fresh(await self._summaries(node.name for node in nodes), now)
         summaries = {name: found for name, found in answers.items() if isinstance(found, dict)}
         problems |= {
             name: problem for name, found in answers.items() if (problem := _problem(found))
@@ -92,6 +94,7 @@ class KubeletCollector:
             node_stats = child(summaries.get(pod.node), "node")
             samples.append(self._pod(pod, known.get(pod.node), entries.of(pod), node_stats))
         self._disks.keep_only(known)
+        self._stale.keep_only(known)
         return Collected(samples, problems)
 
     def _ready_api(self) -> KubeApi:
@@ -160,6 +163,15 @@ class KubeletCollector:
         self._silent = {node for node in names if not isinstance(found.get(node), dict)}
         late = f"no answer within {self._summary_seconds:g} s"
         return {node: found.get(node, late) for node in names}
+
+    def _fresh(
+        self, answers: Mapping[str, dict[str, Any] | str], now: float
+    ) -> dict[str, dict[str, Any] | str]:
+        """Return the answers; of those that repeat old readings only that they do."""
+        return {
+            node: (isinstance(answer, dict) and self._stale.why_stale(node, answer, now)) or answer
+            for node, answer in answers.items()
+        }
 
     def _node_samples(
         self,

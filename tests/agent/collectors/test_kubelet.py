@@ -146,6 +146,19 @@ async def test_a_node_that_does_not_answer_keeps_its_row_without_use(kubernetes,
     assert rows(collected, "pod")["shop", "web-6d4cf56db6-x2x9k"]["cpu_mc"] is None
 
 
+async def test_a_kubelet_that_repeats_old_readings_gives_no_numbers(kubernetes, collector):
+    for after in range(0, 181, 15):
+        kubernetes.summaries["n1"] = summary("n1", kubernetes.pods, at=NOW + after)
+        collected = await collector.collect(NOW + after)
+    [problem] = [collected.problems[name] for name in collected.problems]
+    assert list(collected.problems) == ["n2"]
+    assert problem == "its kubelet gives no numbers: it repeats those of 2027-01-15 08:00:00 UTC"
+    assert rows(collected, "node")["", "n2"]["mem_ws"] is None
+    assert rows(collected, "node")["", "n2"]["ready"] == 1
+    kubernetes.summaries["n2"] = summary("n2", [], at=NOW + 190)
+    assert (await collector.collect(NOW + 195)).problems == {}
+
+
 async def test_summaries_are_requested_at_the_same_time(kubernetes, collector):
     kubernetes.nodes = [node(f"n{n}") for n in range(30)]
     kubernetes.summaries = {f"n{n}": summary(f"n{n}", [], at=NOW) for n in range(30)}
