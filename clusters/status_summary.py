@@ -41,6 +41,7 @@ class PullFacts(StatusNumbers):
     """
 
     data_as_of: datetime | None = None  # end of the newest minute, by our clock
+    stands_still: bool = False  # the values only repeat; data_as_of is that of the first of them
     nodes: Sequence[SeenNode] = ()  # of the newest minute; they are counted when it is recorded
     lists_nodes: bool = False  # whether that is a list of what should be there
     silence: Silence = "unknown"  # what it means that a node does not say whether it is ready
@@ -76,8 +77,9 @@ def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None)
         columns = ["last_pull_at", "last_pull_ok_at", "pull_error_code", "pull_error",
                    "pull_failures", "clock_skew_ms", "settle_seconds",
                    "collector_error"]  # fmt: skip
-        if facts.data_as_of is not None and _is_newest(facts.data_as_of, current, now):
-            columns += _take_summary(cluster, facts, facts.data_as_of)
+        as_of = _as_of(facts, current, now)
+        if as_of is not None:
+            columns += _take_summary(cluster, facts, as_of)
         current.save(update_fields=columns)
         _take_agent(cluster, facts)
         return _record_health(cluster, now)
@@ -167,10 +169,18 @@ def _locked(cluster_id: UUID) -> Cluster | None:
     return cluster
 
 
-def _is_newest(as_of: datetime, current: ClusterStatus, now: datetime) -> bool:
-    """Return whether facts replace what is recorded, which a wrong clock may have dated."""
-    recorded = current.data_as_of
-    return recorded is None or age_seconds(recorded, now) is None or as_of >= recorded
+def _as_of(facts: PullFacts, current: ClusterStatus, now: datetime) -> datetime | None:
+    """Return the time of facts that replace what is recorded; None if they do not.
+
+    What is recorded may have been dated by a wrong clock, or be what is now known to only repeat:
+    that never makes the data newer, however long it goes on.
+    """
+    as_of, recorded = facts.data_as_of, current.data_as_of
+    if as_of is None or recorded is None or age_seconds(recorded, now) is None:
+        return as_of
+    if facts.stands_still:
+        return min(as_of, recorded)
+    return as_of if as_of >= recorded else None
 
 
 def _take_summary(cluster: Cluster, facts: PullFacts, as_of: datetime) -> list[str]:

@@ -105,6 +105,7 @@ def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Con
     sums: dict[str, Any] = {name: _sum(nodes, name) for name in SUMS}
     return PullFacts(
         data_as_of=as_of,
+        stands_still=context.frozen_at is not None,
         nodes=_seen(nodes, answer),
         lists_nodes=answer.lists_nodes,
         silence=_silence(answer, context.source),

@@ -93,6 +93,21 @@ def test_older_data_does_not_replace_newer(connected):
     assert (connected.current.pods, connected.current.data_as_of) == (20, NOW)
 
 
+def test_values_that_only_repeat_take_back_what_was_thought_new(connected):
+    status_summary.record_pull(connected.pk, GOOD, NOW)
+    began = NOW - timedelta(minutes=2)
+    still = replace(GOOD, data_as_of=began, stands_still=True)
+    later = replace(still, data_as_of=NOW + timedelta(minutes=20))  # as far as it looked back
+    for facts in (still, later):
+        status_summary.record_pull(connected.pk, facts, NOW + timedelta(minutes=30))
+        connected.current.refresh_from_db()
+        assert connected.current.data_as_of == began
+    moves = replace(GOOD, data_as_of=NOW + timedelta(minutes=31))
+    status_summary.record_pull(connected.pk, moves, NOW + timedelta(minutes=31))
+    connected.current.refresh_from_db()
+    assert connected.current.data_as_of == moves.data_as_of
+
+
 def test_failures_are_counted_and_the_last_data_stays(connected):
     status_summary.record_pull(connected.pk, GOOD, NOW)
     for _ in range(2):
