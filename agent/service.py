@@ -20,6 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api.app import AgentFacts, make_app
+from agent.clock import SystemClock, stretch_at
 from agent.collectors.base import Collector
 from agent.collectors.host import HostCollector
 from agent.collectors.kubelet import KubeletCollector
@@ -78,9 +79,11 @@ async def local_api(
         max_days=config.spool_max_days,
     )
     try:
+        clock = SystemClock()
         sampler = Sampler(
             make_collector(config),
             spool,
+            clock,
             interval_seconds=config.sample_seconds,
         )
         facts = AgentFacts(
@@ -92,7 +95,9 @@ async def local_api(
             services=[AGENT, *config.services.targets],
         )
         runner = web.AppRunner(
-            make_app(spool, facts), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS
+            make_app(spool, facts, stretch=lambda: stretch_at(clock, clock.time())),
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
         )
         await runner.setup()
         try:

@@ -18,8 +18,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from agent import __version__
-from agent.api.range_answer import range_answer
+from agent.api.range_answer import CollectorNow, range_answer
 from agent.catalog import KINDS, Kind
+from agent.clock import Stretch
 from agent.sampler import CollectorStatus
 from agent.samples import clean_name
 from agent.spool.spool import Spool
@@ -76,27 +77,46 @@ class _BadRequestError(Exception):
 
 
 def make_app(
-    spool: Spool, facts: AgentFacts, *, now: Callable[[], float] = time.time
+    spool: Spool,
+    facts: AgentFacts,
+    *,
+    now: Callable[[], float] = time.time,
+    stretch: Callable[[], Stretch | None] = lambda: None,
 ) -> web.Application:
-    """Return the application that serves ``/v1/range`` and ``/v1/info``."""
+    """Return the application that serves ``/v1/range`` and ``/v1/info``.
+
+    Args:
+        spool: holds the minutes.
+        facts: what the agent says about itself.
+        now: returns Unix time in seconds.
+        stretch: returns the present stretch of the clock; None if it is not known.
+    """
     app = web.Application(middlewares=[_guard(MAX_CONCURRENT)], client_max_size=1)
-    api = _Api(spool, facts, now)
+    api = _Api(spool, facts, now, stretch)
     app.router.add_get("/v1/range", api.get_range, allow_head=False)
     app.router.add_get("/v1/info", api.get_info, allow_head=False)
     return app
 
 
 class _Api:
-    def __init__(self, spool: Spool, facts: AgentFacts, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        facts: AgentFacts,
+        now: Callable[[], float],
+        stretch: Callable[[], Stretch | None],
+    ) -> None:
         self._spool = spool
         self._facts = facts
         self._now = now
+        self._stretch = stretch
 
     async def get_range(self, request: web.Request) -> web.Response:
         """Answer closed minutes, ``start <= t < end``; the answer's ``end`` may be earlier."""
         start, end, kinds = _range_parameters(request)
-        now = self._now()
-        agent, collector = self._facts.as_json(), self._facts.collector_json()
+        now, stretch = self._now(), self._stretch()
+        agent, state = self._facts.as_json(), self._facts.collector_json()
+        collector = None if state is None else CollectorNow(state, stretch)
         body = await self._spool.call(
             lambda file: range_answer(
                 file, start=start, end=end, kinds=kinds, now=now, agent=agent, collector=collector

@@ -7,11 +7,13 @@ Runs in the spool's thread. An answer is cut at a minute's end once it holds
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from agent.catalog import FIELDS, Kind
+from agent.clock import Stretch
 from agent.spool.file import SpoolFile, closed_end
 from agent.spool.minutes import MinuteFormatError, unpack_columns
 
@@ -25,6 +27,20 @@ _LATEST = 4_000_000_000  # in the year 2096: the hub takes no later time
 _ROW_BYTES = 17  # a row's "t" and "i"
 
 
+@dataclass(frozen=True, slots=True)
+class CollectorNow:
+    """The collector when it is asked.
+
+    Attributes:
+        state: what the agent says about it.
+        stretch: the clock's present stretch: minutes of any other were named by a clock that was
+            set since, and say nothing about now. None if it is not known: no minute is told apart.
+    """
+
+    state: Mapping[str, Any]
+    stretch: Stretch | None = None
+
+
 def range_answer(
     spool: SpoolFile,
     *,
@@ -33,7 +49,7 @@ def range_answer(
     kinds: Sequence[Kind],
     now: float,
     agent: dict[str, str],
-    collector: Mapping[str, Any] | None = None,
+    collector: CollectorNow | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> bytes:
     """Return the answer to ``GET /v1/range`` as JSON.
@@ -65,8 +81,9 @@ def range_answer(
     }
     if collector is not None:
         answer["collector"] = {
-            **collector,
+            **collector.state,
             "failed": spool.failures(start, covered),
+            "earlier": spool.earlier(start, covered, collector.stretch),
             "clock_steps": [
                 (step.minute, min(step.was, _LATEST), min(step.now, _LATEST))
                 for step in spool.clock_steps(start, end)[-MAX_CLOCK_STEPS:]

@@ -31,6 +31,7 @@ from agent.spool.records import (
     MinuteRecord,
     RecordRow,
     joined_failures,
+    joined_minutes,
     relevant_steps,
 )
 from agent.spool.series import KEPT_SECONDS, Series, SeriesTable
@@ -183,6 +184,16 @@ class SpoolFile:
         rows[self._open_start] = self._open_record.as_row()
         inside = (rows[at] for at in sorted(rows) if start <= at < end)
         return joined_failures((at, error) for at, *_, error in inside if error)
+
+    def earlier(self, start: int, end: int, stretch: Stretch | None) -> list[tuple[int, int]]:
+        """Return ranges of ``[start, end)`` of other stretches of the clock; none for None."""
+        if stretch is None:
+            return []
+        rows = {row[0]: row for row in self._disk.with_repair(self._records, start, end)}
+        rows |= self._waiting_records
+        rows[self._open_start] = self._open_record.as_row()
+        records = (MinuteRecord.from_row(rows[at]) for at in sorted(rows) if start <= at < end)
+        return joined_minutes(one.start for one in records if one.is_earlier(stretch))
 
     def clock_steps(self, start: int, end: int) -> list[ClockStep]:
         """Return the steps of the clock that explain something about ``[start, end)``."""

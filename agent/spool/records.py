@@ -57,6 +57,10 @@ class MinuteRecord:
             self.stretch = stretch
         return stretch.continues(self.stretch)
 
+    def is_earlier(self, stretch: Stretch) -> bool:
+        """Return whether the minute is known to be of another stretch than this one."""
+        return self.stretch is not None and not stretch.continues(self.stretch)
+
     def is_first(self, at: float, interval: int) -> bool:
         """Return whether a sample is the first one in its interval, and note it.
 
@@ -115,3 +119,8 @@ def joined_failures(failed: Iterable[tuple[int, str]]) -> list[tuple[int, int, s
         else:
             ranges.append((start, start + 60, error))
     return ranges
+
+
+def joined_minutes(starts: Iterable[int]) -> list[tuple[int, int]]:
+    """Return minutes, ascending, as ranges (start, end)."""
+    return [(start, end) for start, end, _ in joined_failures((start, "") for start in starts)]

@@ -218,7 +218,7 @@ class _Pull:
         *,
         gaps_open: bool,
     ) -> None:
-        newest = newest_minute(answer.rows)
+        newest = newest_minute(answer)
         history = [] if newest is None else _history(stream, newest + MINUTE)
         now = utc_datetime(self.now)
         facts = self._facts(stream, answer, history, skew_ms)
@@ -252,7 +252,7 @@ class _Pull:
     ) -> PullFacts:
         """Return what the answer says about the cluster, each thing that is off with its since."""
         recorded = conditions_of(self.cluster.current.conditions)
-        newest = newest_minute(answer.rows)
+        newest = newest_minute(answer)
         context = Context(
             frozen_at=None if newest is None else _frozen_at(stream, answer, newest),
             source=self.limits.source.partition(" ")[0],

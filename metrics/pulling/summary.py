@@ -59,15 +59,20 @@ class Context:
         return skew if abs(skew) > USUAL_SKEW_SECONDS else 0.0
 
 
-def newest_minute(rows: Sequence[MinuteRow]) -> int | None:
+def newest_minute(answer: SourceAnswer) -> int | None:
     """Return the start of the newest minute in which any node sent a value; None without one.
 
-    An agent of before sends its nodes without any value when it sees nothing: that is no data.
+    An agent of before sends its nodes without any value when it sees nothing: that is no data. Nor
+    is a minute of which the source says that a clock named it that was set since.
     """
+    rows = answer.rows
     newest = newest_of(rows, "node")
-    if newest is None or any(map(_has_value, rows_at(rows, "node", newest))):
+    if newest is None:
+        return None
+    if newest not in answer.earlier and any(map(_has_value, rows_at(rows, "node", newest))):
         return newest
-    return max((row.ts for row in rows if row.key.kind == "node" and _has_value(row)), default=None)
+    known = (row for row in rows if row.key.kind == "node" and row.ts not in answer.earlier)
+    return max((row.ts for row in known if _has_value(row)), default=None)
 
 
 def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Context) -> PullFacts:
@@ -82,7 +87,7 @@ def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Con
         history: the result of :func:`cpu_history`, ending with that minute.
         context: what else the pull knows.
     """
-    at = newest_minute(answer.rows)
+    at = newest_minute(answer)
     about: dict[str, Any] = {
         "agent_version": answer.agent_version,
         "kind": answer.kind,

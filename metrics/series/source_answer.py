@@ -56,6 +56,8 @@ class SourceAnswer:
             is in ``minutes_alive``.
         clock_steps: (minute, from, to) in Unix seconds: steps of the source's clock that touch the
             window, in the order in which they happened; ``minute`` is the one that a step ended.
+        earlier: minutes that a clock named which was set since, or stands still: their values are
+            true, but say nothing about now.
         lists_nodes: whether the answer's nodes are a list of what should be there, e.g. Kubernetes'
             own: a node that is absent was removed. False: a node that is absent is missing.
         refused: number of values that were not believed, by reason; see
@@ -81,5 +83,6 @@ class SourceAnswer:
     collector: CollectorState | None = None
     failed: Mapping[int, str] = field(default_factory=dict, repr=False)
     clock_steps: Sequence[tuple[int, float, float]] = ()
+    earlier: frozenset[int] = field(default=frozenset(), repr=False)
     lists_nodes: bool = False
     refused: Mapping[str, int] = field(default_factory=dict)

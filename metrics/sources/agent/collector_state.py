@@ -28,6 +28,7 @@ class CollectorPart:
     state: CollectorState | None = None
     failed: Mapping[int, str] = field(default_factory=dict)
     clock_steps: Sequence[tuple[int, float, float]] = ()
+    earlier: frozenset[int] = frozenset()
 
 
 def parse_collector(raw: object, start: int, end: int, *, alive: Set[int]) -> CollectorPart:
@@ -60,6 +61,7 @@ def parse_collector(raw: object, start: int, end: int, *, alive: Set[int]) -> Co
         state,
         {at: why for at, why in failed.items() if at not in alive},
         _clock_steps(told.get("clock_steps", [])),
+        _earlier(told.get("earlier", []), start, end),
     )
 
 
@@ -88,6 +90,19 @@ def _failed(raw: object, start: int, end: int) -> dict[int, str]:
     return failed
 
 
+def _earlier(raw: object, start: int, end: int) -> frozenset[int]:
+    """Return the minutes of ranges ``[start, end]``."""
+    where = "collector.earlier"
+    found: set[int] = set()
+    for entry in _entries(raw, where, MAX_FAILED, parts=2):
+        since, until = (minute(entry[at], where) for at in (0, 1))
+        if not start <= since < until <= end:
+            msg = f"{where}: {since}..{until} is no range within the answer"
+            raise BadResponseError(msg, problem="bad_value")
+        found.update(range(since, until, MINUTE))
+    return frozenset(found)
+
+
 def _clock_steps(raw: object) -> list[tuple[int, float, float]]:
     where = "collector.clock_steps"
     return [
@@ -96,15 +111,15 @@ def _clock_steps(raw: object) -> list[tuple[int, float, float]]:
     ]
 
 
-def _entries(raw: object, where: str, most: int) -> list[list[object]]:
-    """Return a list of lists of three."""
+def _entries(raw: object, where: str, most: int, *, parts: int = 3) -> list[list[object]]:
+    """Return a list of lists of so many parts."""
     entries = json_list(raw, where)
     if len(entries) > most:
         msg = f"{where}: {len(entries)} entries; at most {most} are accepted"
         raise BadResponseError(msg, problem="bad_value")
     for entry in entries:
-        if len(json_list(entry, where)) != 3:
-            msg = f"{where}: an entry of {len(entry)} parts where 3 are expected"
+        if len(json_list(entry, where)) != parts:
+            msg = f"{where}: an entry of {len(entry)} parts where {parts} are expected"
             raise BadResponseError(msg, problem="bad_value")
     return entries
 

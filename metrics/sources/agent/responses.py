@@ -94,6 +94,7 @@ def parse_answer(raw: object, start: int, end: int, *, now: float) -> SourceAnsw
         collector=told.state,
         failed=told.failed,
         clock_steps=told.clock_steps,
+        earlier=told.earlier,
         lists_nodes=True,
     )
 

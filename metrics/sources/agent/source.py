@@ -32,6 +32,7 @@ class _Pieces:
     alive: set[int] = field(default_factory=set)
     failed: dict[int, str] = field(default_factory=dict)
     clock_steps: dict[tuple[int, float, float], None] = field(default_factory=dict)
+    earlier: set[int] = field(default_factory=set)
     count: int = 0  # of rows
     ignored: int = 0
 
@@ -42,6 +43,7 @@ class _Pieces:
         self.alive |= piece.minutes_alive
         self.failed |= piece.failed
         self.clock_steps |= dict.fromkeys(piece.clock_steps)
+        self.earlier |= piece.earlier
         self.ignored += piece.ignored
 
     @property
@@ -59,6 +61,7 @@ class _Pieces:
             ignored=self.ignored,
             failed=self.failed,
             clock_steps=list(self.clock_steps),
+            earlier=frozenset(self.earlier),
         )
 
 

@@ -98,6 +98,7 @@ async def test_a_range_says_how_its_collector_is(spool, url):
         "last_at": T0 + 1.5,
         "problems": {"n1": "no answer"},
         "failed": [],
+        "earlier": [],
         "clock_steps": [],
     }
     parsed = parse_answer(answer, T0, T0 + 120, now=NOW)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.api.app import AgentFacts, make_app
+from agent.clock import stretch_at
 from agent.collectors.kubeapi import KubeAccess
 from agent.collectors.kubelet import KubeletCollector
 from agent.sampler import Sampler
@@ -50,7 +51,9 @@ class Agent:
             kind="kubernetes", hostname="far",
             collectors=lambda: {"kubelet": self._sampler.status},
         )  # fmt: skip
-        self.app = make_app(self._spool, facts, now=self.time)
+        self.app = make_app(
+            self._spool, facts, now=self.time, stretch=lambda: stretch_at(self, self.time())
+        )
 
     def time(self) -> float:
         return self._elapsed + self.shift
@@ -145,3 +148,24 @@ def test_a_clock_that_is_set_forward_leaves_minutes_out_and_the_ledger_says_so(a
         (5, 10, "clock_jumped")
     ]
     assert "was set from 2027-01-15 08:02 UTC to 2027-01-15 08:07 UTC" in lost[0].detail
+
+
+def test_minutes_from_before_a_clock_was_set_back_are_not_shown_as_new(agent, pullable):
+    lived(agent, pullable, 1, 9)
+    agent.shift -= 300
+    for minute in range(4, 8):  # by its clock; each has been recorded before
+        agent.run_until(minute)
+        assert pull_cluster(pullable.pk, at(minute + 5) + 3).outcome == "ok"
+    assert status_of(pullable).data_as_of == datetime.fromtimestamp(at(8), UTC)
+    agent.run_until(10)
+    assert pull_cluster(pullable.pk, at(15) + 3).outcome == "ok"
+    assert abs(status_of(pullable).data_as_of.timestamp() - at(15)) < 1
+
+
+def test_a_clock_that_stands_still_makes_no_minute_newer(agent, pullable):
+    lived(agent, pullable, 1, 4)
+    for minute in range(4, 8):
+        agent._elapsed += 60
+        agent.shift -= 60
+        assert pull_cluster(pullable.pk, at(minute) + 3).outcome == "ok"
+    assert status_of(pullable).data_as_of == datetime.fromtimestamp(at(3), UTC)

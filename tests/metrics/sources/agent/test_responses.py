@@ -49,6 +49,7 @@ def answer() -> dict[str, Any]:
             "problems": {"n2": "no answer within 6 s"},
             "failed": [[START + 120, START + 240, "no way in"], [START + 300, END, "HTTP 503"]],
             "clock_steps": [[START + 240, START + 250.0, START + 310.5]],
+            "earlier": [[START + 60, START + 120]],
         },
         "kinds": {
             "node": {
@@ -113,6 +114,7 @@ def test_what_the_agent_knows_about_its_own_sight_arrives():
         **dict.fromkeys(range(START + 300, END, 60), "HTTP 503"),
     }
     assert got.clock_steps == [(START + 240, START + 250.0, START + 310.5)]
+    assert got.earlier == {START + 60}
     assert got.lists_nodes
 
 
@@ -278,6 +280,8 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a step is an object": (put("collector.clock_steps.0", {}), "clock_steps: not a list"),
     "a step to nowhere": (put("collector.clock_steps.0.2", 1e300), "clock_steps: not a time"),
     "a step of text": (put("collector.clock_steps.0.1", "1"), "clock_steps: not a number"),
+    "an earlier minute outside": (put("collector.earlier", [[0, 60]]), "no range within"),
+    "an earlier minute of three": (put("collector.earlier", [[0, 60, 0]]), "2 are expected"),
     "many steps": (put("collector.clock_steps", [[0, 0, 0]] * 1001), "1001 entries"),
     "a million series": (many_series(1_000_000), "pod.series: more than 20000"),
 }  # fmt: skip
