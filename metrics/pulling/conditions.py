@@ -94,9 +94,9 @@ def conditions_of_minute(
     """
     found = [
         *_filesystems(minute.filesystems),
-        *_memory(memory_share),
+        *_memory(memory_share, minute.nodes),
         *_pressure(minute.infos, {row.key.name for row in minute.nodes}),
-        *_problems(state, minute.nodes),
+        *_without_numbers(state, minute.nodes, recorded),
     ]
     before = by_key(recorded)
     found = [_as_before(one, before.get(one.key)) for one in found]
@@ -159,9 +159,15 @@ def _of_filesystem(what: What, row: MinuteRow, ratio: float, size: int | None) -
     return Condition(what=what, node=row.key.ns, name=row.key.name, ratio=ratio, size=size)
 
 
-def _memory(share: float | None) -> Iterable[Condition]:
+def _memory(share: float | None, nodes: Iterable[MinuteRow]) -> Iterable[Condition]:
     if share is not None and share >= MEMORY_DEGRADED:
-        yield Condition(what="memory", ratio=share)
+        yield Condition(what="memory", ratio=share, size=_memory_measured(nodes))
+
+
+def _memory_measured(nodes: Iterable[MinuteRow]) -> int:
+    """Return the capacity of the nodes whose memory in use is known, in bytes."""
+    known = (node for node in nodes if value(node, "mem_ws") is not None)
+    return sum(value(node, "mem_cap") or 0 for node in known)
 
 
 def _pressure(infos: Iterable[SeriesInfo], present: set[str]) -> Iterable[Condition]:
@@ -169,6 +175,33 @@ def _pressure(infos: Iterable[SeriesInfo], present: set[str]) -> Iterable[Condit
         if info.key.kind == "node" and info.key.name in present and info.attrs.get("conditions"):
             words = ", ".join(info.attrs["conditions"].split(","))
             yield Condition(what="pressure", node=info.key.name, detail=words[:_DETAIL])
+
+
+def _without_numbers(
+    state: CollectorState | None, nodes: Sequence[MinuteRow], recorded: Sequence[Condition]
+) -> list[Condition]:
+    """Return which ready nodes have no numbers; a source that sees nothing changes nothing."""
+    if state is not None and not state.ok:
+        present = {row.key.name for row in nodes}
+        return [
+            one
+            for one in recorded
+            if one.what == "partly_blind" or (one.what == "no_numbers" and one.node in present)
+        ]
+    found = list(_problems(state, nodes))
+    told = {one.node for one in found}
+    silent = [row for row in nodes if not _is_measured(row)]
+    if len(silent) == len(nodes):
+        return found  # a source that has none of any node
+    return found + [
+        Condition(what="no_numbers", node=row.key.name, detail="its source sends none")
+        for row in silent
+        if row.key.name not in told and value(row, "ready") != 0
+    ]
+
+
+def _is_measured(node: MinuteRow) -> bool:
+    return any(value(node, field) is not None for field in ("cpu_mc", "mem_ws"))
 
 
 def _problems(state: CollectorState | None, nodes: Iterable[MinuteRow]) -> Iterable[Condition]:
@@ -192,7 +225,10 @@ def _gone(one: Condition, minute: Minute, memory_share: float | None) -> Conditi
     if one.what in OF_NODES or one.what not in ("filesystem", "inodes", "memory"):
         return None
     if one.what == "memory":
-        measured = memory_share is not None
+        whole = all(value(row, "mem_ws") is not None for row in minute.nodes)
+        measured = memory_share is not None and (
+            whole or _memory_measured(minute.nodes) >= (one.size or 0)
+        )
     else:
         ratio = bytes_ratio if one.what == "filesystem" else inodes_ratio
         measured = any(ratio(row) is not None for row in _rows_of(one, minute))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from clusters.conditions import NOTES
 from clusters.node_inventory import SeenNode
 from clusters.status_numbers import NUMBERS
+from clusters.status_summary import PullFacts
 from metrics.pulling.summary import SUMS, Context, cpu_history, pull_facts
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
-from metrics.series.source_answer import SourceAnswer
+from metrics.series.source_answer import CollectorState, SourceAnswer
 
 T0 = 1_800_000_000
 GIB = 1 << 30
@@ -82,3 +86,53 @@ def test_the_history_has_a_hole_where_a_minute_or_its_capacity_is_missing():
     used = columns((end - 180, 10), (end - 120, 20), (end - 60, 30))
     caps = columns((end - 180, 100), (end - 60, 0))
     assert cpu_history(used, caps, end) == [None] * 57 + [100, None, None]
+
+
+def off(facts: PullFacts) -> list[tuple[str, str]]:
+    return [(one.what, one.node) for one in facts.conditions if one.what not in NOTES]
+
+
+def test_a_node_without_numbers_stays_one_while_its_agent_sees_nothing():
+    rows = [
+        row(T0, "node", "", "n1", ready=1, cpu_mc=5),
+        row(T0, "node", "", "n2", ready=1),
+    ]
+    blind = CollectorState(False, "HTTP 503", T0 + 1.0)
+    sees = CollectorState(True, "", T0 + 1.0, {"n2": "no answer"})
+    before = pull_facts(replace(answer(*rows), collector=sees), [], Context())
+    assert off(before) == [("no_numbers", "n2")]
+    after = pull_facts(
+        replace(answer(*rows), collector=blind), [], Context(recorded=before.conditions)
+    )
+    assert off(after) == off(before)
+
+
+def test_a_ready_node_of_which_a_source_sends_nothing_else_has_no_numbers():
+    rows = [
+        row(T0, "node", "", "n1", ready=1, mem_ws=5),
+        row(T0, "node", "", "n2", ready=1, pods=4),
+        row(T0, "node", "", "n3", ready=0),
+    ]
+    assert off(pull_facts(answer(*rows), [], Context(source="prometheus"))) == [
+        ("no_numbers", "n2")
+    ]
+
+
+def test_a_source_that_has_no_numbers_of_any_node_alarms_nobody():
+    rows = [row(T0, "node", "", node, ready=1) for node in ("n1", "n2")]
+    assert off(pull_facts(answer(*rows), [], Context(source="prometheus"))) == []
+
+
+def test_memory_that_was_short_is_not_well_because_the_fullest_node_sends_none():
+    small = row(T0, "node", "", "n1", ready=1, cpu_mc=5, mem_ws=2 * GIB, mem_cap=4 * GIB)
+    large = row(T0, "node", "", "n2", ready=1, cpu_mc=5, mem_ws=63 * GIB, mem_cap=64 * GIB)
+    silent = row(T0, "node", "", "n2", ready=1, cpu_mc=5, mem_cap=64 * GIB)
+    before = pull_facts(answer(small, large), [], Context())
+    assert [(one.what, one.gone_at) for one in before.conditions if one.what == "memory"] == [
+        ("memory", None)
+    ]
+    after = pull_facts(answer(small, silent), [], Context(recorded=before.conditions))
+    [gone] = [one for one in after.conditions if one.what == "memory"]
+    assert gone.gone_at is not None
+    removed = pull_facts(answer(small), [], Context(recorded=before.conditions))
+    assert [one for one in removed.conditions if one.what == "memory"] == []
