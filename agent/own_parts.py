@@ -23,11 +23,13 @@ from types import MappingProxyType
 
 # Kernel interfaces, memory, images of media and packages, and views of what is mounted elsewhere.
 UNLISTED_TYPES = (
-    "aufs|autofs|bdev|binder|binfmt_misc|bpf|cgroup|cgroup2|configfs|cpuset|cramfs|debugfs|devfs|"
+    "aufs|autofs|bdev|binder|binfmt_misc|bpf|cd9660|cgroup|cgroup2|configfs|cpuset|cramfs|dax|"
+    "debugfs|devfs|"
     "devpts|devtmpfs|dlmfs|ecryptfs|efivarfs|erofs|fdescfs|functionfs|fuse.fuse-overlayfs|"
     "fuse.gvfsd-fuse|fuse.lxcfs|fuse.portal|fuse.snapfuse|fuse.squashfuse|fusectl|hugetlbfs|"
-    "iso9660|linprocfs|linsysfs|mqueue|none|nsfs|nullfs|ocfs2_dlmfs|overlay|overlayfs|pipefs|proc|"
-    "procfs|pstore|ramfs|resctrl|romfs|rootfs|rpc_pipefs|securityfs|selinuxfs|shiftfs|smackfs|sockfs|"
+    "iso9660|linprocfs|linsysfs|mqueue|nfsd|none|nsfs|nullfs|ocfs2_dlmfs|overlay|overlayfs|pipefs|"
+    "proc|procfs|pstore|ramfs|resctrl|romfs|rootfs|rpc_pipefs|secretmem|securityfs|selinuxfs|shiftfs|"
+    "smackfs|sockfs|"
     "squashfs|sysfs|tmpfs|tracefs|udf|unionfs|usbfs|xenfs"
 )
 """Pattern of the types of filesystems that are not listed."""
@@ -35,16 +37,18 @@ UNLISTED_TYPES = (
 UNLISTED_MOUNTS = (
     "(/rootfs|/hostfs|/host|/host/root)?"
     "(/var/lib/(docker|containers|containerd|kubelet|rancher/[^/]+/agent)/.+|"
-    "/run/(containerd|docker|k3s|netns)/.+|(/.+)?/kubelet/(pods|plugins)/.+)"
+    "/run/(containerd|docker|k3s|netns)/.+|(/.+)?/kubelet/(pods|plugins)/.+|"
+    "(/.+)?/openshift[.]local[.]volumes/(pods|plugins)/.+|(/.+)?/devicemapper/mnt/.+)"
 )
 """Pattern of mount points below container runtimes and the kubelet: layers, and volumes of pods."""
 
 _NETWORK_TYPES = re.compile(
-    "9p|acfs|afs|beegfs|ceph|cifs|coda|cvfs|davfs|drvfs|gfs2?|glusterfs|gpfs|lustre|ncpfs|nfs|nfs4|"
-    "ocfs2|orangefs|panfs|prl_fs|pvfs2|quobyte|smb3|smbfs|vboxsf|virtiofs|vmhgfs|wekafs"
+    "9p|acfs|afs|auristorfs|beegfs|ceph|cifs|coda|curlftpfs|cvfs|davfs|drvfs|fakeowner|gfs2?|"
+    "glusterfs|gpfs|grpcfuse|lustre|moosefs|ncpfs|nfs|nfs[34]|ocfs2|orangefs|osxfs|panfs|prl_fs|"
+    "pvfs2|quobyte|smb3|smbfs|vboxsf|virtiofs|vmhgfs|wekafs"
 )
 _REMOTE_DEVICES = re.compile("//.+|[^/]+:/.*")  # //host/share, host:/path
-_IMAGES = re.compile("(/dev/)?(loop|ram|zram)[0-9].*")  # of a file, or of memory
+_IMAGES = re.compile("(/dev/)?(mapper/)?(loop|ram|zram)[0-9].*")  # of a file, or of memory
 _BLOCK_FUSE = "fuseblk"  # NTFS and the like on a disk of this machine
 # What Heapster and cAdvisor call memory and layers: they name devices, not types.
 _UNLISTED_DEVICES = re.compile(
@@ -52,27 +56,35 @@ _UNLISTED_DEVICES = re.compile(
 )
 
 VIRTUAL_INTERFACES = (
-    # Loopback, and Telegraf's sums of protocols.
-    "lo|lo[0-9]+|all|"
+    # Loopback (also WSL's mirror of Windows'), and Telegraf's sums of protocols.
+    "lo|lo[0-9]+|loopback[0-9]*|all|"
     # Ends of containers, pods and machines on the host: Docker, Podman, LXC, libvirt, Proxmox,
-    # OpenStack; network plugins of AWS, Azure, Google and Tencent, Calico, Cilium, Flannel, Weave,
-    # Antrea (name-hash), OVN (hash), Kube-OVN (hash_h).
+    # OpenStack, Xen; what a card's host sees of functions that are given away (pf0vf1); network
+    # plugins of AWS, Azure, Google and Tencent, Calico, Cilium, Flannel, Weave, Antrea (name-hash),
+    # OVN (hash), Kube-OVN (hash_h).
     "veth.*|docker.*|podman.*|cni.*|nerdctl.*|lxc.*|lxd.*|incus.*|vnet[0-9].*|fw(br|pr|ln)[0-9].*|"
-    "v[be]-.*|epair.*|k6t-.*|q(br|vo|vb|r-|g-).*|eni[0-9a-f].*|azv.*|azure[0-9].*|gke.*|v-h.*|"
+    "v[bez]-.*|epair.*|k6t-.*|vif[0-9].*|.*pf[0-9]+(hpf|[vs]f[0-9]+)|q(br|vo|vb|r-|g-).*|"
+    "eni[0-9a-f].*|azv.*|azure[0-9].*|gke.*|v-h.*|"
     "cali.*|.*[.]cali|cilium.*|flannel.*|weave.*|datapath|antrea.*|.+-[0-9a-f]{6}|genev.*|ovn.*|"
     "ovs.*|[0-9a-f]{15}|[0-9a-f]+_h|kube-.*|nodelocaldns|"
     # Bridges.
-    ".*br[0-9]+|br-.*|br_.*|virbr.*|bridge.*|.*-br|"
+    ".*br[0-9]+|.*br[0-9]+v[0-9]+|br-.*|br_.*|brq.*|virbr.*|bridge.*|.*-br|hassio|nomad|"
+    "waydroid[0-9]*|anbox[0-9]*|xapi[0-9]+|qvs[0-9]+|switch[0-9]+|"
     # Tunnels and overlays.
-    "vxlan.*|.*[.]calico|tun[0-9].*|.*-tun[0-9]*|tap.*|utun.*|wg[0-9].*|wg-.*|wt[0-9].*|"
-    "tailscale.*|zt.*|nebula.*|nordlynx|tinc.*|vpn.*|ham[0-9].*|CloudflareWARP|ipsec.*|xfrm.*|"
+    "vxlan.*|vx-.*|.*[.]calico|tun|tun[0-9_-].*|.*tun[0-9]*|tap.*|utun.*|wg|wg[0-9_-].*|"
+    "wg[cs][0-9]+|wgnet.*|wt[0-9].*|tailscale.*|zt.*|nebula.*|nordlynx|proton[0-9].*|pvpn.*|tinc.*|"
+    "vpn.*|ovpn.*|ham[0-9].*|hnet[0-9].*|ygg[0-9].*|edge[0-9]+|n2n[0-9].*|kilo[0-9].*|kubespan|"
+    "siderolink|submariner.*|liqo.*|netmaker.*|nm-.*|mullvad.*|CloudflareWARP|ipsec.*|xfrm.*|"
     "vti.*|ip_vti.*|ip6_vti.*|sit[0-9].*|gre[0-9_].*|gretap.*|erspan.*|ip6gre.*|ip6tnl.*|tunl.*|"
-    "ipip.*|teql.*|l2tp.*|teredo|isatap.*|he-ipv6|gif[0-9].*|stf[0-9].*|"
+    "ipip.*|teql.*|l2tp.*|teredo|isatap.*|he-ipv6|6in4-.*|6to4-.*|6rd-.*|clat[0-9d]*|nat64|"
+    "gif[0-9].*|stf[0-9].*|"
     # No wire at all.
-    "dummy.*|ifb.*|nlmon.*|vcan.*|vmnet.*|vboxnet.*|pflog.*|pfsync.*|enc[0-9]+|awdl.*|llw.*|anpi.*|"
+    "dummy.*|ifb.*|imq[0-9].*|nlmon.*|vcan.*|vmnet.*|vboxnet.*|pflog.*|pfsync.*|enc0|awdl.*|llw.*|"
+    "anpi.*|ipv6leak.*|"
     # Stacked on another interface.
-    "bond.*|.*bond[0-9]*|team.*|lagg.*|vlan.*|.*vlan[0-9]*|.*[.][0-9]+|macvtap.*|macvlan.*|"
-    "macsec.*|ipvlan.*|ipvl.*|vrf.*|bat[0-9].*"
+    "bond.*|.*bond[0-9]*|team.*|lagg.*|vlan.*|.*vlan[0-9]*|.*[.][0-9]+|ib.*[.][0-9a-f]{4}|"
+    "macvtap.*|macvlan.*|macsec.*|ipvlan.*|ipvl.*|vrf.*|.*[_-]vrf|bat[0-9].*|qmimux[0-9]+|"
+    "rmnet_data[0-9]+"
 )
 """Pattern of interfaces that by their name alone are not a node's own."""
 
@@ -86,6 +98,8 @@ FACES = f"{_FIRST_FACES}|{SECOND_FACES}"
 _unlisted_type = re.compile(UNLISTED_TYPES).fullmatch
 _unlisted_mount = re.compile(UNLISTED_MOUNTS).fullmatch
 _virtual = re.compile(VIRTUAL_INTERFACES).fullmatch
+# A telephone line, or, far more often, one of DSL or a tunnel over a card that counts already.
+_dialled = re.compile("ppp.*").fullmatch
 _first_face = re.compile(_FIRST_FACES).fullmatch
 _second_face = re.compile(SECOND_FACES).fullmatch
 
@@ -219,7 +233,7 @@ def own_interfaces(
     own = {name for name, link in known.items() if not link.stacked}
     cards = {name for name in own if known[name].hardware}
     # In a container, its end of a pair is all that it has.
-    own = cards or own or named
+    own = cards or {name for name in own if not _dialled(name)} or own or named
     own = {name for name in own if known[name].part_of not in own}
     return frozenset(name for name in own if not _is_second_face(name, own, known))
 

@@ -52,6 +52,22 @@ UNLISTED, LISTED, OWN = "unlisted", "listed", "own"
         ("/etc/pve", "/dev/fuse", "fuse", LISTED),
         ("/mnt/host", "share", "virtiofs", LISTED),
         ("/cluster", "/dev/mapper/san", "gfs2", LISTED),
+        ("/srv/image", "/dev/mapper/loop0p1", "ext4", LISTED),
+        ("/mnt/b", "/dev/sda:/dev/sdb", "bcachefs", OWN),
+        ("/thin", "/dev/mapper/vg-thin", "xfs", OWN),
+        ("C:", "C:", "NTFS", OWN),
+        ("/Users", "/run/host_mark/Users", "fakeowner", LISTED),  # Docker Desktop
+        ("/mnt/c", "C:", "9p", LISTED),  # WSL
+        ("/mnt/ceph", "10.0.0.1:6789,10.0.0.2:6789:/", "ceph", LISTED),
+        ("/mnt/ceph", "admin@fsid.data=/", "ceph", LISTED),
+        ("/mnt/g", "g1:/vol", "fuse.glusterfs", LISTED),
+        ("/mnt/nas6", "[fd00::1]:/x", "nfs4", LISTED),
+        ("/afs", "AFS", "auristorfs", LISTED),
+        ("/misc", "/etc/auto.misc", "autofs", UNLISTED),
+        ("/proc/fs/nfsd", "nfsd", "nfsd", UNLISTED),
+        ("/cdrom", "/dev/cd0", "cd9660", UNLISTED),
+        ("/var/lib/origin/openshift.local.volumes/pods/u/x", "/dev/sdf", "ext4", UNLISTED),
+        ("/data/docker/devicemapper/mnt/a", "/dev/mapper/docker-8:1-2-a", "xfs", UNLISTED),
         ("/run", "tmpfs", "tmpfs", UNLISTED),
         ("/snap/core/1", "/dev/loop0", "squashfs", UNLISTED),
         ("/media/cdrom", "/dev/sr0", "iso9660", UNLISTED),
@@ -94,7 +110,8 @@ REAL = (
     "eth0", "eth1", "ens3", "ens5f1np1", "eno1", "enp0s31f6", "enP2p1s0f0np0", "enx00e04c680001",
     "em1", "p1p1", "wlan0", "wlp2s0", "wwan0", "ib0", "hsn0", "usb0", "end0", "lan1", "venet0",
     "eth-public", "lan-uplink", "enp5s0f0v1", "rename4", "wlx0013ef", "idrac",
-    "vtnet0", "vmx0", "bge0", "igb0", "mgmt0", "net0", "green0",
+    "vtnet0", "vmx0", "bge0", "igb0", "mgmt0", "net0", "green0", "enc600", "encf5f0", "ens1np0",
+    "wwp0s20u4", "ppp0", "ibp5s0", "enP5p3s0", "ra0", "wlo1", "eth4",
 )  # fmt: skip
 VIRTUAL = (
     "lo", "lo0", "all", "veth12ab", "docker0", "docker_gwbridge", "podman0", "cni0", "cni-podman0",
@@ -109,6 +126,12 @@ VIRTUAL = (
     "virbr0-nic", "4a1b2c3d4e5f678", "coredns--1a2b3c", "v-h1a2b3c4", "qvo1a2b3c4d-5e", "lagg0",
     "epair0a", "utun3", "awdl0", "wt0", "he-ipv6", "outline-tun0",
     "bond0.120", "macvtap0", "vrf-blue", "vif1.0", "ve-web", "k6t-eth0", "bat0", "vboxnet0",
+    "loopback0", "br-lan", "vmbr0v10", "brq0a1b2c3d-4e", "hassio", "nomad", "xapi1", "vif1.0-emu",
+    "switch0", "qvs0", "waydroid0", "vz-zone", "ib0.8001", "ib0.80fe", "enp8s0f0npf0vf0", "pf0hpf",
+    "pf0sf3", "nebula1", "ztabcdefgh", "kilo0", "kubespan", "siderolink", "vx-submariner",
+    "liqo.host", "liqo-tunnel", "nm-mesh", "ovpns1", "tun_wg0", "tun-firezone", "cscotun0",
+    "wgs1", "wg_client", "proton0", "6in4-wan", "qmimux0", "rmnet_data0", "macvlan0", "ipvlan0",
+    "imq0", "mgmt-vrf", "enc0",
 )  # fmt: skip
 
 
@@ -143,6 +166,14 @@ def test_what_is_stacked_or_a_part_does_not_count():
         "web0": Link(hardware=False),
     }
     assert own_interfaces(links, links) == {"ens1"}
+
+
+@pytest.mark.parametrize(
+    ("names", "own"),
+    [({"ppp0", "eth0"}, {"eth0"}), ({"ppp0"}, {"ppp0"}), ({"ppp0", "lo"}, {"ppp0"})],
+)
+def test_a_dialled_line_counts_only_where_no_card_does(names, own):
+    assert own_interfaces(names) == own
 
 
 def test_in_a_container_its_end_of_a_pair_is_all_it_has():
