@@ -26,6 +26,10 @@ _BAD_CONDITIONS = frozenset(
 )  # fmt: skip
 """Conditions that are bad news when True. All others are left out: who made them may mean good news
 by True, as K3s does by ``EtcdIsVoter``."""
+_BAD_NEWS = re.compile(
+    ".+(Problem|Pressure|Unhealthy|Deadlock|Corruption|Mismatch)|(Frequent|Corrupt).+"
+)
+"""Conditions of problem detectors' own configuration, which say by their name that they are bad."""
 _CRON_RUN = re.compile(r"(.+)-(\d{8,10})")
 _CRON_RUN_DAYS = 30
 _ANY_CRON_RUN = range(26_297_280, 52_594_560)
@@ -87,7 +91,6 @@ def parse_node(item: Mapping[str, Any]) -> KubeNode | None:
     conditions = children(item, "status", "conditions")
     said = next((one for one in conditions if text(one, "type") == "Ready"), None)
     ready = _ready(said)
-    bad = {text(one, "type") for one in conditions if text(one, "status") == "True"}
     return KubeNode(
         name=name,
         # A virtual node may say 0: what it has is then not known.
@@ -96,7 +99,7 @@ def parse_node(item: Mapping[str, Any]) -> KubeNode | None:
         ready=ready,
         attrs={
             "roles": ",".join(_roles(item)),
-            "conditions": ",".join(sorted(bad & _BAD_CONDITIONS)),
+            "conditions": ",".join(sorted(filter(None, map(_bad_news, conditions)))),
             "cordoned": "1" if child(item, "spec", "unschedulable") is True else "",
             "reason": "" if ready == 1 else text(said, "reason"),
             "message": "" if ready == 1 else text(said, "message"),
@@ -155,6 +158,19 @@ def _is_static(item: Mapping[str, Any]) -> bool:
 def _ready(condition: Mapping[str, Any] | None) -> int | None:
     """Return 1, 0, or None if the node does not say; "Unknown" is a node that was lost: 0."""
     return {"True": 1, "False": 0, "Unknown": 0}.get(text(condition, "status"))
+
+
+def _bad_news(condition: Mapping[str, Any]) -> str:
+    """Return the name of a condition that is bad news; "" for others.
+
+    Of a part, such as EKS' ``NetworkingReady``, it is bad that it is not ready: the name is then
+    ``NetworkingNotReady``.
+    """
+    name, status = text(condition, "type"), text(condition, "status")
+    if status == "True" and (name in _BAD_CONDITIONS or _BAD_NEWS.fullmatch(name)):
+        return name
+    part = name.removesuffix("Ready")
+    return f"{part}NotReady" if status == "False" and part not in ("", name) else ""
 
 
 def _roles(item: Mapping[str, Any]) -> list[str]:

@@ -77,11 +77,24 @@ def test_a_node_that_is_not_ready_says_why():
     assert condition("Ready", reason="KubeletReady").attrs["reason"] == ""
 
 
-@pytest.mark.parametrize("name", ["MemoryPressure", "PIDPressure", "KernelDeadlock"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MemoryPressure", "PIDPressure", "KernelDeadlock", "ReadonlyFilesystem",
+        "FrequentKubeletRestart", "NTPProblem", "KubeProxyUnhealthy", "FrequentMyDaemonRestart",
+    ],
+)  # fmt: skip
 def test_a_condition_that_is_bad_news_is_told_if_it_is_true(name):
     assert condition(name).attrs["conditions"] == name
     assert condition(name, "False").attrs["conditions"] == ""
     assert condition(name, "Unknown").attrs["conditions"] == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [("False", "NetworkingNotReady"), ("True", ""), ("Unknown", "")]
+)
+def test_a_part_of_a_node_that_is_not_ready_is_told(status, told):
+    assert condition("NetworkingReady", status).attrs["conditions"] == told
 
 
 @pytest.mark.parametrize("name", ["EtcdIsVoter", "Ready", "NetworkReady", "SomethingNew"])
