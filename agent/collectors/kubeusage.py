@@ -90,16 +90,15 @@ class Usage:
         return None if value is None else min(value, capacity_mc or _MOST_MILLICORES)
 
     def network(self, key: Key, network: Any) -> dict[str, float | None]:
-        """Return both rates, of the default interface or of all real ones.
+        """Return both rates, of all real interfaces; where none is listed, of the default one.
 
-        A rate is None if one of several interfaces was reset: the others are not the whole.
+        The default one is that called eth0, which may be one card of several. A rate is None if
+        one of several interfaces was reset: the others are not the whole.
         """
         at = timestamp(child(network, "time")) or self._now
-        parts = [network]
-        if number(network, "rxBytes") is None:
-            interfaces = children(network, "interfaces")
-            own = own_interfaces(text(interface, "name") for interface in interfaces)
-            parts = [one for one in interfaces if text(one, "name") in own]
+        interfaces = children(network, "interfaces")
+        own = own_interfaces(text(interface, "name") for interface in interfaces)
+        parts = [one for one in interfaces if text(one, "name") in own] or [network]
         found: dict[str, float | None] = {}
         for field, counter in (("net_rx_bps", "rxBytes"), ("net_tx_bps", "txBytes")):
             keys = [(*key, counter, text(part, "name")) for part in parts]

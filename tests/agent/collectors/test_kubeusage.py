@@ -198,6 +198,33 @@ def interfaces(at, **counters):
     return {"time": rfc3339(at), "interfaces": parts}
 
 
+@pytest.mark.parametrize(
+    ("names", "rate"),
+    [
+        ({"eth0": 1000, "eth1": 2000}, 3000),
+        ({"eth0": 1000, "eth1": 2000, "bond0": 3000, "cali1a2b": 500}, 3000),
+        ({"eth0": 1000, "tunl0": 500}, 1000),
+    ],
+)
+def test_the_card_called_eth0_is_one_of_all_that_a_node_or_pod_has(names, rate):
+    usage = Usage()
+    usage.start(AT)
+    for at in (0, 15):
+        counters = {name: one * at for name, one in names.items()}
+        default = {"name": "eth0", "rxBytes": counters["eth0"]}
+        found = usage.network(("n1",), interfaces(AT + at, **counters) | default)
+    assert found["net_rx_bps"] == rate
+
+
+def test_where_no_interface_is_listed_the_default_one_counts():
+    usage = Usage()
+    usage.start(AT)
+    for at in (0, 15):
+        default = {"time": rfc3339(AT + at), "name": "eth0", "rxBytes": 1000 * at}
+        found = usage.network(("n1",), default)
+    assert found["net_rx_bps"] == 1000
+
+
 def test_a_sum_of_interfaces_of_which_one_was_reset_is_not_known():
     usage = Usage()
     usage.start(AT)
