@@ -2,6 +2,7 @@
 
 :mod:`agent.own_parts` says which are listed and which count for the node. A layer that a container
 engine mounts (overlay) is listed at ``/`` only, where it is all that an agent in a container has.
+Layers into which nobody can write are an image (composefs), and are not listed there either.
 
 ``used`` and ``cap`` are what ``df`` shows: space reserved for root is neither used nor capacity.
 """
@@ -46,11 +47,12 @@ class Mount:
     fstype: str
     source: str
     read_only: bool
+    is_image: bool = False
 
     @property
     def overlaid_root(self) -> bool:
         """Return whether it is the layers that a container has as its ``/``."""
-        return self.point == "/" and self.fstype in _OVERLAYS
+        return self.point == "/" and self.fstype in _OVERLAYS and not self.is_image
 
     @property
     def identity(self) -> str:
@@ -94,6 +96,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 fstype=kind[0],
                 source=_unescape(kind[1]),
                 read_only=_read_only(_unescape(ids[4]), ids[5], kind[2:]),
+                is_image=kind[0] == "overlay" and _has_no_upper_layer(kind[2:]),
             )
         )
     return mounts
@@ -247,6 +250,12 @@ def _read_only(point: str, options: str, more: list[str]) -> bool:
     of_mount, of_filesystem = options.split(","), more[0].split(",") if more else []
     view = any(point == root or point.startswith(f"{root}/") for root in _HOST_VIEWS)
     return "ro" in of_filesystem or ("ro" in of_mount and not view)
+
+
+def _has_no_upper_layer(options: list[str]) -> bool:
+    """Return whether an overlay has none that can be written, by its filesystem's options."""
+    names = {one.partition("=")[0].rstrip("+") for one in (options or [""])[0].split(",")}
+    return "ro" in names and "lowerdir" in names and "upperdir" not in names
 
 
 def _unescape(text: str) -> str:

@@ -80,6 +80,22 @@ async def test_in_a_container_the_overlay_at_the_root_counts_and_its_disk_not_tw
     assert rows(collected, "node")["box"]["fs_cap"] == 1050 * 4096
 
 
+async def test_layers_of_an_image_at_the_root_are_no_disk(machine):
+    machine.write(
+        "self/mountinfo",
+        "1 0 0:33 / / ro,relatime - overlay composefs ro,lowerdir+=/a,datadir+=/b,redirect_dir=on\n"
+        "2 1 254:4 /ostree /sysroot ro - xfs /dev/vda4 rw\n"
+        "3 1 254:4 /ostree/var /var rw - xfs /dev/vda4 rw\n",
+    )
+    machine.disks |= {
+        "/": disk(blocks=10, free=0, available=0),
+        "/var": disk(blocks=1000, free=400, available=400),
+    }
+    collected = await machine.collector().collect(0)
+    assert sorted(rows(collected, "filesystem")) == ["/var"]
+    assert rows(collected, "node")["box"]["fs_cap"] == 1000 * 4096
+
+
 async def test_a_hung_network_filesystem_is_missing_and_stops_nothing(machine):
     machine.write(
         "self/mountinfo", ROOT_MOUNT + "39 27 0:60 / /mnt/nfs rw - nfs files:/export rw\n"
