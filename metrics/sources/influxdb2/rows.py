@@ -16,6 +16,7 @@ from metrics.series.catalog import Kind
 from metrics.series.minute_columns import Minutes
 from metrics.series.rows import SeriesInfo, SeriesKey
 from metrics.series.windows import MINUTE
+from metrics.sources.bounds import TOO_LARGE, bounds_of, reason
 from metrics.sources.filesystem_sums import sum_filesystems
 from metrics.sources.influxdb2.own_parts import Mount, chosen_disks, own_traffic
 from metrics.sources.influxdb2.responses import Columns
@@ -115,6 +116,8 @@ class Tables:
                     continue
                 node_code = (code >> SHIFT) << SHIFT | nodes.numbers[(host,)]
                 nodes.fields[name].setdefault(node_code, cell)
+        nodes.refused += machines.refused
+        nodes.ignored += machines.ignored
         self._filesystems(unknown_nodes)
         devices = {key: (mount.device, mount.fstype) for key, mount in self.disks.items()}
         sum_filesystems(self.tables["filesystem"], nodes, devices)
@@ -246,12 +249,18 @@ class Tables:
         table.put(ours, codes, whole, where)
 
     def _rate(self, table: Table, ours: str, stream: str, theirs: str, names: int) -> None:
-        """Add the rates of a counter, summed over series with the same first ``names`` tags."""
+        """Add the rates of a counter, summed over series with the same first ``names`` tags.
+
+        A rate that no machine has is left out, and spoils no sum.
+        """
         found = self.found[stream]
+        most = bounds_of(table.kind, ours).most
         sums: dict[tuple[int, Tags], float | None] = {}
         for (minute, tags), rate in rates(_present(found, found.fields[theirs])):
             key = (minute, tags[:names])
-            if minute >= self.start:
+            if minute >= self.start and rate is not None and rate > most:
+                table.refused[reason(table.kind, ours, TOO_LARGE)] += 1
+            elif minute >= self.start:
                 old = sums.get(key, 0.0)
                 sums[key] = None if old is None or rate is None else old + rate
         known = [(key, rate) for key, rate in sums.items() if rate is not None]

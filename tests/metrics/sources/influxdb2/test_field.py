@@ -61,3 +61,16 @@ async def test_what_telegraf_was_seen_to_write_gives_the_right_values(path):
         values = newest(answer, SeriesKey(check["kind"], check.get("ns", ""), check["name"]))
         if "field" in check:
             assert values[check["field"]] == check["equals"], check
+
+
+async def test_one_card_that_cannot_be_true_does_not_spoil_the_sum_of_the_others():
+    def card(name: str, per_second: float) -> dict:
+        counter = {"from": 0, "per_second": per_second}
+        return {"measurement": "net", "tags": {"host": "box", "interface": name},
+                "fields": {"bytes_recv": counter, "bytes_sent": counter}}  # fmt: skip
+
+    answer = await fetch(telegraf([card("eth0", 1000), card("eth1", 1e16)]))
+    assert newest(answer, SeriesKey("node", "", "box"))["net_rx_bps"] == 1000
+    assert answer.refused == {
+        f"node {name} more than any machine has": MINUTES for name in ("net_rx_bps", "net_tx_bps")
+    }
