@@ -27,8 +27,8 @@ class PodStatus:
     Attributes:
         status: kubectl's column, such as ``Running`` or ``Init:CrashLoopBackOff``.
         ready: ready containers of all, sidecars included: ``1/2``.
-        restarts: of the containers that kubectl counts: all of those that run now, or of the init
-            containers while the pod starts.
+        restarts: of the containers that kubectl counts: all of those that run now, or while the pod
+            starts of the init containers up to the one that is not done.
         reason: why the pod or one of its containers is not running; "" if nothing says so.
         message: what belongs to ``reason``, as Kubernetes words it; "" if there is none.
         last_termination: how a container last ended, failures first: ``OOMKilled, exit code 137``;
@@ -54,13 +54,13 @@ def pod_status(item: Mapping[str, Any]) -> PodStatus:
     }
     inits = children(item, "status", "initContainerStatuses")
     containers = children(item, "status", "containerStatuses")
-    status, ready, initializing = _of_init_containers(item, inits, sidecars)
-    if not initializing or _condition(item, "Initialized"):
+    status, ready, begun = _of_init_containers(item, inits, sidecars)
+    if not begun or _condition(item, "Initialized"):
         status, running = _of_containers(item, containers, status)
         ready += running
         counted = [one for one in inits if text(one, "name") in sidecars] + containers
     else:
-        counted = inits
+        counted = inits[:begun]
     all_containers = len(children(item, "spec", "containers")) + len(sidecars)
     reason, message = _why(item, [*inits, *containers])
     return PodStatus(
@@ -85,8 +85,11 @@ def _first_status(item: Mapping[str, Any]) -> str:
 
 def _of_init_containers(
     item: Mapping[str, Any], inits: list[dict[str, Any]], sidecars: set[str]
-) -> tuple[str, int, bool]:
-    """Return the status so far, how many sidecars are ready, and whether one is not done yet."""
+) -> tuple[str, int, int]:
+    """Return the status so far, how many sidecars are ready, and up to which one all have begun.
+
+    That is the one that is not done; 0 if all are.
+    """
     ready = 0
     for at, one in enumerate(inits):
         ended = child(one, "state", "terminated")
@@ -102,8 +105,8 @@ def _of_init_containers(
             word = waiting
         else:
             word = f"{at}/{len(children(item, 'spec', 'initContainers'))}"
-        return f"Init:{word}", ready, True
-    return _first_status(item), ready, False
+        return f"Init:{word}", ready, at + 1
+    return _first_status(item), ready, 0
 
 
 def _of_containers(

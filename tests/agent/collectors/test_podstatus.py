@@ -104,6 +104,17 @@ def test_restarts_of_init_containers_count_only_while_the_pod_starts():
     assert pod_status(item).restarts == 0
 
 
+def test_restarts_of_init_containers_that_wait_for_one_before_do_not_count():
+    """As after a reboot, when all of them run once more."""
+    item = initializing(pod("a", "b", "n"), {"running": {}}, restarts=2)
+    item["spec"]["initContainers"].append({"name": "second"})
+    waiting = {"waiting": {"reason": "PodInitializing"}}
+    item["status"]["initContainerStatuses"].append(
+        {"name": "second", "ready": False, "restartCount": 4, "state": waiting}
+    )
+    assert (pod_status(item).status, pod_status(item).restarts) == ("Init:0/2", 2)
+
+
 def test_a_sidecar_that_runs_counts_among_the_ready():
     item = initializing(pod("a", "b", "n"), {"running": {}}, restarts=4, sidecar=True)
     item["status"]["initContainerStatuses"][0] |= {"started": True, "ready": True}
