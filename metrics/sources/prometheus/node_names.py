@@ -183,7 +183,7 @@ class Facts:
             short = _short(name)
             self._by_short[short] = None if short in self._by_short else name
         self._learn_machines()
-        for kind in ("bond", "stacked", "face"):
+        for kind in ("bond", "stacked", "tunnel", "face"):
             self._learn_links([labels for labels, _ in sorted_by_tag.get(kind, ())])
         self._learn_read_only([labels for labels, _ in sorted_by_tag.get("ro", ())])
 

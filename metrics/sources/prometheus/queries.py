@@ -340,8 +340,9 @@ def facts_expr(window: int) -> str:
     To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``ready`` (1 for nodes
     that are), ``role``, ``uname`` (node-exporter's), ``kubelet``, ``cadvisor`` (where there are no
     pods), and ``pod`` (kube_pod_info); nodes and pods are 2 if they exist at the window's end, 1 if
-    they did before. Of node-exporters too ``bond`` and ``stacked`` (interfaces on others), ``face``
-    (addresses of cards that may be seen twice), and ``ro`` (filesystems that cannot be written).
+    they did before. Of node-exporters too ``bond``, ``stacked`` and ``tunnel`` (interfaces on
+    others), ``face`` (addresses of cards that may be seen twice), and ``ro`` (filesystems that
+    cannot be written).
 
     Args:
         window: length of the window in seconds, > 0.
@@ -379,9 +380,16 @@ def facts_expr(window: int) -> str:
 
 def _own_parts(lately: str, within: str) -> list[str]:
     """Return what tells which interfaces are a node's own, and its read-only filesystems."""
-    link, index = (
-        f"max_over_time(node_network_iface_{name}{{{_CARDS}}}{lately})" for name in ("link", "id")
-    )
+    link, index, framing, framing_but_modems = (
+        f"max_over_time(node_network_{name}{{{_CARDS}{more}}}{lately})"
+        for name, more in (
+            ("iface_link", ""), ("iface_id", ""),
+            ("protocol_type", ""), ("protocol_type", ',device!~"(ww|rmnet).*"'),
+        )
+    )  # fmt: skip
+    # ARPHRD_* of Linux: 768 to 826 are tunnels and second views of a card. 65534 is what has no
+    # frames at all, as TUN and WireGuard, and modems of mobile networks.
+    tunnels = f"{framing}>=768<=826 or {framing_but_modems}==65534"
     faces, seconds = (
         f'max_over_time(node_network_info{{device=~"{names}"}}{lately})'
         for names in (FACES, SECOND_FACES)
@@ -392,6 +400,7 @@ def _own_parts(lately: str, within: str) -> list[str]:
     return [
         _tagged(f"max by({_NODE},master)({bonds})", "bond"),
         _tagged(f"max by({_NODE},device)({link}!={index})", "stacked"),
+        _tagged(f"max by({_NODE},device)({tunnels})", "tunnel"),
         _tagged(f"({face})", "face"),
         _tagged(f"max by({_NODE},mountpoint)({read_only})", "ro"),
     ]
