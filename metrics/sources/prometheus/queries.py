@@ -177,11 +177,12 @@ def _node_queries() -> Iterable[Query]:
         "node", "cpu_mc", 0, f"round(1000*sum by({_NODE})({parts}))", (cpu,), CADVISOR, _RATE_HINT
     )
     # One mode of one CPU is at most a whole CPU. One that falls at every reading, as steal may
-    # (prometheus/node_exporter#742), is taken for a counter that starts anew, and is far more.
+    # (prometheus/node_exporter#742), is taken for a counter that starts anew, and is far more; one
+    # that falls below zero is less than nothing.
     yield Query(
         "node", "cpu_mc", 1,
         f"round(1000*sum by({_NODE})(max by({_NODE},cpu,mode)"
-        f"(rate(node_cpu_seconds_total{{{modes}}}[2m]))<=2))",
+        f"(rate(node_cpu_seconds_total{{{modes}}}[2m]))>=0<=2))",
         ("node_cpu_seconds_total",), NODE_EXPORTER, _RATE_HINT,
     )  # fmt: skip
     for field, resource, old, machine, own, factor in (

@@ -240,6 +240,7 @@ async def test_one_bad_part_does_not_spoil_the_sum_of_the_others(tmp_path):
         counter("container_network_receive_bytes_total", {**pod, "interface": "eth1"}, 5000),
         counter("node_cpu_seconds_total", {**exporter, "cpu": "0", "mode": "user"}, 0.25),
         counter("node_cpu_seconds_total", {**exporter, "cpu": "0", "mode": "steal"}, 80_000),
+        counter("node_cpu_seconds_total", {**exporter, "cpu": "0", "mode": "irq"}, -50),
         counter("node_cpu_seconds_total", {**exporter, "cpu": "0", "mode": "idle"}, 0.75),
         *(one("node_filesystem_size_bytes", disk, 1000) for disk in disks),
         one("node_filesystem_free_bytes", disks[0], 400),
