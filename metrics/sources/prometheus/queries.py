@@ -277,7 +277,12 @@ def _pod_queries() -> Iterable[Query]:
         name = f"container_network_{way}_bytes_total"
         yield Query("pod", field, 0, _network_of_pods(name), (name,), CADVISOR, _RATE_HINT)
     restarts = "kube_pod_container_status_restarts_total"
-    expr = f"sum by({_POD})(max by({_POD},container)({restarts}))"
+    # Sidecars are init containers that are started again; kube-state-metrics names them since 2.10.
+    sidecars = (
+        f"(kube_pod_init_container_status_restarts_total and on({_POD},container)"
+        ' kube_pod_init_container_info{restart_policy="Always"})'
+    )
+    expr = f"sum by({_POD})(max by({_POD},container)({restarts} or {sidecars}))"
     yield Query("pod", "restarts", 0, expr, (restarts,), KUBE_STATE)
 
 

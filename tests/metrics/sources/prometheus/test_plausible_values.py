@@ -259,6 +259,21 @@ async def test_one_bad_part_does_not_spoil_the_sum_of_the_others(tmp_path):
     assert answer.refused["filesystem used below zero"] == 2
 
 
+async def test_restarts_of_sidecars_count_as_kubectl_counts_them(tmp_path):
+    pod = {"job": "ksm", "namespace": "shop", "pod": "web-0"}
+    answer = await answered(tmp_path, [
+        one("kube_node_info", {"job": "ksm", "node": "n1", "internal_ip": "10.0.0.5"}, 1),
+        one("kube_pod_info", {**pod, "node": "n1"}, 1),
+        one("kube_pod_container_status_restarts_total", {**pod, "container": "web"}, 1),
+        *(one("kube_pod_init_container_status_restarts_total", {**pod, "container": name}, count)
+          for name, count in (("proxy", 7), ("migrate", 3))),
+        one("kube_pod_init_container_info",
+            {**pod, "container": "proxy", "restart_policy": "Always"}, 1),
+        one("kube_pod_init_container_info", {**pod, "container": "migrate"}, 1),
+    ])  # fmt: skip
+    assert field.values(answer, "pod", "shop", "web-0", "restarts") == [8, 8]
+
+
 @pytest.mark.parametrize(("host", "value"), [("10.0.0.5", None), ("proxy.example", 5368709120)])
 async def test_one_address_under_two_names_is_one_machine_unless_it_is_a_proxys(
     host, value, tmp_path
