@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -11,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.safestring import SafeString
 
 from clusters import access, audit
 from clusters.health import Health
@@ -28,6 +30,7 @@ from metrics.csv_downloads import history_csv
 from metrics.series.windows import HOUR, utc_datetime
 from opscenter.pages import format as fmt
 from opscenter.pages.base import page
+from opscenter.pages.reasons import linked
 from opscenter.pages.time_range import LENGTHS, Range, read_range
 
 DEFAULT_RANGE = "7d"
@@ -48,14 +51,14 @@ class EventRow:
     Attributes:
         event: the row of the history.
         seconds: how long it lasted, until now if it is still so.
-        node: the node that it is about; "" for none.
+        text: what was so, in which names of nodes are links.
         known_late: whether it was known more than a minute after it began.
         end_known_late: the same of its end.
     """
 
     event: ClusterEvent
     seconds: float
-    node: str
+    text: SafeString
     known_late: bool
     end_known_late: bool
 
@@ -81,7 +84,7 @@ def history_context(
         "show_range": True,
         "key": key,
         "events": events,
-        "event_rows": [_row(event, now) for event in events],
+        "event_rows": _rows(list(events), now),
         **strip_context(cluster, chosen.start, chosen.end, chosen.now, health),
     }
 
@@ -164,17 +167,27 @@ def read_history_range(request: HttpRequest, now: datetime) -> Range:
     return read_range(query, now)
 
 
-def _row(event: ClusterEvent, now: datetime) -> EventRow:
+def _rows(events: Sequence[ClusterEvent], now: datetime) -> list[EventRow]:
+    nodes = {_node_of(event.key) for event in events}
+    return [_row(event, nodes, now) for event in events]
+
+
+def _node_of(key: str) -> str:
+    """Return the node that the key of a finding names; "" for none."""
+    kind, _, rest = key.partition(":")
+    if kind in ("node", "pressure", "no_numbers"):
+        return rest
+    return rest.partition(":")[0] if kind in ("filesystem", "inodes") else ""
+
+
+def _row(event: ClusterEvent, nodes: Iterable[str], now: datetime) -> EventRow:
     ended = event.ended_at or now
     end_known = event.ended_known_at
-    kind, _, rest = event.key.partition(":")
-    names_node = kind in ("node", "filesystem", "inodes", "pressure", "no_numbers")
+    text = event.text if event.text or event.key == "state" else event.key
     return EventRow(
         event,
         (ended - event.began_at).total_seconds(),
-        (rest if kind in ("node", "pressure", "no_numbers") else rest.partition(":")[0])
-        if names_node
-        else "",
+        linked(text, event.cluster_id, nodes),
         event.began_known_at - event.began_at > _NOTABLE,
         event.ended_at is not None
         and end_known is not None

@@ -64,9 +64,16 @@ def test_a_week_is_shown_as_a_strip_and_a_list(client, alpha, now):
     ]  # fmt: skip
     text = words(html)
     assert "The cluster : 1 of 3 nodes is not ready: n3" in text
-    assert "known" in text
-    assert "at least" in text
-    assert f"/clusters/{alpha.pk}/nodes/n3/" in html
+    assert "noticed" in text
+    assert "or earlier" in text
+
+
+def test_names_of_nodes_in_the_list_lead_to_their_pages(client, alpha, now):
+    outage(alpha, now)
+    html = page(client, f"/clusters/{alpha.pk}/?tab=history")
+    link = f'<a class="link" href="/clusters/{alpha.pk}/nodes/n3/">n3</a>'
+    assert f"</b>: 1 of 3 nodes is not ready: {link}" in html
+    assert f"node {link} is not ready" in html
 
 
 def test_the_overview_has_the_strip_of_the_last_week_whatever_its_range(client, alpha, now):
