@@ -43,6 +43,13 @@ def test_the_limits_are_those_of_the_judgement(page, monkeypatch):
     assert "for more than 45 s" in text
 
 
+def test_what_is_not_known_is_explained_for_clusters_and_for_nodes(page):
+    text = page("/help/states/")
+    assert "it is not known whether every node is ready" in text
+    assert "An agent that cannot see its cluster sends no new data" in text
+    assert "it counts as missing, and so as not ready, for 24 h" in text
+
+
 def test_a_state_word_leads_to_its_explanation_without_a_stop_of_the_tab_key_in_each_row(page):
     cluster = ClusterFactory(name="quiet", **healthy(tunnel_up=False))
     row = page("/?view=table")
