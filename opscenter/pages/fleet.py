@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
@@ -156,6 +157,7 @@ def _summary_context(
     label_keys = sorted({key for overview in everything for key in overview.labels})
     return {
         "totals": totals,
+        "public_url": settings.PUBLIC_URL,
         "centre_problem": problem,
         "verdict": verdict(totals, problem),
         "all_count": len(everything),

@@ -57,6 +57,17 @@ def percent(ratio: float | None) -> str:
     return UNKNOWN if ratio is None else f"{int(ratio * 100 + 1e-9)} %"
 
 
+def small_percent(ratio: float | None) -> str:
+    """Return a share that is often small: as :func:`percent`, below 10 % with one decimal.
+
+    What is not nothing is never called 0 %: it is "<0.1 %".
+    """
+    if ratio is None or ratio <= 0 or ratio >= 0.1:
+        return percent(ratio)
+    tenths = int(ratio * 1000 + 1e-9)
+    return f"{tenths / 10:.1f} %" if tenths else "<0.1 %"
+
+
 def duration(seconds: float | None) -> str:
     """Return a length of time in its one or two largest units: "12 s", "5 min", "3 h 20 min"."""
     if seconds is None:

@@ -19,6 +19,7 @@ from clusters.selectors import ClusterOverview
 from metrics.query import SeriesNow
 from opscenter.core.ages import age_seconds
 from opscenter.pages import format as fmt
+from opscenter.pages.lost_node import LostNode
 from opscenter.pages.pod_words import PodWords
 from opscenter.pages.reasons import known_nodes, linked
 
@@ -29,6 +30,7 @@ register.filter("size", fmt.size)
 register.filter("rate", fmt.rate)
 register.filter("number", fmt.count)
 register.filter("percent", fmt.percent)
+register.filter("small_percent", fmt.small_percent)
 register.filter("duration", fmt.duration)
 register.filter("days", fmt.days)
 register.filter("skew", fmt.skew)
@@ -119,10 +121,11 @@ def finding(overview: ClusterOverview, key: str) -> Finding | None:
 
 
 @register.simple_tag
-def since(judged: Health | Finding) -> SafeString:
-    """Return "since T", or "since T or earlier" where nothing is known of the time before."""
-    tail = " or earlier" if judged.at_least else ""
-    return format_html("since {}{}", when(judged.since), tail)
+def since(found: Health | Finding | LostNode) -> SafeString:
+    """Return "since T", or "since at least T" where it may have begun earlier; "" if not known."""
+    if found.since is None:
+        return SafeString("")
+    return format_html("since {}{}", "at least " if found.at_least else "", when(found.since))
 
 
 @register.simple_tag

@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from clusters.conditions import Condition
 from opscenter.pages import fleet as fleet_page
 from opscenter.pages.fleet_columns import FLEET_COLUMNS, Column
 from tests.factories import ClusterFactory, CustomerFactory, healthy
@@ -197,3 +198,19 @@ def test_a_long_list_comes_in_pages(fleet):
     rest = fleet("view=table&page=2&part=list", **{"HX-Request": "true"}).content.decode()
     assert rest.count('<tr id="line-') == 30
     assert "<html" not in rest
+
+
+def test_what_may_have_begun_earlier_is_so_since_at_least_then_on_every_page(fleet, client):
+    at = datetime.now(UTC) - timedelta(hours=2)
+    one = Condition(what="not_ready", node="n3", since=at, at_least=True).as_json()
+    facts = fresh(nodes_ready=2, nodes_not_ready=["n3"], conditions=[one])
+    cluster = ClusterFactory(name="edge", **facts)
+    for path in ("/?view=table", f"/clusters/{cluster.pk}/"):
+        text = client.get(path).content.decode()
+        assert text.count("since at least <time") == 2, path
+        assert "since <time" not in text.partition('id="facts"')[0], path
+
+
+def test_the_first_command_has_the_address_of_this_centre(fleet, settings):
+    settings.PUBLIC_URL = "https://ops.example.com"
+    assert "--url https://ops.example.com --token" in fleet().content.decode()

@@ -34,6 +34,15 @@ def test_a_whole_core_and_more_is_shown_in_cores(millicores, words):
     assert fmt.cores(millicores) == words
 
 
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(None, fmt.UNKNOWN), (0, "0 %"), (0.0004, "<0.1 %"), (0.0091, "0.9 %"), (0.0999, "9.9 %"),
+     (0.1, "10 %"), (0.999, "99 %")],
+)  # fmt: skip
+def test_a_small_share_is_never_nothing(ratio, words):
+    assert fmt.small_percent(ratio) == words
+
+
 def test_a_tier_is_named_in_words():
     assert [fmt.bucket(tier) for tier in ("1m", "10m", "1h", "5m")] == [
         "minutes (1m)", "ten minutes (10m)", "hours (1h)", "5m",
