@@ -182,7 +182,7 @@ def test_a_node_shows_its_roles_marks_and_why_it_has_no_numbers(client, alpha, t
 def test_a_node_that_does_not_say_whether_it_is_ready_says_so(client, alpha):
     store(alpha, {}, ready=None)
     text = shown(client, f"/clusters/{alpha.pk}/?tab=nodes")
-    assert "does not say whether it is ready" in text
+    assert "reporting, readiness not known" in text
 
 
 @pytest.mark.django_db
