@@ -46,8 +46,8 @@ def test_the_limits_are_those_of_the_judgement(page, monkeypatch):
 def test_what_is_not_known_is_explained_for_clusters_and_for_nodes(page):
     text = page("/help/states/")
     assert "it is not known whether every node is ready" in text
-    assert "An agent that cannot see its cluster sends no new data" in text
-    assert "it counts as missing, and so as not ready, for 24 h" in text
+    assert "A minute in which the agent could not see its cluster is no data" in text
+    assert "It counts as not ready for 24 h" in text
 
 
 def test_a_state_word_leads_to_its_explanation_without_a_stop_of_the_tab_key_in_each_row(page):
