@@ -218,7 +218,9 @@ def _why_old(facts: Facts, now: datetime) -> str:
         return f"{where}, but Ops Center has not pulled from it yet"
     if age_seconds(pulled, now) is None or (facts.data_as_of and facts.data_as_of > now):
         return f"{where}, but the times on record lie in the future; the next pull replaces them"
-    if facts.pull_error and not (since and pulled < since):
+    if facts.tunnel_up and since and pulled < since:
+        return f"{where}, but Ops Center has not pulled from it since it came up"
+    if facts.pull_error:
         return f"{where} but pulls fail: {facts.pull_error}"
     known_until = facts.data_as_of
     interval = timedelta(seconds=facts.interval_seconds)
@@ -291,5 +293,11 @@ def _unknown(recorded: Health, stale: _Stale, facts: Facts, now: datetime) -> He
         since = min(stale.known_until or now, now)
         if recorded.since is not None:
             since = max(since, min(recorded.since, now))
-    told = tuple(replace(one, since=since) for one in found)
+    known = {(one.key, one.level): one for one in recorded.findings}
+    told = tuple(
+        replace(one, since=since)
+        if one.key == stale.key or (before := known.get((one.key, one.level))) is None
+        else replace(one, since=before.since, at_least=before.at_least)
+        for one in found
+    )
     return Health("unknown", since, _was(recorded), reason, told)

@@ -305,3 +305,21 @@ def test_notes_change_no_state_and_are_said():
     assert judge(told, OK, NOW).reason == (
         "all 3 nodes report; its source does not say whether nodes are ready"
     )
+
+
+def test_a_clock_that_is_off_keeps_its_since_while_nothing_newer_is_known():
+    off = facts(clock_skew_ms=-7_200_000)
+    before = judge(off, OK, NOW)
+    stale = judge(replace(off, tunnel_up=False), before, NOW + timedelta(minutes=10))
+    assert stale.state == "unknown"
+    [known] = [one for one in before.findings if one.key == "clock"]
+    [kept] = [one for one in stale.findings if one.key == "clock"]
+    assert kept.since == known.since == ago(40)
+
+
+@pytest.mark.parametrize("error", ["", "the tunnel of n is down"])
+def test_pulls_before_the_tunnel_came_up_say_nothing_of_it(error):
+    old = facts(data_as_of=ago(400), last_pull_at=ago(60), tunnel_since=ago(30), pull_error=error)
+    assert judge(old, OK, NOW).reason == (
+        "tunnel up, but Ops Center has not pulled from it since it came up"
+    )
