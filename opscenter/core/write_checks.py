@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 import orjson
+from django.conf import settings
 from redis.exceptions import RedisError
 
-from opscenter.core.heartbeats import brief_redis_client, redis_client
+from opscenter.core.heartbeats import brief_redis_client, heartbeat_key, redis_client
 from opscenter.core.text import minute_utc
 
 DATABASE, METRIC_STORE, HUB = "database", "metric store", "hub"
@@ -111,6 +112,27 @@ def writes_problem() -> str:
             since = minute_utc(check.failing_since)
             return f"Ops Center's {title} takes no writes since {since}: {check.error}"
     return ""
+
+
+def hub_problem(now: float | None = None) -> str:
+    """Return in a sentence that the hub shows no life; "" if it does, or never did.
+
+    For the reason why no tunnel is seen: the fault is not the clusters'. One request to Redis, at
+    most a second; never raises.
+
+    Args:
+        now: Unix time in seconds; the current time if None.
+    """
+    try:
+        raw = cast("bytes | None", brief_redis_client().get(heartbeat_key(HUB)))
+    except RedisError:
+        return ""  # readiness says so
+    if raw is None:
+        return ""
+    at, now = float(raw), time.time() if now is None else now
+    if now - at <= 2 * settings.HEARTBEAT_SECONDS:
+        return ""
+    return f"Ops Center's hub shows no life since {minute_utc(at)}"
 
 
 def refusal(exc: BaseException) -> str:

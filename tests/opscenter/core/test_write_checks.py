@@ -9,10 +9,11 @@ import pytest
 from django.db import OperationalError
 
 from metrics.stores import StoreError
-from opscenter.core.heartbeats import redis_client
+from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.core.write_checks import (
     DATABASE,
     WriteCheck,
+    hub_problem,
     key_of,
     parse,
     record_write,
@@ -44,6 +45,17 @@ def test_a_good_write_ends_a_failure(redis_server):
     record_write(DATABASE, "it is locked", began=1015, now=1025)
     record_write(DATABASE, now=1030)
     assert recorded() == WriteCheck(at=1030, proven_at=1030)
+
+
+def test_a_hub_that_never_was_or_shows_life_is_no_problem(redis_server):
+    assert hub_problem(1000) == ""
+    write_heartbeat("hub", now=1000)
+    assert hub_problem(1030) == ""
+
+
+def test_a_hub_without_life_is_one_since_its_last_sign(redis_server):
+    write_heartbeat("hub", now=1_800_000_000)
+    assert hub_problem(1_800_000_031) == "Ops Center's hub shows no life since 2027-01-15 08:00 UTC"
 
 
 @pytest.mark.parametrize("raw", [b"", b"1700000000.5", b"{", b'{"at": 1, "more": 2}', b"[]"])
