@@ -78,6 +78,7 @@ TUNNEL_SILENT_SECONDS = 60
 FIRST_DATA_SECONDS = 180
 DATA_MIN_LIMIT_SECONDS = 180
 DATA_SETTLE_SECONDS = 30
+_MINUTE_SECONDS = 65  # until the next minute is complete and served
 REASON_LENGTH = 500  # characters; what the database's column holds
 
 
@@ -223,9 +224,10 @@ def _why_old(facts: Facts, now: datetime) -> str:
     if facts.pull_error:
         return f"{where} but pulls fail: {facts.pull_error}"
     known_until = facts.data_as_of
-    interval = timedelta(seconds=facts.interval_seconds)
+    # A good pull brings the minute that was the newest complete one.
+    newest = timedelta(seconds=_MINUTE_SECONDS + facts.settle_seconds)
     late = (age_seconds(pulled, now) or 0) > data_limit_seconds(facts.interval_seconds)
-    if late or (known_until is not None and pulled <= known_until + interval):
+    if late or (known_until is not None and pulled <= known_until + newest):
         return f"{where}, but Ops Center has not pulled from it recently: check the worker"
     if facts.collector_error:
         return f"{where}, but its agent cannot see the cluster: {facts.collector_error}"

@@ -323,3 +323,15 @@ def test_pulls_before_the_tunnel_came_up_say_nothing_of_it(error):
     assert judge(old, OK, NOW).reason == (
         "tunnel up, but Ops Center has not pulled from it since it came up"
     )
+
+
+def test_a_pull_that_brought_the_newest_minute_there_was_is_not_told_of_as_one_without_data():
+    for interval, settle in ((5, 0), (60, 0), (60, 45), (300, 45)):
+        old = ago(health.data_limit_seconds(interval, settle) + 1)
+        pulled = old + timedelta(seconds=60 + settle)
+        stopped = facts(
+            data_as_of=old, last_pull_at=pulled, interval_seconds=interval, settle_seconds=settle
+        )
+        assert judge(stopped, OK, NOW).reason.endswith("check the worker"), (interval, settle)
+        goes_on = replace(stopped, last_pull_at=ago(3))
+        assert judge(goes_on, OK, NOW).reason.endswith("return no new data"), (interval, settle)
