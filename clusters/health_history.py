@@ -75,7 +75,7 @@ def write_history(cluster: Cluster, health: Health, facts: Facts, now: datetime)
     rows = {row.key: row for row in ClusterEvent.objects.filter(cluster=cluster, ended_at=None)}
     written = _written_today(current, now)
     wanted = _within_limits(_spans(health, now), rows, written)
-    bounds = _ends_before(cluster, wanted, rows)
+    bounds = _ends_before(cluster, wanted, rows, now)
     changed, new = [], []
     for key, row in rows.items():
         span = wanted.get(key)
@@ -85,7 +85,7 @@ def write_history(cluster: Cluster, health: Health, facts: Facts, now: datetime)
         elif span.level != row.level:
             ending = Ending.NOT_KNOWN if span.level == "unknown" else Ending.CHANGED
             _end(row, min(span.since, now), ending, now)
-            bounds[key] = row.ended_at
+            bounds[key] = min(row.ended_at or now, now)
             changed.append(row)
         elif _correct(row, span, bounds.get(key)):
             changed.append(row)
@@ -177,9 +177,12 @@ def _left_out_text(written: Mapping[str, int]) -> str:
 
 
 def _ends_before(
-    cluster: Cluster, wanted: Mapping[str, _Span], rows: Mapping[str, ClusterEvent]
+    cluster: Cluster, wanted: Mapping[str, _Span], rows: Mapping[str, ClusterEvent], now: datetime
 ) -> dict[str, datetime | None]:
-    """Return when the newest closed row of a key ended, of those that begin or may move back."""
+    """Return when the newest closed row of a key ended, of those that begin or may move back.
+
+    Not later than now: what a clock that was ahead wrote does not push later rows into the future.
+    """
     keys = [
         key
         for key, span in wanted.items()
@@ -188,7 +191,8 @@ def _ends_before(
     if not keys:
         return {}
     closed = ClusterEvent.objects.filter(cluster=cluster, key__in=keys, ended_at__isnull=False)
-    return dict(closed.values_list("key").annotate(Max("ended_at")).order_by())
+    ends = closed.values_list("key").annotate(Max("ended_at")).order_by()
+    return {key: min(end, now) for key, end in ends}
 
 
 def _ending_of(

@@ -267,3 +267,12 @@ def test_two_clusters_do_not_share_rows(cluster):
     flap(other, 3)
     assert {row.cluster_id for row in rows(cluster)} == {cluster.pk}
     assert Cluster.objects.count() == 2
+
+
+def test_a_clock_that_was_ahead_leaves_no_hole_once_it_is_right(cluster):
+    pull(cluster, 120)
+    status_summary.refresh_health(cluster.pk, at(0))  # the clock was set back
+    pull(cluster, 1, down=["n1", "n2"])
+    pull(cluster, 3)
+    states = [(row.level, row.began_at, row.ended_at) for row in rows(cluster, STATE)]
+    assert states[-2:] == [("critical", at(1), at(3)), ("ok", at(3), None)]
