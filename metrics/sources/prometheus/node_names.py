@@ -24,11 +24,11 @@ _CURRENT = 2  # value of what exists at the window's end
 
 @dataclass(slots=True)
 class PodFacts:
-    """What kube_pod_info reports about a pod."""
+    """What kube_pod_info reports about a pod; ``host_network`` is None where it does not say."""
 
     node: str = ""
     owner: str = ""
-    host_network: bool = False
+    host_network: bool | None = None
     current: bool = False
 
 
@@ -61,6 +61,7 @@ class Facts:
     lists_nodes: bool = False
     says_ready: bool = False
     sharing: dict[str, set[str]] = field(default_factory=dict)
+    _on_host: set[tuple[str, str]] = field(default_factory=set)
     _instances: set[str] = field(default_factory=set)
     _ports: set[tuple[str, str]] = field(default_factory=set)
     _known: set[str] = field(default_factory=set)
@@ -82,6 +83,15 @@ class Facts:
         if key not in self._resolved:
             self._resolved[key] = self._resolve(labels)
         return self._resolved[key]
+
+    def is_on_host(self, pod: tuple[str, str]) -> bool:
+        """Return whether a pod, by namespace and name, is on its node's network.
+
+        Where Kubernetes does not say, it is one with interfaces that only a machine has.
+        """
+        about = self.pods.get(pod)
+        said = None if about is None else about.host_network
+        return pod in self._on_host if said is None else said
 
     @property
     def exporters_alone(self) -> bool:
@@ -167,6 +177,8 @@ class Facts:
             self.node_attrs.setdefault(node, {})["roles"] = _text(text)
         for labels, value in sorted_by_tag.get("pod", ()):
             self._learn_pod(labels, current=value == _CURRENT)
+        found = (pod_of(labels) for labels, _ in sorted_by_tag.get("on_host", ()))
+        self._on_host.update(pod for pod in found if pod is not None)
         kubelets = [labels for labels, _ in sorted_by_tag.get("kubelet", ())]
         self._learn_kubelets(kubelets)
         unames = [labels for labels, _ in sorted_by_tag.get("uname", ())]
@@ -262,7 +274,9 @@ class Facts:
         self.pods[key] = PodFacts(
             node=node,
             owner=_text(f"{kind}/{owner}") if owner and owner != "<none>" else "",
-            host_network=labels.get("host_network") == "true" or on_host,
+            host_network=labels.get("host_network") == "true" or on_host
+            if own or labels.get("host_network")
+            else None,
             current=current,
         )
 

@@ -63,6 +63,12 @@ _ROOT_DISKS = '{id="/",device=~"/dev/.+",device!~"/dev/(shm|fuse|loop|longhorn|r
 _CONTAINERS = '{container!="",container!="POD"}'
 _OLD_CONTAINERS = '{container_name!="",container_name!="POD"}'
 
+# What only a machine has: the bridges of its containers, and their ends of pairs.
+_HOST_ENDS = (
+    "veth.*|cali[0-9a-f]+|cni[0-9]+|cbr0|docker0|flannel.*|cilium_.*|lxc[0-9a-f]+|eni[0-9a-f]{11,}|"
+    "azv.*|gke.*|weave|antrea-gw0|ovn-k8s-mp0|kube-ipvs0"
+)
+
 _READY = f'max by({_KSM_NODE})(kube_node_status_condition{{condition="Ready",status="true"}})'
 
 
@@ -277,7 +283,7 @@ def _pod_queries() -> Iterable[Query]:
         name = f"container_network_{way}_bytes_total"
         yield Query("pod", field, 0, _network_of_pods(name), (name,), CADVISOR, _RATE_HINT)
     restarts = "kube_pod_container_status_restarts_total"
-    # Sidecars are init containers that are started again; kube-state-metrics names them since 2.10.
+    # Sidecars are init containers that are started again; kube-state-metrics names them since 2.11.
     sidecars = (
         f"(kube_pod_init_container_status_restarts_total and on({_POD},container)"
         ' kube_pod_init_container_info{restart_policy="Always"})'
@@ -345,10 +351,10 @@ def facts_expr(window: int) -> str:
 
     To be evaluated at the window's end. Tags: ``node`` (kube_node_info), ``ready`` (1 for nodes
     that are), ``role``, ``uname`` (node-exporter's), ``kubelet``, ``cadvisor`` (where there are no
-    pods), and ``pod`` (kube_pod_info); nodes and pods are 2 if they exist at the window's end, 1 if
-    they did before. Of node-exporters too ``bond``, ``stacked`` and ``tunnel`` (interfaces on
-    others), ``face`` (addresses of cards that may be seen twice), and ``ro`` (filesystems that
-    cannot be written).
+    pods), ``pod`` (kube_pod_info), and ``on_host`` (pods that seem to be on their node's network);
+    nodes and pods are 2 if they exist at the window's end, 1 if they did before. Of node-exporters
+    too ``bond``, ``stacked`` and ``tunnel`` (interfaces on others), ``face`` (addresses of cards
+    that may be seen twice), and ``ro`` (filesystems that cannot be written).
 
     Args:
         window: length of the window in seconds, > 0.
@@ -372,6 +378,7 @@ def facts_expr(window: int) -> str:
             "node",
         ),
         _tagged(_READY, "ready"),
+        *_on_host(window),
         _tagged(f"max by({_KSM_NODE},role)(max_over_time(kube_node_role{lately}))", "role"),
         _tagged(f"max by({uname})(max_over_time(node_uname_info{lately}))", "uname"),
         _tagged(f"({machines} and on() {pods})", "kubelet"),
@@ -382,6 +389,20 @@ def facts_expr(window: int) -> str:
             "pod",
         ),
     ])  # fmt: skip
+
+
+def _on_host(window: int) -> list[str]:
+    """Return the pods for which cAdvisor counts what only their node has.
+
+    A short window looks at its end only: a machine has many such interfaces.
+    """
+    counter = f'container_network_receive_bytes_total{{interface=~"{_HOST_ENDS}"'
+    new, old = (f'{counter},{label}!=""}}' for label in ("pod", "pod_name"))
+    if window > _PODS_SECONDS:
+        new, old = (f"max_over_time({vector}[{window}s])" for vector in (new, old))
+    return [
+        _tagged(f"max by({_POD})({vector})", "on_host") for vector in (new, _old_generation(old))
+    ]
 
 
 def _own_parts(lately: str, within: str) -> list[str]:

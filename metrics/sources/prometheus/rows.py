@@ -121,9 +121,8 @@ class Slice:
         pod = pod_of(labels)
         if pod is None:
             return [None] * len(FIELD_NAMES["pod"]), False  # not of a pod: dropped
-        about = self._facts.pods.get(pod)
         columns = self._pods.setdefault(SeriesKey("pod", *pod), [None] * len(FIELD_NAMES["pod"]))
-        return columns, about is not None and about.host_network
+        return columns, self._facts.is_on_host(pod)
 
     def _add_node(self, number: int, labels: Labels, cells: Cells) -> None:
         query = QUERIES[number]

@@ -259,6 +259,25 @@ async def test_one_bad_part_does_not_spoil_the_sum_of_the_others(tmp_path):
     assert answer.refused["filesystem used below zero"] == 2
 
 
+async def test_without_kube_state_metrics_a_pod_with_its_nodes_interfaces_has_no_traffic_of_its_own(
+    tmp_path,
+):
+    kubelet = {"job": "kubelet", "instance": "10.0.0.5:10250", "node": "n1"}
+    proxy, web = ({**kubelet, "namespace": "shop", "pod": name} for name in ("proxy", "web"))
+    traffic = "container_network_receive_bytes_total"
+    answer = await answered(tmp_path, [
+        one("machine_cpu_cores", kubelet, 2),
+        *(one("container_memory_working_set_bytes", {**pod, "container": "c"}, 1e6)
+          for pod in (proxy, web)),
+        counter(traffic, {**proxy, "interface": "eth0"}, 9e6),
+        counter(traffic, {**proxy, "interface": "cali12ab34cd56e"}, 5),
+        counter(traffic, {**web, "interface": "eth0"}, 5000),
+        counter(traffic, {**web, "interface": "tunl0"}, 0),
+    ])  # fmt: skip
+    assert field.values(answer, "pod", "shop", "proxy", "net_rx_bps") == [None, None]
+    assert field.values(answer, "pod", "shop", "web", "net_rx_bps") == [5000, 5000]
+
+
 async def test_restarts_of_sidecars_count_as_kubectl_counts_them(tmp_path):
     pod = {"job": "ksm", "namespace": "shop", "pod": "web-0"}
     answer = await answered(tmp_path, [
