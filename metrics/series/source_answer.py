@@ -37,7 +37,8 @@ class SourceAnswer:
         end: the source covered ``[start, end)``: what is not in ``rows`` before ``end``, it does
             not have. Earlier than requested if the newest minute is still open or the answer was
             cut.
-        oldest: start of the oldest minute that the source still has; None if it has none.
+        oldest: start of the oldest minute that the source still has; None if it has none, or
+            cannot tell.
         newest_end: end of the newest minute that it has; None if it has none.
         now: the source's own clock when its last answer arrived, in Unix seconds.
         agent_version: as the agent reports it; "" if it does not.
