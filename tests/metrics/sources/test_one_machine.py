@@ -59,6 +59,9 @@ MOUNTS = (
     Mounted("/mnt/nas", "nas.example:/export", "nfs4", "0:50", 10**7, 10**6),
     Mounted("/mnt/drive", "drive:Media", "fuse.rclone", "0:51", 10**9, 10**8),
     Mounted("/mnt/s3", "s3fs", "fuse.s3fs", "0:52", 10**10, 10**10),
+    Mounted("/mnt/host", "/run/host_mark/home", "fakeowner", "0:53", 10**9, 10**8),
+    Mounted("/data/docker/devicemapper/mnt/a", "/dev/dm-3", "xfs", "253:3", 500, 1, listed=False),
+    Mounted("/proc/fs/nfsd", "nfsd", "nfsd", "0:54", 5, 5, listed=False),
     Mounted("/mnt/image", "/dev/loop7", "ext4", "7:7", 4_000, 2_000),
     Mounted("/snap/core/1", "/dev/loop0", "squashfs", "7:0", 100, 0, listed=False),
     Mounted("/run", "tmpfs", "tmpfs", "0:22", 2_000, 1_900, listed=False),
@@ -74,7 +77,9 @@ TRAFFIC = {
     "lo": 9_000, "ens1": 1_000, "ens2": 500, "bond0": 1_500, "bond0.120": 1_400, "docker0": 300,
     "veth1a2b": 300, "eni1a2b3c4d5e6": 70, "azv12ab34": 60, "gke52c8a1b2c3d": 50, "cali12ab": 40,
     "genev_sys_6081": 30, "ovn-k8s-mp0": 20, "cbr0": 10, "cilium_host": 5, "lxc12ab34cd56ef": 4,
-    "vxlan.calico": 3, "wg0": 2, "tailscale0": 1, "eth0": 200, "enP35596s1": 150,
+    "vxlan.calico": 3, "wg0": 2, "tailscale0": 1, "eth0": 200, "enP35596s1": 150, "ppp0": 80,
+    "pppoe-wan": 7, "kubespan": 90, "hassio": 11, "ens1npf0vf0": 12, "ib0.80fe": 13,
+    "tun_office": 14,
 }  # fmt: skip
 RECEIVED = 1_000 + 500 + 200
 
