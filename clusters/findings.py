@@ -35,7 +35,7 @@ def findings(facts: Facts, now: datetime) -> list[Finding]:
     parts = [_part(condition) for condition in facts.conditions if condition.what not in OF_NODES]
     found += [part for part in parts if part is not None]
     found += _without_conditions(facts, {finding.key.partition(":")[0] for finding in found})
-    found += [one for one in (clock(facts), _conflict(facts, now)) if one is not None]
+    found += [one for one in (clock(facts), conflict(facts, now)) if one is not None]
     return found
 
 
@@ -208,7 +208,7 @@ def _memory_ratio(facts: Facts) -> float | None:
     return None if facts.mem_ws is None or not facts.mem_cap else facts.mem_ws / facts.mem_cap
 
 
-def _conflict(facts: Facts, now: datetime) -> Finding | None:
+def conflict(facts: Facts, now: datetime) -> Finding | None:
     """Return that the identity was used twice lately; a time in the future counts as lately."""
     age = age_seconds(facts.conflict_at, now)
     if facts.conflict_at is None or (age is not None and age > CONFLICT_SECONDS):

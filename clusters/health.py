@@ -44,6 +44,7 @@ from clusters.findings import (
     INODES_DEGRADED,
     MEMORY_DEGRADED,
     clock,
+    conflict,
     findings,
     reason_of,
 )
@@ -286,8 +287,9 @@ def _was(recorded: Health) -> str:
 
 def _unknown(recorded: Health, stale: _Stale, facts: Facts, now: datetime) -> Health:
     """Return unknown since the last moment that was known, not before the state it replaces."""
-    off = clock(facts)
-    found = [Finding(stale.key, "unknown", stale.text, share=1.0), *([off] if off else [])]
+    # What the hub itself saw is as true as before.
+    own = [one for one in (clock(facts), conflict(facts, now)) if one is not None]
+    found = [Finding(stale.key, "unknown", stale.text, share=1.0), *own]
     reason = "; ".join(one.text for one in found)[:REASON_LENGTH]
     if recorded.state == "unknown" and recorded.since is not None:
         since = recorded.since

@@ -335,3 +335,14 @@ def test_a_pull_that_brought_the_newest_minute_there_was_is_not_told_of_as_one_w
         assert judge(stopped, OK, NOW).reason.endswith("check the worker"), (interval, settle)
         goes_on = replace(stopped, last_pull_at=ago(3))
         assert judge(goes_on, OK, NOW).reason.endswith("return no new data"), (interval, settle)
+
+
+def test_an_identity_in_two_places_keeps_its_since_while_the_tunnel_is_away():
+    used_twice = facts(conflict_at=ago(30))
+    before = judge(used_twice, OK, NOW)
+    away = replace(used_twice, tunnel_up=False, tunnel_since=ago(-200))
+    stale = judge(away, before, NOW + timedelta(minutes=10))
+    assert (stale.state, [one.key for one in stale.findings]) == ("unknown", ["tunnel", "conflict"])
+    back = replace(used_twice, tunnel_seen_at=ago(-1200), data_as_of=ago(-1200))
+    after = judge(back, stale, NOW + timedelta(minutes=20))
+    assert (after.state, after.since) == (before.state, before.since) == ("degraded", ago(40))
