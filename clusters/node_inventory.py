@@ -98,7 +98,8 @@ def take_stock(
         absent = []
     missing = {row.name: row.last_seen_at for row in absent if _is_missing(row, as_of)}
     said = frozenset(name for name, row in known.items() if row.says_ready)
-    return count_nodes(seen, missing, said, as_of, silence)
+    former = frozenset(row.name for row in absent if row.listed_by != source[:30])
+    return count_nodes(seen, missing, said, as_of, silence, former)
 
 
 def count_nodes(
@@ -107,6 +108,7 @@ def count_nodes(
     said: Container[str],
     as_of: datetime,
     silence: Silence,
+    former: Container[str] = (),
 ) -> NodeCounts:
     """Return the counts; pure.
 
@@ -116,6 +118,8 @@ def count_nodes(
         said: names of the nodes that ever said whether they are ready.
         as_of: end of the newest minute.
         silence: what it means that a node does not say whether it is ready.
+        former: names of those of ``missing`` that another source saw last: this one may never have
+            known them.
     """
     off: list[Condition] = []
     ready = 0
@@ -133,7 +137,9 @@ def count_nodes(
             )  # fmt: skip
     for name, at in sorted(missing.items()):
         late = as_of - at <= timedelta(seconds=LATE_SECONDS)
-        off.append(Condition(what="not_said" if late else "missing", node=name, since=at))
+        detail = "only the source before knew it" if name in former else ""
+        absence: What = "not_said" if late or name in former else "missing"
+        off.append(Condition(what=absence, node=name, detail=detail, since=at))
     lost = [one.node for one in off if one.what != "not_said"]
     return NodeCounts(len(seen) + len(missing), ready, len(off) - len(lost), sorted(lost), off)
 

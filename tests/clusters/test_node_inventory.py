@@ -43,6 +43,16 @@ class TestTakingStock:
         assert (missing.conditions[0].what, missing.conditions[0].since) == ("missing", NOW)
         assert (still.not_ready, over.total) == (["n2"], 1)
 
+    def test_a_node_that_only_another_source_knew_is_not_known_and_not_called_dead(self):
+        cluster = ClusterFactory()
+        take_stock(cluster, ready("vm"), NOW, **(ASK | {"source": "agent", "listed": True}))
+        counts = take_stock(cluster, ready("n1"), NOW + timedelta(hours=1), **ASK)
+        assert (counts.total, counts.ready, counts.unknown, counts.not_ready) == (2, 1, 1, [])
+        [one] = counts.conditions
+        assert (one.what, one.node, one.detail) == (
+            "not_said", "vm", "only the source before knew it",
+        )  # fmt: skip
+
     def test_a_list_of_what_should_be_there_removes_a_node(self):
         cluster = ClusterFactory()
         listed = ASK | {"listed": True}
