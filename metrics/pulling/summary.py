@@ -26,9 +26,8 @@ from metrics.series.minute_columns import count_at, newest_of, rows_at
 from metrics.series.rows import Columns, MinuteRow
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, utc_datetime
+from opscenter.core.ages import skew_seconds
 
-USUAL_SKEW_SECONDS = 5.0
-"""A clock that is off by no more is taken for right: an answer takes so long."""
 HISTORY_MINUTES = 60
 SUMS = tuple(name for name, number in NUMBERS.items() if isinstance(number, NodeSum))
 
@@ -55,8 +54,7 @@ class Context:
     @property
     def skew_seconds(self) -> float:
         """Return by how much the source's clock is ahead of ours; 0 for a usual difference."""
-        skew = (self.clock_skew_ms or 0) / 1000
-        return skew if abs(skew) > USUAL_SKEW_SECONDS else 0.0
+        return skew_seconds(self.clock_skew_ms)
 
 
 def newest_minute(answer: SourceAnswer) -> int | None:

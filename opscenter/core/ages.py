@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+USUAL_SKEW_SECONDS = 5.0
+"""A clock that is off by no more is taken for right: an answer takes so long."""
+
 FUTURE_SECONDS = 5.0
 """How far ahead of now a recorded time may be: two clocks or two calls differ by so much."""
 
@@ -22,6 +25,16 @@ def age_seconds(then: datetime | float | None, now: datetime | float) -> float |
         return None
     age = _seconds(now) - _seconds(then)
     return None if age < -FUTURE_SECONDS else max(0.0, age)
+
+
+def skew_seconds(skew_ms: float | None) -> float:
+    """Return by how much a cluster's clock is ahead of ours; 0 for a usual or unknown difference.
+
+    Args:
+        skew_ms: the cluster's clock minus ours in milliseconds; None if not known.
+    """
+    skew = (skew_ms or 0) / 1000
+    return skew if abs(skew) > USUAL_SKEW_SECONDS else 0.0
 
 
 def _seconds(moment: datetime | float) -> float:

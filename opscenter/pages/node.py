@@ -19,6 +19,7 @@ from clusters.node_inventory import dismiss_node, node_of, node_state, require_m
 from metrics import query
 from opscenter.core.errors import ConflictError
 from opscenter.pages.base import page
+from opscenter.pages.clock import by_our_clock
 from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.lost_node import (
     DAYS_BACK,
@@ -51,7 +52,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
         "thing_tab": "nodes",
         "node": detail.now,
         "detail": detail,
-        "as_of": detail.now.as_of,
+        "as_of": by_our_clock(detail.now.as_of, cluster),
         "show_range": True,
         "charts": chart_links(cluster, "node", chosen, name=name, measured=detail.now),
         "filesystems": [

@@ -11,6 +11,7 @@ from django.shortcuts import render
 from clusters import access
 from metrics import query
 from opscenter.pages.base import page
+from opscenter.pages.clock import by_our_clock
 from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.kubernetes_words import workload as workload_of
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context
@@ -45,7 +46,7 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
         "siblings": siblings[:SHOWN_SIBLINGS],
         "sibling_count": len(siblings),
         "nodes": capacities(query.nodes(cluster, chosen.now).items),
-        "as_of": detail.now.as_of,
+        "as_of": by_our_clock(detail.now.as_of, cluster),
         "show_range": True,
         "charts": chart_links(cluster, "pod", chosen, ns=ns, name=name, measured=detail.now),
     }

@@ -59,7 +59,7 @@ def pods(request: HttpRequest) -> HttpResponse:
     now = datetime.now(UTC)
     text, customer, within = read_search(request), request.GET.get("customer", ""), _within(request)
     order, number = read_order(request), read_page(request)
-    clusters = access.visible_clusters(request.user).select_related("customer")
+    clusters = access.visible_clusters(request.user).select_related("customer", "current")
     names = sorted({cluster.customer.name for cluster in clusters if cluster.customer})
     chosen = _of_customer(clusters, customer)
     context: dict[str, Any] = {

@@ -9,8 +9,11 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from clusters.models import Cluster
 from metrics.query import SeriesNow
+from opscenter.core.ages import age_seconds
 from opscenter.pages import kubernetes_words as words
+from opscenter.pages.clock import by_our_clock
 from opscenter.pages.format import UNKNOWN
 from opscenter.templatetags.ops import state
 
@@ -49,10 +52,13 @@ def pod_status(pod: SeriesNow, *, reporting: bool) -> SafeString | str:
 
 
 @register.simple_tag(takes_context=True)
-def pod_status_by_age(context: template.Context, pod: SeriesNow, stale_s: int) -> SafeString | str:
+def pod_status_by_age(
+    context: template.Context, pod: SeriesNow, cluster: Cluster, stale_s: int
+) -> SafeString | str:
     """Return a pod's status as :func:`pod_status` does, of now if it is not older than that."""
     now: datetime = context["now"]
-    return pod_status(pod, reporting=now.timestamp() - pod.as_of <= stale_s)
+    age = age_seconds(by_our_clock(pod.as_of, cluster), now.timestamp())
+    return pod_status(pod, reporting=age is not None and age <= stale_s)
 
 
 @register.simple_tag

@@ -15,10 +15,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from clusters.health import Finding, Health
+from clusters.models import Cluster
 from clusters.selectors import ClusterOverview
 from metrics.query import SeriesNow
 from opscenter.core.ages import age_seconds
 from opscenter.pages import format as fmt
+from opscenter.pages.clock import by_our_clock
 from opscenter.pages.lost_node import LostNode
 from opscenter.pages.pod_words import PodWords
 from opscenter.pages.reasons import known_nodes, linked
@@ -92,6 +94,12 @@ def value_of(thing: object, name: str) -> Any:
 
 
 @register.filter
+def by_clock_of(at: float | None, cluster: Cluster) -> float | None:
+    """Return a time of a cluster's minutes by our clock; None if there is none."""
+    return None if at is None else by_our_clock(at, cluster)
+
+
+@register.filter
 def item(mapping: Mapping[Any, Any], key: object) -> Any:
     """Return the value of a key in a mapping; None if there is none."""
     return mapping.get(key)
@@ -148,15 +156,13 @@ def age(context: template.Context, value: datetime | float | None, stale_s: int 
     if at is None:
         return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
     at = at.astimezone(UTC)
-    now: datetime = context["now"]
-    seconds = age_seconds(at, now)
+    seconds = age_seconds(at, context["now"])
+    is_old = bool(stale_s) and (seconds is None or seconds > stale_s)
     return format_html(
         '<time datetime="{}" data-age{}{} title="{}">{}</time>',
         at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         format_html(' data-stale="{}"', stale_s) if stale_s else "",
-        format_html(' class="{}"', "old")
-        if seconds is None or (stale_s and seconds > stale_s)
-        else "",
+        format_html(' class="{}"', "old") if is_old else "",
         at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "in the future" if seconds is None else fmt.duration(seconds),
     )

@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from clusters import services
 from clusters.enrolment import services as enrolment
-from clusters.models import AuditEvent, Cluster, ClusterKey
+from clusters.models import AuditEvent, Cluster, ClusterKey, ClusterStatus
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.windows import Window
@@ -86,6 +86,18 @@ def test_the_overview_says_health_first_then_facts_nodes_and_pods(client, alpha)
         assert part in text, part
     assert text.count("<figure") == 5
     assert 'class="lost"' in text
+
+
+def test_the_age_of_a_node_and_of_a_pod_is_by_our_clock_though_theirs_is_ahead(client, alpha):
+    measure(alpha)
+    ClusterStatus.objects.update(clock_skew_ms=3_600_000)
+    newest = int(time.time()) // 60 * 60 - 3600
+    theirs = f'datetime="{datetime.fromtimestamp(newest, UTC):%Y-%m-%dT%H:%M:%SZ}" data-age'
+    for path in (f"clusters/{alpha.pk}/nodes/node-1/", f"clusters/{alpha.pk}/pods/shop/cart-1/",
+                 "pods/"):  # fmt: skip
+        text = client.get(f"/{path}").content.decode()
+        assert theirs in text, path
+        assert 'class="old"' in text, path
 
 
 @pytest.mark.parametrize("node", ["", "node-that-sent-nothing"])
