@@ -21,6 +21,7 @@ from django.shortcuts import render
 
 from clusters import access
 from clusters.health import WORST_FIRST
+from clusters.models import Cluster
 from clusters.selectors import (
     ClusterOverview,
     FleetFilter,
@@ -231,7 +232,7 @@ def _groups(
     totals: dict[str, list[int]] = {}
     for title, overview in everything:
         count = totals.setdefault(title, [0, 0])
-        count[0] += 1
+        count[0] += overview.status == Cluster.Status.ACTIVE
         count[1] += overview.reporting
     for title, pairs in groupby(chunk, key=lambda pair: pair[0]):
         total, reporting = totals[title]

@@ -214,3 +214,12 @@ def test_what_may_have_begun_earlier_is_so_since_at_least_then_on_every_page(fle
 def test_the_first_command_has_the_address_of_this_centre(fleet, settings):
     settings.PUBLIC_URL = "https://ops.example.com"
     assert "--url https://ops.example.com --token" in fleet().content.decode()
+
+
+def test_a_group_counts_as_the_page_does_who_should_report(fleet):
+    ClusterFactory(name="well", **fresh())
+    ClusterFactory(name="new", status="pending", enrolled_at=None)
+    text = " ".join(fleet("group=customer").content.decode().split())
+    assert "<b>1</b> of 1 reporting" in text
+    assert "2 reporting" not in text
+    assert "0 of" not in text.partition('id="all-title"')[2]
