@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kombu import Connection, Queue
@@ -54,7 +54,8 @@ def samples(name: str) -> list[Sample]:
     ]
 
 
-def test_families_keep_their_names_types_and_labels(cluster, redis_server):
+def test_families_keep_their_names_types_and_labels(redis_server):
+    cluster = ClusterFactory(**healthy(datetime.now(UTC)))
     PullSchedule.objects.create(cluster=cluster, due_at=NOW, duration_ms=250)
     write_heartbeat("hub")
     redis_client().set(metrics_key("hub-1"), HUB)
@@ -78,7 +79,7 @@ def test_the_figures_of_several_hubs_are_one_family_each(redis_server):
 
 @pytest.mark.parametrize("name", ['quo"te', "back\\slash", "\\n", "two\nlines", "a,b}c{d=e", "süd"])
 def test_a_clusters_name_arrives_whatever_is_in_it(redis_server, name):
-    cluster = ClusterFactory(name=name, **healthy())
+    cluster = ClusterFactory(name=name, **healthy(datetime.now(UTC)))
     PullSchedule.objects.create(cluster=cluster, due_at=NOW - timedelta(seconds=30))
     for family in ("cluster_tunnel_up", "cluster_health", "pull_lag_seconds"):
         assert [one.labels["cluster"] for one in samples(family)] == [name]

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from clusters.models import ApiToken
+from clusters.models import ApiToken, ClusterStatus
 from clusters.tunnel.counters import metrics_key
 from metrics.models import PullSchedule
 from metrics.stores import close_stores, get_store
@@ -143,6 +143,7 @@ def test_a_metric_store_that_cannot_be_read_is_missing(client, all_well, setting
 
 def test_figures_cover_every_cluster(client, all_well, cluster):
     now = datetime.now(UTC)
+    ClusterStatus.objects.update(tunnel_seen_at=now)
     PullSchedule.objects.create(
         cluster=cluster, due_at=now - timedelta(seconds=30), duration_ms=250.0, failures=2
     )
@@ -172,6 +173,7 @@ def test_figures_pass_on_what_the_hub_counts(client, all_well):
 
 
 def test_figures_without_redis_say_so_and_keep_the_rest(client, all_well, redis, cluster):
+    ClusterStatus.objects.update(tunnel_seen_at=datetime.now(UTC))
     redis.kill()
     redis.wait()
     found = figures(client)
