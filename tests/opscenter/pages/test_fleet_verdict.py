@@ -85,10 +85,10 @@ def pages(client, operator, redis_server):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/", "/fleet/updates/"])
-def test_pages_and_their_updates_say_that_nobody_is_needed(pages, path):
+def test_pages_and_their_updates_say_that_all_is_clear(pages, path):
     ClusterFactory(name="well", **healthy(datetime.now(UTC)))
     text = pages(path)
-    assert "Nobody is needed." in text
+    assert "All clear." in text
     assert "<b>1</b> of 1 reporting" in text
 
 
@@ -97,9 +97,9 @@ def test_pages_and_their_updates_say_that_nobody_is_needed(pages, path):
 def test_a_fleet_of_one_that_waits_says_so_and_not_none_of_none(pages, path):
     ClusterFactory(name="new")
     text = pages(path)
-    assert "No cluster reports yet." in text
+    assert "No cluster has reported yet." in text
     assert "of 0 reporting" not in text
-    assert "Nobody is needed" not in text
+    assert "All clear" not in text
 
 
 @pytest.mark.django_db
@@ -108,7 +108,7 @@ def test_a_centre_without_redis_claims_nothing_and_names_it(pages, path, setting
     ClusterFactory(name="well", **healthy(datetime.now(UTC)))
     settings.REDIS_URL = f"unix://{tmp_path}/away.sock"
     text = pages(path)
-    assert "Nobody is needed" not in text
+    assert "All clear" not in text
     assert "It is not known whether all is clear." in text
     assert 'data-problem="Redis does not answer"' in text
 
