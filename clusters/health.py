@@ -246,6 +246,8 @@ def _dated(
         before = known.get((one.key, one.level))
         if one.since is None and before is not None and before.since is not None:
             dated.append(replace(one, since=before.since, at_least=before.at_least))
+        elif one.since is None and recorded.state == one.level and not recorded.findings:
+            dated.append(replace(one, since=recorded.since or began))  # of a version before
         else:
             dated.append(one if one.since is not None else replace(one, since=began))
     return tuple(sorted(dated, key=lambda one: (LEVELS.index(one.level), -one.share)))

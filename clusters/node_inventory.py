@@ -9,7 +9,7 @@ any other source a node that is absent counts as missing until an operator dismi
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -20,6 +20,7 @@ from clusters.audit import Actor, record
 from clusters.conditions import Condition, What
 from clusters.models import Cluster, ClusterNode, ClusterStatus
 from opscenter.core.errors import ConflictError
+from opscenter.core.text import one_line
 
 MISSING_SECONDS = 86_400
 """How long an absent node counts as missing."""
@@ -88,7 +89,7 @@ def take_stock(
         source: kind of the source, for display.
         silence: what it means that a node does not say whether it is ready.
     """
-    seen = seen[:MAX_NODES]
+    seen = _clean(seen)
     known = {row.name: row for row in ClusterNode.objects.filter(cluster=cluster)}
     _record(cluster, seen, known, as_of, source)
     names = {node.name for node in seen}
@@ -212,6 +213,15 @@ def dismiss_node(
 
 def _is_dismissed(row: ClusterNode) -> bool:
     return row.dismissed_at is not None and row.dismissed_at >= row.last_seen_at
+
+
+def _clean(seen: Sequence[SeenNode]) -> list[SeenNode]:
+    """Return nodes with names that a database takes, each name once, at most MAX_NODES."""
+    by_name: dict[str, SeenNode] = {}
+    for node in seen[:MAX_NODES]:
+        name = one_line(node.name, 253) or "?"
+        by_name.setdefault(name, replace(node, name=name, detail=one_line(node.detail, 300)))
+    return list(by_name.values())
 
 
 def _is_missing(row: ClusterNode, as_of: datetime) -> bool:

@@ -68,6 +68,7 @@ async function flush() {
   const text = answer?.ok ? await answer.text().catch(() => null) : null;
   busy = false;
   if (answer?.status === 401) location.assign(answer.headers.get("HX-Redirect") ?? "/");
+  document.dispatchEvent(new CustomEvent("ops:fetched", { detail: { good: text !== null } }));
   if (text === null) return false; // the banner shows that the centre is away
   if (asked === generation && page()) {
     place(text);

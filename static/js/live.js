@@ -64,6 +64,14 @@ async function askAnyway() {
   if (!lostAt) show(wanted);
 }
 
+/** A page is as new as what it fetched, not as what it was told: a fetch that fails makes it not live. */
+function fetched(good) {
+  if (good) fetchedAt = Date.now();
+  if (stuck === !good) return;
+  stuck = !good;
+  if (!lostAt) show(wanted);
+}
+
 function lost() {
   if (leaving) return;
   lostAt ||= Date.now();
@@ -128,7 +136,6 @@ function heard(event) {
   }
   if (message.type === "hello") opened();
   if (message.type === "changed") {
-    fetchedAt = Date.now();
     fleetChanged(message);
     partsChanged(message);
   }
@@ -155,6 +162,7 @@ export function startLive() {
   startParts();
   setInterval(tick, 1000);
   document.addEventListener("ops:problem", () => show(wanted));
+  document.addEventListener("ops:fetched", (event) => fetched(event.detail.good));
   addEventListener("pagehide", () => (leaving = true));
   addEventListener("pageshow", (event) => {
     leaving = false;

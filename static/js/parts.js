@@ -28,6 +28,10 @@ export async function refreshParts() {
   const answer = await fetch(location.pathname + location.search, {
     headers: { "HX-Request": "true", "HX-Boosted": "true", "HX-Current-URL": location.href },
   }).catch(() => null);
+  const good = Boolean(answer?.ok);
+  if (answer?.status !== 401 && answer?.status !== 404) {
+    document.dispatchEvent(new CustomEvent("ops:fetched", { detail: { good } }));
+  }
   if (!answer) return false; // the socket's banner shows that the centre is away
   if (answer.status === 401 || answer.status === 404) {
     location.reload();

@@ -15,7 +15,7 @@ def test_a_source_is_tested_by_keyboard_and_its_failure_is_named(site, tab):
     page.get_by_role("link", name="Choose and test a source").press("Enter")
     expect(page.get_by_role("heading", name="InfluxDB 1.6.7")).to_be_visible()
     expect(page.get_by_text("Missing: 2 of")).to_be_visible()
-    expect(page.get_by_text("add this to its environment", exact=False)).to_be_visible()
+    expect(page.get_by_text("Add this to the agent's environment", exact=False)).to_be_visible()
     page.get_by_role("link", name="Prometheus or VictoriaMetrics").press("Enter")
     expect(page.get_by_label("Tunnel service")).to_have_value("prometheus")
     prefix = page.get_by_label("Path prefix")

@@ -251,6 +251,8 @@ def _stand_still(what: str, command: dict[str, Any]) -> None:
             ClusterStatus.objects.filter(cluster__name=command["name"]).update(
                 tunnel_seen_at=ago, data_as_of=ago, last_pull_at=ago, last_pull_ok_at=ago
             )
+        case "remember":
+            _silent.discard(command["name"])
         case "away":
             _away.add(command["process"])
         case "back":
