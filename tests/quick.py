@@ -8,6 +8,7 @@ API's schema are left to the whole suite: they are some hundred requests each.
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 import threading
@@ -76,6 +77,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = any(item.get_closest_marker(name) for name in _SLOW)
         if not asked and not slow and not type(item).__module__.startswith("schemathesis."):
             item.add_marker("quick")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the garbage collector of a quick run leave alone what stays: modules and tests.
+
+    Else it goes through all of it again and again: a tenth of such a run.
+    """
+    if session.config.option.markexpr == "quick":
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(wrapper=True)
