@@ -94,6 +94,8 @@ class Condition:
 
 def conditions_of(stored: object) -> tuple[Condition, ...]:
     """Return stored conditions; what this version cannot read is left out."""
+    if not stored:
+        return ()
     entries: Sequence[Any] = stored if isinstance(stored, list | tuple) else ()
     found = (_condition(entry) for entry in entries[:MAX_CONDITIONS])
     return tuple(one for one in found if one is not None)

@@ -189,12 +189,13 @@ def _level(ratio: float | None, degraded: float, critical: float) -> Level | Non
 def _without_conditions(facts: Facts, told: set[str]) -> list[Finding]:
     """Judge the numbers that lists show, where no condition says the same in detail."""
     found = []
-    for what, ratio, worst in (
-        ("filesystem", facts.fs_worst_ratio, facts.fs_worst_name),
-        ("inodes", facts.inodes_worst_ratio, facts.inodes_worst_name),
-        ("memory", _memory_ratio(facts), ""),
+    for what, ratio, worst, limit in (
+        ("filesystem", facts.fs_worst_ratio, facts.fs_worst_name, FILESYSTEM_DEGRADED),
+        ("inodes", facts.inodes_worst_ratio, facts.inodes_worst_name, INODES_DEGRADED),
+        ("memory", _memory_ratio(facts), "", MEMORY_DEGRADED),
     ):
-        if what in told:
+        # First what is cheap: lists judge thousands of clusters that are well.
+        if ratio is None or ratio < limit or what in told:
             continue
         node, _, name = worst.partition(" ")
         one = _part(Condition(what=what, node=node, name=name or worst, ratio=ratio))  # type: ignore[arg-type]

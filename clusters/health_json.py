@@ -25,6 +25,8 @@ def finding_as_json(finding: Finding) -> dict[str, Any]:
 
 def findings_of(stored: object) -> tuple[Finding, ...]:
     """Return stored findings; what this version cannot read is left out."""
+    if not stored:
+        return ()
     entries = stored if isinstance(stored, list) else []
     return tuple(_finding(entry) for entry in entries[:MAX_FINDINGS] if _is_sound(entry))
 

@@ -248,7 +248,7 @@ def judged(cluster: Cluster, now: datetime) -> tuple[Facts, Health]:
     row: dict[str, Any] = {name: getattr(cluster, name) for name in _CLUSTER_COLUMNS}
     current = getattr(cluster, "current", None)
     row |= {name: getattr(current, name, None) for name in _STATUS_COLUMNS}
-    facts = _facts(row)
+    facts = _facts(row, known_numbers(row))
     return facts, _judge(facts, _recorded(row), now, _Centre())
 
 
@@ -284,7 +284,8 @@ def _judge(facts: Facts, recorded: Health, now: datetime, centre: _Centre) -> He
 
 
 def _overview(row: dict[str, Any], now: datetime, centre: _Centre) -> ClusterOverview:
-    facts = _facts(row)
+    numbers = known_numbers(row)
+    facts = _facts(row, numbers)
     health = _judge(facts, _recorded(row), now, centre)
     for name in ("state", "since", "was", "reason", "findings", "services", "tunnel_up"):
         del row[name]
@@ -293,7 +294,7 @@ def _overview(row: dict[str, Any], now: datetime, centre: _Centre) -> ClusterOve
         row[name] = row[name] or ""
     row["pull_failures"] = row["pull_failures"] or 0
     row["settle_seconds"] = row["settle_seconds"] or 0
-    row |= known_numbers(row)
+    row |= numbers
     return ClusterOverview(
         **row,
         health=health,
@@ -309,8 +310,8 @@ def _missing(overview: ClusterOverview) -> int:
     return overview.nodes_lost
 
 
-def _facts(row: Mapping[str, Any]) -> Facts:
-    """Return the facts that the health function needs from a row."""
+def _facts(row: Mapping[str, Any], numbers: Mapping[str, Any]) -> Facts:
+    """Return the facts that the health function needs from a row and its known numbers."""
     return Facts(
         status=row["status"],
         interval_seconds=settings.PULL_INTERVAL_SECONDS,
@@ -328,7 +329,7 @@ def _facts(row: Mapping[str, Any]) -> Facts:
         conflict_at=row["conflict_at"],
         conflict_detail=row["conflict_detail"] or "",
         conditions=conditions_of(row["conditions"]),
-        **known_numbers(row),
+        **numbers,
     )
 
 

@@ -23,7 +23,10 @@ def age_seconds(then: datetime | float | None, now: datetime | float) -> float |
     """
     if then is None:
         return None
-    age = _seconds(now) - _seconds(then)
+    if isinstance(then, datetime) and isinstance(now, datetime):
+        age = (now - then).total_seconds()
+    else:
+        age = _seconds(now) - _seconds(then)
     return None if age < -FUTURE_SECONDS else max(0.0, age)
 
 
