@@ -159,7 +159,7 @@ class ClusterStatus(models.Model):
     since = models.DateTimeField(null=True)
     was = models.CharField(max_length=10, blank=True, default="")
     reason = models.CharField(max_length=500, blank=True, default="")
-    findings = models.JSONField(default=list)  # as of then, with their since
+    findings = models.JSONField(null=True)  # as of then, with their since; NULL for none
     # Tunnel, written by the hub. seen_at is refreshed while the session answers.
     tunnel_up = models.BooleanField(default=False)
     tunnel_since = models.DateTimeField(null=True)
@@ -194,8 +194,9 @@ class ClusterStatus(models.Model):
     fs_worst_name = models.CharField(max_length=300, blank=True, default="")  # "node /mount"
     inodes_worst_ratio = models.FloatField(null=True)
     inodes_worst_name = models.CharField(max_length=300, blank=True, default="")
-    # What is off at single parts, as of that minute (clusters.conditions).
-    conditions = models.JSONField(default=list)
+    # What is off at single parts, as of that minute (clusters.conditions); NULL for nothing, which
+    # costs a list of thousands of clusters less than an empty list.
+    conditions = models.JSONField(null=True)
     # The last hour for sparklines: lists of at most 60 CPU ratios in permille, null = no data,
     # ending at data_as_of.
     cpu_history = models.JSONField(default=list)

@@ -198,10 +198,11 @@ def _take_summary(cluster: Cluster, facts: PullFacts, as_of: datetime) -> list[s
     current.nodes_unknown = counts.unknown
     current.nodes_not_ready = [one_line(name, 253) for name in counts.not_ready][:MAX_NODES_NAMED]
     current.cpu_history = list(facts.cpu_history)[-MAX_HISTORY:]
-    current.conditions = [
+    conditions = [
         condition.as_json()
         for condition in _dated([*counts.conditions, *facts.conditions], current, as_of)
     ]
+    current.conditions = conditions or None
     return ["data_as_of", "conditions", *NUMBERS]
 
 
@@ -245,7 +246,8 @@ def _record_health(cluster: Cluster, now: datetime) -> Health:
         return health
     current.state, current.since = health.state, health.since
     current.was, current.reason = health.was, health.reason
-    current.findings = [finding_as_json(finding) for finding in health.findings[:MAX_FINDINGS]]
+    found = [finding_as_json(finding) for finding in health.findings[:MAX_FINDINGS]]
+    current.findings = found or None
     write_history(cluster, health, facts, now)
     current.save(update_fields=_HEALTH_COLUMNS)
     realtime.publish_on_commit(cluster.pk, "health")

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='clusterstatus',
             name='conditions',
-            field=models.JSONField(default=list),
+            field=models.JSONField(null=True),
         ),
         migrations.AddField(
             model_name='clusterstatus',
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='clusterstatus',
             name='findings',
-            field=models.JSONField(default=list),
+            field=models.JSONField(null=True),
         ),
         migrations.AddField(
             model_name='clusterstatus',
