@@ -379,8 +379,9 @@ async def test_a_service_that_is_allowed_by_its_test_is_there_when_the_agent_dia
     assert report.ok, report
     await sync_to_async(site.cluster.refresh_from_db)()
     assert site.cluster.allowed_services == ["agent", "influxdb"]
-    stop.set()
-    await running
+    await site.hub.recorder.flushed()
     assert await sync_to_async(
         ClusterStatus.objects.filter(cluster=site.cluster, tunnel_up=True).exists
     )()
+    stop.set()
+    await running
