@@ -1,8 +1,9 @@
-"""Checks of untrusted text and times from a cluster: names of labels, series, versions."""
+"""Checks of untrusted text, times and JSON from a cluster."""
 
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 from opscenter.core.errors import BadResponseError
 
@@ -30,3 +31,19 @@ def clean_text(value: object, where: str, longest: int) -> str:
     if value.isprintable():
         return value
     return "".join(c for c in value if unicodedata.category(c) not in _UNSAFE_CATEGORIES)
+
+
+def json_object(value: object, where: str) -> dict[str, Any]:
+    """Return an object as it is."""
+    if type(value) is not dict:
+        msg = f"{where}: not an object"
+        raise BadResponseError(msg, problem="bad_value")
+    return value
+
+
+def json_list(value: object, where: str) -> list[Any]:
+    """Return a list as it is; its entries are not checked."""
+    if type(value) is not list:
+        msg = f"{where}: not a list"
+        raise BadResponseError(msg, problem="bad_value")
+    return value

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from metrics.series.source_answer import CollectorState
 from metrics.series.windows import MINUTE
-from metrics.sources.agent.json_values import clock, json_list, json_object, minute
-from metrics.sources.validation import MAX_NAME, clean_text
+from metrics.sources.agent.json_values import clock, minute
+from metrics.sources.validation import MAX_NAME, clean_text, json_list, json_object
 from opscenter.core.errors import BadResponseError
 
 MAX_ERROR = 1_000

@@ -9,22 +9,6 @@ from metrics.sources.validation import MAX_MOMENT
 from opscenter.core.errors import BadResponseError
 
 
-def json_object(value: object, where: str) -> dict[str, Any]:
-    """Return an object as it is."""
-    if type(value) is not dict:
-        msg = f"{where}: not an object"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
-
-
-def json_list(value: object, where: str) -> list[Any]:
-    """Return a list as it is; its entries are not checked."""
-    if type(value) is not list:
-        msg = f"{where}: not a list"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
-
-
 def integers(values: list[Any], where: str) -> None:
     """Refuse a list that holds anything but whole numbers: no booleans, floats or nulls."""
     if set(map(type, values)) != {int}:

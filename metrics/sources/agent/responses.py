@@ -19,12 +19,10 @@ from metrics.sources.agent.collector_state import parse_collector
 from metrics.sources.agent.json_values import (
     clock,
     integers,
-    json_list,
-    json_object,
     minute,
     optional_minute,
 )
-from metrics.sources.validation import MAX_NAME, clean_text
+from metrics.sources.validation import MAX_NAME, clean_text, json_list, json_object
 from opscenter.core.errors import BadResponseError
 
 MAX_SERIES = 20_000  # of one answer, all kinds together

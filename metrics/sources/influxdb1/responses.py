@@ -25,7 +25,7 @@ from metrics.sources.row_builder import (
     sampled_cells,
     summed,
 )
-from metrics.sources.validation import MAX_MOMENT, clean_text
+from metrics.sources.validation import MAX_MOMENT, clean_text, json_list, json_object
 from opscenter.core.errors import BadResponseError, Problem, ServiceUnavailableError
 from opscenter.core.text import one_line
 
@@ -84,13 +84,13 @@ def results_of(raw: object, count: int) -> list[Any]:
             (``cut_off``).
         ServiceUnavailableError: the server is temporarily unable to answer.
     """
-    answer = _object(raw, "the answer")
+    answer = json_object(raw, "the answer")
     if "error" in answer:
         raise refusal(answer["error"])
     _check_messages(answer.get("messages"))
-    results = _list(answer.get("results"), "results")
+    results = json_list(answer.get("results"), "results")
     for position, result in enumerate(results):
-        part = _object(result, f"results[{position}]")
+        part = json_object(result, f"results[{position}]")
         if part.get("statement_id", position) != position:
             other = one_line(repr(part["statement_id"]), 40)
             msg = f"results[{position}] is of statement {other}"
@@ -98,7 +98,7 @@ def results_of(raw: object, count: int) -> list[Any]:
         if "error" in part:
             raise refusal(part["error"])
         if part.get("partial") or any(
-            _object(series, "series").get("partial") for series in _series(part)
+            json_object(series, "series").get("partial") for series in _series(part)
         ):
             msg = "the server cuts answers of this length (max-row-limit)"
             raise BadResponseError(msg, problem="too_large")
@@ -142,7 +142,7 @@ def read_policies(result: object) -> list[RetentionPolicy]:
         BadResponseError: it is malformed.
     """
     policies = []
-    for series in _series(_object(result, "the policies")):
+    for series in _series(json_object(result, "the policies")):
         for entry in _entries(series, "the policies"):
             name, text = entry.get("name"), entry.get("duration")
             if type(name) is not str or type(text) is not str:
@@ -158,9 +158,9 @@ def read_edge(result: object) -> int | None:
     Raises:
         BadResponseError: it is not a time.
     """
-    for series in _series(_object(result, "the edge")):
-        for row in _list(_object(series, "the edge").get("values"), "values"):
-            moment = next(iter(_list(row, "a point")), None)
+    for series in _series(json_object(result, "the edge")):
+        for row in json_list(json_object(series, "the edge").get("values"), "values"):
+            moment = next(iter(json_list(row, "a point")), None)
             if type(moment) is not int or not MINUTE <= moment <= MAX_MOMENT:
                 msg = f"{str(moment)[:40]!r} is not a time in Unix seconds"
                 raise BadResponseError(msg, problem="bad_value")
@@ -175,9 +175,9 @@ def read_names(result: object) -> set[str]:
         BadResponseError: it is malformed.
     """
     names: set[str] = set()
-    for series in _series(_object(result, "the measurements")):
-        for row in _list(_object(series, "the measurements").get("values"), "values"):
-            names.update(name for name in _list(row, "a measurement") if type(name) is str)
+    for series in _series(json_object(result, "the measurements")):
+        for row in json_list(json_object(series, "the measurements").get("values"), "values"):
+            names.update(name for name in json_list(row, "a measurement") if type(name) is str)
     return names
 
 
@@ -187,8 +187,8 @@ def read_version(result: object) -> str:
     Raises:
         BadResponseError: it is not a table.
     """
-    for series in _series(_object(result, "the diagnostics")):
-        part = _object(series, "the diagnostics")
+    for series in _series(json_object(result, "the diagnostics")):
+        part = json_object(series, "the diagnostics")
         if part.get("name") == "build":
             for entry in _entries(part, "the diagnostics"):
                 return clean_text(entry.get("Version", ""), "the version", 60)
@@ -222,7 +222,7 @@ def read_points(
             is not text, or the part is malformed.
     """
     points = Points([], [], [[] for _ in columns])
-    found = _series(_object(result, where))
+    found = _series(json_object(result, where))
     if len(found) > (MAX_SERIES if span.grouped else 1):
         problem: Problem = "too_many_series" if span.grouped else "duplicate_series"
         msg = f"{where}: {len(found)} series in one answer"
@@ -230,7 +230,7 @@ def read_points(
     expected = ["time", *columns] if span.grouped else ["time", *columns, *series.tags]
     seen: set[Tags] = set()
     for part in found:
-        read = _read_series(_object(part, where), expected, where)
+        read = _read_series(json_object(part, where), expected, where)
         times, values = read[0], read[1 : 1 + len(columns)]
         if span.grouped:
             tags = _tags(part, series, where)
@@ -316,7 +316,7 @@ def _read_series(part: dict[str, Any], expected: list[str], where: str) -> list[
         others = one_line(str(part.get("columns")), 100)
         msg = f"{where}: columns {others} where {expected} were requested"
         raise BadResponseError(msg, problem="bad_value")
-    rows = _list(part.get("values"), f"{where}: values")
+    rows = json_list(part.get("values"), f"{where}: values")
     if not rows:
         return [[] for _ in expected]
     if set(map(type, rows)) != {list} or set(map(len, rows)) != {len(expected)}:
@@ -334,7 +334,7 @@ def _read_series(part: dict[str, Any], expected: list[str], where: str) -> list[
 
 
 def _tags(part: dict[str, Any], series: Series, where: str) -> Tags:
-    named = _object(part.get("tags"), f"{where}: tags")
+    named = json_object(part.get("tags"), f"{where}: tags")
     tags = tuple(map(named.get, series.tags))
     if set(map(type, tags)) not in _TEXT:
         msg = f"{where}: a name that is not text"
@@ -350,18 +350,18 @@ def _tag_columns(columns: list[list[Any]], where: str) -> Iterable[Tags]:
 
 
 def _series(part: dict[str, Any]) -> list[Any]:
-    return _list(part.get("series", []), "series")
+    return json_list(part.get("series", []), "series")
 
 
 def _entries(series: object, where: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a small table as column name -> value."""
-    part = _object(series, where)
-    columns = _list(part.get("columns"), f"{where}: columns")
+    part = json_object(series, where)
+    columns = json_list(part.get("columns"), f"{where}: columns")
     if not set(map(type, columns)) <= {str}:
         msg = f"{where}: the name of a column is not text"
         raise BadResponseError(msg, problem="bad_value")
-    for row in _list(part.get("values", []), f"{where}: values"):
-        yield dict(zip(columns, _list(row, where), strict=False))
+    for row in json_list(part.get("values", []), f"{where}: values"):
+        yield dict(zip(columns, json_list(row, where), strict=False))
 
 
 def _seconds(duration: str) -> int | None:
@@ -372,17 +372,3 @@ def _seconds(duration: str) -> int | None:
         raise BadResponseError(msg, problem="bad_value")
     hours, minutes, seconds = found.groups(default="0")
     return 3600 * int(hours) + 60 * int(minutes) + int(float(seconds)) or None
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if type(value) is not dict:
-        msg = f"{where}: not an object"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
-
-
-def _list(value: object, where: str) -> list[Any]:
-    if type(value) is not list:
-        msg = f"{where}: not a list"
-        raise BadResponseError(msg, problem="bad_value")
-    return value
