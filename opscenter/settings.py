@@ -124,6 +124,8 @@ PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high
 JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 24, low=1, high=24 * 30)
 
 # --- Processes -------------------------------------------------------------------------------
+# Web processes of the whole installation: limits that each counts by itself are divided by it.
+WEB_PROCESSES = env_int("OPSCENTER_WEB_PROCESSES", 1, low=1, high=64)
 WORKER_PROCESSES = env_int("OPSCENTER_WORKER_PROCESSES", 1, low=1, high=64)
 WORKER_THREADS = env_int("OPSCENTER_WORKER_THREADS", 32, low=1, high=512)
 # How often worker, beat and hub write heartbeats, and how old one may get before its process is
@@ -173,6 +175,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
+    "opscenter.web.middleware.BudgetMiddleware",
     "opscenter.web.middleware.DatabaseTroubleMiddleware",
 ]
 

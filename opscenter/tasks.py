@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.db import close_old_connections
 
-from opscenter.core.heartbeats import write_heartbeat
+from opscenter.core.budgets import flush_refusals
+from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.monitoring import write_checks
 
 
@@ -18,6 +19,7 @@ def heartbeat(sender: str, worker: str = "worker") -> None:
     """
     for name in {"worker", worker, sender}:
         write_heartbeat(name)
+    flush_refusals(redis_client())
 
 
 @shared_task(name="opscenter.check_writes", ignore_result=True)

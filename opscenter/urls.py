@@ -97,4 +97,5 @@ handler400 = "opscenter.pages.errors.bad_request"
 handler403 = "opscenter.pages.errors.permission_denied"
 handler404 = "opscenter.pages.errors.not_found"
 handler500 = "opscenter.pages.errors.server_error"
+handler429 = "opscenter.pages.errors.too_many"  # our own: for BudgetMiddleware
 handler503 = "opscenter.pages.errors.unavailable"  # our own: for DatabaseTroubleMiddleware

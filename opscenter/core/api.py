@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from opscenter.core.budgets import BudgetError
 from opscenter.core.database import explain_trouble
 from opscenter.core.errors import OpsCenterError
 
@@ -50,6 +51,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     """Turn an exception of a REST view into the one error shape; None for a bug, which is a 500."""
     if trouble := explain_trouble(exc):
         return Response(error_body(DATABASE_CODE, trouble), status=503)
+    if isinstance(exc, BudgetError):
+        body = error_body(exc.code, str(exc))
+        return Response(body, status=exc.http_status, headers=exc.headers())
     if isinstance(exc, OpsCenterError):
         return Response(error_body(exc.code, str(exc)), status=exc.http_status)
     response = drf_exception_handler(exc, context)

@@ -1,6 +1,6 @@
 """Ops Center's own figures for Prometheus, computed when they are requested.
 
-Nothing is counted in the web process: every figure comes from the databases and from Redis, so
+Nothing is kept in the web process: every figure comes from the databases and from Redis, so
 that it is the same whichever web process answers, and right after a restart.
 """
 
@@ -12,7 +12,12 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    UntypedMetricFamily,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.samples import Sample
 from redis import Redis
@@ -22,6 +27,7 @@ from clusters.models import Cluster
 from clusters.selectors import ClusterOverview, cluster_overviews, fleet_totals
 from clusters.tunnel.counters import read_hub_metrics
 from metrics.models import PullSchedule
+from opscenter.core.budgets import flush_refusals, read_refusals
 from opscenter.core.heartbeats import redis_client
 from opscenter.monitoring.readiness import (
     free_bytes,
@@ -121,6 +127,12 @@ class _Figures:
             ["queue"],
             {(q,): _queue_length(redis, q) for q in QUEUES},
         )
+        flush_refusals(redis)
+        refused: dict[tuple[str, ...], float] = {
+            key: float(number) for key, number in read_refusals(redis).items()
+        }
+        yield _counter("refused", "Refused by a budget, and whose share was used up",
+                       ["budget", "by"], refused)  # fmt: skip
         yield from _hub_figures(read_hub_metrics(redis))
 
 
@@ -181,6 +193,15 @@ def _queue_length(redis: Redis, queue: str) -> float:
     steps = settings.CELERY_BROKER_TRANSPORT_OPTIONS["priority_steps"]
     keys = [queue if not step else f"{queue}{_PRIORITY_SEPARATOR}{step}" for step in steps]
     return float(sum(redis.llen(key) for key in keys))
+
+
+def _counter(
+    name: str, text: str, labels: Iterable[str], values: Mapping[tuple[str, ...], float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"opscenter_{name}", text, labels=list(labels))
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family
 
 
 def _gauge(

@@ -11,6 +11,7 @@ from django.views import defaults
 
 from metrics.prometheus_api.responses import is_prometheus, prometheus_error
 from opscenter.core.api import DATABASE_CODE, error_response, is_api, json_not_found
+from opscenter.core.budgets import BudgetError
 from opscenter.core.database import explain_trouble
 from opscenter.pages.base import is_fragment
 
@@ -47,6 +48,24 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_api(request):
         return error_response(500, "Something went wrong in Ops Center; its log says what.")
     return defaults.server_error(request)
+
+
+def too_many(request: HttpRequest, error: BudgetError) -> HttpResponse:
+    """Answer 429: what was too much, and when to come again; for our scripts, in one line."""
+    response = _too_many(request, str(error))
+    for name, value in error.headers().items():
+        response.headers[name] = value
+    return response
+
+
+def _too_many(request: HttpRequest, why: str) -> HttpResponse:
+    if is_prometheus(request):
+        return prometheus_error(429, "unavailable", why)
+    if is_api(request):
+        return error_response(429, why)
+    if is_fragment(request):
+        return HttpResponse(why, status=429, content_type="text/plain; charset=utf-8")
+    return render(request, "429.html", {"why": why}, status=429)
 
 
 def unavailable(request: HttpRequest, trouble: str) -> HttpResponse:

@@ -16,6 +16,7 @@ from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
+from opscenter.core.budgets import BudgetError
 from opscenter.core.database import best_effort, explain_trouble
 from opscenter.web.sessions import SessionStore, is_changed
 
@@ -62,6 +63,17 @@ class SessionMiddleware(DjangoSessionMiddleware):
         store = partial(super().process_response, request, response)
         best_effort("a change of a session", store)
         return response
+
+
+class BudgetMiddleware(MiddlewareMixin):
+    """Answers 429 in words where a page asked for more than its share."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Return the answer of the routes' ``handler429``; None for an error of another kind."""
+        if not isinstance(exception, BudgetError):
+            return None
+        handler = cast("Callable[..., HttpResponse]", get_resolver().resolve_error_handler(429))
+        return handler(request, exception)
 
 
 class DatabaseTroubleMiddleware(MiddlewareMixin):

@@ -11,6 +11,7 @@ from prometheus_client.samples import Sample
 
 from clusters.tunnel.counters import metrics_key
 from metrics.models import PullSchedule
+from opscenter.core.budgets import count_refusal, flush_refusals
 from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.monitoring.exposition import _PRIORITY_SEPARATOR, exposition
 from tests.factories import NOW, ClusterFactory, healthy
@@ -39,6 +40,7 @@ FAMILIES = {
     "opscenter_queue_length": ("gauge", ["queue"]),
     "opscenter_ready": ("gauge", []),
     "opscenter_redis_up": ("gauge", []),
+    "opscenter_refused": ("counter", ["budget", "by"]),
     "opscenter_tunnel_bytes_total": ("untyped", ["direction", "hub"]),
     "opscenter_tunnels_up": ("gauge", []),
 }
@@ -58,6 +60,7 @@ def test_families_keep_their_names_types_and_labels(redis_server):
     cluster = ClusterFactory(**healthy(datetime.now(UTC)))
     PullSchedule.objects.create(cluster=cluster, due_at=NOW, duration_ms=250)
     write_heartbeat("hub")
+    count_refusal("queries", "user")
     redis_client().set(metrics_key("hub-1"), HUB)
     families = list(text_string_to_metric_families(exposition().decode()))
     assert all(family.documentation for family in families)
@@ -119,3 +122,14 @@ def test_kombu_still_keeps_tasks_with_a_priority_where_we_count_them(redis_serve
     )
     [waiting] = [one.value for one in samples("queue_length") if one.labels["queue"] == "backfill"]
     assert waiting == 4
+
+
+def test_what_a_budget_refused_is_counted(redis_server):
+    flush_refusals(redis_client())
+    redis_client().flushall()
+    count_refusal("queries", "user")
+    count_refusal("queries", "user")
+
+    [sample] = samples("refused_total")
+
+    assert (sample.labels, sample.value) == ({"budget": "queries", "by": "user"}, 2)
