@@ -22,9 +22,11 @@ from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules, requests
 from metrics.pulling.late_data import store_late
 from metrics.pulling.late_data_rules import LATE_DELAYS, late_until, late_windows
+from metrics.pulling.ledger_facts import SourceReplacedError
 from metrics.pulling.progress import after_run
 from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
 from metrics.pulling.requests import Request
+from metrics.pulling.stream import LOCK_WAIT_SECONDS, Stream
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket, utc_datetime
 from metrics.sources.parse_concurrency import ParseSlot
@@ -81,7 +83,7 @@ def backfill_cluster(
     """
     now = time.time() if now is None else now
     deadline = settings.PULL_DEADLINE_SECONDS
-    ttl = (1 + DEADLINES) * deadline + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
+    ttl = (1 + DEADLINES) * deadline + LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
     lease_names = [f"backfill-slot:{number}" for number in range(MAX_AT_ONCE)]
     with leases.hold(f"backfill:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
@@ -117,7 +119,7 @@ class _Run:
 
     def run(self) -> BackfillResult:
         """Request gaps until the time is up or all of them were tried."""
-        stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
+        stream = Stream(get_store(), self.cluster.pk, STREAM)
         stop_at = self.began + settings.PULL_DEADLINE_SECONDS
         self.longest = (self.schedule.progress if self.schedule else {}).get("longest")
         queue = deque(
@@ -136,7 +138,7 @@ class _Run:
         self._finish(stream)
         return self.result
 
-    def _try(self, stream: ledger.Stream, request: Request) -> list[Request]:
+    def _try(self, stream: Stream, request: Request) -> list[Request]:
         """Send one request; return the requests that replace or continue it."""
         try:
             return self._fill(stream, request)
@@ -144,7 +146,7 @@ class _Run:
             # Our failure, not the cluster's: nothing was written, the next run requests it again.
             logger.exception("cluster %s: a gap was not stored", self.cluster)
             self.result.error = ledger_rules.STORE_ERROR
-        except ledger.SourceReplacedError as exc:
+        except SourceReplacedError as exc:
             self.result.error = exc.code
         except ClusterError as exc:
             if len(request.windows) > 1 and not isinstance(exc, _FINAL):
@@ -154,7 +156,7 @@ class _Run:
             self._refused(stream, request.windows, exc)
         return []
 
-    def _fill(self, stream: ledger.Stream, request: Request) -> list[Request]:
+    def _fill(self, stream: Stream, request: Request) -> list[Request]:
         self.result.requested.append((request.start, request.end))
         with ParseSlot("filling") as slot:
             answer = self._fetch(request, slot)
@@ -172,7 +174,7 @@ class _Run:
         return self.connection.fetch(request.start, request.end, self.now, slot, seconds=seconds)
 
     def _refused(
-        self, stream: ledger.Stream, windows: Sequence[Window], error: ClusterError | None
+        self, stream: Stream, windows: Sequence[Window], error: ClusterError | None
     ) -> None:
         """Count the attempt; end the run unless only this answer was bad."""
         if error is not None:
@@ -211,7 +213,7 @@ class _Run:
         progress = after_run(before, self.now, ended, self.minutes, longest=self._next_longest())
         PullSchedule.objects.filter(cluster=self.cluster, stream=STREAM).update(progress=progress)
 
-    def _recheck_late_data(self, stream: ledger.Stream, stop_at: float) -> None:
+    def _recheck_late_data(self, stream: Stream, stop_at: float) -> None:
         """Request windows again whose data may have come late, the longest overdue first."""
         rechecked = dict(self.schedule.rechecked) if self.schedule else {}
         limits = self.connection.limits
@@ -231,7 +233,7 @@ class _Run:
             rechecked=rechecked, recheck_due_at=utc_datetime(floor_bucket(self.now) + BUCKET)
         )
 
-    def _recheck(self, stream: ledger.Stream, request: Request) -> bool:
+    def _recheck(self, stream: Stream, request: Request) -> bool:
         """Request windows again and store what came; return whether that worked."""
         self.result.requested.append((request.start, request.end))
         try:
@@ -244,13 +246,13 @@ class _Run:
             logger.info("cluster %s: late data was not checked for: %s", self.cluster, exc)
             return True  # stored data stays; the next delay requests it again
         except (
-            ClusterError, StoreError, leases.LeaseTimeoutError, ledger.SourceReplacedError,
+            ClusterError, StoreError, leases.LeaseTimeoutError, SourceReplacedError,
         ) as exc:  # fmt: skip
             logger.info("cluster %s: late data was not checked for: %s", self.cluster, exc)
             return False
         return True
 
-    def _finish(self, stream: ledger.Stream) -> None:
+    def _finish(self, stream: Stream) -> None:
         """Schedule the next run: at once after progress, later and later without."""
         result = self.result
         result.open = len(stream.open_gaps())
@@ -261,7 +263,7 @@ class _Run:
             self._publish_done()
             return
         self._store_progress()
-        replaced = result.error == ledger.SourceReplacedError.code  # the new source continues
+        replaced = result.error == SourceReplacedError.code  # the new source continues
         if replaced or (self.minutes and not result.error):
             _schedule(self.cluster.pk, due_in=0, now=self.now)
         elif result.error == ledger_rules.STORE_ERROR:

@@ -10,9 +10,11 @@ source one request for many windows and us a checksum; nothing is written.
 from __future__ import annotations
 
 from metrics.connections.source_limits import SourceLimits
-from metrics.pulling import ledger, ledger_rules
+from metrics.pulling import ledger_rules, ledger_writer
 from metrics.pulling.etcd import with_stored
+from metrics.pulling.ledger_facts import check_source, coverage_of, without_other_source
 from metrics.pulling.requests import Request
+from metrics.pulling.stream import Stream, locked
 from metrics.series.catalog import Kind
 from metrics.series.rollups import minute
 from metrics.series.rows import MinuteRow
@@ -24,7 +26,7 @@ _RAW_KINDS: tuple[Kind, ...] = ("node", "filesystem", "pod")
 
 
 def store_late(
-    stream: ledger.Stream, request: Request, answer: SourceAnswer, now: float, limits: SourceLimits
+    stream: Stream, request: Request, answer: SourceAnswer, now: float, limits: SourceLimits
 ) -> int:
     """Write the answer to a repeated request; return the number of its rows, 0 if none is new.
 
@@ -46,25 +48,25 @@ def store_late(
     if not answer.rows:
         return 0
     answer = with_stored(stream.store, stream.cluster, answer)
-    with ledger.locked(stream):
-        ledger.check_source(stream, limits)
+    with locked(stream):
+        check_source(stream, limits)
         before = stream.stored(request.start, request.end)
-        answer = ledger.without_other_source(answer, before, limits)
+        answer = without_other_source(answer, before, limits)
         if _all_stored(stream, answer, request.start, request.end):
             return 0
         known = stream.windows(request.start, request.end)
         position = stream.position()
         put = ledger_rules.answered(
-            known, ledger.coverage_of(answer, limits), first=None, head=position.head,
+            known, coverage_of(answer, limits), first=None, head=position.head,
             stored=before | answer.minutes_alive, now=now, live=False,
         )  # fmt: skip
         got = {window.start: window.got for window in known if window.state != "gap"}
         put = [window for window in put if window.got > got.get(window.start, window.expected)]
-        ledger.write(stream, answer, put, position.watermark, None)
+        ledger_writer.write(stream, answer, put, position.watermark, None)
         return len(answer.rows)
 
 
-def _all_stored(stream: ledger.Stream, answer: SourceAnswer, start: int, end: int) -> bool:
+def _all_stored(stream: Stream, answer: SourceAnswer, start: int, end: int) -> bool:
     """Return whether the store holds exactly the answer's rows of ``[start, end)``."""
     for kind in _RAW_KINDS:
         rows = [_as_stored(row) for row in answer.rows if row.key.kind == kind]

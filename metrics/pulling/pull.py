@@ -32,7 +32,9 @@ from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
 from metrics.pulling.frozen import LOOK_BACK_SECONDS, STANDSTILL_SECONDS, frozen_since
+from metrics.pulling.ledger_facts import SourceReplacedError, outage_of
 from metrics.pulling.since import date_conditions, date_nodes
+from metrics.pulling.stream import CLUSTER_KEY, LOCK_WAIT_SECONDS, Stream
 from metrics.pulling.summary import (
     HISTORY_MINUTES,
     Context,
@@ -91,7 +93,7 @@ def pull_cluster(
     Raises:
         redis.RedisError: Redis cannot grant the lease; nothing was tried.
     """
-    ttl = settings.PULL_DEADLINE_SECONDS + ledger.LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
+    ttl = settings.PULL_DEADLINE_SECONDS + LOCK_WAIT_SECONDS + LEASE_MARGIN_SECONDS
     with leases.hold(f"pull:{cluster_id}:{STREAM}", ttl) as held:
         if not held:
             return PullResult("skipped", "busy", "another worker pulls this cluster")
@@ -153,7 +155,7 @@ class _Pull:
 
     def run(self) -> PullResult:
         """Fetch, store and record; a failure of the cluster or the store becomes a result."""
-        stream = ledger.Stream(get_store(), self.cluster.pk, STREAM)
+        stream = Stream(get_store(), self.cluster.pk, STREAM)
         started = time.monotonic()
         try:
             self._check_tunnel()
@@ -174,12 +176,12 @@ class _Pull:
                 answer = with_stored(stream.store, self.cluster.pk, answer)
             gaps_open = ledger.store_live(
                 stream, answer, self.now,
-                lambda since, until: ledger.outage_of(self.cluster, self.schedule, since, until),
+                lambda since, until: outage_of(self.cluster, self.schedule, since, until),
                 connection.limits,
             )  # fmt: skip
         except ClusterError as exc:
             return self._failed(stream, exc)
-        except ledger.SourceReplacedError as exc:
+        except SourceReplacedError as exc:
             return PullResult("skipped", exc.code, str(exc))
         except (StoreError, leases.LeaseTimeoutError) as exc:
             # Our failure, not the cluster's: the next pull writes the same again.
@@ -211,7 +213,7 @@ class _Pull:
 
     def _succeeded(
         self,
-        stream: ledger.Stream,
+        stream: Stream,
         answer: SourceAnswer,
         skew_ms: int,
         started: float,
@@ -245,7 +247,7 @@ class _Pull:
 
     def _facts(
         self,
-        stream: ledger.Stream,
+        stream: Stream,
         answer: SourceAnswer,
         history: Sequence[int | None],
         skew_ms: int,
@@ -291,10 +293,10 @@ class _Pull:
             rejected_detail=rejected.text,
         )
 
-    def _failed(self, stream: ledger.Stream, error: ClusterError) -> PullResult:
+    def _failed(self, stream: Stream, error: ClusterError) -> PullResult:
         head = stream.position().head
         if head is not None:
-            outage = ledger.outage_of(self.cluster, self.schedule, head, int(self.now))
+            outage = outage_of(self.cluster, self.schedule, head, int(self.now))
             try:
                 ledger.store_missed(stream, error, self.now, outage, self.limits)
             except (StoreError, leases.LeaseTimeoutError):
@@ -321,7 +323,7 @@ class _Pull:
         return PullResult("failed", code, message)
 
 
-def _frozen_at(stream: ledger.Stream, answer: SourceAnswer, newest: int) -> int | None:
+def _frozen_at(stream: Stream, answer: SourceAnswer, newest: int) -> int | None:
     """Return from which minute on the values only repeat; None if they do not. One read."""
     start = newest - STANDSTILL_SECONDS
     stored = stream.store.read_many(
@@ -349,10 +351,10 @@ def _with_since(node: SeenNode, recorded: Sequence[Condition]) -> SeenNode:
     return node
 
 
-def _history(stream: ledger.Stream, end: int) -> list[int | None]:
+def _history(stream: Stream, end: int) -> list[int | None]:
     """Return the last hour's CPU usage for the sparkline; one read of the store."""
     start = end - HISTORY_MINUTES * MINUTE
     minutes = stream.store.read_fields(
-        stream.cluster, ledger.CLUSTER_KEY, ("cpu_mc", "cpu_cap_mc"), "1m", start, end
+        stream.cluster, CLUSTER_KEY, ("cpu_mc", "cpu_cap_mc"), "1m", start, end
     )
     return cpu_history(minutes["cpu_mc"], minutes["cpu_cap_mc"], end)

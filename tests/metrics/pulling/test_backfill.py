@@ -17,10 +17,10 @@ from metrics.connections import connect
 from metrics.connections.config import read_config, remove_source, save_source
 from metrics.models import PullSchedule
 from metrics.pulling.backfill import backfill_cluster
-from metrics.pulling.ledger import CLUSTER_KEY
 from metrics.pulling.progress import measured
 from metrics.pulling.pull import pull_cluster
 from metrics.pulling.requests import plan
+from metrics.pulling.stream import CLUSTER_KEY
 from metrics.retention.in_force import retention_of
 from metrics.series.rows import Cell, SeriesKey
 from metrics.series.windows import STREAM
@@ -227,7 +227,7 @@ def test_a_look_for_late_data_that_finds_none_writes_nothing(site, source, monke
         pull(site, now + 100)
         fill(site, now + 101)
     monkeypatch.setattr(
-        "metrics.pulling.ledger.write",
+        "metrics.pulling.ledger_writer.write",
         lambda *_rest: pytest.fail("what is stored was written again"),
     )
     source.asked.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metrics.charts.figure import reason_text
-from metrics.pulling.ledger import reason_of
+from metrics.pulling.ledger_facts import reason_of
 from metrics.pulling.ledger_rules import REASONS, Outage, why_missing
 from opscenter.core.errors import (
     BadResponseError,
