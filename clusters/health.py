@@ -218,18 +218,20 @@ def _why_old(facts: Facts, now: datetime) -> str:
     pulled, since = facts.last_pull_at, facts.tunnel_since
     if pulled is None:
         return f"{where}, but Ops Center has not pulled from it yet"
-    if age_seconds(pulled, now) is None or (facts.data_as_of and facts.data_as_of > now):
+    if age_seconds(pulled, now) is None:
         return f"{where}, but the times on record lie in the future; the next pull replaces them"
     if facts.tunnel_up and since and pulled < since:
         return f"{where}, but Ops Center has not pulled from it since it came up"
     if facts.pull_error:
         return f"{where} but pulls fail: {facts.pull_error}"
     known_until = facts.data_as_of
+    if known_until is not None and known_until > now:
+        return f"{where}, but its newest data is of the future: its clock and its minutes disagree"
     # A good pull brings the minute that was the newest complete one.
     newest = timedelta(seconds=_MINUTE_SECONDS + facts.settle_seconds)
     late = (age_seconds(pulled, now) or 0) > data_limit_seconds(facts.interval_seconds)
     if late or (known_until is not None and pulled <= known_until + newest):
-        return f"{where}, but Ops Center has not pulled from it recently: check the worker"
+        return f"{where}, but Ops Center has not pulled from it recently: check worker and beat"
     if facts.collector_error:
         return f"{where}, but its agent cannot see the cluster: {facts.collector_error}"
     return f"{where} and pulls succeed, but return no new data"

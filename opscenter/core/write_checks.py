@@ -17,6 +17,7 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from opscenter.core.ages import age_seconds
 from opscenter.core.heartbeats import brief_redis_client, heartbeat_key, redis_client
 from opscenter.core.text import minute_utc
 
@@ -95,12 +96,17 @@ def record_write(
     redis_client().set(key_of(name), check.serialized(), ex=KEPT_SECONDS)
 
 
-def writes_problem() -> str:
+def writes_problem(now: float | None = None) -> str:
     """Return in a sentence which writes of Ops Center itself fail; "" if none is known to.
 
-    For the reason why nothing newer is known of a cluster: the fault is not the cluster's. One
+    For the reason why nothing newer is known of a cluster: the fault is not the cluster's. A
+    failure that nobody has seen lately is none: what tried may be gone, and the fault over. One
     request to Redis, at most a second; never raises.
+
+    Args:
+        now: Unix time in seconds; the current time if None.
     """
+    now = time.time() if now is None else now
     places = {DATABASE: "database", HUB: "database", METRIC_STORE: "metric store"}
     try:
         found = cast("list[bytes | None]", brief_redis_client().mget([key_of(p) for p in places]))
@@ -108,17 +114,18 @@ def writes_problem() -> str:
         return ""  # readiness says so
     for title, raw in zip(places.values(), found, strict=True):
         check = parse(raw)
-        if check is not None and check.failing_since is not None:
+        if check is not None and check.failing_since is not None and is_recent(check.at, now):
             since = minute_utc(check.failing_since)
             return f"Ops Center's {title} takes no writes since {since}: {check.error}"
     return ""
 
 
 def hub_problem(now: float | None = None) -> str:
-    """Return in a sentence that the hub shows no life; "" if it does, or never did.
+    """Return in a sentence that the hub is not known to live; "" if it is.
 
-    For the reason why no tunnel is seen: the fault is not the clusters'. One request to Redis, at
-    most a second; never raises.
+    For the reason why no tunnel is seen: the fault is not the clusters'. A sign that is missing,
+    because the hub is away for longer than Redis keeps it, or that lies in the future, is none.
+    One request to Redis, at most a second; never raises.
 
     Args:
         now: Unix time in seconds; the current time if None.
@@ -126,13 +133,27 @@ def hub_problem(now: float | None = None) -> str:
     try:
         raw = cast("bytes | None", brief_redis_client().get(heartbeat_key(HUB)))
     except RedisError:
-        return ""  # readiness says so
+        return "Ops Center's Redis does not answer"
     if raw is None:
-        return ""
+        return "Ops Center's hub shows no life"
     at, now = float(raw), time.time() if now is None else now
-    if now - at <= 2 * settings.HEARTBEAT_SECONDS:
+    age = age_seconds(at, now)
+    if age is None:
+        return "Ops Center's hub shows no life: its last sign lies in the future"
+    if age <= 2 * settings.HEARTBEAT_SECONDS:
         return ""
     return f"Ops Center's hub shows no life since {minute_utc(at)}"
+
+
+def is_recent(at: float | None, now: float) -> bool:
+    """Return whether an outcome is recent: one beat later than a heartbeat, whose lack explains it.
+
+    Args:
+        at: when it was recorded, in Unix seconds; None for never.
+        now: Unix time in seconds.
+    """
+    age = age_seconds(at, now)
+    return age is not None and age <= settings.HEARTBEAT_LIMIT_SECONDS + settings.HEARTBEAT_SECONDS
 
 
 def refusal(exc: BaseException) -> str:

@@ -15,7 +15,15 @@ from django.conf import settings
 
 from opscenter.core.ages import age_seconds
 from opscenter.core.heartbeats import brief_redis_client, heartbeat_key, worker_names
-from opscenter.core.write_checks import DATABASE, HUB, METRIC_STORE, WriteCheck, key_of, parse
+from opscenter.core.write_checks import (
+    DATABASE,
+    HUB,
+    METRIC_STORE,
+    WriteCheck,
+    is_recent,
+    key_of,
+    parse,
+)
 
 DATABASE_WRITES, METRIC_STORE_WRITES = "database writes", "metric store writes"
 _PROVEN_BY_WORKER = {DATABASE_WRITES: DATABASE, METRIC_STORE_WRITES: METRIC_STORE}
@@ -114,9 +122,9 @@ def _failing_hub(check: WriteCheck | None, now: float) -> str:
 
 def _unwritten(check: WriteCheck | None, now: float, silent_carrier: str) -> str:
     """Return why it is not proven that a place takes writes; "" if it is."""
-    if check is not None and check.failing_since is not None and _is_recent(check.at, now):
+    if check is not None and check.failing_since is not None and is_recent(check.at, now):
         return f"takes no writes{_since(check, now)}"
-    if check is not None and check.failing_since is None and _is_recent(check.proven_at, now):
+    if check is not None and check.failing_since is None and is_recent(check.proven_at, now):
         return ""
     if silent_carrier:
         return f"not known without {silent_carrier}"
@@ -130,12 +138,6 @@ def _since(check: WriteCheck, now: float) -> str:
     at = datetime.fromtimestamp(check.failing_since, UTC)
     form = "%H:%M:%S" if now - check.failing_since < 43_200 else "%Y-%m-%d %H:%M:%S"
     return f" since {at:{form}} UTC: {check.error}"
-
-
-def _is_recent(at: float | None, now: float) -> bool:
-    """Return whether a proof is recent: one beat later than a heartbeat, whose lack explains it."""
-    age = age_seconds(at, now)
-    return age is not None and age <= _limit() + settings.HEARTBEAT_SECONDS
 
 
 def _limit() -> float:

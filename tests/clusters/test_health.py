@@ -119,13 +119,23 @@ def test_a_tunnel_that_is_recorded_as_up_but_is_silent_is_lost():
         ({"pull_error": "no answer in 30 s"}, "tunnel up but pulls fail: no answer in 30 s"),
         ({}, "return no new data"),
         ({"last_pull_at": None}, "has not pulled from it yet"),
-        ({"last_pull_at": ago(900)}, "check the worker"),
+        ({"last_pull_at": ago(900)}, "check worker and beat"),
         ({"clock_skew_ms": -600_000}, "its clock is 600 s behind"),
     ],
 )
 def test_old_data_is_unknown_since_its_last_minute_and_the_reason_says_why(changes, words):
     judged = judge(facts(data_as_of=ago(211), **changes), OK, NOW)
     assert (judged.state, judged.since, judged.was) == ("unknown", ago(211), "ok")
+    assert words in judged.reason
+
+
+@pytest.mark.parametrize(
+    ("pulled", "words"),
+    [(20, "its clock and its minutes disagree"), (-7180, "the next pull replaces them")],
+)
+def test_data_of_the_future_is_blamed_on_the_clock_that_is_still_wrong(pulled, words):
+    judged = judge(facts(data_as_of=ago(-7200), last_pull_at=ago(pulled)), OK, NOW)
+    assert judged.state == "unknown"
     assert words in judged.reason
 
 
@@ -332,7 +342,7 @@ def test_a_pull_that_brought_the_newest_minute_there_was_is_not_told_of_as_one_w
         stopped = facts(
             data_as_of=old, last_pull_at=pulled, interval_seconds=interval, settle_seconds=settle
         )
-        assert judge(stopped, OK, NOW).reason.endswith("check the worker"), (interval, settle)
+        assert judge(stopped, OK, NOW).reason.endswith("check worker and beat"), (interval, settle)
         goes_on = replace(stopped, last_pull_at=ago(3))
         assert judge(goes_on, OK, NOW).reason.endswith("return no new data"), (interval, settle)
 
