@@ -34,6 +34,7 @@ from metrics.exports.targets import Zip, part_of
 from metrics.models import Export
 from metrics.stores import StoreError, get_store
 from opscenter.core import task_queue
+from opscenter.core.ages import FUTURE_SECONDS
 from opscenter.core.errors import ConflictError, InvalidInputError, OpsCenterError
 from opscenter.core.paths import ensure_private_directory
 
@@ -44,6 +45,7 @@ MAX_FINISHED = 2
 """Maximum number of finished files of one customer or cluster."""
 SILENT_AFTER = timedelta(seconds=120)
 """After this time without progress the process counts as dead, and another one starts again."""
+_FUTURE = timedelta(seconds=FUTURE_SECONDS)
 LEAST_FREE_BYTES = 1 << 30
 """An export stops if it would leave less disk space than this for the metrics themselves."""
 _REPORT_SECONDS = 2.0
@@ -161,7 +163,8 @@ def work(now: datetime | None = None) -> int:
 def claim(now: datetime) -> Export | None:
     """Claim the next waiting export; None if there is none, or one is running."""
     with transaction.atomic():
-        alive = Q(state="running", seen_at__gt=now - SILENT_AFTER)
+        # A time in the future, which a clock that was ahead left, is no sign of life.
+        alive = Q(state="running", seen_at__gt=now - SILENT_AFTER, seen_at__lte=now + _FUTURE)
         if Export.objects.filter(alive).exists():
             return None
         export = (

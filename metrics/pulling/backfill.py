@@ -24,8 +24,9 @@ from metrics.pulling.late_data import store_late
 from metrics.pulling.late_data_rules import LATE_DELAYS, late_until, late_windows
 from metrics.pulling.ledger_facts import SourceReplacedError
 from metrics.pulling.progress import after_run
-from metrics.pulling.pull import LEASE_MARGIN_SECONDS, back_off_seconds, to_pull
+from metrics.pulling.pull import LEASE_MARGIN_SECONDS, to_pull
 from metrics.pulling.requests import Request
+from metrics.pulling.schedule import back_off_seconds
 from metrics.pulling.stream import LOCK_WAIT_SECONDS, Stream
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import BUCKET, STREAM, Window, floor_bucket, utc_datetime

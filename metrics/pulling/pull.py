@@ -33,6 +33,7 @@ from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
 from metrics.pulling.frozen import LOOK_BACK_SECONDS, STANDSTILL_SECONDS, frozen_since
 from metrics.pulling.ledger_facts import SourceReplacedError, outage_of
+from metrics.pulling.schedule import back_off_seconds
 from metrics.pulling.since import date_conditions, date_nodes
 from metrics.pulling.stream import CLUSTER_KEY, LOCK_WAIT_SECONDS, Stream
 from metrics.pulling.summary import (
@@ -55,7 +56,6 @@ from opscenter.core.text import one_line
 logger = logging.getLogger(__name__)
 
 LEASE_MARGIN_SECONDS = 10
-MAX_BACK_OFF_SECONDS = 600
 MAX_NOTES = 8
 FIRST_MINUTE_GRACE_SECONDS = 4  # after its end; agents serve a minute 2 s after it
 
@@ -133,13 +133,6 @@ def _schedule_of(cluster_id: UUID, now: float) -> PullSchedule | None:
     )
     schedule.cluster = cluster
     return schedule
-
-
-def back_off_seconds(failures: int, interval_seconds: float) -> float:
-    """Return how many seconds to wait after failures in a row: doubling, at most ten minutes."""
-    if failures <= 0:
-        return interval_seconds
-    return min(MAX_BACK_OFF_SECONDS, interval_seconds * (1 << min(failures - 1, 16)))
 
 
 @dataclass(slots=True)

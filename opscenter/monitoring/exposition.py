@@ -27,6 +27,7 @@ from clusters.models import Cluster
 from clusters.selectors import ClusterOverview, cluster_overviews, fleet_totals
 from clusters.tunnel.counters import read_hub_metrics
 from metrics.models import PullSchedule
+from opscenter.core.ages import age_seconds
 from opscenter.core.budgets import flush_refusals, read_refusals
 from opscenter.core.heartbeats import redis_client
 from opscenter.monitoring.readiness import (
@@ -43,7 +44,7 @@ _PRIORITY_SEPARATOR = "\x06\x16"
 
 
 def exposition(now: float | None = None) -> bytes:
-    """Return all figures in the text format. Costs four queries and a few Redis calls.
+    """Return all figures in the text format. Costs five queries and a few Redis calls.
 
     While Redis is away, what only it knows is missing and ``opscenter_redis_up`` is 0.
     """
@@ -96,16 +97,22 @@ class _Figures:
         duration: dict[tuple[str, ...], float] = {}
         failures: dict[tuple[str, ...], float] = {}
         rows = PullSchedule.objects.values_list(
-            "cluster_id", "stream", "due_at", "duration_ms", "failures"
+            "cluster_id", "stream", "due_at", "dispatched_at", "duration_ms", "failures"
         )
-        for cluster_id, stream, due_at, duration_ms, failed in rows:
+        for cluster_id, stream, due_at, sent_at, duration_ms, failed in rows:
             key = (names.get(cluster_id, str(cluster_id)), stream)
-            lag[key] = max(0.0, self._now - due_at.timestamp())
+            if sent_at is None or age_seconds(sent_at.timestamp(), self._now) is not None:
+                lag[key] = max(0.0, self._now - due_at.timestamp())
             failures[key] = float(failed)
             if duration_ms is not None:
                 duration[key] = duration_ms / 1000
         labels = ["cluster", "stream"]
-        yield _gauge("pull_lag_seconds", "How long the next pull is overdue", labels, lag)
+        yield _gauge(
+            "pull_lag_seconds",
+            "How long the next pull is overdue; absent if the last was sent in the future",
+            labels,
+            lag,
+        )
         yield _gauge(
             "pull_duration_seconds", "The last pull, from start to commit", labels, duration
         )

@@ -20,7 +20,8 @@ from agent.spool.spool import Spool
 from clusters.models import Cluster, ClusterStatus
 from metrics.models import PullSchedule
 from metrics.pulling.backfill import backfill_cluster
-from metrics.pulling.pull import back_off_seconds, pull_cluster
+from metrics.pulling.pull import pull_cluster
+from metrics.pulling.schedule import back_off_seconds
 from metrics.pulling.stream import Stream
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rollups import rounded_mean

@@ -76,6 +76,20 @@ def test_a_clock_that_went_back_makes_all_of_the_future_due_at_once(db):
     assert schedule.claim_due(NOW) == schedule.Due([], [])
 
 
+def test_what_was_sent_in_the_future_is_due_at_once_by_however_little_a_clock_went_back(db):
+    soon = moment(900)
+    row = scheduled(due_at=soon, dispatched_at=moment(840), backfill_due_at=soon)
+    other = scheduled(due_at=soon, dispatched_at=moment(840), recheck_due_at=soon)
+    due = schedule.claim_due(NOW)
+    assert set(due.pulls) == set(due.backfills) == {row.cluster_id, other.cluster_id}
+    assert schedule.claim_due(NOW) == schedule.Due([], [])
+
+
+def test_a_tunnel_that_came_up_in_the_future_makes_no_pull_due_at_every_tick(db):
+    scheduled(current__tunnel_since=moment(7000))
+    assert schedule.claim_due(NOW).pulls == []
+
+
 @pytest.mark.parametrize("status", [Cluster.Status.PENDING, Cluster.Status.REVOKED])
 def test_clusters_that_are_not_enrolled_are_never_due(db, status):
     row = scheduled(due_at=moment(-100), backfill_due_at=moment(-100))

@@ -88,6 +88,13 @@ def test_a_clusters_name_arrives_whatever_is_in_it(redis_server, name):
         assert [one.labels["cluster"] for one in samples(family)] == [name]
 
 
+def test_a_schedule_that_was_set_by_a_clock_ahead_says_nothing_about_the_lag(redis_server):
+    cluster = ClusterFactory()
+    later = datetime.now(UTC) + timedelta(hours=1)
+    PullSchedule.objects.create(cluster=cluster, due_at=later, dispatched_at=later)
+    assert samples("pull_lag_seconds") == []
+
+
 @pytest.mark.parametrize(("said", "passed_on"), [(b"NaN", "NaN"), (b"+Inf", "+Inf"), (b"3", "3.0")])
 def test_a_figure_of_a_hub_is_passed_on_whatever_its_value(redis_server, said, passed_on):
     redis_client().set(metrics_key("hub-1"), b"hub_loop_lag_seconds " + said + b"\n")
