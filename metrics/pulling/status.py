@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from clusters.models import Cluster
 from metrics.models import PullSchedule
 from metrics.pulling.progress import Progress, measured
+from metrics.pulling.schedule import back_off_seconds
 from metrics.query import position, windows
-from metrics.series.windows import STREAM
+from metrics.series.windows import STREAM, utc_datetime
+from opscenter.core.ages import FUTURE_SECONDS, age_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,35 @@ def odd_pulls(slow_ms: float) -> dict[UUID, PullState]:
     """
     odd = Q(duration_ms__gte=slow_ms) | Q(backfill_due_at__isnull=False) | ~Q(notes=[])
     return dict(_states(PullSchedule.objects.filter(odd)))
+
+
+def idle_seconds(now: float) -> float | None:
+    """Return for how long no cluster at all has been pulled, in seconds; None while pulls go on.
+
+    A pull that failed was a pull. None too where no cluster is enrolled. Of each it is known how
+    long it may wait: its interval, or its back-off, and as long as a pull and a process may take.
+    One query, of which one row is read while pulls go on.
+
+    Args:
+        now: Unix time in seconds.
+    """
+    interval = settings.PULL_INTERVAL_SECONDS
+    patience = settings.PULL_DEADLINE_SECONDS + settings.HEARTBEAT_LIMIT_SECONDS
+    tried = Coalesce("last_attempt_at", "cluster__enrolled_at")
+    rows = (
+        PullSchedule.objects.filter(stream=STREAM, cluster__status=Cluster.Status.ACTIVE)
+        .annotate(tried=tried)
+        .filter(tried__lte=utc_datetime(now + FUTURE_SECONDS))
+        .order_by("-tried")
+        .values_list("tried", "failures")
+    )
+    newest = None
+    for at, failures in rows.iterator(chunk_size=100):
+        age = age_seconds(at.timestamp(), now) or 0.0
+        if age <= max(interval, back_off_seconds(failures, interval)) + patience:
+            return None
+        newest = age if newest is None else newest
+    return newest
 
 
 def _states(rows: QuerySet[PullSchedule]) -> Iterator[tuple[UUID, PullState]]:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from metrics.pulling.status import idle_seconds
 from metrics.stores import StoreError, get_store
 from opscenter.core import disk
 from opscenter.core.ages import age_seconds
@@ -22,7 +23,7 @@ from opscenter.monitoring import signs
 from opscenter.monitoring.signs import DATABASE_WRITES, METRIC_STORE_WRITES, heartbeat_names
 from opscenter.monitoring.write_checks import database_path
 
-DISK = "disk space"
+DISK, PULLS = "disk space", "pulls"
 _STORE_REASONS = {
     "sqlite": "cannot be read",
     "influxdb": "InfluxDB does not answer or refuses us; the log says why",
@@ -38,6 +39,7 @@ _SUBJECTS = {
     "hub": "the hub",
     "worker": "the worker",
     "beat": "beat",
+    PULLS: "Ops Center",
 }
 
 logger = logging.getLogger(__name__)
@@ -54,18 +56,23 @@ def heartbeat_ages(now: float) -> dict[str, float | None]:
 
 def part_names() -> tuple[str, ...]:
     """Return everything that :func:`missing_parts` may name."""
-    return ("redis", "database", "metric store", DISK, *signs.part_names())
+    return ("redis", "database", "metric store", DISK, PULLS, *signs.part_names())
 
 
 def missing_parts(now: float | None = None) -> dict[str, str]:
     """Return what is not proven to work, each with the reason; empty when everything is.
 
-    Costs one round trip to Redis, one to the database and one read of the metric store. The
+    Costs one round trip to Redis, two to the database and one read of the metric store. The
     reasons name no address and no secret: anybody may read them.
     """
+    now = time.time() if now is None else now
     missing = unproven_parts(now)
     try:
         WriteProof.objects.values_list("at").first()  # "SELECT 1" would read no page of the file
+        # Each process may show life while together they do not do what they are for.
+        idle = idle_seconds(now)
+        if idle is not None:
+            missing[PULLS] = f"has pulled no cluster for {idle:.0f} s"
     except DatabaseError:
         missing["database"] = "does not answer"
     try:

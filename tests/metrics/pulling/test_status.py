@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from metrics.models import PullSchedule
-from metrics.pulling.status import PullState, odd_pulls, pull_state
+from metrics.pulling.status import PullState, idle_seconds, odd_pulls, pull_state
 from tests.factories import ClusterFactory
 
 pytestmark = pytest.mark.django_db
@@ -37,3 +37,54 @@ def test_only_pulls_that_are_slow_fill_gaps_or_have_notes_are_odd(django_assert_
 def test_the_pulls_of_a_cluster_without_a_schedule_say_nothing():
     assert pull_state(ClusterFactory()) == PullState()
     assert pull_state(schedule(duration_ms=12.5)) == PullState(12.5)
+
+
+def tried(seconds_ago: float, **columns):
+    return schedule(last_attempt_at=NOW - timedelta(seconds=seconds_ago), **columns)
+
+
+def idle():
+    return idle_seconds(NOW.timestamp())
+
+
+def test_pulls_go_on_while_one_cluster_was_tried_lately_well_or_not(django_assert_num_queries):
+    tried(3000)
+    tried(30, error_code="service_down", failures=3)
+    with django_assert_num_queries(1):
+        assert idle() is None
+
+
+def test_no_cluster_was_pulled_since_the_newest_try():
+    tried(3000)
+    tried(400)
+    assert idle() == 400
+
+
+def test_a_cluster_that_backs_off_is_not_idle_before_its_time():
+    tried(640, failures=9)
+    assert idle() is None
+    PullSchedule.objects.update(last_attempt_at=NOW - timedelta(seconds=700))
+    assert idle() == 700
+
+
+def test_a_try_in_the_future_is_no_sign_that_pulls_go_on():
+    tried(300)
+    tried(-3600)
+    assert idle() == 300
+
+
+def test_a_cluster_that_was_never_tried_counts_from_its_enrolment():
+    cluster = schedule()
+    cluster.enrolled_at = NOW - timedelta(seconds=100)
+    cluster.save()
+    assert idle() is None
+    cluster.enrolled_at = NOW - timedelta(seconds=500)
+    cluster.save()
+    assert idle() == 500
+
+
+def test_without_an_enrolled_cluster_nobody_is_idle():
+    cluster = tried(5000)
+    cluster.status = "revoked"
+    cluster.save()
+    assert idle() is None

@@ -19,6 +19,7 @@ from metrics.models import PullSchedule
 from metrics.stores import close_stores, get_store
 from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.core.write_checks import record_write
+from opscenter.monitoring.readiness import problem_of
 from opscenter.processes.redis_server import RedisBinary, redis_arguments
 from tests.centre import wait_until
 from tests.signs import show_life
@@ -79,6 +80,20 @@ def test_alive_needs_nothing_else(client):
 
 
 def test_ready_when_everything_shows_life(client, all_well):
+    assert readiness(client) == (200, {})
+
+
+def test_processes_that_all_show_life_but_pull_nothing_are_not_ready(client, all_well, cluster):
+    now = datetime.now(UTC)
+    tried = PullSchedule.objects.create(
+        cluster=cluster, due_at=now, dispatched_at=now, last_attempt_at=now - timedelta(seconds=200)
+    )
+    status, missing = readiness(client)
+    assert (status, list(missing)) == (503, ["pulls"])
+    assert missing["pulls"].startswith("has pulled no cluster for 20")
+    assert problem_of(missing).startswith("Ops Center has pulled no cluster for 20")
+    tried.last_attempt_at = now
+    tried.save()
     assert readiness(client) == (200, {})
 
 
@@ -186,11 +201,11 @@ def test_figures_cost_the_same_queries_for_one_cluster_and_for_many(
 ):
     from tests.factories import ClusterFactory, healthy
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         figures(client)
     for number in range(20):
         ClusterFactory(name=f"more-{number}", **healthy())
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         figures(client)
 
 
