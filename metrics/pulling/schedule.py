@@ -131,7 +131,7 @@ def _fill_is_due(schedule: PullSchedule, due_at: datetime | None, at: datetime) 
 
 
 def _was_sent_later(schedule: PullSchedule, at: datetime) -> bool:
-    """Return whether it was last sent in the future: all its times are of a clock that was ahead."""
+    """Return whether it was last sent in the future: its times are of a clock that was ahead."""
     return schedule.dispatched_at is not None and schedule.dispatched_at > at + CLOCK_WENT_BACK
 
 
