@@ -31,6 +31,8 @@ from metrics.series.source_answer import CollectorState
 
 _NO_ALARM_TYPES = frozenset({"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"})
 _DETAIL = 300
+EXPECTED_DAYS = 1
+"""How long numbers are missed of a source that has none of any node any more."""
 _NEVER = 2.0  # more than a whole
 LIMITS: Mapping[What, tuple[float, float]] = {
     "filesystem": (FILESYSTEM_DEGRADED, FILESYSTEM_CRITICAL),
@@ -81,6 +83,8 @@ def conditions_of_minute(
     memory_share: float | None,
     state: CollectorState | None,
     recorded: Sequence[Condition],
+    *,
+    had_numbers: bool = False,
 ) -> list[Condition]:
     """Return what is off, and what was off and is not measured any more.
 
@@ -91,12 +95,14 @@ def conditions_of_minute(
         memory_share: 0..1 of the cluster's memory in use; None if not known.
         state: what the source says about its own sight; None if it does not say.
         recorded: the conditions of the pull before.
+        had_numbers: whether the pull before had numbers of any node.
     """
+    expected = state is not None or had_numbers or _were_expected(recorded, minute.as_of)
     found = [
         *_filesystems(minute.filesystems),
         *_memory(memory_share, minute.nodes),
         *_pressure(minute.infos, {row.key.name for row in minute.nodes}),
-        *_without_numbers(state, minute.nodes, recorded),
+        *_without_numbers(state, minute.nodes, recorded, expected=expected),
     ]
     before = by_key(recorded)
     found = [_as_before(one, before.get(one.key)) for one in found]
@@ -177,10 +183,23 @@ def _pressure(infos: Iterable[SeriesInfo], present: set[str]) -> Iterable[Condit
             yield Condition(what="pressure", node=info.key.name, detail=words[:_DETAIL])
 
 
+def _were_expected(recorded: Sequence[Condition], as_of: datetime) -> bool:
+    """Return whether nodes have had no numbers since some lately: a source never had them else."""
+    since = [one.since for one in recorded if one.what == "no_numbers" and one.since is not None]
+    return any(as_of - at <= timedelta(days=EXPECTED_DAYS) for at in since)
+
+
 def _without_numbers(
-    state: CollectorState | None, nodes: Sequence[MinuteRow], recorded: Sequence[Condition]
+    state: CollectorState | None,
+    nodes: Sequence[MinuteRow],
+    recorded: Sequence[Condition],
+    *,
+    expected: bool,
 ) -> list[Condition]:
-    """Return which ready nodes have no numbers; a source that sees nothing changes nothing."""
+    """Return which ready nodes have no numbers; a source that sees nothing changes nothing.
+
+    Unless numbers are ``expected``, a source that has none of any node is one that never has.
+    """
     if state is not None and not state.ok:
         present = {row.key.name for row in nodes}
         return [
@@ -191,8 +210,8 @@ def _without_numbers(
     found = list(_problems(state, nodes))
     told = {one.node for one in found}
     silent = [row for row in nodes if not _is_measured(row)]
-    if len(silent) == len(nodes):
-        return found  # a source that has none of any node
+    if len(silent) == len(nodes) and not expected:
+        return found
     return found + [
         Condition(what="no_numbers", node=row.key.name, detail="its source sends none")
         for row in silent

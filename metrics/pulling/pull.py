@@ -246,13 +246,15 @@ class _Pull:
         skew_ms: int,
     ) -> PullFacts:
         """Return what the answer says about the cluster, each thing that is off with its since."""
-        recorded = conditions_of(self.cluster.current.conditions)
+        current: ClusterStatus = self.cluster.current
+        recorded = conditions_of(current.conditions)
         newest = newest_minute(answer)
         context = Context(
             frozen_at=None if newest is None else _frozen_at(stream, answer, newest),
             source=self.limits.source.partition(" ")[0],
             clock_skew_ms=max(-(1 << 31), min((1 << 31) - 1, skew_ms)),
             recorded=recorded,
+            had_numbers=current.cpu_mc is not None or current.mem_ws is not None,
             judge_all_filesystems=settings.JUDGE_ALL_FILESYSTEMS,
         )
         facts = pull_facts(answer, history, context)

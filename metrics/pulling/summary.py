@@ -40,6 +40,7 @@ class Context:
         source: kind of the configured source; "" for the agent's own collectors.
         clock_skew_ms: the source's clock minus ours in milliseconds; None if not known.
         recorded: the conditions of the pull before.
+        had_numbers: whether the pull before had numbers of any node.
         frozen_at: start of the first minute from which the values stand still, in Unix seconds;
             None if they move.
         judge_all_filesystems: whether also small, read-only and loop-mounted filesystems alarm.
@@ -48,6 +49,7 @@ class Context:
     source: str = ""
     clock_skew_ms: int | None = None
     recorded: Sequence[Condition] = ()
+    had_numbers: bool = False
     frozen_at: int | None = None
     judge_all_filesystems: bool = False
 
@@ -114,7 +116,9 @@ def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Con
         silence=_silence(answer, context.source),
         source=context.source or "agent",
         conditions=[
-            *conditions_of_minute(minute, memory, answer.collector, context.recorded),
+            *conditions_of_minute(
+                minute, memory, answer.collector, context.recorded, had_numbers=context.had_numbers
+            ),
             *_notes(answer, context.source, nodes),
         ],
         pods=_pods(answer.rows, nodes, at),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
-from clusters.conditions import NOTES
+from clusters.conditions import NOTES, Condition
 from clusters.node_inventory import SeenNode
 from clusters.status_numbers import NUMBERS
 from clusters.status_summary import PullFacts
@@ -12,6 +13,7 @@ from metrics.pulling.summary import SUMS, Context, cpu_history, pull_facts
 from metrics.series.catalog import CATALOG, FIELD_NAMES
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
 from metrics.series.source_answer import CollectorState, SourceAnswer
+from metrics.series.windows import MINUTE, utc_datetime
 
 T0 = 1_800_000_000
 GIB = 1 << 30
@@ -121,6 +123,28 @@ def test_a_ready_node_of_which_a_source_sends_nothing_else_has_no_numbers():
 def test_a_source_that_has_no_numbers_of_any_node_alarms_nobody():
     rows = [row(T0, "node", "", node, ready=1) for node in ("n1", "n2")]
     assert off(pull_facts(answer(*rows), [], Context(source="prometheus"))) == []
+
+
+def test_all_nodes_without_numbers_are_no_better_than_one_where_numbers_are_expected():
+    rows = [row(T0, "node", "", node, ready=1) for node in ("n1", "n2")]
+    both = [("no_numbers", "n1"), ("no_numbers", "n2")]
+    sees = replace(answer(*rows), collector=CollectorState(True, "", T0 + 1.0))
+    assert off(pull_facts(sees, [], Context())) == both  # an agent measures each node it lists
+    had = Context(source="prometheus", had_numbers=True)
+    assert off(pull_facts(answer(*rows), [], had)) == both
+
+
+def test_numbers_are_missed_for_a_day_where_a_source_had_them():
+    rows = [row(T0, "node", "", node, ready=1) for node in ("n1", "n2")]
+
+    def after(hours: float) -> list[tuple[str, str]]:
+        since = utc_datetime(T0 + MINUTE) - timedelta(hours=hours)
+        recorded = [Condition(what="no_numbers", node="n1", since=since)]
+        context = Context(source="prometheus", recorded=recorded)
+        return off(pull_facts(answer(*rows), [], context))
+
+    assert after(23.9) == [("no_numbers", "n1"), ("no_numbers", "n2")]
+    assert after(24.1) == []
 
 
 def test_memory_that_was_short_is_not_well_because_the_fullest_node_sends_none():
