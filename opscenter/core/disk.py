@@ -1,9 +1,12 @@
-"""Room on a disk: how much is free, and the proof that a file can still grow."""
+"""Room on a disk: how much is free, and the proofs that a file can grow and is still in place."""
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 NEEDED_BYTES = 1_000_000
@@ -41,3 +44,26 @@ def prove_space(directory: Path) -> None:
     """
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
         os.posix_fallocate(file.fileno(), 0, _PROOF_BYTES)
+
+
+def prove_in_place(path: Path, statement: str, written: float) -> None:
+    """Read from a SQLite file by its name, through a new connection, what was just written.
+
+    A connection that is open goes on writing to a file that was deleted, moved or replaced: all of
+    that is gone with the process.
+
+    Args:
+        path: the file's name.
+        statement: a query for one number.
+        written: what it was at least set to.
+
+    Raises:
+        OSError: the file of this name is not the one that was written.
+        sqlite3.Error: it cannot be read.
+    """
+    path.stat()
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        row = connection.execute(statement).fetchone()
+    if row is None or float(row[0]) < written:
+        raise OSError(errno.ESTALE, "the file of this name is not the one that is written", path)

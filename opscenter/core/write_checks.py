@@ -38,7 +38,13 @@ _SQLITE = {
 }
 _SLOW = "it takes too long"
 _POSTGRES = {"53100": _FULL, "25006": _READ_ONLY, "55P03": _LOCKED, "57014": _SLOW}
-_SYSTEM = {errno.ENOSPC: _FULL, errno.EDQUOT: "the disk quota is used up", errno.EROFS: _READ_ONLY}
+_SYSTEM = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: _READ_ONLY,
+    errno.ENOENT: "its file was moved or deleted",
+    errno.ESTALE: "its file was replaced",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The worker does it every few seconds. The outcome goes to Redis
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from metrics.stores import StoreError, get_store
-from opscenter.core.disk import prove_space
+from opscenter.core.disk import prove_in_place, prove_space
 from opscenter.core.write_checks import DATABASE, METRIC_STORE, record_write, refusal
 from opscenter.models import WriteProof
 
@@ -57,6 +58,11 @@ def _prove_database(now: float) -> None:
     if WriteProof.objects.values_list("at", flat=True).get(pk=1) < now:
         msg = "the database does not return what was written"
         raise DatabaseError(msg)
+    if path is not None:
+        try:
+            prove_in_place(path, f"SELECT at FROM {WriteProof._meta.db_table} WHERE id = 1", now)  # noqa: S608
+        except sqlite3.Error as exc:
+            raise DatabaseError(str(exc)) from exc
 
 
 def _prove_metric_store(now: float) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from metrics.stores.errors import StoreError
 from metrics.stores.sqlite.connection import Connections
-from opscenter.core.disk import prove_space
+from opscenter.core.disk import prove_in_place, prove_space
 
 _KEY = "proof"
+_QUERY = f"SELECT value FROM meta WHERE key = '{_KEY}'"  # noqa: S608 - our own word
 
 
 def prove_writable(connections: Connections, now: int, seconds: float) -> None:
@@ -42,6 +43,8 @@ def prove_writable(connections: Connections, now: int, seconds: float) -> None:
     finally:
         connections.write_lock.release()
     with connections.translated():
-        row = reader.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
-    if row is None or int(row[0]) < now:
-        raise StoreError(f"{connections.path}: it does not return what was written")
+        row = reader.execute(_QUERY).fetchone()
+        if row is not None and int(row[0]) >= now:
+            prove_in_place(connections.path, _QUERY, now)
+            return
+    raise StoreError(f"{connections.path}: it does not return what was written")

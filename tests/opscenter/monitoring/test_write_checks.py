@@ -69,3 +69,17 @@ def test_a_locked_database_is_told_until_it_is_free_and_keeps_its_patience():
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA busy_timeout")
         assert cursor.fetchone()[0] == connection.settings_dict["OPTIONS"]["timeout"] * 1000
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's files are its own")
+def test_a_database_whose_file_was_moved_while_it_is_open_takes_no_writes():
+    assert check_writes(DATABASE) == "ok"
+    WriteProof.objects.count()  # a connection that stays open
+    path = Path(connection.settings_dict["NAME"])
+    path.rename(path.with_suffix(".away"))
+    try:
+        with pytest.raises(FileNotFoundError):
+            write_checks.PROOFS[DATABASE](1.0)
+    finally:
+        path.with_suffix(".away").rename(path)
+    assert check_writes(DATABASE) == "ok"

@@ -66,6 +66,29 @@ def test_a_file_that_became_read_only_takes_no_writes(store):
     assert refusal(caught.value) == "it is read-only"
 
 
+def test_a_file_that_was_moved_while_it_is_open_takes_none(path, store):
+    store.prove_writable(T0, seconds=5)
+    path.rename(path.with_suffix(".away"))
+    with pytest.raises(StoreError) as caught:
+        store.prove_writable(T0 + 15, seconds=5)
+    assert refusal(caught.value) == "its file was moved or deleted"
+    path.with_suffix(".away").rename(path)
+    store.prove_writable(T0 + 30, seconds=5)
+
+
+def test_a_file_that_was_replaced_while_it_is_open_takes_none(path, store):
+    store.prove_writable(T0, seconds=5)
+    other = SqliteStore(path.with_suffix(".copy"))
+    other.prove_writable(T0, seconds=5)
+    other.close()
+    for each in path.parent.glob(f"{path.name}-*"):
+        each.unlink()  # the log of what was there before
+    path.with_suffix(".copy").rename(path)
+    with pytest.raises(StoreError) as caught:
+        store.prove_writable(T0 + 15, seconds=5)
+    assert refusal(caught.value) == "its file was replaced"
+
+
 def test_one_locked_shard_of_several_is_enough(tmp_path):
     paths = [tmp_path / f"metrics-{at}-of-3.sqlite3" for at in (1, 2, 3)]
     store = ShardedStore(paths)
