@@ -48,6 +48,12 @@ def clock(facts: Facts) -> Finding | None:
     return Finding("clock", "degraded", f"its clock is {abs(skew_ms) // 1000} s {side}")
 
 
+def text_of(one: Condition) -> str:
+    """Return what a condition says as a finding; "" for one that is none."""
+    found = _node(one, "degraded", 0.0) if one.what in OF_NODES else _part(one)
+    return "" if found is None else found.text
+
+
 def reason_of(found: Sequence[Finding], facts: Facts) -> str:
     """Return what findings say, in one line: the worst first, those of nodes in one part each."""
     order = sorted(found, key=lambda one: (LEVELS.index(one.level), -one.share))

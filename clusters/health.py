@@ -47,6 +47,7 @@ from clusters.findings import (
     conflict,
     findings,
     reason_of,
+    text_of,
 )
 from clusters.health_facts import LEVELS, Facts, Finding
 from opscenter.core.ages import age_seconds
@@ -66,6 +67,7 @@ __all__ = [
     "TunnelState",
     "data_limit_seconds",
     "judge",
+    "text_of",
     "tunnel_state",
 ]
 

@@ -5,7 +5,8 @@ What is open is compared with what was found, so that the same health twice chan
 killed process leaves nothing half written.
 
 * *at* is by evidence. Later evidence may move the beginning of an open row back, never forward,
-  and not into the row before it. *Known at* is the time of recording and never changes.
+  and not into the row before it; a filled gap corrects closed rows too
+  (:mod:`clusters.history_corrections`). *Known at* is the time of recording and never changes.
 * What nobody can see any more is not over: its row ends as *not known since*.
 * A cluster that changes all the time fills :data:`MAX_STATES` and :data:`MAX_FINDINGS_A_DAY` rows
   of a day and no more. Then its state is *unknown*, one row counts what is left out, and the next
@@ -73,7 +74,7 @@ def write_history(cluster: Cluster, health: Health, facts: Facts, now: datetime)
     """
     current: ClusterStatus = cluster.current
     rows = {row.key: row for row in ClusterEvent.objects.filter(cluster=cluster, ended_at=None)}
-    written = _written_today(current, now)
+    written = written_today(current, now)
     wanted = _within_limits(_spans(health, now), rows, written)
     bounds = _ends_before(cluster, wanted, rows, now)
     changed, new = [], []
@@ -139,8 +140,8 @@ def _day(now: datetime) -> int:
     return int(now.timestamp()) // _DAY
 
 
-def _written_today(current: ClusterStatus, now: datetime) -> dict[str, int]:
-    """Return how many rows were begun on this day (UTC), and how many changes were left out."""
+def written_today(current: ClusterStatus, now: datetime) -> dict[str, int]:
+    """Return how many rows were added on this day (UTC), and how many changes were left out."""
     written: dict[str, int] = current.history_day
     if written.get("day") == _day(now):
         return dict(written)
@@ -170,6 +171,18 @@ def _within_limits(
         since = spans[0].since
         wanted[LEFT_OUT] = _Span(LEFT_OUT, "note", _left_out_text(written), since)
     return wanted
+
+
+def count_left_out(cluster_id: UUID, written: Mapping[str, int], now: datetime) -> bool:
+    """Write the row that counts what was left out today, if that is more; return whether it is."""
+    if not written["left_out"]:
+        return False
+    text = _left_out_text(written)
+    row, _ = ClusterEvent.objects.get_or_create(
+        cluster_id=cluster_id, key=LEFT_OUT, ended_at=None,
+        defaults={"level": "note", "text": "", "began_at": now, "began_known_at": now},
+    )  # fmt: skip
+    return bool(ClusterEvent.objects.filter(pk=row.pk).exclude(text=text).update(text=text))
 
 
 def _left_out_text(written: Mapping[str, int]) -> str:

@@ -25,14 +25,21 @@ class EventSerializer(serializers.ModelSerializer[ClusterEvent]):
     key = serializers.CharField(help_text="`state`, or a finding's: `node:n3`, `clock`.")
     level = serializers.CharField(help_text="The state, or the finding's level.")
     text = serializers.CharField(help_text="Why, or what; the newest while it lasts.")
-    began_at = serializers.DateTimeField(help_text="By evidence; a filled gap may move it back.")
+    began_at = serializers.DateTimeField(help_text="By evidence; a filled gap may move it.")
     began_at_least = serializers.BooleanField(help_text="Whether it may have begun earlier.")
     began_known_at = serializers.DateTimeField(help_text="When it was recorded; never changes.")
-    ended_at = serializers.DateTimeField(allow_null=True, help_text="Null while it is so.")
+    ended_at = serializers.DateTimeField(
+        allow_null=True, help_text="By evidence, as the beginning; null while it is so."
+    )
+    ended_known_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="When an end was recorded; never changes. Before `ended_at` where a filled gap"
+        " showed later that it went on.",
+    )
     ending = serializers.ChoiceField(
         choices=["", *filter(None, ClusterEvent.Ending.values)],
-        help_text="`over`, `changed` (it went on at another level), `unknown` (nobody could see it"
-        " any more), or empty.",
+        help_text="`over`, `changed` (it went on, in the next entry), `unknown` (nobody could see"
+        " it any more), or empty.",
     )
 
     class Meta:

@@ -20,6 +20,7 @@ from metrics.connections.connect import Connect, SourceConnection, connection_to
 from metrics.connections.refused_values import count_refused
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules, requests
+from metrics.pulling.history import correct_by_gap
 from metrics.pulling.late_data import store_late
 from metrics.pulling.late_data_rules import LATE_DELAYS, late_until, late_windows
 from metrics.pulling.ledger_facts import SourceReplacedError
@@ -167,6 +168,7 @@ class _Run:
             put = ledger.store_filled(stream, request, answer, self.now, self.connection.limits)
         self._count(request.windows, put)
         count_refused(self.cluster.pk, answer, self.now)
+        correct_by_gap(self.cluster, stream.store, answer, self.now)
         rest = request.rest(answer.end)
         return [rest] if rest is not None else []
 
@@ -240,9 +242,10 @@ class _Run:
         try:
             with ParseSlot("filling") as slot:
                 answer = self._fetch(request, slot)
-                self.result.late += store_late(
-                    stream, request, answer, self.now, self.connection.limits
-                )
+                late = store_late(stream, request, answer, self.now, self.connection.limits)
+                self.result.late += late
+            if late:
+                correct_by_gap(self.cluster, stream.store, answer, self.now)
         except BadResponseError as exc:
             logger.info("cluster %s: late data was not checked for: %s", self.cluster, exc)
             return True  # stored data stays; the next delay requests it again

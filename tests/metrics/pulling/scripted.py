@@ -47,6 +47,7 @@ class ScriptedSource:
     resolutions: Sequence[Resolution] = GRAVITY
     down: Callable[[int], bool] = lambda _minute: False  # whether nothing was recorded in it
     late: dict[tuple[str, int], float] = field(default_factory=dict)  # (series, minute) -> arrival
+    unready: Callable[[str, int], bool] | None = None  # of a node in a minute; None: not said
     error: Exception | None = None
     most: int = 6 * 3600  # seconds that one answer holds
     skew_seconds: float = 0.0
@@ -96,13 +97,21 @@ class ScriptedSource:
     def _minutes(self, start: int, end: int, now: float) -> SourceAnswer:
         kept = range(max(start, self._begins(self.resolutions[0], now)), end, MINUTE)
         rows = [
-            MinuteRow(minute, SeriesKey(kind, ns, name), cells(kind, value(name, minute), 1))
+            MinuteRow(minute, SeriesKey(kind, ns, name), self._cells(kind, name, minute))
             for minute in kept
             for kind, ns, name in _series()
             if self._has(name, minute, now)
         ]
         alive = frozenset(row.ts for row in rows if row.key.kind == "node")
         return self._answer(start, end, now, rows=rows, minutes_alive=alive)
+
+    def _cells(self, kind: str, name: str, minute: int) -> tuple[Cell | None, ...]:
+        measured = cells(kind, value(name, minute), 1)
+        if kind != "node" or self.unready is None:
+            return measured
+        ready = int(not self.unready(name, minute))
+        at = FIELD_NAMES[kind].index("ready")
+        return (*measured[:at], Cell(1, ready, ready, ready), *measured[at + 1 :])
 
     def _coarse(self, start: int, end: int, resolution: Resolution, now: float) -> SourceAnswer:
         width, begins = TIERS[resolution.tier], self._begins(resolution, now)
