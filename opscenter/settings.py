@@ -167,7 +167,7 @@ MIDDLEWARE = [
     "opscenter.web.middleware.no_store",
     "csp.middleware.CSPMiddleware",
     "opscenter.web.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "opscenter.web.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

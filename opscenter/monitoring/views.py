@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import BasePermission
@@ -77,8 +78,15 @@ class MetricsView(APIView):
 
 
 def _is_from_this_machine(request: Request) -> bool:
-    """Return whether the request is from this machine, and the centre is for this machine only."""
+    """Return whether the request is from this machine, and the centre is for this machine only.
+
+    A foreign ``Host`` may be a page in a browser of this machine, whose name was bound to it.
+    """
     if not is_loopback(settings.PUBLIC_HOST):
+        return False
+    try:
+        request.get_host()
+    except DisallowedHost:
         return False
     if any(name in request.headers for name in _FORWARDING_HEADERS):
         return False

@@ -10,6 +10,7 @@ from asgiref.sync import iscoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware as DjangoCommonMiddleware
 from django.urls import get_resolver
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
@@ -21,6 +22,8 @@ from opscenter.core.database import best_effort, explain_trouble
 from opscenter.web.sessions import SessionStore, is_changed
 
 NO_STORE = "private, no-store"
+MACHINE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Answered whatever the ``Host`` header says; none of them builds an address from it."""
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -86,6 +89,17 @@ class DatabaseTroubleMiddleware(MiddlewareMixin):
             return None
         handler = cast("Callable[..., HttpResponse]", get_resolver().resolve_error_handler(503))
         return handler(request, trouble)
+
+
+class CommonMiddleware(DjangoCommonMiddleware):
+    """Django's, which refuses foreign ``Host`` headers, but not on the paths for machines.
+
+    Probes of containers, load balancers and Prometheus ask by an address.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        """Check the host and the form of the path."""
+        return None if request.path in MACHINE_PATHS else super().process_request(request)
 
 
 @sync_and_async_middleware

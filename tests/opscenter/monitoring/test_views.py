@@ -255,3 +255,24 @@ def test_an_influxdb_that_is_away_is_missing_without_its_address(
     assert missing["metric store"].startswith("InfluxDB does not answer")
     assert "127.0.0.1:1" in caplog.text
     assert "secret-token" not in caplog.text
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "web:8000", "10.1.2.3:8000", "[2001:db8::1]"])
+def test_probes_and_scrapes_by_an_address_are_answered(client, all_well, admin, host):
+    assert client.get("/healthz", headers={"host": host}).status_code == 200
+    assert client.get("/readyz", headers={"host": host}).status_code == 200
+    client.force_login(admin)
+    assert client.get("/metrics", headers={"host": host}).status_code == 200
+
+
+def test_nothing_else_is_answered_under_a_foreign_name(client, admin):
+    client.force_login(admin)
+    for path in ("/", "/healthz/x", "/metrics/", "/api/v1/clusters/", "//healthz", "/readyz/"):
+        assert client.get(path, headers={"host": "10.1.2.3"}).status_code == 400, path
+
+
+def test_figures_under_a_foreign_name_need_a_token_even_on_this_machine(client, settings):
+    settings.PUBLIC_HOST = "127.0.0.1"
+    assert client.get("/metrics", headers={"host": "127.0.0.1"}).status_code == 200
+    # A page in a browser here, whose name leads to 127.0.0.1, is not who sits here.
+    assert client.get("/metrics", headers={"host": "rebound.example"}).status_code == 401
