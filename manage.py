@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
+    from opscenter.processes.json_output import write_json
+
+    write_json(sys.argv)  # before anything else can write a line
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 

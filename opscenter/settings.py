@@ -411,4 +411,6 @@ WHITENOISE_MAX_AGE = 3600
 # --- Logging ---------------------------------------------------------------------------------
 LOG_LEVEL = env_choice("OPSCENTER_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env_choice("OPSCENTER_LOG_FORMAT", "text", ("text", "json"))
+LOGGING_CONFIG = "opscenter.core.logs.configure"
 LOGGING = logging_config(LOG_LEVEL, LOG_FORMAT)
+ACCESS_LOG = env_bool("OPSCENTER_ACCESS_LOG", default=False)

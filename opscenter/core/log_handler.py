@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from opscenter.core.log_context import stamp
+
 REPEAT_SECONDS = 60.0
 _FIRST_PATIENCE_MS = 50  # a reader that is only slow; once lines are dropped there is no waiting
 _AT_ONCE = select.PIPE_BUF  # what a pipe takes without blocking when it says that it takes any
@@ -32,7 +34,13 @@ class NonBlockingHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless it was written within the last minute or nobody reads."""
-        for each in self._repeats.take(record):
+        try:
+            stamp(record)
+            due = self._repeats.take(record)
+        except Exception:  # noqa: BLE001 - as every handler does
+            self.handleError(record)
+            return
+        for each in due:
             self._emit(each)
 
     def _emit(self, record: logging.LogRecord) -> None:
@@ -62,6 +70,17 @@ def _written(descriptor: int, data: bytes, *, patient: bool) -> bool:
             return False
         os.write(descriptor, data[at : at + _AT_ONCE])
     return True
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return a record's message; where its arguments do not fit, the message without them.
+
+    A handler would print that mistake as lines of its own.
+    """
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - whatever an argument's __str__ raises
+        return f"{record.msg!s:.2000} (its arguments do not fit)"
 
 
 def _told(dropped: int) -> logging.LogRecord:
@@ -112,7 +131,7 @@ class Repeats:
 
 def _key(record: logging.LogRecord) -> tuple[object, ...]:
     error = record.exc_info[1] if record.exc_info else None
-    text = record.getMessage()
+    text = message_of(record)
     if record.name == "celery.app.trace":
         text = _TASK_ID.sub("", text)  # the same task fails as another run of it
     return record.name, record.levelno, text, type(error), str(error)
@@ -121,7 +140,7 @@ def _key(record: logging.LogRecord) -> tuple[object, ...]:
 def _counted(one: _Repeated) -> logging.LogRecord:
     record = copy.copy(one.record)
     times = "once more" if one.count == 1 else f"{one.count} times more"
-    record.msg = f"{record.getMessage()} ({times} within a minute)"
+    record.msg = f"{message_of(record)} ({times} within a minute)"
     record.args = record.exc_info = record.exc_text = record.stack_info = None
     record.created = time.time()
     return record

@@ -1,4 +1,4 @@
-"""One supervised process: started in its own session, its output prefixed, never an orphan."""
+"""One supervised process: started in its own session, its lines passed on, never an orphan."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opscenter.core.line_splitter import LineSplitter
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-# A line longer than this is cut into several, so that no child can fill our memory.
-_LONGEST_LINE_BYTES = 16_384
 _PIPE_BYTES = 1 << 20
 
 
@@ -102,7 +102,18 @@ class Child:
         return status
 
     async def _pump(self, read_end: int) -> None:
-        async for line in _lines(read_end):
+        """Pass lines on until the pipe closes; the last one even if it has no end."""
+        reader, transport = await _reader(read_end)
+        splitter = LineSplitter()
+        try:
+            while chunk := await reader.read(65_536):
+                self._pass_on(splitter.feed(chunk))
+        finally:
+            transport.close()
+            self._pass_on(splitter.end())
+
+    def _pass_on(self, lines: list[str]) -> None:
+        for line in lines:
             self._write_line(self.name, line)
 
     def send(self, number: signal.Signals) -> None:
@@ -121,32 +132,13 @@ def _pipe() -> tuple[int, int]:
     return read_end, write_end
 
 
-async def _lines(descriptor: int) -> AsyncIterator[str]:
-    """Yield the lines that arrive on a pipe until it closes; over-long ones in pieces."""
+async def _reader(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+    """Return a reader of a pipe, and what to close at the end."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
     )
-    rest = b""
-    try:
-        while chunk := await reader.read(65_536):
-            *complete, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _LONGEST_LINE_BYTES:
-                complete, rest = [*complete, rest], b""
-            for line in complete:
-                yield _printable(line)
-        if rest:
-            yield _printable(rest)
-    finally:
-        transport.close()
-
-
-def _printable(line: bytes) -> str:
-    """Return a line without control characters, which could control the reader's terminal."""
-    text = line.decode("utf-8", "replace").rstrip("\r")
-    return "".join(
-        char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text
-    )
+    return reader, transport
 
 
 def describe_status(status: int) -> str:

@@ -50,6 +50,7 @@ class Process:
     is_ready: Callable[[], Awaitable[bool]] | None = None  # None: once it runs
     last_sign: Callable[[], Awaitable[float | None]] | None = None  # Unix s; None: not watched
     is_notable: Callable[[str], bool] | None = None  # which lines are passed on; None: all
+    writes_records: bool = True  # whether it logs through opscenter.core.logs
 
     @property
     def is_worker(self) -> bool:
@@ -73,7 +74,7 @@ def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Pr
             "hub", _fixed(_manage("tunnel_hub")), ("redis",), _is_hub_ready, _key_sign("hub")
         ),
         "beat": Process("beat", _fixed(_beat()), ("redis", "web"), last_sign=_key_sign("beat")),
-        "agent": Process("agent", agent_command, ("web", "hub")),
+        "agent": Process("agent", agent_command, ("web", "hub"), writes_records=False),
     }
     if redis is not None:
         command = _fixed(Command(redis_arguments(redis, socket_path())))
@@ -83,6 +84,7 @@ def make_processes(names: tuple[str, ...], redis: RedisBinary | None) -> list[Pr
             is_ready=is_redis_ready,
             last_sign=_probe_sign(is_redis_ready),
             is_notable=None if settings.LOG_LEVEL == "DEBUG" else is_notable,
+            writes_records=False,
         )
     wanted = [
         each

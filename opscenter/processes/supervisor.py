@@ -22,6 +22,7 @@ from kombu.exceptions import KombuError
 
 from opscenter.celery import app
 from opscenter.core.heartbeats import heartbeat_queue
+from opscenter.core.json_lines import MARK_VARIABLE, PROCESS_VARIABLE
 from opscenter.processes.child import Child, Command, describe_status
 from opscenter.processes.definitions import (
     STOPS_LAST,
@@ -31,6 +32,7 @@ from opscenter.processes.definitions import (
     signs_through,
 )
 from opscenter.processes.liveness import Liveness, Sign
+from opscenter.processes.output import WriteLine
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ _POLL_SECONDS = 0.1
 # Together below the five seconds that a stop may take.
 _STOP_SECONDS = 3.5
 _STOP_LAST_SECONDS = 0.5
+_SAME_STOP_SECONDS = 0.2
 # A worker that answers a ping but runs no task is taken as fully busy for this many limits.
 _BUSY_LIMITS = 5
 
@@ -80,9 +83,11 @@ class Supervisor:
         *,
         directory: Path,
         timing: Timing,
-        write_line: Callable[[str, str], None],
+        write_line: WriteLine,
         on_ready: Callable[[str], None],
+        mark: str = "",
     ) -> None:
+        self._mark = mark
         self._slots = {
             process.name: _Slot(
                 process,
@@ -98,6 +103,7 @@ class Supervisor:
         self._write_line = write_line
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
+        self._stopped_at = 0.0
         self._workers = [slot for slot in self._slots.values() if slot.process.is_worker]
 
     async def run(self) -> None:
@@ -123,15 +129,22 @@ class Supervisor:
                 raise result
 
     def stop(self) -> None:
-        """Begin to stop; a second call kills what still runs."""
+        """Begin to stop; a second call kills what still runs.
+
+        One that follows at once is the same stop: systemd sends its signal to all processes of a
+        unit, and the one above us (:mod:`opscenter.processes.json_output`) passes its own on.
+        """
+        now = time.monotonic()
         if self._stopping.is_set():
-            self._signal_all(signal.SIGKILL)
+            if now - self._stopped_at >= _SAME_STOP_SECONDS:
+                self._signal_all(signal.SIGKILL)
             return
+        self._stopped_at = now
         self._report("stopping")
         self._stopping.set()
 
-    def _report(self, text: str) -> None:
-        self._write_line("up", text)
+    def _report(self, text: str, level: str = "INFO") -> None:
+        self._write_line("up", text, level)
 
     # --- Running ------------------------------------------------------------------------------
 
@@ -145,7 +158,9 @@ class Supervisor:
                 return
             if time.monotonic() - began >= _STABLE_SECONDS:
                 delay = _FIRST_DELAY_SECONDS
-            self._report(f"{slot.process.name} {outcome}; starting it again in {delay:g} s")
+            self._report(
+                f"{slot.process.name} {outcome}; starting it again in {delay:g} s", "ERROR"
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
             delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
@@ -158,20 +173,27 @@ class Supervisor:
             logger.exception("%s cannot be prepared", slot.process.name)
             return f"cannot be prepared ({exc})"
         if command is None:
-            self._report(f"{slot.process.name} is not started")
+            self._report(f"{slot.process.name} is not started", "WARNING")
             await self._stopping.wait()
         if command is None or self._stopping.is_set():
             return "is not started"
         slot.last_sign = None
         announcer = asyncio.create_task(self._announce(slot))
         try:
-            status = await slot.child.run(command)
+            status = await slot.child.run(self._marked(slot.process, command))
         except OSError as exc:
             return f"cannot be started ({exc})"
         finally:
             announcer.cancel()
             slot.ready.clear()
         return f"ended with {describe_status(status)}"
+
+    def _marked(self, process: Process, command: Command) -> Command:
+        """Tell a process that writes records its name and our mark."""
+        if not (self._mark and process.writes_records):
+            return command
+        ours = {PROCESS_VARIABLE: process.name, MARK_VARIABLE: self._mark}
+        return Command(command.arguments, {**command.environment, **ours})
 
     async def _announce(self, slot: _Slot) -> None:
         """Set the slot's ready event once the process answers."""
@@ -236,10 +258,11 @@ class Supervisor:
             and await asyncio.to_thread(_worker_answers, name)
         ):
             if slot.child.pid != slot.busy_pid:
-                self._report(f"{name} is busy: no heartbeat for {silent:.0f} s, but it answers")
+                text = f"{name} is busy: no heartbeat for {silent:.0f} s, but it answers"
+                self._report(text, "WARNING")
             slot.busy_pid = slot.child.pid
             return
-        self._report(f"{name} hangs: no sign of life for {silent:.0f} s, killing it")
+        self._report(f"{name} hangs: no sign of life for {silent:.0f} s, killing it", "ERROR")
         slot.child.send(signal.SIGKILL)
 
     async def _send_heartbeats(self) -> None:
@@ -268,9 +291,7 @@ class Supervisor:
             slot.child.send(number)
 
 
-def _filtered_writer(
-    process: Process, write_line: Callable[[str, str], None]
-) -> Callable[[str, str], None]:
+def _filtered_writer(process: Process, write_line: WriteLine) -> Callable[[str, str], None]:
     """Return a writer that passes on what the process's filter accepts, but no empty line."""
 
     def write(name: str, line: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +21,17 @@ from redis.exceptions import RedisError
 from opscenter.core.disk import is_full
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
+from opscenter.core.json_lines import MARK_VARIABLE
 from opscenter.processes.definitions import NAMES, listeners, make_processes
 from opscenter.processes.first_start import ADMIN_NAME, password_path, prepare
-from opscenter.processes.output import LineWriter, discard_unwritten
+from opscenter.processes.output import (
+    Form,
+    JsonForm,
+    LineWriter,
+    TextForm,
+    WriteLine,
+    discard_unwritten,
+)
 from opscenter.processes.preflight import check_listeners, only_one
 from opscenter.processes.redis_server import RedisBinary, find_redis
 from opscenter.processes.supervisor import Supervisor, Timing
@@ -69,16 +77,23 @@ class Command(BaseCommand):
         redis = _choose_redis(names)
         check_listeners(listeners(names))
         width = max(map(len, (*NAMES, *worker_names())))
-        write_line = LineWriter(sys.stdout, colour=sys.stdout.isatty(), width=width)
+        # Between us and our children: what they write behind it are records of theirs.
+        mark = secrets.token_hex(8) if settings.LOG_FORMAT == "json" else ""
+        form: Form = (
+            JsonForm(children=mark, own=os.environ.get(MARK_VARIABLE, ""))
+            if mark
+            else TextForm(colour=sys.stdout.isatty(), width=width)
+        )
+        write_line = LineWriter(sys.stdout, form)
         try:
             if redis is not None and redis.warning:
-                write_line("up", f"warning: {redis.warning}")
+                write_line("up", f"warning: {redis.warning}", "WARNING")
             password = None
             if len(names) > 1:  # a container's database is prepared by `manage.py prepare`
-                write_line("up", f"data in {settings.DATA_DIR}")
+                write_line("up", f"data in {settings.DATA_DIR}", "INFO")
                 password = prepare().password
             connections.close_all()
-            asyncio.run(_supervise(names, redis, write_line, password))
+            asyncio.run(_supervise(names, redis, write_line, password, mark))
         finally:
             write_line.close()
             for stream in (sys.stdout, sys.stderr):
@@ -88,8 +103,9 @@ class Command(BaseCommand):
 async def _supervise(
     names: tuple[str, ...],
     redis: RedisBinary | None,
-    write_line: Callable[[str, str], None],
+    write_line: WriteLine,
     password: str | None,
+    mark: str,
 ) -> None:
     welcome = [f"Ops Center is at {settings.PUBLIC_URL}/"]
     if password is not None:
@@ -99,7 +115,7 @@ async def _supervise(
     def greet(name: str) -> None:
         if name == "web":
             for line in welcome:
-                write_line("up", line)
+                write_line("up", line, "INFO")
             welcome.clear()  # once, not at every restart of web
 
     supervisor = Supervisor(
@@ -108,6 +124,7 @@ async def _supervise(
         timing=Timing(settings.HEARTBEAT_SECONDS, settings.HEARTBEAT_LIMIT_SECONDS),
         write_line=write_line,
         on_ready=greet,
+        mark=mark,
     )
     await supervisor.run()
 
