@@ -19,6 +19,7 @@ from django.urls import path, re_path  # noqa: E402
 from opscenter.core.database import limit_waits  # noqa: E402
 from opscenter.web import consumers  # noqa: E402
 from opscenter.web.body_limit import BodyLimit  # noqa: E402
+from opscenter.web.request_log import RequestLog  # noqa: E402
 
 # Each request has a thread of its own here, which would leave its connection open behind it.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
@@ -46,9 +47,12 @@ async def _lifespan(_: Any, receive: Any, send: Any) -> None:
 application = ProtocolTypeRouter(
     {
         "lifespan": _lifespan,
-        "http": BodyLimit(_http),
-        "websocket": consumers.StrictOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS
+        "http": RequestLog(BodyLimit(_http), write_access=settings.ACCESS_LOG),
+        "websocket": RequestLog(
+            consumers.StrictOriginValidator(
+                AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS
+            ),
+            write_access=settings.ACCESS_LOG,
         ),
     }
 )

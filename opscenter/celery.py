@@ -14,10 +14,13 @@ from celery import Celery
 from celery.signals import worker_init
 from django.conf import settings
 
+from opscenter.core import task_context
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 
 app = Celery("opscenter")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+task_context.connect()
 app.autodiscover_tasks(["clusters", "metrics", "opscenter"])
 app.conf.beat_schedule = {
     "dispatch due pulls": {

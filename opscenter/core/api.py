@@ -23,6 +23,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from opscenter.core.budgets import BudgetError
 from opscenter.core.database import explain_trouble
 from opscenter.core.errors import OpsCenterError
+from opscenter.core.log_context import current
 
 _CODES = {
     status.HTTP_400_BAD_REQUEST: "invalid",
@@ -47,15 +48,27 @@ def error_body(code: str, message: str, fields: dict[str, Any] | None = None) ->
     return {"error": {"code": code, "message": message, "fields": fields or {}}}
 
 
+def with_request_id(body: dict[str, Any]) -> dict[str, Any]:
+    """Return an error body with the request's id, for failures of ours: the log has the rest.
+
+    Refusals have it in their header only, so that two that must look the same do.
+    """
+    request_id = current("request_id")
+    return {"error": {**body["error"], "request_id": request_id}} if request_id else body
+
+
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Turn an exception of a REST view into the one error shape; None for a bug, which is a 500."""
     if trouble := explain_trouble(exc):
-        return Response(error_body(DATABASE_CODE, trouble), status=503)
+        return Response(with_request_id(error_body(DATABASE_CODE, trouble)), status=503)
     if isinstance(exc, BudgetError):
         body = error_body(exc.code, str(exc))
         return Response(body, status=exc.http_status, headers=exc.headers())
     if isinstance(exc, OpsCenterError):
-        return Response(error_body(exc.code, str(exc)), status=exc.http_status)
+        body = error_body(exc.code, str(exc))
+        if exc.http_status >= 500:
+            body = with_request_id(body)
+        return Response(body, status=exc.http_status)
     response = drf_exception_handler(exc, context)
     if response is None:
         return None
@@ -82,7 +95,7 @@ def is_api(request: HttpRequest) -> bool:
 def error_response(http_status: int, message: str, code: str = "") -> HttpResponse:
     """Return the one error shape outside a REST view, byte for byte as a view would."""
     body = error_body(code or _CODES.get(http_status, "error"), message)
-    content = JSONRenderer().render(body)
+    content = JSONRenderer().render(with_request_id(body) if http_status >= 500 else body)
     return HttpResponse(content, status=http_status, content_type="application/json")
 
 

@@ -21,6 +21,11 @@ _ERROR: dict[str, Any] = {
                     "additionalProperties": True,
                     "description": "The invalid input fields, each with the reasons.",
                 },
+                "request_id": {
+                    "type": "string",
+                    "description": "With 5XX: the request in Ops Center's log, as in the header"
+                    " X-Request-ID of every answer.",
+                },
             },
         }
     },

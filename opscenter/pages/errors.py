@@ -7,12 +7,14 @@ import sys
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views import defaults
 
 from metrics.prometheus_api.responses import is_prometheus, prometheus_error
 from opscenter.core.api import DATABASE_CODE, error_response, is_api, json_not_found
 from opscenter.core.budgets import BudgetError
 from opscenter.core.database import explain_trouble
+from opscenter.core.log_context import current
 from opscenter.pages.base import is_fragment
 
 
@@ -47,7 +49,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return prometheus_error(500, "internal", "something went wrong here; the log says what")
     if is_api(request):
         return error_response(500, "Something went wrong in Ops Center; its log says what.")
-    return defaults.server_error(request)
+    page = render_to_string("500.html", {"request_id": current("request_id")})
+    return HttpResponse(page, status=500)
 
 
 def too_many(request: HttpRequest, error: BudgetError) -> HttpResponse:

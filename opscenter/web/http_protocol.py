@@ -16,6 +16,8 @@ import h11
 from django.conf import settings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from opscenter.web.request_log import PROXY_STATE
+
 logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 20.0
@@ -44,6 +46,7 @@ class BoundedProtocol(H11Protocol):
         self._counted = "" if self.client is None else self.client[0]
         if is_trusted_proxy(self._counted):
             self._counted = ""
+            self.app_state = {**self.app_state, PROXY_STATE: True}  # of this connection only
         if self._counted:
             _open[self._counted] += 1
             if _open[self._counted] > self.per_address:
