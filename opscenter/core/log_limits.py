@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,19 +23,20 @@ class LogWord(StrEnum):
 @dataclass
 class _Window:
     began: float
-    told: set[str] = field(default_factory=set)
+    told: Counter[str] = field(default_factory=Counter)  # lines of each source
     held: int = 0
 
 
 class RateLimitedLog:
-    """Admits one line a minute for each reason and source, and 20 a minute for each reason.
+    """Admits one line a minute for each reason and source, of 20 sources for each reason.
 
-    What is held back is counted; :meth:`ended` says it once the minute is over. Memory: 20 sources
-    for each reason.
+    What is held back is counted; :meth:`ended` says it once the minute is over. Memory: a number
+    for each reason and source. Threads may share it.
 
     Args:
         seconds: length of a window.
-        sources: lines for one reason in a window.
+        sources: sources whose lines are admitted for one reason in a window.
+        lines: lines of one source for one reason in a window.
         clock: returns seconds that never go back.
     """
 
@@ -42,10 +45,13 @@ class RateLimitedLog:
         *,
         seconds: float = 60,
         sources: int = 20,
+        lines: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
         self._sources = sources
+        self._lines = lines
+        self._turn = threading.Lock()
         self._clock = clock
         self._windows: dict[LogWord, _Window] = {}
         self._over: list[tuple[LogWord, int]] = []
@@ -62,24 +68,32 @@ class RateLimitedLog:
             TypeError: for a reason that is not a member of a :class:`LogWord`.
         """
         _check(reason)
-        now = self._clock()
-        self._end(now)
-        window = self._windows.setdefault(reason, _Window(now))
         group = _group(source)
-        if group in window.told or len(window.told) >= self._sources:
-            window.held += 1
-            return False
-        window.told.add(group)
-        return True
+        with self._turn:
+            now = self._clock()
+            self._end(now)
+            window = self._windows.setdefault(reason, _Window(now))
+            is_full = group not in window.told and len(window.told) >= self._sources
+            if is_full or window.told[group] >= self._lines:
+                window.held += 1
+                return False
+            window.told[group] += 1
+            return True
 
     def ended(self) -> Iterator[tuple[LogWord, int]]:
         """Yield each reason of which lines were held back in a window that is over, and how many.
 
         Call it every few seconds: each count is yielded once.
         """
-        self._end(self._clock())
-        over, self._over = self._over, []
+        with self._turn:
+            self._end(self._clock())
+            over, self._over = self._over, []
         yield from over
+
+    def tell(self, logger: logging.Logger) -> None:
+        """Write one line for each reason of which lines were held back: see :meth:`ended`."""
+        for reason, held in self.ended():
+            logger.warning("%s: %d times more within a minute, not told one by one", reason, held)
 
     def _end(self, now: float) -> None:
         for reason, window in list(self._windows.items()):

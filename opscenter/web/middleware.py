@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware as DjangoCommonMiddleware
 from django.urls import get_resolver
@@ -97,7 +97,7 @@ class CommonMiddleware(DjangoCommonMiddleware):
     Probes of containers, load balancers and Prometheus ask by an address.
     """
 
-    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         """Check the host and the form of the path."""
         return None if request.path in MACHINE_PATHS else super().process_request(request)
 

@@ -35,6 +35,7 @@ from clusters.tunnel.hub.channels import Opener
 from clusters.tunnel.hub.gateway import Gateway
 from clusters.tunnel.hub.limits import Limits
 from clusters.tunnel.hub.recorder import DatabaseRecorder, DatabaseThread
+from clusters.tunnel.hub.refusals import Refusal
 from clusters.tunnel.hub.revocations import Revocations
 from clusters.tunnel.hub.server import HubContext, server_options
 from clusters.tunnel.hub.sessions import Registry
@@ -229,7 +230,7 @@ class Hub:
             return await self._lookup_database.run(session_log.admit, cluster_id, fingerprint)
         except DatabaseError:
             logger.exception("a sign-in could not be looked up")
-            return session_log.Admission(allowed=False, reason="the hub's database is away")
+            return session_log.Admission(allowed=False, reason=Refusal.NO_DATABASE)
 
     async def _cluster_exists(self, cluster_id: UUID) -> bool:
         if self.registry.of_cluster(cluster_id):
@@ -280,6 +281,8 @@ class Hub:
         await self.recorder.refresh(self.registry.sessions)
 
     async def _sweep(self) -> None:
+        for limited in (self.context.log, session_log.limited):
+            limited.tell(logger)
         self.gateway.sweep()
         if self._runner is not None and self._runner.server is not None:
             self._entry.sweep(self._runner.server.connections)

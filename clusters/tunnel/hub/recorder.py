@@ -28,6 +28,7 @@ from django.db import (
 )
 
 from clusters.tunnel.hub import session_log
+from clusters.tunnel.hub.refusals import Event
 from clusters.tunnel.hub.session_log import SessionFacts
 from clusters.tunnel.hub.sessions import Session
 from clusters.tunnel.hub.write_state import WriteState
@@ -104,7 +105,8 @@ class DatabaseRecorder:
 
     def conflict(self, cluster_id: UUID, detail: str) -> None:
         """Note that two processes use one identity."""
-        logger.warning("cluster %s: %s", cluster_id, detail)
+        if session_log.limited.admit(str(cluster_id), Event.CONFLICT):
+            logger.warning("cluster %s: %s", cluster_id, detail, extra={"cluster": str(cluster_id)})
         self._put(
             partial(session_log.flag_conflict, cluster_id, detail=detail, at=datetime.now(UTC))
         )

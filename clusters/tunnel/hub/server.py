@@ -7,8 +7,6 @@ listener behind a forward is an object, never a socket; only the gateway opens c
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,36 +17,16 @@ import asyncssh
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.hub.connection_stats import Link, TcpLink, bound_unacknowledged
 from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.refusals import Refusal
 from clusters.tunnel.hub.session_log import Admission
 from clusters.tunnel.hub.sessions import Registry, Session
 from clusters.tunnel.protocol import CIPHERS, KEX_ALGORITHMS, MACS, SERVICE_PORTS
+from opscenter.core.log_limits import RateLimitedLog
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
 
 Admit = Callable[[UUID, str], Awaitable[Admission]]
-
-
-class RateLimitedLog:
-    """Log lines that a hostile peer can cause: one a minute for each (address, reason)."""
-
-    def __init__(self, *, seconds: float = 60, entries: int = 1000) -> None:
-        self._seconds = seconds
-        self._entries = entries
-        self._last: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
-
-    def admit(self, address: str, reason: str) -> int | None:
-        """Return how many were held back since the last line; None when this one is held back."""
-        key = (address, reason)
-        now = time.monotonic()
-        at, held = self._last.pop(key, (float("-inf"), 0))
-        if now - at < self._seconds:
-            self._last[key] = (at, held + 1)
-            return None
-        self._last[key] = (now, 0)
-        while len(self._last) > self._entries:
-            self._last.popitem(last=False)
-        return held
 
 
 @dataclass(eq=False)
@@ -89,19 +67,17 @@ class HubContext:
         else:
             del self.pending_by_address[address]
 
-    def refuse(self, user: str, address: str, fingerprint: str, reason: str) -> None:
+    def refuse(self, user: str, address: str, fingerprint: str, reason: Refusal) -> None:
         """Log a refused sign-in, at most once a minute for each address and reason."""
         self.counters.handshakes.labels(result="auth").inc()
-        held = self.log.admit(address, reason)
-        if held is None:
+        if not self.log.admit(address, reason):
             return
         logger.warning(
-            "sign-in refused: %s (user %r, key %s, from %s, %d more since the last line)",
+            "sign-in refused: %s (user %r, key %s, from %s)",
             reason,
             user,
             fingerprint or "none",
             address,
-            held,
         )
         self.refused(user, address, reason)
 
@@ -181,7 +157,7 @@ class HubServer(asyncssh.SSHServer):
             # It has our key exchange answer, which carries the host key, and left silently.
             conn is not None and not self._user and conn.get_extra_info("send_cipher") is not None
         ):
-            self._context.refuse(self._user, self._address, "", "the client refused our host key")
+            self._context.refuse(self._user, self._address, "", Refusal.HOST_KEY)
         else:
             counters.handshakes.labels(result="gone").inc()
 
@@ -203,18 +179,17 @@ class HubServer(asyncssh.SSHServer):
             self._offered = (fingerprint, await self._fetch_admission(username, fingerprint))
         admission = self._offered[1]
         if not admission.allowed:
-            self._context.refuse(self._user, self._address, fingerprint, admission.reason)
+            reason = admission.reason or Refusal.NOT_REGISTERED
+            self._context.refuse(self._user, self._address, fingerprint, reason)
             if self._connection is not None:
-                self._connection.send_auth_banner(
-                    f"Ops Center refuses the sign-in: {admission.reason}.\n"
-                )
+                self._connection.send_auth_banner(f"Ops Center refuses the sign-in: {reason}.\n")
         return admission.allowed
 
     async def _fetch_admission(self, username: str, fingerprint: str) -> Admission:
         try:
             cluster_id = UUID(username)
         except ValueError:
-            return Admission(allowed=False, reason="the user name is not a cluster's id")
+            return Admission(allowed=False, reason=Refusal.NO_CLUSTER_ID)
         return await self._context.admit(cluster_id, fingerprint)
 
     def auth_completed(self) -> None:
@@ -258,10 +233,10 @@ class HubServer(asyncssh.SSHServer):
             if session is not None and SERVICE_PORTS.get(listen_host) == listen_port:
                 session.denied.add(listen_host)
             asked = one_line(f"{listen_host}:{listen_port}", 80)
-            if self._context.log.admit(self._address, f"forward {asked}") is not None:
-                logger.warning(
-                    "cluster %s asked to forward %r, which is not allowed", self._user, asked
-                )
+            cluster = str(session.cluster_id) if session is not None else self._address
+            if self._context.log.admit(cluster, Refusal.FORWARD):
+                text = "cluster %s asked to forward %r, which is not allowed"
+                logger.warning(text, cluster, asked, extra={"cluster": cluster})
             return False
         self._context.registry.service_added(session, listen_host)
         return ServiceListener(self._context.registry, session, listen_host)

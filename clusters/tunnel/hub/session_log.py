@@ -20,9 +20,13 @@ from django.utils import timezone
 from clusters import audit
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.status_summary import refresh_health
+from clusters.tunnel.hub.refusals import Event, Refusal
 from opscenter.core import realtime
+from opscenter.core.log_limits import RateLimitedLog
 
 logger = logging.getLogger(__name__)
+limited = RateLimitedLog(sources=10_000, lines=6)
+"""Limits the lines of clusters that signed in: there are as many as there are clusters."""
 
 _OPEN_STATES = ("ready", "suspect")
 
@@ -32,7 +36,7 @@ class Admission:
     """Whether a key may sign in as a cluster, and what the cluster may forward then."""
 
     allowed: bool
-    reason: str  # why not; "" when allowed
+    reason: Refusal | None  # why not; None when allowed
     services: frozenset[str] = frozenset()
 
 
@@ -63,14 +67,16 @@ def admit(cluster_id: UUID, fingerprint: str) -> Admission:
     """Look up a sign-in by its key; the key decides, the user name must agree. One query."""
     key = ClusterKey.objects.select_related("cluster").filter(fingerprint=fingerprint).first()
     if key is None:
-        return Admission(allowed=False, reason="the key is not registered")
+        return Admission(allowed=False, reason=Refusal.NOT_REGISTERED)
     if key.cluster_id != cluster_id:
-        return Admission(allowed=False, reason="the key belongs to another cluster")
+        return Admission(allowed=False, reason=Refusal.OTHER_CLUSTER)
     if key.cluster.status == Cluster.Status.REVOKED:
-        return Admission(allowed=False, reason="the cluster is revoked")
+        return Admission(allowed=False, reason=Refusal.CLUSTER_REVOKED)
     if key.status != ClusterKey.Status.ACTIVE:
-        return Admission(allowed=False, reason=f"the key is {key.status}")
-    return Admission(allowed=True, reason="", services=frozenset(key.cluster.allowed_services))
+        retired = key.status == ClusterKey.Status.RETIRED
+        reason = Refusal.KEY_RETIRED if retired else Refusal.KEY_REVOKED
+        return Admission(allowed=False, reason=reason)
+    return Admission(allowed=True, reason=None, services=frozenset(key.cluster.allowed_services))
 
 
 def admissions(fingerprints: Iterable[str]) -> dict[str, tuple[UUID, frozenset[str]]]:
@@ -250,10 +256,9 @@ def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> bool:
     status, _ = ClusterStatus.objects.select_for_update().get_or_create(cluster_id=cluster_id)
     changed = status.tunnel_up != up
     if changed:
-        if up:
-            logger.info("tunnel of %s is up", name)
-        else:
-            logger.info("tunnel of %s is down: %s", name, reason or "no session serves")
+        if limited.admit(str(cluster_id), Event.TUNNEL):
+            state = "up" if up else f"down: {reason or 'no session serves'}"
+            logger.info("tunnel of %s is %s", name, state, extra={"cluster": str(cluster_id)})
         status.tunnel_up = up
         status.tunnel_since = at
     if up:

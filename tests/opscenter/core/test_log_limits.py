@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from opscenter.core.log_limits import LogWord, OncePerMinute, RateLimitedLog
+from tests.centre import ROOT, clean_environment
 
 
 class Word(LogWord):
@@ -95,3 +100,42 @@ def test_other_lines_of_asyncio_pass(clock):
     assert once.filter(record)
     assert once.filter(record)
     assert record.getMessage() == "Task was x"
+
+
+SERVER = """
+import asyncio, logging.config, resource
+from opscenter.core.logs import logging_config
+
+async def answer(reader, writer):
+    writer.write(await reader.readline())
+
+async def main():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+logging.config.dictConfig(logging_config("INFO", "json"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.usefixtures("starts_servers")
+def test_a_server_without_descriptors_says_so_once_and_goes_on():
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        taken = [socket.create_connection(address) for _ in range(60)]
+        first = json.loads(process.stderr.readline())
+        assert first["message"].startswith("socket.accept() out of system resource")
+        for one in taken:
+            one.close()
+        with socket.create_connection(address) as last:  # it is accepted a second later
+            last.sendall(b"still there\n")
+            assert last.recv(100) == b"still there\n"
+        process.kill()
+        assert process.stderr.read() == b""
