@@ -3,7 +3,7 @@ FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 COPY requirements/server.txt .
-RUN python -m venv /venv && /venv/bin/pip install -r server.txt
+RUN python -m venv /venv && /venv/bin/pip install --require-hashes -r server.txt
 COPY manage.py pyproject.toml /app/
 COPY opscenter /app/opscenter
 COPY clusters /app/clusters

@@ -51,9 +51,9 @@ bench: $(VENV)/dev.stamp ## Measure, beside a baseline of the same run; AGAINST=
 screenshots: $(VENV)/dev.stamp ## Take the pictures of the documentation from a simulated fleet
 	$(BIN)/python -m tests.screenshots
 
-requirements: $(VENV)/dev.stamp ## Pin again what pyproject.toml asks for
+requirements: $(VENV)/dev.stamp ## Pin again what pyproject.toml asks for, with the hash of every file
 	for target in agent: "server:--extra server" "dev:--extra server --extra dev"; do \
-		$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --generate-hashes \
 			$${target#*:} pyproject.toml -o requirements/$${target%%:*}.txt; done
 
 SECRETS_DIR := secrets
@@ -79,9 +79,9 @@ $(VENV)/bin/python: | check-python
 # The stamps hold the pins, so that an install happens only when they change.
 $(VENV)/server.stamp: requirements/server.txt | $(VENV)/bin/python
 	@if ! cmp -s $< $@ && ! cmp -s requirements/dev.txt $(VENV)/dev.stamp; then \
-		echo "installing requirements/server.txt"; $(BIN)/python -m pip install $(PIP_FLAGS) -r $<; fi
+		echo "installing requirements/server.txt"; $(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<; fi
 	@cp $< $@
 
 $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/bin/python
-	@if ! cmp -s $< $@; then echo "installing requirements/dev.txt"; $(BIN)/python -m pip install $(PIP_FLAGS) -r $<; fi
+	@if ! cmp -s $< $@; then echo "installing requirements/dev.txt"; $(BIN)/python -m pip install $(PIP_FLAGS) --require-hashes -r $<; fi
 	@cp $< $@
