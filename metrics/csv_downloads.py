@@ -6,7 +6,6 @@ so a file is built in memory.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -19,7 +18,8 @@ from metrics.query import Comparison, FoundSeries, RangeAnswer, TopAnswer
 from metrics.series.catalog import CATALOG
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
-from opscenter.core.text import csv_cell, iso_utc
+from opscenter.core.csv_files import CsvWriter
+from opscenter.core.text import iso_utc
 
 CONTENT_TYPE = "text/csv; charset=utf-8"
 
@@ -29,10 +29,10 @@ Number = float | None
 def csv_response(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
     """Return a file to be saved as ``name``, each text escaped; None is an empty cell."""
     out = StringIO()
-    writer = csv.writer(out)
-    writer.writerow(head)
+    writer = CsvWriter(out)
+    writer.row(head)
     for row in rows:
-        writer.writerow([_cell(value) for value in row])
+        writer.row(row)
     file = slugify(name)[:100] or "export"
     return HttpResponse(
         out.getvalue(),
@@ -192,11 +192,3 @@ def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
 def _cells(values: Sequence[Sequence[Number] | None] | None, lines: int) -> Iterator[Number]:
     for numbers in values or [None] * lines:
         yield from (None if value is None else float(value) for value in numbers or (None,) * 4)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    return csv_cell(value) if isinstance(value, str) else str(value)

@@ -7,7 +7,6 @@ measured, never 0.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,7 +17,8 @@ from clusters.models import ClusterEvent
 from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.windows import Window
 from metrics.stores.copier import StoredRow, StoredSeries
-from opscenter.core.text import csv_cell, iso_utc
+from opscenter.core.csv_files import CsvWriter
+from opscenter.core.text import iso_utc
 
 Format = Literal["parquet", "csv"]
 ColumnType = Literal["time", "text", "number"]
@@ -135,15 +135,19 @@ class CsvTable:
     """
 
     def __init__(self, stream: BinaryIO, columns: Columns) -> None:
-        self._types = [kind for _, kind in columns]
+        kinds = [kind for _, kind in columns]
+        self._times = {at for at, kind in enumerate(kinds) if kind == "time"}
+        self._numbers = {at for at, kind in enumerate(kinds) if kind == "number"}
         self._text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=False)
-        self._writer = csv.writer(self._text)
-        self._writer.writerow([name for name, _ in columns])
+        self._writer = CsvWriter(self._text)
+        self._writer.row(name for name, _ in columns)
 
     def write(self, columns: Sequence[Sequence[Any]]) -> None:
         """Append rows, given as columns of the same length."""
-        shown = [_as_text(kind, column) for kind, column in zip(self._types, columns, strict=True)]
-        self._writer.writerows(zip(*shown, strict=True))
+        shown = [
+            _as_times(column) if at in self._times else column for at, column in enumerate(columns)
+        ]
+        self._writer.columns(shown, self._numbers)
 
     def close(self) -> None:
         """Write the rest and leave the stream open."""
@@ -151,13 +155,11 @@ class CsvTable:
         self._text.detach()
 
 
-def _as_text(kind: ColumnType, column: Sequence[Any]) -> Sequence[Any]:
-    if kind == "number":
-        return column
-    known: dict[Any, str] = {None: ""}
+def _as_times(column: Sequence[Any]) -> Sequence[Any]:
+    known: dict[Any, str | None] = {None: None}
     for value in column:
         if value not in known:
-            known[value] = iso_utc(value) if kind == "time" else csv_cell(value)
+            known[value] = iso_utc(value)
     return [known[value] for value in column]
 
 

@@ -15,11 +15,6 @@ def one_line(text: str, limit: int) -> str:
     return " ".join(clean.split())[:limit].rstrip()
 
 
-def csv_cell(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula: after an apostrophe if needed."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def iso_utc(moment: float) -> str:
     """Return a moment in Unix seconds as ISO 8601 in UTC, for machines: 2026-03-01T12:00:00Z."""
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -24,6 +24,11 @@ HOSTILE = (
     f"{MARK}{'W' * 240}",
     f"</title></textarea></style><svg onload=alert('{MARK}')>",
     f"@SUM({MARK})\t=1+1",
+    f'{MARK};=HYPERLINK("http://{MARK}.invalid")',
+    f"{MARK}|@SUM(1)\t-2+cmd",
+    f"\uff1dHYPERLINK({MARK});\uff0b1;\uff0d1;\uff20SUM(1)",
+    f"  =cmd|{MARK}",
+    f"\"=1+{MARK}\",'=2+{MARK}'",
 )
 """None is longer than the 253 characters that are accepted; longer ones are refused whole."""
 

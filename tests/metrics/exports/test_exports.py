@@ -341,7 +341,7 @@ def test_the_history_of_states_is_exported(cluster, tmp_path):
     name = f"{cluster.name}/history.csv"
     (line,) = csv.DictReader(io.StringIO(files.read(name).decode()))
     assert line == {
-        "key": "filesystem:n1:=1+1", "level": "critical", "text": "full",
+        "key": "filesystem:n1:'=1+1", "level": "critical", "text": "full",
         "began": "2023-11-14T22:00:00Z", "began_at_least": "yes",
         "began_known": "2023-11-14T22:01:00Z", "ended": "", "ended_known": "", "ending": "",
     }  # fmt: skip
