@@ -19,6 +19,7 @@ from agent.service import collector_kind, make_collector
 from agent.state import Enrolment, StateError, prepare_data_dir, read_enrolment
 from agent.tunnel.backoff import TCP, WEBSOCKET, Endpoint
 from agent.tunnel.egress import EgressError, open_socket, split_address
+from agent.tunnel.reach import Reach
 from agent.tunnel.targets import Target, UnixTarget
 from agent.tunnel.websocket import carried_by_websocket
 
@@ -103,7 +104,7 @@ async def _check_hub(endpoint: Endpoint, enrolment: Enrolment) -> Finding:
     """Connect and read the host key, which comes before any sign-in."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            presented = await _host_key(endpoint)
+            presented = await _host_key(endpoint, enrolment.centre)
     except TimeoutError:
         return Finding(ok=False, text=f"hub {endpoint}: no SSH answer")
     except (EgressError, OSError, asyncssh.Error) as exc:
@@ -115,11 +116,11 @@ async def _check_hub(endpoint: Endpoint, enrolment: Enrolment) -> Finding:
     return Finding(ok=True, text=f"hub {endpoint}: answers with the pinned host key")
 
 
-async def _host_key(endpoint: Endpoint) -> str:
+async def _host_key(endpoint: Endpoint, centre: Reach | None) -> str:
     if endpoint.transport == TCP:
-        sock = await open_socket(*split_address(endpoint.address))
+        sock = await open_socket(*split_address(endpoint.address), centre=centre)
         key = await asyncssh.get_server_host_key("hub", sock=sock, config=None)
     else:
-        async with carried_by_websocket(endpoint.address) as sock:
+        async with carried_by_websocket(endpoint.address, centre=centre) as sock:
             key = await asyncssh.get_server_host_key("hub", sock=sock, config=None)
     return key.get_fingerprint() if key is not None else "none"

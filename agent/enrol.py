@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import random
 from collections.abc import Callable
@@ -25,12 +26,15 @@ from agent.config import Config
 from agent.state import Enrolment, ensure_key, public_line, save_enrolment
 from agent.tunnel.backoff import retry_delay_seconds
 from agent.tunnel.egress import (
+    NEARER,
     EgressError,
     proxy_arguments,
     proxy_for,
     split_address,
     tls_context,
 )
+from agent.tunnel.reach import Reach, literal_reach, reach_of
+from agent.tunnel.websocket import checked_connector
 
 logger = logging.getLogger(__name__)
 
@@ -79,24 +83,33 @@ async def enrol(config: Config, *, kind: str) -> Enrolment:
         "agent_version": __version__,
         "kind": kind,
     }
-    answer = await _post(f"{config.url}/api/v1/agents/enrol", orjson.dumps(body))
-    enrolment = _read_answer(answer, config)
+    answer, centre = await _post(f"{config.url}/api/v1/agents/enrol", orjson.dumps(body))
+    enrolment = _only_permitted(_read_answer(answer, config), centre)
     save_enrolment(config.data_dir, enrolment)
     logger.info("joined as cluster %s (%s)", enrolment.cluster_name, enrolment.cluster_id)
     return enrolment
 
 
-async def _post(url: str, body: bytes) -> Any:
-    """Return the decoded 200 answer of a POST, within the deadline and the cap."""
+async def _post(url: str, body: bytes) -> tuple[Any, Reach]:
+    """Return the decoded 200 answer of a POST, within the deadline and the cap.
+
+    Also how the centre was reached: behind a proxy, where nobody here looks a name up, as what it
+    says, which is the internet for a name.
+    """
     timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     parts = urlsplit(url)
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    tried: list[str] = []
     try:
         proxy = proxy_for(parts.hostname or "", port, scheme=parts.scheme)
         async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(
+                timeout=timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=checked_connector(None, tried),
+            ) as session,
             session.post(
                 url,
                 data=body,
@@ -115,7 +128,10 @@ async def _post(url: str, body: bytes) -> Any:
         raise EnrolmentError(msg, permanent=False) from exc
     except (aiohttp.ClientError, EgressError, OSError, ValueError) as exc:
         raise EnrolmentError(f"{where} cannot be reached: {exc}", permanent=False) from exc
-    return _decode(where, status, content)
+    answer = _decode(where, status, content)
+    if proxy is not None or not tried:
+        return answer, literal_reach(parts.hostname or "") or Reach.INTERNET
+    return answer, reach_of(ipaddress.ip_address(tried[-1].partition("%")[0]))
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
@@ -171,6 +187,35 @@ def _read_answer(answer: Any, config: Config) -> Enrolment:
     if not enrolment.host_keys or not (enrolment.addresses or enrolment.ws_urls):
         raise EnrolmentError("the centre's answer names no hub or no host key", permanent=True)
     return _only_expected_keys(enrolment, config.hub_keys)
+
+
+def _only_permitted(enrolment: Enrolment, centre: Reach) -> Enrolment:
+    """Return the enrolment with only the addresses that the centre may name; others are logged.
+
+    Names are judged when they are dialled.
+
+    Raises:
+        EnrolmentError: permanent, if none is left.
+    """
+    refused: list[str] = []
+
+    def permitted(address: str, host: str) -> bool:
+        reach = literal_reach(host)
+        if reach is None or centre.may_name(reach):
+            return True
+        refused.append(f"{address} ({NEARER[reach]}, and the centre is not)")
+        return False
+
+    addresses = tuple(a for a in enrolment.addresses if permitted(a, split_address(a)[0]))
+    ws_urls = tuple(
+        url for url in enrolment.ws_urls if permitted(url, urlsplit(url).hostname or "")
+    )
+    if refused and not (addresses or ws_urls):
+        msg = f"the centre names no hub that this agent dials: {', '.join(refused)}"
+        raise EnrolmentError(_one_line(msg), permanent=True)
+    for line in refused:
+        logger.warning("this address of the hub will not be dialled: %s", _one_line(line))
+    return replace(enrolment, addresses=addresses, ws_urls=ws_urls, centre=centre)
 
 
 def _only_expected_keys(enrolment: Enrolment, expected: tuple[str, ...]) -> Enrolment:

@@ -24,6 +24,8 @@ from uuid import UUID
 import asyncssh
 import orjson
 
+from agent.tunnel.reach import Reach
+
 KEY_FILE, ENROLMENT_FILE, LOCK_FILE = "agent.key", "enrolment.json", "agent.lock"
 SPOOL_FILE = "spool.sqlite3"
 
@@ -44,6 +46,7 @@ class Enrolment:
     keepalive_seconds: int
     url: str  # of the centre
     token_digest: str  # of the token that was used, so that a new one is noticed
+    centre: Reach | None = None  # how the centre was reached; None: not known, all may be dialled
 
 
 def prepare_data_dir(path: Path) -> None:
@@ -181,6 +184,7 @@ def _enrolment(content: Any) -> Enrolment:
         keepalive_seconds=int(content["keepalive_seconds"]),
         url=str(content["url"]),
         token_digest=str(content["token_digest"]),
+        centre=Reach(content["centre"]) if content.get("centre") else None,
     )
 
 

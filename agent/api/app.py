@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ipaddress
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,10 @@ MAX_TIME = 2**40
 MAX_ERROR = 500
 """Longest error of a collector in an answer, in characters."""
 _GZIP_FROM_BYTES = 1024
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?")
+_OWN_NAMES = frozenset({"localhost", "agent"})
+# What pulls ask for: the service and the cluster's id, which no name server can know.
+_SERVICE_NAME = re.compile(r"agent\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(slots=True)
@@ -206,6 +212,24 @@ def _error(status: int, code: str, message: str, **headers: str) -> web.Response
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
+def _is_for_us(hosts: Sequence[str]) -> bool:
+    """Return whether a request's ``Host`` headers name this machine or the tunnel's service.
+
+    A page in a browser on this machine can let a name of its own stand for our loopback address;
+    its requests then carry that name.
+    """
+    found = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+    if found is None:
+        return False
+    name = found["v6"] or found["name"]
+    if name in _OWN_NAMES or _SERVICE_NAME.fullmatch(name):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _guard(limit: int) -> Middleware:
     """Return the middleware that limits requests, refuses bodies and formats errors as JSON."""
     running = 0
@@ -213,6 +237,10 @@ def _guard(limit: int) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal running
+        if not _is_for_us(request.headers.getall("Host", [])):
+            return _error(421, "other_host", "this API answers to localhost and to its tunnel only")
+        if "Origin" in request.headers:
+            return _error(403, "origin_refused", "this API answers to no page of a browser")
         if request.body_exists:
             response = _error(413, "body_refused", "this API takes no request body")
             response.force_close()

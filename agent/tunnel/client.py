@@ -147,7 +147,7 @@ class Tunnel:
             longest = self._options.tcp_probe_seconds
             await asyncio.sleep(self._uniform(longest / 2, longest))
             for address in self._enrolment.addresses:
-                if await speaks_ssh(*split_address(address)):
+                if await speaks_ssh(*split_address(address), centre=self._enrolment.centre):
                     return
 
     def _mark_ready(self, endpoint: Endpoint | None) -> None:

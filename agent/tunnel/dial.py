@@ -24,6 +24,7 @@ from agent import __version__
 from agent.state import Enrolment
 from agent.tunnel.backoff import TCP, Endpoint
 from agent.tunnel.egress import EgressError, open_socket, split_address
+from agent.tunnel.reach import Reach
 from agent.tunnel.targets import AllowList, Target, UnixTarget
 from agent.tunnel.websocket import carried_by_websocket
 
@@ -136,7 +137,7 @@ async def dial(
     """
     async with contextlib.AsyncExitStack() as stack:
         try:
-            sock = await _carrier(stack, endpoint)
+            sock = await _carrier(stack, endpoint, enrolment.centre)
         except EgressError as exc:
             raise DialError(str(exc), reached=False) from exc
         session = await _handshake(sock, endpoint, enrolment, key, options)
@@ -145,15 +146,19 @@ async def dial(
         yield session
 
 
-async def _carrier(stack: contextlib.AsyncExitStack, endpoint: Endpoint) -> socket.socket:
+async def _carrier(
+    stack: contextlib.AsyncExitStack, endpoint: Endpoint, centre: Reach | None
+) -> socket.socket:
     """Return a socket to the endpoint; the stack closes what is behind it."""
     if endpoint.transport != TCP:
-        return await stack.enter_async_context(carried_by_websocket(endpoint.address))
+        return await stack.enter_async_context(
+            carried_by_websocket(endpoint.address, centre=centre)
+        )
     try:
         host, port = split_address(endpoint.address)
     except ValueError as exc:
         raise EgressError(str(exc)) from exc
-    return await open_socket(host, port)  # from here on it belongs to asyncssh
+    return await open_socket(host, port, centre=centre)  # from here on it belongs to asyncssh
 
 
 async def _handshake(

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from agent.tunnel.reach import Reach, reach_of
+
 CONNECT_SECONDS = 10.0
 _HEAD_BYTES = 8192
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -77,11 +79,17 @@ def proxy_for(host: str, port: int, *, scheme: str = "https") -> Proxy | None:
     )
 
 
-async def open_socket(host: str, port: int) -> socket.socket:
+async def open_socket(host: str, port: int, *, centre: Reach | None = None) -> socket.socket:
     """Return a connected, non-blocking socket to a target, through a proxy if one is set.
 
+    Args:
+        host: name or address of the target.
+        port: its port.
+        centre: how the centre that named it was reached; None if that is not known.
+
     Raises:
-        EgressError: if the target or the proxy cannot be reached within 10 s, or the proxy refuses.
+        EgressError: if the target or the proxy cannot be reached within 10 s, the proxy refuses, or
+            the target is nearer than the centre may name.
     """
     proxy = proxy_for(host, port)
     if proxy is not None and proxy.tls:
@@ -91,7 +99,7 @@ async def open_socket(host: str, port: int) -> socket.socket:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             if proxy is None:
-                return await _connect(host, port)
+                return await _connect(host, port, centre)
             sock = await _connect(proxy.host, proxy.port)
             try:
                 await _connect_through(sock, proxy, host, port)
@@ -105,10 +113,10 @@ async def open_socket(host: str, port: int) -> socket.socket:
         raise EgressError(f"{where}: {_reason(exc)}") from exc
 
 
-async def speaks_ssh(host: str, port: int) -> bool:
+async def speaks_ssh(host: str, port: int, *, centre: Reach | None = None) -> bool:
     """Return whether an SSH server answers at a target; False on any failure."""
     try:
-        sock = await open_socket(host, port)
+        sock = await open_socket(host, port, centre=centre)
     except EgressError:
         return False
     try:
@@ -139,12 +147,42 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def _connect(host: str, port: int) -> socket.socket:
+def check_reach(address: str, centre: Reach | None) -> None:
+    """Check that the centre may name an address that is about to be dialled.
+
+    Args:
+        address: the address, not a name; IPv6 may have a zone.
+        centre: how the centre was reached; None if that is not known: then all may be dialled.
+
+    Raises:
+        OSError: if it is nearer than the centre.
+    """
+    reach = reach_of(ipaddress.ip_address(address.partition("%")[0]))
+    if centre is not None and not centre.may_name(reach):
+        raise OSError(None, f"{address} is not dialled: {NEARER[reach]}, and the centre is not")
+
+
+NEARER = {
+    Reach.INTERNET: "it is on the internet",
+    Reach.NETWORK: "it is inside this network",
+    Reach.LINK: "it is on this link",
+    Reach.MACHINE: "it is this machine",
+    Reach.NOWHERE: "it is nobody's address",
+}
+"""Why an address is nearer than the centre, in words."""
+
+
+async def _connect(host: str, port: int, centre: Reach | None = None) -> socket.socket:
     """Return a socket to the first of the host's addresses that accepts."""
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure: OSError = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in infos:
+        try:
+            check_reach(str(address[0]), centre)
+        except OSError as exc:
+            failure = exc
+            continue
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)  # noqa: FBT003 - positional-only
         try:

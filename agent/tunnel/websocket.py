@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,10 +19,13 @@ import aiohttp
 from agent.tunnel.egress import (
     CONNECT_SECONDS,
     EgressError,
+    Proxy,
+    check_reach,
     proxy_arguments,
     proxy_for,
     tls_context,
 )
+from agent.tunnel.reach import Reach
 
 PROTOCOL = "opscenter-ssh-v1"
 _CHUNK_BYTES = 64 * 1024
@@ -29,17 +33,28 @@ _MAX_MESSAGE_BYTES = 1024 * 1024
 
 
 @contextlib.asynccontextmanager
-async def carried_by_websocket(url: str) -> AsyncIterator[socket.socket]:
+async def carried_by_websocket(
+    url: str, *, centre: Reach | None = None
+) -> AsyncIterator[socket.socket]:
     """Yield a socket whose bytes travel in a WebSocket to ``url`` for as long as the block runs.
 
     The socket reads end-of-file when the WebSocket is gone.
 
+    Args:
+        url: the address.
+        centre: how the centre that named it was reached; None if that is not known.
+
     Raises:
         EgressError: if no WebSocket can be opened within 10 s.
     """
-    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+    proxy = _proxy(url)
+    session = aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # A proxy may be as near as it likes: the customer chose it.
+        connector=checked_connector(centre if proxy is None else None),
+    )
     try:
-        channel = await _open(session, url)
+        channel = await _open(session, url, proxy)
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)  # noqa: FBT003 - positional-only
@@ -62,11 +77,37 @@ async def carried_by_websocket(url: str) -> AsyncIterator[socket.socket]:
         await session.close()
 
 
-async def _open(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
-    parts = urlsplit(url)
-    scheme, default = ("https", 443) if parts.scheme == "wss" else ("http", 80)
+def checked_connector(centre: Reach | None, tried: list[str] | None = None) -> aiohttp.TCPConnector:
+    """Return a connector that dials only what the centre may name, also after a redirect.
+
+    Args:
+        centre: how the centre was reached; None if everything may be dialled.
+        tried: the addresses that are dialled are added to it, if given.
+    """
+
+    def factory(info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        check_reach(str(address[0]), centre)
+        if tried is not None:
+            tried.append(str(address[0]))
+        return socket.socket(family, kind, protocol)
+
+    return aiohttp.TCPConnector(socket_factory=factory)
+
+
+def _proxy(url: str) -> Proxy | None:
     try:
-        proxy = proxy_for(parts.hostname or "", parts.port or default, scheme=scheme)
+        parts = urlsplit(url)
+        scheme, default = ("https", 443) if parts.scheme == "wss" else ("http", 80)
+        return proxy_for(parts.hostname or "", parts.port or default, scheme=scheme)
+    except ValueError as exc:
+        raise EgressError(f"{url}: {exc}") from exc
+
+
+async def _open(
+    session: aiohttp.ClientSession, url: str, proxy: Proxy | None
+) -> aiohttp.ClientWebSocketResponse:
+    try:
         async with asyncio.timeout(CONNECT_SECONDS):
             channel: aiohttp.ClientWebSocketResponse = await session.ws_connect(
                 url,

@@ -63,7 +63,7 @@ class FakeHub:
     async def get(self, path: str = "/", *, host: str = "agent", port: int = 9099) -> bytes:
         """Return what a service answers to a bare HTTP request through the newest session."""
         reader, writer = await self._open(host, port)
-        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
         return answer

@@ -11,8 +11,15 @@ import pytest
 from aiohttp import web
 
 from agent.config import load_config
-from agent.enrol import EnrolmentError, enrol, enrol_with_retries, token_digest
-from agent.state import ensure_key, prepare_data_dir, public_line, read_enrolment
+from agent.enrol import (
+    EnrolmentError,
+    _only_permitted,
+    enrol,
+    enrol_with_retries,
+    token_digest,
+)
+from agent.state import Enrolment, ensure_key, prepare_data_dir, public_line, read_enrolment
+from agent.tunnel.reach import Reach
 from tests.agent.tls import make_tls
 
 CLUSTER_ID = "7f0f9a53-9d2f-4b6d-8d58-0f8d2d6a3c11"
@@ -32,6 +39,11 @@ def good_answer(**hub):
         "services": ["agent"],
         "keepalive_seconds": 15,
     }
+
+
+def _enrolment(addresses, ws_urls) -> Enrolment:
+    keys = (public_line(HUB_KEY),)
+    return Enrolment(CLUSTER_ID, "x", tuple(addresses), tuple(ws_urls), keys, 15, "", "")
 
 
 class Centre:
@@ -224,3 +236,55 @@ async def test_an_endless_answer_ends_at_the_deadline(make_config, monkeypatch):
         await refusal(make_config(URL=f"http://127.0.0.1:{port}"))
     )
     server.close()
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1:2222"], ["[::1]:2222"], ["localhost:2222"], ["a.localhost:1"], ["0.0.0.0:22"],
+        ["10.0.0.5:22"], ["192.168.1.1:443"], ["172.16.0.1:80"], ["100.64.0.1:1"], ["[fd00::1]:1"],
+        ["169.254.169.254:80"], ["[fe80::1]:22"], ["[::ffff:10.0.0.5]:22"], ["[64:ff9b::7f00:1]:1"],
+        ["127.1:22"], ["2130706433:22"], ["0x7f000001:22"], ["224.0.0.1:1"], ["[2002:7f00:1::]:1"],
+    ],
+)  # fmt: skip
+def test_a_centre_on_the_internet_names_no_address_in_here(addresses):
+    named = _enrolment(addresses, [f"ws://{addresses[0]}/x"])
+    with pytest.raises(EnrolmentError, match="names no hub that this agent dials") as caught:
+        _only_permitted(named, Reach.INTERNET)
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("centre", "kept"),
+    [
+        (Reach.INTERNET, ["8.8.8.8:22", "hub.example:22"]),
+        (Reach.NETWORK, ["8.8.8.8:22", "hub.example:22", "10.0.0.5:22"]),
+        (Reach.MACHINE, ["8.8.8.8:22", "hub.example:22", "10.0.0.5:22", "127.0.0.1:22"]),
+    ],
+)
+def test_only_addresses_as_near_as_the_centre_are_kept(centre, kept, caplog):
+    every = ["8.8.8.8:22", "hub.example:22", "10.0.0.5:22", "127.0.0.1:22", "169.254.169.254:80"]
+    enrolment = _only_permitted(_enrolment(every, []), centre)
+    assert list(enrolment.addresses) == kept
+    assert enrolment.centre == centre
+    for address in set(every) - set(kept):
+        assert address in caplog.text
+
+
+async def test_how_the_centre_was_reached_is_stored(centre, make_config):
+    config = make_config()
+    await enrol(config, kind="host")
+    stored = read_enrolment(config.data_dir)
+    assert stored is not None
+    assert stored.centre == Reach.MACHINE
+
+
+async def test_behind_a_proxy_a_centre_of_a_name_is_on_the_internet(
+    centre, make_config, monkeypatch
+):
+    monkeypatch.setenv("http_proxy", centre.url)  # answers as the centre does, whatever the name
+    monkeypatch.delenv("no_proxy", raising=False)
+    centre.answer(200, good_answer(addresses=["10.1.2.3:22"], ws_urls=[]))
+    config = make_config(URL="http://ops.example", HUB_KEY=HUB_KEY.get_fingerprint())
+    assert "names no hub that this agent dials" in str(await refusal(config))
+    assert read_enrolment(config.data_dir) is None

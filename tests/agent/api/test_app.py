@@ -253,6 +253,42 @@ async def test_a_client_that_goes_away_frees_its_place(spool, url):
     await get(url, "/v1/info")
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:9195", "127.0.0.1", "127.0.0.1:80", "[::1]:9195", "agent",
+     "agent:9099", "agent.7f0f9a53-9d2f-4b6d-8d58-0f8d2d6a3c11:9099"],
+)  # fmt: skip
+async def test_this_machine_and_the_tunnel_are_answered(url, host):
+    await get(url, "/v1/info", headers={"Host": host})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:9195", "localhost.evil.example", "127.0.0.1.nip.example",
+     "agent.evil.example", "other", "10.0.0.1", "[fd00::1]", "localhost:9195@evil", ""],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/v1/info", f"/v1/range?start={T0}&end={T0 + 60}", "/nothing"])
+async def test_a_name_that_somebody_else_binds_to_loopback_is_refused(url, host, path):
+    answer = await get(url, path, 421, headers={"Host": host})
+    assert answer["error"]["code"] == "other_host"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost", "null"])
+async def test_no_page_of_a_browser_is_answered(url, origin):
+    answer = await get(url, "/v1/info", 403, headers={"Origin": origin})
+    assert answer["error"]["code"] == "origin_refused"
+
+
+async def test_two_hosts_or_none_are_refused(url):
+    host, port = url.removeprefix("http://").split(":")
+    for head in (b"", b"Host: localhost\r\nHost: evil.example\r\n"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /v1/info HTTP/1.0\r\n" + head + b"\r\n")
+        status = await reader.readline()
+        assert status.split()[1] in (b"400", b"421")
+        writer.close()
+
+
 def fill(spool: SpoolFile, minutes: int, pods: int) -> None:
     for minute in range(minutes):
         rows = [pod(n * 1000 + minute, f"p{n}") for n in range(pods)]

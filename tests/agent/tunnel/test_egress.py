@@ -11,7 +11,9 @@ import pytest
 from agent.tunnel.backoff import Endpoint
 from agent.tunnel.dial import DialError, TunnelOptions, dial
 from agent.tunnel.egress import EgressError, open_socket, proxy_for, split_address
+from agent.tunnel.reach import Reach
 from agent.tunnel.targets import AllowList, TcpTarget
+from agent.tunnel.websocket import carried_by_websocket
 from tests.agent.hub import running_hub
 from tests.agent.tls import make_tls
 
@@ -181,3 +183,45 @@ def test_what_is_no_address_is_refused(text):
 def test_addresses_are_split():
     assert split_address("hub:2222") == ("hub", 2222)
     assert split_address("[2001:db8::1]:22") == ("2001:db8::1", 22)
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_a_name_that_leads_into_this_machine_is_not_dialled_for_a_centre_far_away():
+    async with running_hub() as hub:
+        for centre in (Reach.INTERNET, Reach.NETWORK):
+            with pytest.raises(EgressError, match="it is this machine, and the centre is not"):
+                await open_socket("localhost", hub.port, centre=centre)
+            with pytest.raises(EgressError, match="it is this machine, and the centre is not"):
+                async with carried_by_websocket(f"ws://localhost:{hub.port}/", centre=centre):
+                    pass
+        (await open_socket("localhost", hub.port, centre=Reach.MACHINE)).close()
+        assert hub.ws_opened == 0
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_a_redirect_of_the_hub_leads_no_nearer_either():
+    async def elsewhere(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"
+        )
+        writer.close()
+
+    server = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(EgressError, match=r"169\.254\.169\.254 is not dialled"):
+        async with carried_by_websocket(f"ws://127.0.0.1:{port}/", centre=Reach.MACHINE):
+            pass
+    server.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_an_agent_that_joined_a_centre_far_away_never_dials_its_own_machine(key):
+    async with running_hub() as hub:
+        hub.know(key)
+        enrolment = hub.enrolment(centre=Reach.INTERNET)
+        endpoint = Endpoint("tcp", enrolment.addresses[0])
+        with pytest.raises(DialError, match="it is this machine"):
+            async with dial(endpoint, enrolment, key, AllowList(), TunnelOptions()):
+                pass
+        assert hub.sessions == []
