@@ -30,7 +30,7 @@ from django.db.models import Q, QuerySet
 from guardian.shortcuts import get_objects_for_user
 
 from clusters.models import Cluster, Customer
-from opscenter.core.errors import ForbiddenError, NotFoundError
+from opscenter.core.errors import ConflictError, ForbiddenError, NotFoundError
 
 OPERATORS = "operators"
 AUDITORS = "auditors"
@@ -122,6 +122,19 @@ def require_create(user: AnyUser) -> None:
     """
     if not acts_on_all(user):
         raise ForbiddenError("Only operators can add clusters.")
+
+
+def require_rename(user: AnyUser) -> None:
+    """Check the right to choose the name of a cluster, which no other cluster may have.
+
+    Whoever does not act on all would learn which names other customers' clusters have; so the
+    answer is the same for every name, taken or not.
+
+    Raises:
+        ConflictError: if the user is neither admin nor operator.
+    """
+    if not acts_on_all(user):
+        raise ConflictError("name: this name cannot be used")
 
 
 def require_sees_all(user: AnyUser) -> None:

@@ -126,8 +126,10 @@ class ClusterDetailView(ClusterScopedView):
         responses=ClusterDetailSerializer,
     )
     def patch(self, request: Request, cluster_id: str) -> Response:  # noqa: ARG002
-        """Change what is given and return the cluster."""
+        """Change what is given and return the cluster; the name is for who acts on all clusters."""
         wanted = _valid(ClusterUpdateSerializer(data=request.data))
+        if wanted.get("name", self.cluster.name) != self.cluster.name:
+            access.require_rename(request_user(request))
         cluster = services.update_cluster(self.cluster, actor=request_user(request), **wanted)
         return Response(_detail(cluster, self.now))
 

@@ -32,6 +32,8 @@ from opscenter.core.text import one_line
 
 JOIN_TOKEN_PREFIX = "ocj_"  # noqa: S105 - says what kind of token it is
 _USED = "The join token was used already; ask for a new one."
+# The same for a key of another cluster and one that was revoked: whose it is or was is nobody's.
+_KEY_REFUSED = "This key cannot be used; make a new one."
 _CLOCK_SLACK = timedelta(seconds=10)  # a key is stored a moment after its token is taken
 
 
@@ -138,7 +140,7 @@ def register_key(
     The cluster's older keys are retired.
 
     Raises:
-        InvalidInputError: if it is no usable key, or registered already.
+        InvalidInputError: if it is no usable key, of another cluster, or revoked.
     """
     now = now or datetime.now(UTC)
     try:
@@ -221,10 +223,9 @@ def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:
     """
     line, fingerprint = parse_public_key(public_key)
     known = ClusterKey.objects.filter(fingerprint=fingerprint).first()
-    if known is not None and known.cluster_id != cluster.pk:
-        raise EnrolmentRefusedError("The key is already registered. Create a new one.")
-    if known is not None and known.status == ClusterKey.Status.REVOKED:
-        raise EnrolmentRefusedError("The key was revoked. Create a new one.")
+    revoked = known is not None and known.status == ClusterKey.Status.REVOKED
+    if revoked or (known is not None and known.cluster_id != cluster.pk):
+        raise EnrolmentRefusedError(_KEY_REFUSED)
     cluster.keys.filter(status=ClusterKey.Status.ACTIVE).exclude(fingerprint=fingerprint).update(
         status=ClusterKey.Status.RETIRED
     )
@@ -239,7 +240,7 @@ def _replace_key(cluster: Cluster, public_key: str) -> ClusterKey:
                 cluster=cluster, public_key=line, fingerprint=fingerprint
             )
     except IntegrityError as exc:  # another enrolment with the same key came first
-        raise EnrolmentRefusedError("The key is already registered. Create a new one.") from exc
+        raise EnrolmentRefusedError(_KEY_REFUSED) from exc
 
 
 def _digest(token: str) -> str:
