@@ -10,16 +10,17 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opscenter.settings")
 _http = get_asgi_application()  # before anything that needs the app registry
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.sessions import SessionMiddlewareStack  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
-from opscenter.core.database import limit_waits  # noqa: E402
 from opscenter.web import consumers  # noqa: E402
 from opscenter.web.body_limit import BodyLimit  # noqa: E402
+from opscenter.web.lifespan import lifespan  # noqa: E402
 from opscenter.web.request_log import RequestLog  # noqa: E402
+from opscenter.web.shares import RequestShare, SocketShare  # noqa: E402
 
 # Each request has a thread of its own here, which would leave its connection open behind it.
 connections.settings["default"]["CONN_MAX_AGE"] = 0
@@ -35,22 +36,18 @@ websocket_routes: list[Any] = [
 ]
 
 
-async def _lifespan(_: Any, receive: Any, send: Any) -> None:
-    """Set what belongs to the process that serves, not to whoever imports this module."""
-    while (await receive())["type"] == "lifespan.startup":
-        limit_waits()
-        await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
-
-
 # Full origins, with scheme and port: a host name alone would admit any port of it.
 application = ProtocolTypeRouter(
     {
-        "lifespan": _lifespan,
-        "http": RequestLog(BodyLimit(_http), write_access=settings.ACCESS_LOG),
+        "lifespan": lifespan,
+        "http": RequestLog(RequestShare(BodyLimit(_http)), write_access=settings.ACCESS_LOG),
         "websocket": RequestLog(
-            consumers.StrictOriginValidator(
-                AuthMiddlewareStack(URLRouter(websocket_routes)), settings.TRUSTED_ORIGINS
+            SocketShare(
+                consumers.StrictOriginValidator(
+                    # A consumer asks itself whose session it is: as of now, not of the handshake.
+                    SessionMiddlewareStack(URLRouter(websocket_routes)),
+                    settings.TRUSTED_ORIGINS,
+                )
             ),
             write_access=settings.ACCESS_LOG,
         ),

@@ -131,8 +131,9 @@ def _web() -> Command:
             *("--host", settings.WEB_HOST, "--port", str(settings.WEB_PORT)),
             # Open sockets would delay the stop; our pages open them again by themselves.
             *("--timeout-graceful-shutdown", "2"),
-            *("--ws-max-size", "65536", "--limit-concurrency", "1000"),
-            *("--http", "opscenter.web.http_protocol:BoundedProtocol"),
+            # This protocol limits connections and sockets; a --limit-concurrency would be one
+            # number for all of them, probes of life among them.
+            *("--ws-max-size", "65536", "--http", "opscenter.web.http_protocol:BoundedProtocol"),
             *_forwarding(),
             *("--no-access-log", "--no-server-header", "--log-level", "warning"),
         )

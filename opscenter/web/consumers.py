@@ -11,7 +11,10 @@ Besides, the web process itself looks at the clusters of its open pages
 was, and which parts of Ops Center are not proven to work (``missing_parts``, and ``problem``, a
 sentence).
 
-Close codes: 4401 not signed in (any more), 4404 the cluster is not visible (any more), 4408 the
+A handshake without a valid session is refused before the upgrade, with 403; so is one that nobody
+can check, with 503. A browser shows its page neither, so the page asks by HTTP which it was.
+
+Close codes: 4401 not signed in any more, 4404 the cluster is not visible (any more), 4408 the
 browser reads too slowly, 4429 the user holds too many sockets, 1009 it sent more than a socket of
 ours needs, 1011 Redis or the database is away.
 """
@@ -22,7 +25,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from types import SimpleNamespace
@@ -41,9 +43,12 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from clusters import access
+from opscenter.core.budgets import BudgetError
 from opscenter.core.realtime import FLEET_GROUP, cluster_group, user_group
 from opscenter.monitoring.readiness import problem_of
 from opscenter.web.open_pages import open_pages
+from opscenter.web.shares import refuse_handshake, tell_known
+from opscenter.web.user_sockets import sockets
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +59,8 @@ SEND_SECONDS = 10
 MAX_FRAME_BYTES = 1024
 MAX_WAITING = 5000
 
-MAX_SOCKETS = 64  # of one user, in this web process: one user must not use up the sockets of all
-
 NOT_SIGNED_IN, NOT_VISIBLE, TOO_SLOW, TOO_MANY = 4401, 4404, 4408, 4429
 TOO_BIG, BROKEN = 1009, 1011
-_sockets: Counter[int] = Counter()  # by user id
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -81,20 +83,29 @@ class LiveConsumer(AsyncWebsocketConsumer):
         finally:
             open_pages().discard(self)
             if self.counted is not None:
-                _sockets[self.counted] -= 1
-                if not _sockets[self.counted]:
-                    del _sockets[self.counted]
+                sockets.leave(self, self.counted)
 
     async def connect(self) -> None:
-        """Accept, and close at once with the reason if the user may not listen.
+        """Accept a user's socket, and close it at once with the reason if it may not listen here.
 
-        A refusal before the hand-shake would show the browser no close code.
+        Without a user the handshake is refused: a stranger gets no socket that would have to be
+        closed. Whoever is known gets a close code, which a refusal would not show the browser.
         """
         self.groups_joined: set[str] = set()
         self.waiting: dict[tuple[str, str], None] = {}
         self.has_waiting = asyncio.Event()
         self.has_news = asyncio.Event()
         self.jobs: list[asyncio.Task[None]] = []
+        try:
+            user = await database_sync_to_async(session_user)(self.scope)
+        except DatabaseError as exc:
+            logger.warning("a live page cannot be checked: %s", exc)
+            await refuse_handshake(self.base_send, 503)
+            return
+        if user is None:
+            await self.close()
+            return
+        tell_known(self.scope)
         await self.accept()
         if not await self._check():
             return
@@ -187,12 +198,21 @@ class LiveConsumer(AsyncWebsocketConsumer):
         return True
 
     def _count(self) -> bool:
-        """Count this socket; False if its user holds too many already."""
-        if _sockets[self.user_id] >= MAX_SOCKETS:
+        """Count this socket; False if there is no place for it."""
+        try:
+            sockets.enter(self, self.user_id)
+        except BudgetError:
             return False
         self.counted = self.user_id
-        _sockets[self.user_id] += 1
         return True
+
+    def give_way(self) -> None:
+        """Close soon: another user has fewer sockets and needs the place."""
+        self.jobs.append(asyncio.create_task(self._give_way()))
+
+    async def _give_way(self) -> None:
+        with contextlib.suppress(TimeoutError, OSError, RuntimeError):  # it left, or does not read
+            await asyncio.wait_for(self.close(TOO_MANY), self.send_seconds)
 
     async def _send_waiting(self) -> None:
         while True:

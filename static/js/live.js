@@ -141,18 +141,31 @@ function heard(event) {
   }
 }
 
+/** A handshake that is refused has no reason here: whoever is signed out is told so by HTTP. */
+async function askIfSignedIn() {
+  const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+  const answer = await fetch("/fleet/updates/?ids=", { headers }).catch(() => null);
+  if (answer?.status === 401 && !leaving) location.reload();
+}
+
 function connect() {
   clearTimeout(timer);
   const path = document.body.dataset.live;
+  let accepted = false;
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
   const mine = socket;
   heardAt = Date.now();
+  mine.addEventListener("open", () => (accepted = true));
   mine.addEventListener("message", heard);
   mine.addEventListener("close", (event) => {
     if (mine !== socket) return;
     // Signed out, or no longer permitted: the next request shows which.
-    if (event.code === 4401 || event.code === 4404) location.reload();
-    else lost();
+    if (event.code === 4401 || event.code === 4404) {
+      location.reload();
+      return;
+    }
+    if (!accepted) askIfSignedIn();
+    lost();
   });
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from types import SimpleNamespace
 
 import orjson
@@ -20,9 +19,11 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from clusters.models import Cluster
 from opscenter.asgi import application
+from opscenter.core.budgets import Slots
 from opscenter.core.realtime import FLEET_GROUP, cluster_group, user_group
 from opscenter.web import consumers
 from opscenter.web.consumers import FleetConsumer
+from opscenter.web.user_sockets import UserSockets
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 from tests.opscenter.web.websocket import Socket
 
@@ -198,8 +199,8 @@ async def test_a_beat_carries_the_server_time(cast, monkeypatch):
 
 
 async def test_one_user_holds_only_so_many_sockets(cast, monkeypatch):
-    monkeypatch.setattr(consumers, "MAX_SOCKETS", 2)
-    monkeypatch.setattr(consumers, "_sockets", Counter())
+    slots = Slots("test_live_pages", "live pages", total=9, user=2)
+    monkeypatch.setattr(consumers, "sockets", UserSockets(slots))
     held = [(await listen("/ws/fleet/", cast.viewer))[0] for _ in range(2)]
     for socket in held:
         assert orjson.loads(await socket.text())["type"] == "hello"
@@ -209,10 +210,41 @@ async def test_one_user_holds_only_so_many_sockets(cast, monkeypatch):
     assert orjson.loads(await other.text())["type"] == "hello"
     for socket in (*held, refused, other):
         await socket.disconnect()
-    assert not consumers._sockets
+    assert not slots.used
     again, _ = await listen("/ws/fleet/", cast.viewer)
     assert orjson.loads(await again.text())["type"] == "hello"
     await again.disconnect()
+
+
+async def test_when_all_sockets_are_used_up_the_user_who_holds_most_loses_one(cast, monkeypatch):
+    slots = Slots("test_few_live_pages", "live pages", total=3, user=3)
+    monkeypatch.setattr(consumers, "sockets", UserSockets(slots))
+    held = [(await listen("/ws/fleet/", cast.viewer))[0] for _ in range(3)]
+    for socket in held:
+        await hear(socket)
+    newcomer, _ = await listen("/ws/fleet/", cast.operator)
+    assert (await hear(newcomer))["type"] == "hello"
+    assert await closing_code(held[0]) == consumers.TOO_MANY
+    for socket in (*held, newcomer):
+        await socket.disconnect()
+    assert not slots.used
+
+
+@pytest.mark.parametrize("path", ["/ws/fleet/", "/ws/clusters/{}/"])
+async def test_a_stranger_is_refused_before_there_is_a_socket(cast, path):
+    _, connected = await listen(path.format(cast.cluster.pk), cast.anonymous)
+    assert not connected
+
+
+async def test_a_handshake_that_nobody_can_check_is_refused_as_not_available(cast, monkeypatch):
+    def away(scope):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(consumers, "session_user", away)
+    headers = [(b"cookie", await sync_to_async(cookie_of)(cast.viewer)), (b"origin", ORIGIN)]
+    socket = Socket(application, "/ws/fleet/", headers)
+    await socket.send_input({"type": "websocket.connect"})
+    assert (await socket.receive_output(timeout=10))["status"] == 503
 
 
 async def test_a_socket_that_cannot_be_checked_is_closed_and_not_left_open(cast, monkeypatch):

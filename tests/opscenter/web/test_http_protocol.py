@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from opscenter.core.budgets import Slots
 from opscenter.processes.definitions import _forwarding
-from opscenter.web.http_protocol import BoundedProtocol, _open, is_trusted_proxy
+from opscenter.web.connections import ConnectionTable
+from opscenter.web.http_protocol import BoundedProtocol, is_trusted_proxy
 
 GIVE_UP_SECONDS = 20
 
@@ -20,18 +23,22 @@ GIVE_UP_SECONDS = 20
 class Impatient(BoundedProtocol):
     request_seconds = 0.3
     answer_seconds = 0.3
-    per_address = 3
+    table = ConnectionTable(
+        Slots("test_impatient", "connections", total=6, address=3),
+        Slots("test_impatient_kept", "connections of probes", total=1),
+    )
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Read the body, then answer; /endless never ends its answer."""
+    """Read the body, then answer; /endless never ends, /large is more than buffers hold."""
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     if scope["path"] == "/endless":
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await asyncio.sleep(GIVE_UP_SECONDS)
-    await send({"type": "http.response.body", "body": b"good"})
+    body = b"x" * 20_000_000 if scope["path"] == "/large" else b"good"
+    await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
@@ -51,8 +58,11 @@ async def server(http: type[H11Protocol] = Impatient) -> AsyncIterator[int]:
         await task
 
 
-async def say(port: int, text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def say(
+    port: int, text: bytes, address: str = "127.0.0.9"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect from an address of this machine, which stands for a peer elsewhere."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
     writer.write(text)
     return reader, writer
 
@@ -63,6 +73,11 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
             return await reader.read()
         except ConnectionResetError:
             return b""
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - counts have no event
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +94,7 @@ async def test_a_request_that_never_ends_loses_its_connection(start):
         reader, writer = await say(port, start)
         assert await until_closed(reader) == b""
         writer.close()
-    assert not _open
+    assert not Impatient.table._slots.used
 
 
 @pytest.mark.usefixtures("starts_servers")
@@ -114,18 +129,83 @@ async def test_requests_in_time_are_answered_one_after_the_other_on_one_connecti
         writer.close()
 
 
+class Patient(Impatient):
+    request_seconds = answer_seconds = GIVE_UP_SECONDS
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+HANGING = b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def head(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(GIVE_UP_SECONDS):
+        return await reader.readuntil(b"\r\n\r\n")
+
+
 @pytest.mark.usefixtures("starts_servers")
-async def test_one_address_holds_only_so_many_connections_and_a_proxy_any_number(settings):
+async def test_an_address_that_holds_too_many_idle_connections_loses_its_oldest(settings):
+    settings.TRUSTED_PROXIES = []
+    async with server(Patient) as port:
+        held = [await say(port, b"G") for _ in range(3)]
+        reader, writer = await say(port, GET)
+        assert (await head(reader)).startswith(b"HTTP/1.1 200")
+        assert await until_closed(held[0][0]) == b""
+        for _, each in [*held, (reader, writer)]:
+            each.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_an_address_whose_requests_are_all_being_answered_is_told_when_to_come_again(
+    settings,
+):
+    settings.TRUSTED_PROXIES = []
+    async with server(Patient) as port:
+        held = [await say(port, HANGING) for _ in range(3)]
+        for reader, _ in held:
+            await head(reader)
+        reader, writer = await say(port, b"")
+        refused = await until_closed(reader)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 2" in refused
+        other, victim = await say(port, GET, "127.0.0.10")
+        assert (await head(other)).startswith(b"HTTP/1.1 200")
+        settings.TRUSTED_PROXIES = ["127.0.0.9"]
+        proxied, proxy = await say(port, GET)
+        assert (await head(proxied)).startswith(b"HTTP/1.1 200")
+        for each in (writer, victim, proxy, *(one for _, one in held)):
+            each.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_a_probe_of_this_machine_is_answered_while_others_hold_all_connections(settings):
+    settings.TRUSTED_PROXIES = []
+    async with server(Patient) as port:
+        held = [await say(port, HANGING, f"127.0.0.{20 + at % 2}") for at in range(6)]
+        for reader, _ in held:
+            await head(reader)
+        reader, stranger = await say(port, b"")
+        assert (await until_closed(reader)).startswith(b"HTTP/1.1 503")
+        reader, probe = await say(port, GET, "127.0.0.1")
+        assert (await head(reader)).startswith(b"HTTP/1.1 200")
+        for each in (stranger, probe, *(one for _, one in held)):
+            each.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_an_answer_that_is_complete_but_not_read_still_has_its_clock(settings):
     settings.TRUSTED_PROXIES = []
     async with server() as port:
-        held = [await say(port, b"G") for _ in range(3)]
-        reader, writer = await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert await until_closed(reader) == b""
-        settings.TRUSTED_PROXIES = ["127.0.0.0/8"]
-        reader, proxied = await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-        for _, each in [*held, (reader, writer), (reader, proxied)]:
-            each.close()
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.bind(("127.0.0.9", 0))
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        # All of it fits into the buffers of both sides but for a rest that waits here.
+        await asyncio.get_running_loop().sock_sendall(raw, GET.replace(b"/ ", b"/large ", 1))
+        async with asyncio.timeout(GIVE_UP_SECONDS):
+            await until(lambda: Impatient.table._slots.used > 0)
+            await until(lambda: Impatient.table._slots.used == 0)
+        raw.close()
 
 
 @pytest.mark.parametrize("address", ["", "testclient", "192.0.2.7", "::1"])

@@ -1,0 +1,151 @@
+"""One address has its share of requests and of unknown sockets, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from opscenter.core.budgets import peer_group
+from opscenter.web.shares import (
+    REQUESTS,
+    UNKNOWN_SOCKETS,
+    WHEN_DONE,
+    RequestShare,
+    SocketShare,
+    tell_known,
+    when_done,
+)
+
+
+class Waiting:
+    """An application that answers when it is told to."""
+
+    def __init__(self, *, knows: bool = False) -> None:
+        self.release = asyncio.Event()
+        self.knows = knows
+        self.scopes: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if self.knows:
+            tell_known(scope)
+        await self.release.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+class Client:
+    """What one peer hears."""
+
+    def __init__(self, share: Any, address: str, path: str = "/") -> None:
+        self.heard: list[dict[str, Any]] = []
+        scope = {"path": path, "client": (address, 1), "headers": []}
+        self.task = asyncio.create_task(share(scope, None, self.hear))
+
+    async def hear(self, message: dict[str, Any]) -> None:
+        self.heard.append(message)
+
+    @property
+    def status(self) -> int | None:
+        return self.heard[0]["status"] if self.heard else None
+
+
+async def clients(share: Any, number: int, address: str, path: str = "/") -> list[Client]:
+    made = [Client(share, address, path) for _ in range(number)]
+    await asyncio.sleep(0)
+    return made
+
+
+async def end(application: Waiting, *them: Client) -> None:
+    application.release.set()
+    await asyncio.gather(*(one.task for one in them))
+
+
+async def test_one_address_has_a_share_of_requests_and_another_is_answered() -> None:
+    application = Waiting()
+    share = RequestShare(application)
+    held = await clients(share, REQUESTS.shares["address"], "192.0.2.1")
+
+    [refused] = await clients(share, 1, "192.0.2.1", "/api/v1/clusters/")
+    [other] = await clients(share, 1, "192.0.2.2")
+    [probe] = await clients(share, 1, "192.0.2.1", "/healthz")
+
+    assert refused.status == 429
+    assert (b"retry-after", b"2") in refused.heard[0]["headers"]
+    assert b'"throttled"' in refused.heard[1]["body"]
+    await end(application, *held, other, probe)
+    assert [one.status for one in (*held, other, probe)] == [200] * (len(held) + 2)
+    assert REQUESTS.used == 0
+
+
+async def test_two_addresses_of_a_host_have_one_share() -> None:
+    application = Waiting()
+    share = RequestShare(application)
+    held = await clients(share, REQUESTS.shares["address"], "2001:db8::1")
+
+    [refused] = await clients(share, 1, "2001:db8::2")
+
+    assert peer_group("2001:db8::1") == peer_group("2001:db8::2")
+    assert refused.status == 429
+    await end(application, *held)
+
+
+async def test_what_has_to_be_done_after_a_request_is_done_also_if_the_peer_left() -> None:
+    application = Waiting()
+    done: list[str] = []
+    [one] = await clients(RequestShare(application), 1, "192.0.2.1")
+    request = SimpleNamespace(scope=application.scopes[0])
+
+    assert when_done(request, lambda: done.append("given back"))
+    one.task.cancel()
+    await asyncio.gather(one.task, return_exceptions=True)
+
+    assert done == ["given back"]
+    assert REQUESTS.used == 0
+
+
+def test_outside_of_a_server_nothing_is_promised() -> None:
+    assert not when_done(SimpleNamespace(), lambda: None)
+    assert not when_done(SimpleNamespace(scope={WHEN_DONE: None}), lambda: None)
+
+
+async def test_the_seventeenth_unknown_socket_of_an_address_is_refused_before_the_upgrade() -> None:
+    application = Waiting()
+    share = SocketShare(application)
+    held = await clients(share, UNKNOWN_SOCKETS.shares["address"], "192.0.2.1")
+
+    [refused] = await clients(share, 1, "192.0.2.1")
+    [other] = await clients(share, 1, "192.0.2.2")
+
+    assert len(held) == 16
+    assert refused.heard[0]["type"] == "websocket.http.response.start"
+    assert refused.status == 429
+    assert other.status is None  # it is being served
+    await end(application, *held, other)
+    assert UNKNOWN_SOCKETS.used == 0
+
+
+async def test_a_socket_whose_user_is_known_counts_no_more() -> None:
+    application = Waiting(knows=True)
+    share = SocketShare(application)
+    held = await clients(share, 40, "192.0.2.1")
+
+    assert len(application.scopes) == 40
+    assert UNKNOWN_SOCKETS.used == 0
+    await end(application, *held)
+    assert UNKNOWN_SOCKETS.used == 0
+
+
+@pytest.mark.parametrize("client", [None, ("", 0)])
+async def test_a_peer_without_an_address_has_no_share(client) -> None:
+    application = Waiting()
+    application.release.set()
+    heard: list[Any] = []
+
+    async def send(message: Any) -> None:
+        heard.append(message)
+
+    await RequestShare(application)({"path": "/", "client": client}, None, send)
+    assert heard[0]["status"] == 200
