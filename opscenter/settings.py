@@ -266,6 +266,14 @@ CELERY_BEAT_ENABLE_REMOTE_CONTROL = True
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_TASK_ALWAYS_EAGER = False
 
+# In this process. Nothing that a stranger causes is kept here: it would push out the rest.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
 # --- Who may sign in -------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -290,14 +298,18 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "clusters.accounts.adapters.ClosedSignupAdapter"
 ACCOUNT_FORMS = {"login": "clusters.accounts.forms.SignInForm"}
-# By address only: five wrong guesses of a stranger must not lock the user out. Axes handles guesses
-# at one user from one address.
-ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip"}
+# Ours count instead: allauth's are in a cache that forgets (clusters.accounts.attempts).
+ACCOUNT_RATE_LIMITS = False
 MFA_ADAPTER = "clusters.accounts.adapters.EncryptingMFAAdapter"
+MFA_FORMS = {
+    "authenticate": "clusters.accounts.forms.CodeForm",
+    "reauthenticate": "clusters.accounts.forms.CodeAgainForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "clusters.accounts.attempts.axes_address"
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 
@@ -359,7 +371,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "opscenter.core.api.PageNumberPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "opscenter.core.api.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"enrol": "10/min"},
     # Trust no X-Forwarded-For here: uvicorn sets the address, from the trusted proxies.
     "NUM_PROXIES": 0,
     "DEFAULT_METADATA_CLASS": None,  # no OPTIONS: the schema says what there is

@@ -88,7 +88,7 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("metrics", views.MetricsView.as_view(), name="metrics"),
     path("admin/", admin.site.urls),
-    path("accounts/", include("opscenter.account_urls")),
+    path("accounts/", include("clusters.accounts.urls")),
     path("api/v1/", include((api_patterns, "api"))),
     path("prometheus/api/v1/", include((prometheus_api, "prometheus"))),
 ]

@@ -24,6 +24,7 @@ from clusters.access import AUDITORS, OPERATORS
 from clusters.models import Cluster, Customer
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import MetricStore
+from tests.budgets import forget_budgets
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
 pytest_plugins = ("tests.quick", "tests.left_out", "tests.lanes", "tests.postgresql_run")
@@ -62,6 +63,12 @@ def _empty_cache() -> None:
 def _channel_layer_in_memory(settings) -> None:
     """Let live updates go to a layer in this process; tests of Redis set their own."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_budgets() -> None:
+    """Let each test begin with budgets of which nothing is used: all come from one address."""
+    forget_budgets()
 
 
 @pytest.fixture(autouse=True)

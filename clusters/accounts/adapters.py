@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 
+from clusters.accounts.attempts import PasswordAttempt
 from opscenter.core.encryption import SealBrokenError, key_ring, seal, unseal
 
 _FERNET = "gAAAA"  # how every bare Fernet token begins; a sealed text begins with its version
@@ -19,6 +23,19 @@ class ClosedSignupAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002
         """Return False: nobody signs up."""
         return False
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> AbstractBaseUser | None:
+        """Return the user whose name and password these are; None if they are wrong.
+
+        Raises:
+            BudgetError: too many were wrong, from this address or for this account.
+        """
+        attempt = PasswordAttempt(request, str(credentials.get("username") or ""))
+        attempt.begin()
+        user: AbstractBaseUser | None = super().authenticate(request, **credentials)
+        if user is not None:
+            attempt.succeeded()
+        return user
 
 
 class EncryptingMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]

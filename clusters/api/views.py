@@ -15,7 +15,6 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.throttling import ScopedRateThrottle
 
 from clusters import access, selectors, services
 from clusters.access import ClusterPermission
@@ -33,6 +32,7 @@ from clusters.api.serializers import (
 )
 from clusters.enrolment import join_command
 from clusters.enrolment import services as enrolment
+from clusters.enrolment.attempts import count_attempt
 from clusters.models import Cluster, Customer, TunnelSession
 from clusters.tunnel.host_key import host_key_fingerprint
 from opscenter.core.errors import NotFoundError
@@ -217,8 +217,6 @@ class EnrolView(StrictQueryView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (ScopedRateThrottle,)
-    throttle_scope = "enrol"
 
     @extend_schema(
         operation_id="agents_enrol",
@@ -232,9 +230,9 @@ class EnrolView(StrictQueryView):
     def post(self, request: Request) -> Response:
         """Register the agent's key and tell it who it is and where to dial."""
         sent = _valid(EnrolmentSerializer(data=request.data))
-        reply = enrolment.enrol(
-            **sent, remote_address=str(request.META.get("REMOTE_ADDR", "")), now=datetime.now(UTC)
-        )
+        address = str(request.META.get("REMOTE_ADDR", ""))
+        count_attempt(enrolment.cluster_of_token(sent["token"]), address)
+        reply = enrolment.enrol(**sent, remote_address=address, now=datetime.now(UTC))
         body = {
             "cluster_id": reply.cluster_id,
             "cluster_name": reply.cluster_name,

@@ -81,6 +81,13 @@ def accepts_join_token(cluster: Cluster, token: str, *, now: datetime | None = N
     return cluster.status == Cluster.Status.ACTIVE and not newer.exists()
 
 
+def cluster_of_token(token: str) -> UUID | None:
+    """Return the cluster that a join token was made for, whatever its state; None if unknown."""
+    return (
+        JoinToken.objects.filter(digest=_digest(token)).values_list("cluster_id", flat=True).first()
+    )
+
+
 def enrol(
     *,
     token: str,
@@ -117,11 +124,10 @@ def enrol(
             detail = {"fingerprint": key.fingerprint, "agent_version": cluster.agent_version}
             audit.record("agent.enrol", actor=actor, cluster_id=cluster.pk, detail=detail, now=now)
     except EnrolmentRefusedError as exc:
-        known = JoinToken.objects.filter(digest=_digest(token)).values_list("cluster_id", flat=True)
         audit.record(
             "agent.enrol",
             actor=actor,
-            cluster_id=known.first(),
+            cluster_id=cluster_of_token(token),
             ok=False,
             detail={"reason": str(exc)},
             now=now,

@@ -164,7 +164,8 @@ class RawView(ClusterScopedView):
         operation_id="raw_get",
         summary="Ask the cluster itself for one field, as finely as its source has it",
         description="Goes through the tunnel while you wait, ten seconds at the most, for at most"
-        " six hours. 503 says why the cluster does not answer: `tunnel_down`, `service_down`,"
+        " six hours. A user may ask two at once, and a cluster is asked one at once; further ones"
+        " wait, then 429. 503 says why the cluster does not answer: `tunnel_down`, `service_down`,"
         " `consent_off`; 502 what is wrong with its answer.",
         parameters=[CLUSTER_ID, *parameters.RAW_PARAMETERS],
         responses={(200, "application/json"): RawSerializer, (200, "text/csv"): str},
@@ -180,6 +181,7 @@ class RawView(ClusterScopedView):
             wanted.start,
             wanted.end,
             now=self.now.timestamp(),
+            user=request_user(request).pk,
         )
         unit = field_of(wanted.key.kind, wanted.field).unit
         if as_csv:

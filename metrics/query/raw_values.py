@@ -6,10 +6,11 @@ What cannot be believed is left out, as it is of stored minutes: :mod:`metrics.s
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
+
+from django.conf import settings
 
 from clusters.models import Cluster, ClusterStatus
 from metrics.connections.config import source_row
@@ -21,6 +22,7 @@ from metrics.sources.base import RawAnswer, RawSource
 from metrics.sources.bounds import limiting_field
 from metrics.sources.plausible import plausible_points
 from metrics.stores import StoreError, get_store
+from opscenter.core.budgets import Slots
 from opscenter.core.encryption import SealBrokenError
 from opscenter.core.errors import (
     ClusterUnreachableError,
@@ -33,10 +35,12 @@ MAX_SECONDS = 6 * 3600
 """The longest range of one query, in seconds."""
 
 DEADLINE_SECONDS = 10.0
-AT_ONCE = 4
-"""The number of concurrent queries of one process; further ones wait."""
-
-_slots = threading.BoundedSemaphore(AT_ONCE)
+# They wait for a cluster, they do not work: many at once cost little. A cluster that never answers
+# holds one slot, a user who asks for many two.
+LIVE_QUERIES = Slots(
+    "live_queries", "live queries to clusters",
+    total=32, user=2, cluster=1, processes=settings.WEB_PROCESSES,
+)  # fmt: skip
 
 
 def raw(
@@ -47,12 +51,13 @@ def raw(
     end: int,
     *,
     now: float,
+    user: int | None = None,
     connect: Connect | None = None,
 ) -> RawAnswer:
     """Query the cluster for one field of one series, at its source's finest step.
 
-    Waits for the cluster at most :data:`DEADLINE_SECONDS`. Call it from a thread without an event
-    loop.
+    Waits for its turn and then for the cluster, each at most :data:`DEADLINE_SECONDS`. Call it from
+    a thread without an event loop.
 
     Args:
         cluster: a cluster that the user may see, with its current status.
@@ -61,24 +66,21 @@ def raw(
         start: start of the range in Unix seconds, inclusive.
         end: end of the range in Unix seconds, exclusive.
         now: current Unix time in seconds.
+        user: primary key of the user who asks; None if nobody does, as in tests.
         connect: opens the client instead of the tunnel, for tests; None for the tunnel.
 
     Raises:
         InvalidInputError: the range is empty or longer than :data:`MAX_SECONDS`, the field is
             unknown, or the source does not have it.
+        BudgetError: the user or the cluster has too many live queries under way.
         ClusterError: the tunnel is down, the service down or not consented, or the answer refused.
     """
     _check(key, field, start, end)
     _check_tunnel(cluster)
     source, by_default = _source(cluster)
     opened = (connect or by_default)(cluster)
-    if not _slots.acquire(timeout=DEADLINE_SECONDS):
-        msg = "too many queries to clusters are running; try again in a moment"
-        raise ServiceUnavailableError(msg)
-    try:
+    with LIVE_QUERIES.hold(wait_seconds=DEADLINE_SECONDS, user=user, cluster=cluster.pk):
         answer = asyncio.run(_query(cluster, source, opened, key, field, (start, end), now))
-    finally:
-        _slots.release()
     most = _capacity(cluster, key, field)
     times, values = plausible_points(key.kind, field, answer.t, answer.v, most)
     return answer if values is answer.v else replace(answer, t=times, v=values)

@@ -29,6 +29,7 @@ from metrics.charts.panels import Column, Panel, columns, panel_of
 from metrics.csv_downloads import PanelPart, panel_csv
 from metrics.query import former_bucket
 from metrics.series.catalog import Kind
+from opscenter.core.budgets import BudgetError
 from opscenter.core.errors import ClusterError, InvalidInputError
 from opscenter.core.text import minute_utc
 from opscenter.pages.base import page
@@ -59,7 +60,7 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
     now = datetime.now(UTC)
     chosen = read_range(request.GET.dict(), now)
     if form == "raw":
-        return _raw(cluster, key, found, chosen)
+        return _raw(cluster, key, found, chosen, user=cast("User", request.user).pk)
     points = _POINTS[form]
     answers = query.fields_query(
         cluster, key, found.fields, chosen.start, chosen.end, points, now=chosen.now
@@ -98,7 +99,9 @@ def _former(
     return Former(answers, chosen.offset, chosen.compare_title)
 
 
-def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) -> HttpResponse:
+def _raw(
+    cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range, *, user: int
+) -> HttpResponse:
     """Return the samples of the cluster itself, line by line of the panel, or why there are none.
 
     The answer is 200 either way: a cluster that is away is no failure of this page.
@@ -110,12 +113,13 @@ def _raw(cluster: Cluster, key: query.SeriesKey, panel: Panel, chosen: Range) ->
             if line.of:
                 raise InvalidInputError("this chart is worked out from two measures")
             answer = query.raw(
-                cluster, key, line.field, chosen.start, chosen.end, now=float(chosen.now)
-            )
+                cluster, key, line.field, chosen.start, chosen.end,
+                now=float(chosen.now), user=user,
+            )  # fmt: skip
             note = answer.note
             lines.append({"name": line.title, "role": line.role,
                           "t": answer.t, "v": answer.v, "step": answer.step})  # fmt: skip
-    except (ClusterError, InvalidInputError) as exc:
+    except (BudgetError, ClusterError, InvalidInputError) as exc:
         message = f"Not from the cluster: {str(exc).removeprefix('kind: ')}."
         return _json({"error": message, "code": exc.code})
     if not any(line["t"] for line in lines):

@@ -87,9 +87,9 @@ class Rate:
         max_holders: int = MAX_HOLDERS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        register(name, what)
         self.name = name
         self.what = what
+        register(self)
         self.by = by
         self.limit = limit
         self.seconds = seconds
@@ -140,6 +140,12 @@ class Rate:
         with self._lock:
             self._memory.add(_text(holder), number, -cost)
         self._give_back(_text(holder), number, cost)
+
+    def forget(self) -> None:
+        """Forget what this process has counted, for tests: nothing else may."""
+        with self._lock:
+            self._memory = Windows(self._max_holders)
+            self._redis_away_until = 0.0
 
     def _take(self, holder: str, limit: int, share: int, cost: int) -> tuple[Count, int]:
         """Count in Redis and in memory; return what was decided, and by which limit."""

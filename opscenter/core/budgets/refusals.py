@@ -10,6 +10,7 @@ import math
 import re
 import threading
 from collections import Counter
+from typing import Protocol
 
 from redis import Redis
 
@@ -18,9 +19,17 @@ from opscenter.core.errors import OpsCenterError
 _KEY = "opscenter:budgets:refused"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
+
+class Budget(Protocol):
+    """What every budget has: a name for programs, and for people what it counts."""
+
+    name: str
+    what: str
+
+
 _lock = threading.Lock()
 _refused: Counter[tuple[str, str]] = Counter()  # of this process, since the last flush
-_budgets: dict[str, str] = {}  # name -> what it counts
+_budgets: dict[str, Budget] = {}
 
 
 class BudgetError(OpsCenterError):
@@ -59,23 +68,24 @@ class BudgetError(OpsCenterError):
         }
 
 
-def register(name: str, what: str) -> None:
+def register(budget: Budget) -> None:
     """Make a budget known by its name: a short word of lower-case letters, for ``/metrics``.
 
     Raises:
         ValueError: if the name is no such word, or another budget has it.
     """
-    if not _NAME.fullmatch(name):
-        msg = f"{name!r} is no name of a budget: use lower-case letters, digits and _"
+    if not _NAME.fullmatch(budget.name):
+        msg = f"{budget.name!r} is no name of a budget: use lower-case letters, digits and _"
         raise ValueError(msg)
-    if _budgets.get(name, what) != what:
-        msg = f"two budgets are named {name!r}"
+    former = _budgets.get(budget.name)
+    if former is not None and former.what != budget.what:
+        msg = f"two budgets are named {budget.name!r}"
         raise ValueError(msg)
-    _budgets[name] = what
+    _budgets[budget.name] = budget
 
 
-def all_budgets() -> dict[str, str]:
-    """Return the budgets that this process has defined: name -> what it counts."""
+def all_budgets() -> dict[str, Budget]:
+    """Return the budgets that this process has defined, by name."""
     return dict(_budgets)
 
 

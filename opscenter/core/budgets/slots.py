@@ -41,9 +41,9 @@ class Slots:
         waiting: int = 64,
         **shares: int,
     ) -> None:
-        register(name, what)
         self.name = name
         self.what = what
+        register(self)
         self.total = max(1, total // processes)
         self.waiting = waiting
         self.shares = shares

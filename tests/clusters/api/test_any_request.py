@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import schemathesis
-from django.core.cache import cache
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
@@ -13,6 +12,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from clusters.models import ApiToken
+from tests.budgets import forget_budgets
 from tests.factories import ClusterFactory, TunnelSessionFactory, api_token, healthy
 
 pytestmark = pytest.mark.django_db
@@ -71,7 +71,7 @@ def check(case, user) -> None:
 @schema.parametrize()
 @few
 def test_every_endpoint_keeps_the_schema(case, operator):
-    cache.clear()  # the throttle of enrolments
+    forget_budgets()
     check(case, operator)
 
 

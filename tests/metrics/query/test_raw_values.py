@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import orjson
@@ -20,6 +21,7 @@ from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesInfo, SeriesKey
 from metrics.stores import get_store
 from metrics.stores.writer import Batch
+from opscenter.core.budgets import BudgetError
 from opscenter.core.errors import (
     ClusterUnreachableError,
     InvalidInputError,
@@ -96,14 +98,39 @@ def test_a_service_that_is_silent_ends_with_the_deadline(stand, pullable, monkey
     monkeypatch.setattr(raw_values, "DEADLINE_SECONDS", 0.2)
     with pytest.raises(ServiceUnavailableError, match=r"within 0\.2 s"):
         query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
-    for _ in range(raw_values.AT_ONCE):
-        assert raw_values._slots.acquire(timeout=1)
-    try:
-        with pytest.raises(ServiceUnavailableError, match="too many queries"):
-            query.raw(pullable, NODE, "cpu_mc", START, NOW, now=NOW)
-    finally:
-        for _ in range(raw_values.AT_ONCE):
-            raw_values._slots.release()
+
+
+@pytest.fixture
+def held():
+    """Queries that are under way, for as long as the test runs."""
+    with ExitStack() as stack:
+        yield lambda **holders: stack.enter_context(raw_values.LIVE_QUERIES.hold(**holders))
+
+
+def test_a_cluster_that_never_answers_delays_no_other_one(far, held):
+    for number in range(16):
+        held(cluster=f"silent {number}")
+    assert query.raw(far, NODE, "cpu_mc", START, NOW, now=NOW, user=1).step == 60
+
+
+def test_a_user_who_asks_for_many_delays_nobody_else(far, held, monkeypatch):
+    monkeypatch.setattr(raw_values, "DEADLINE_SECONDS", 5.0)
+    held(user=1, cluster="a")
+    held(user=1, cluster="b")
+    assert query.raw(far, NODE, "cpu_mc", START, NOW, now=NOW, user=2).step == 60
+    monkeypatch.setattr(raw_values, "DEADLINE_SECONDS", 0.2)
+    with pytest.raises(BudgetError, match="too many live queries to clusters at once: at most 2"):
+        query.raw(far, NODE, "cpu_mc", START, NOW, now=NOW, user=1)
+
+
+def test_a_cluster_is_asked_one_question_at_once_and_the_page_says_so(far, held, monkeypatch):
+    monkeypatch.setattr(raw_values, "DEADLINE_SECONDS", 0.2)
+    held(cluster=far.pk)
+    browser = Client()
+    browser.force_login(UserFactory(groups=["operators"]))
+    chart = f"/clusters/{far.pk}/chart/cpu.raw?kind=node&name=n1&start={START}&end={NOW}"
+    content = orjson.loads(browser.get(chart).content)
+    assert "at most 1 for one cluster" in content["error"]
 
 
 def test_the_api_and_the_page_give_the_values_or_the_reason(far):
