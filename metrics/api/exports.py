@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -27,6 +28,7 @@ from opscenter.core.query_parameters import StrictQueryView
 EXPORT_ID = OpenApiParameter("export_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 EXPORT_PATH = r"exports/(?P<export_id>[0-9a-fA-F-]{36})"
 _LATEST = 2**40
+_SENDS_BYTES = (status.HTTP_200_OK, status.HTTP_206_PARTIAL_CONTENT)
 
 
 class ExportWriteSerializer(serializers.Serializer[Any]):
@@ -137,6 +139,7 @@ class ExportDetailView(StrictQueryView):
     @extend_schema(
         operation_id="exports_delete",
         summary="Delete an export and its file",
+        description="For who asked for it, and for who may act on what it holds.",
         parameters=[EXPORT_ID],
         responses={204: None},
     )
@@ -178,8 +181,7 @@ class ExportFileView(StrictQueryView):
     )
     def get(self, request: Request, export_id: str) -> HttpResponseBase:
         """Return the file; each download is recorded in the audit log."""
-        export = visible_export(request, export_id)
-        return download(export, request.headers.get("Range", ""), request_user(request))
+        return download(request, visible_export(request, export_id), request_user(request))
 
 
 def visible_export(request: Request, export_id: str) -> Export:
@@ -194,13 +196,15 @@ def visible_export(request: Request, export_id: str) -> Export:
     return found
 
 
-def download(export: Export, range_header: str, user: Any) -> HttpResponseBase:
-    """Return the file of an export.
+def download(request: HttpRequest | Request, export: Export, user: Any) -> HttpResponseBase:
+    """Return the file of an export, or the part that the request's ``Range`` names.
+
+    Whatever sends bytes is recorded; parts that are fetched one after the other are one download.
 
     Args:
+        request: a GET, or a HEAD, which sends nothing.
         export: an export that the user may see.
-        range_header: the request's ``Range`` header; "" for none.
-        user: the user who downloads it; recorded once, not for each part of a download.
+        user: the user who downloads it.
 
     Raises:
         ConflictError: it is not ready.
@@ -208,6 +212,7 @@ def download(export: Export, range_header: str, user: Any) -> HttpResponseBase:
     """
     if export.state != Export.State.READY:
         raise ConflictError(f"The export is {export.get_state_display()}, there is no file.")
+    range_header = request.headers.get("Range", "")
     of = export.customer or export.cluster
     clean = "".join(char if char.isascii() and char.isalnum() else "-" for char in str(of))
     name = f"{clean.strip('-')[:60] or 'export'}-{export.requested_at:%Y%m%d}-{export.format}.zip"
@@ -220,6 +225,6 @@ def download(export: Export, range_header: str, user: Any) -> HttpResponseBase:
         )
     except FileNotFoundError as exc:
         raise NotFoundError("The file is gone; ask for a new export.") from exc
-    if response.status_code == status.HTTP_200_OK:
-        jobs.record_download(export, actor=user)
+    if request.method == "GET" and response.status_code in _SENDS_BYTES:
+        jobs.record_download(export, actor=user, range_header=range_header)
     return response

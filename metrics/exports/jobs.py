@@ -21,13 +21,15 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from clusters import access, audit
 from clusters.access import AnyUser
 from clusters.audit import Actor, actor_name
-from clusters.models import Cluster, Customer
+from clusters.models import AuditEvent, Cluster, Customer
 from metrics.exports.archive import Progress, Span, write_export
 from metrics.exports.formats import Format
 from metrics.exports.targets import Zip, part_of
@@ -35,20 +37,30 @@ from metrics.models import Export
 from metrics.stores import StoreError, get_store
 from opscenter.core import task_queue
 from opscenter.core.ages import FUTURE_SECONDS
-from opscenter.core.errors import ConflictError, InvalidInputError, OpsCenterError
+from opscenter.core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    OpsCenterError,
+)
 from opscenter.core.paths import ensure_private_directory
+from opscenter.core.text import one_line
 
 TASK = "metrics.export"
 RETENTION = timedelta(days=7)
 """How long a file can be downloaded."""
 MAX_FINISHED = 2
-"""Maximum number of finished files of one customer or cluster."""
+"""Finished files of one customer or cluster that staff, and as many that its own users, asked for:
+neither pushes out the other's."""
+AUDITED_EVERY = timedelta(minutes=10)
+"""Parts of a file that one user fetches within this time are one download."""
 SILENT_AFTER = timedelta(seconds=120)
 """After this time without progress the process counts as dead, and another one starts again."""
 _FUTURE = timedelta(seconds=FUTURE_SECONDS)
 LEAST_FREE_BYTES = 1 << 30
 """An export stops if it would leave less disk space than this for the metrics themselves."""
 _REPORT_SECONDS = 2.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +119,9 @@ def request(
     if not 0 <= start < end:
         raise InvalidInputError("end: the range is empty; end must be after start")
     export = Export(
-        format=form, start=start, end=end, requested_by=actor_name(actor)[:150], requested_at=now
-    )
+        format=form, start=start, end=end, requested_by=actor_name(actor)[:150], requested_at=now,
+        requested_by_staff=not isinstance(actor, AbstractBaseUser) or access.sees_all(actor),
+    )  # fmt: skip
     same = Q(cluster=target) if isinstance(target, Cluster) else Q(customer=target)
     with transaction.atomic():
         if Export.objects.filter(same, state__in=("waiting", "running")).exists():
@@ -123,8 +136,22 @@ def request(
     return export
 
 
-def remove(export: Export, *, actor: Actor) -> None:
-    """Delete an export and its file; one that is running stops."""
+def may_remove(user: AnyUser, export: Export) -> bool:
+    """Return whether a user who sees an export may delete it: who asked for it, or who may act."""
+    if export.requested_by == actor_name(user) or access.acts_on_all(user):
+        return True
+    return export.cluster is not None and access.may(user, export.cluster, "operate_cluster")
+
+
+def remove(export: Export, *, actor: AnyUser) -> None:
+    """Delete an export and its file; one that is running stops.
+
+    Raises:
+        ForbiddenError: somebody else asked for it, and the user may not act on what it holds.
+    """
+    if not may_remove(actor, export):
+        msg = f"Only {export.requested_by}, who asked for it, and operators can delete this export."
+        raise ForbiddenError(msg)
     with transaction.atomic():
         _audit("data.export_delete", export, actor, datetime.now(UTC))
         pk = export.pk
@@ -132,9 +159,26 @@ def remove(export: Export, *, actor: Actor) -> None:
     (directory() / f"{pk}.zip").unlink(missing_ok=True)
 
 
-def record_download(export: Export, *, actor: Actor) -> None:
-    """Record a download in the audit log."""
-    _audit("data.download", export, actor, datetime.now(UTC))
+def record_download(
+    export: Export, *, actor: Actor, range_header: str = "", now: datetime | None = None
+) -> None:
+    """Record a download in the audit log: once for all parts that are fetched one after the other.
+
+    Args:
+        export: what is downloaded.
+        actor: the user who does.
+        range_header: which part, as the request named it; "" for all of it.
+        now: current time; None reads the clock.
+    """
+    now = now or datetime.now(UTC)
+    recorded = AuditEvent.objects.filter(
+        action="data.download",
+        actor=actor_name(actor)[:150],
+        at__gt=now - AUDITED_EVERY,
+        detail__export=str(export.pk),
+    )
+    if not recorded.exists():
+        _audit("data.download", export, actor, now, range=one_line(range_header, 100))
 
 
 def work(now: datetime | None = None) -> int:
@@ -161,23 +205,40 @@ def work(now: datetime | None = None) -> int:
 
 
 def claim(now: datetime) -> Export | None:
-    """Claim the next waiting export; None if there is none, or one is running."""
+    """Claim the next waiting export; None if there is none, or one is running.
+
+    Customers take turns: first comes the one whose last export was worked on longest ago.
+    """
     with transaction.atomic():
         # A time in the future, which a clock that was ahead left, is no sign of life.
         alive = Q(state="running", seen_at__gt=now - SILENT_AFTER, seen_at__lte=now + _FUTURE)
         if Export.objects.filter(alive).exists():
             return None
-        export = (
-            Export.objects.select_for_update()
-            .filter(state__in=("waiting", "running"))
-            .order_by("requested_at")
-            .first()
-        )
-        if export is None:
+        waiting = Export.objects.select_for_update(of=("self",)).select_related("cluster")
+        ready = list(waiting.filter(state__in=("waiting", "running")).order_by("requested_at"))
+        if not ready:
             return None
+        served = _last_served()
+        export = min(ready, key=lambda one: served.get(_customer_id(one), _NEVER))
         export.state, export.seen_at, export.rows, export.done_ratio = "running", now, 0, 0
         export.save(update_fields=["state", "seen_at", "rows", "done_ratio"])
     return export
+
+
+def _last_served() -> dict[UUID | None, datetime]:
+    """Return when an export of each customer was last worked on; None is "no customer"."""
+    rows = (
+        Export.objects.exclude(seen_at=None)
+        .annotate(whose=Coalesce("customer_id", "cluster__customer_id"))
+        .values_list("whose")
+        .annotate(at=Max("seen_at"))
+        .order_by()
+    )
+    return dict(rows)
+
+
+def _customer_id(export: Export) -> UUID | None:
+    return export.customer_id if export.cluster is None else export.cluster.customer_id
 
 
 def make(export_id: UUID, *, alive: Callable[[], bool] = lambda: True) -> None:
@@ -259,9 +320,12 @@ def _may_hold(path: Path, cluster: UUID) -> bool:
 
 
 def _keep_newest(export: Export) -> None:
-    """Delete all but the newest files of the same customer or cluster."""
+    """Delete all but the newest files of the same target that the same kind of person asked for."""
     same = Export.objects.filter(
-        customer=export.customer, cluster=export.cluster, state__in=("ready", "failed")
+        customer=export.customer,
+        cluster=export.cluster,
+        requested_by_staff=export.requested_by_staff,
+        state__in=("ready", "failed"),
     )
     for old in same.order_by("-requested_at")[MAX_FINISHED:]:
         path_of(old).unlink(missing_ok=True)
@@ -307,7 +371,7 @@ class _ProgressReport:
             raise ExportStoppedError(msg)
 
 
-def _audit(action: str, export: Export, actor: Actor, now: datetime) -> None:
+def _audit(action: str, export: Export, actor: Actor, now: datetime, **more: str) -> None:
     detail = {
         "export": str(export.pk),
         "of": str(export.customer or export.cluster),
@@ -315,5 +379,6 @@ def _audit(action: str, export: Export, actor: Actor, now: datetime) -> None:
         "format": export.format,
         "start": export.start,
         "end": export.end,
+        **more,
     }
     audit.record(action, actor=actor, cluster_id=export.cluster_id, detail=detail, now=now)

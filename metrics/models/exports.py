@@ -33,6 +33,8 @@ class Export(models.Model):
     start = models.BigIntegerField()  # Unix time, included
     end = models.BigIntegerField()  # Unix time, excluded
     requested_by = models.CharField(max_length=150)
+    # Whether somebody who sees all customers asked: their files and a customer's are kept apart.
+    requested_by_staff = models.BooleanField(default=True)
     requested_at = models.DateTimeField()
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     seen_at = models.DateTimeField(null=True)  # refreshed while it is worked on

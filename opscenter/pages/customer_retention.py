@@ -141,7 +141,7 @@ def retention_context(request: HttpRequest, cluster: Cluster, now: int) -> dict[
         "sees_customer": cluster.customer_id is not None
         and access.visible_customers(request.user).filter(pk=cluster.customer_id).exists(),
         "hold_form": HoldForm(auto_id="hold_%s"),
-        **exports_context(cluster),
+        **exports_context(cluster, request.user),
     }
 
 
@@ -165,7 +165,7 @@ def _page(request: HttpRequest, customer: Customer, **more: Any) -> HttpResponse
             initial={"retention_class": own.retention_class_id if own else None},
             default=in_force.default_class(),
         ),
-        **exports_context(customer),
+        **exports_context(customer, request.user),
         "hold_form": HoldForm(auto_id="hold_%s"),
         "erase_form": ConfirmForm(expected=customer.name, auto_id="erase_%s"),
         "effect": None,

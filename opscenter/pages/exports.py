@@ -13,20 +13,21 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from clusters import access
+from clusters.access import AnyUser
 from clusters.models import Cluster, Customer
 from metrics.api.exports import download
 from metrics.exports import jobs
 from metrics.models import Export
-from opscenter.core.errors import ConflictError, InvalidInputError
+from opscenter.core.errors import ConflictError, ForbiddenError, InvalidInputError
 from opscenter.pages.base import page
 
 
-def exports_context(target: Customer | Cluster) -> dict[str, Any]:
-    """Return what the list of exports of a visible customer or cluster shows."""
+def exports_context(target: Customer | Cluster, user: AnyUser) -> dict[str, Any]:
+    """Return what the list of exports of a visible customer or cluster shows to a user."""
     which = "cluster" if isinstance(target, Cluster) else "customer"
-    found = list(Export.objects.filter(**{which: target}))
+    found = list(Export.objects.select_related("cluster").filter(**{which: target}))
     return {
-        "exports": found,
+        "exports": [(one, jobs.may_remove(user, one)) for one in found],
         "export_target": target,
         "export_running": any(one.state in ("waiting", "running") for one in found),
         "export_list": reverse("exports", args=[which, target.pk]),
@@ -45,7 +46,7 @@ def exports(request: HttpRequest, which: str, target_id: UUID) -> HttpResponse:
     else:
         raise Http404
     if request.method != "POST":
-        return render(request, "retention/exports.html", exports_context(target))
+        return render(request, "retention/exports.html", exports_context(target, request.user))
     try:
         jobs.request(target, form=request.POST.get("format", ""), actor=_user(request))
     except InvalidInputError as exc:
@@ -57,9 +58,8 @@ def exports(request: HttpRequest, which: str, target_id: UUID) -> HttpResponse:
 def export_file(request: HttpRequest, export_id: UUID) -> HttpResponse:
     """Return the file of an export."""
     try:
-        range_header = request.headers.get("Range", "")
         export = _export(request, export_id)
-        return cast("HttpResponse", download(export, range_header, request.user))
+        return cast("HttpResponse", download(request, export, request.user))
     except ConflictError as exc:
         raise Http404(str(exc)) from exc
 
@@ -70,7 +70,10 @@ def delete_export(request: HttpRequest, export_id: UUID) -> HttpResponse:
     """Delete an export and its file."""
     export = _export(request, export_id)
     target = export.customer or export.cluster
-    jobs.remove(export, actor=_user(request))
+    try:
+        jobs.remove(export, actor=_user(request))
+    except ForbiddenError as exc:
+        messages.error(request, str(exc))
     return redirect("fleet") if target is None else _back(target)
 
 

@@ -95,7 +95,7 @@ class Rate:
         self.seconds = seconds
         self._share = max(1, limit // processes)
         self._max_holders = max_holders
-        self._clock = clock
+        self.clock = clock
         self._lock = threading.Lock()
         self._memory = Windows(max_holders)
         self._redis_away_until = 0.0
@@ -136,7 +136,7 @@ class Rate:
         """
         if holder is None:
             return
-        number, _ = position(self._clock(), self.seconds)
+        number, _ = position(self.clock(), self.seconds)
         with self._lock:
             self._memory.add(_text(holder), number, -cost)
         self._give_back(_text(holder), number, cost)
@@ -149,7 +149,7 @@ class Rate:
 
     def _take(self, holder: str, limit: int, share: int, cost: int) -> tuple[Count, int]:
         """Count in Redis and in memory; return what was decided, and by which limit."""
-        number, passed = position(self._clock(), self.seconds)
+        number, passed = position(self.clock(), self.seconds)
         shared = self._take_shared(holder, number, passed, limit, cost)
         if shared is not None and shared.outcome != "counted":
             return shared, limit

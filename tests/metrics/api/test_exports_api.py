@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.urls import reverse
@@ -151,6 +151,59 @@ def test_a_download_goes_on_where_it_broke_off(api, viewer, cluster):
     beyond = client.get(url, HTTP_RANGE=f"bytes={len(whole)}-")
     assert (beyond.status_code, beyond["content-range"]) == (416, f"bytes */{len(whole)}")
     assert AuditEvent.objects.filter(action="data.download").count() == 1
+
+
+@pytest.mark.parametrize(
+    "ranges", [[""], ["bytes=1-"], ["bytes=0-"], ["bytes=0-99", "bytes=100-"], ["bytes=0-1,5-6"]]
+)
+def test_whatever_sends_bytes_is_one_line_in_the_audit_log(api, viewer, cluster, ranges):
+    export = made(cluster, viewer)
+    client, url = api(viewer), f"{API}{export.pk}/file/"
+    for asked in ranges:
+        content(client.get(url, headers={"range": asked} if asked else {}))
+    line = AuditEvent.objects.get(action="data.download")
+    assert (line.actor, line.detail["range"]) == (viewer.username, ranges[0])
+
+
+def test_what_sends_nothing_is_no_download(api, viewer, cluster):
+    export = made(cluster, viewer)
+    client, url = api(viewer), f"{API}{export.pk}/file/"
+    client.head(url)
+    client.get(url, headers={"range": "bytes=999999999-"})
+    assert not AuditEvent.objects.filter(action="data.download").exists()
+
+
+def test_another_user_and_a_later_time_are_downloads_of_their_own(viewer, operator, cluster):
+    export = made(cluster, viewer)
+    now = datetime.now(UTC)
+    jobs.record_download(export, actor=viewer, now=now)
+    jobs.record_download(export, actor=viewer, now=now + timedelta(minutes=9))
+    jobs.record_download(export, actor=operator, now=now + timedelta(minutes=9))
+    jobs.record_download(export, actor=viewer, now=now + timedelta(minutes=11))
+    assert AuditEvent.objects.filter(action="data.download").count() == 3
+
+
+def test_only_who_asked_or_may_act_deletes_an_export(api, client, viewer, operator, cluster):
+    theirs, own = made(cluster, operator), made(cluster, viewer)
+    refused = api(viewer).delete(f"{API}{theirs.pk}/")
+    assert refused.status_code == 403
+    assert refused.json()["error"]["message"].startswith("Only operator, who asked for it")
+    assert api(viewer).delete(f"{API}{own.pk}/").status_code == 204
+    client.force_login(viewer)
+    page = client.get(reverse("exports", args=["cluster", cluster.pk])).content.decode()
+    assert "Delete" not in page
+    client.post(reverse("export_delete", args=[theirs.pk]))
+    assert Export.objects.filter(pk=theirs.pk).exists()
+    assert api(operator).delete(f"{API}{theirs.pk}/").status_code == 204
+
+
+def test_a_customers_exports_push_out_none_of_the_staff(viewer, operator, cluster):
+    theirs = made(cluster, operator)
+    own = [made(cluster, viewer) for _ in range(3)]
+    assert set(Export.objects.values_list("pk", flat=True)) == {
+        theirs.pk,
+        *(one.pk for one in own[1:]),
+    }
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,19 @@ def test_a_request_is_made_fetched_and_swept_each_in_the_audit_log(cluster, stor
     ]  # fmt: skip
 
 
+def test_customers_take_turns(cluster, foreign_cluster, admin):
+    def ask(target, minute):
+        return jobs.request(target, form="csv", actor=admin, now=NOW + timedelta(minutes=minute))
+
+    first, second = ask(cluster, 0), ask(cluster.customer, 1)
+    other = ask(foreign_cluster, 2)
+    order = []
+    for minute in range(3):
+        order.append(jobs.claim(NOW + timedelta(minutes=10 + minute)).pk)
+        Export.objects.filter(pk=order[-1]).update(state="ready")
+    assert order == [first.pk, other.pk, second.pk]
+
+
 def test_a_process_that_died_leaves_the_export_to_the_next(cluster, stored, admin):
     export = jobs.request(cluster, form="csv", actor=admin, now=NOW)
     assert jobs.claim(NOW) == export
