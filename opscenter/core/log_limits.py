@@ -6,7 +6,6 @@ new for every line, which is no limit.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 import time
@@ -14,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from opscenter.core.budgets import peer_group
 
 
 class LogWord(StrEnum):
@@ -68,7 +69,7 @@ class RateLimitedLog:
             TypeError: for a reason that is not a member of a :class:`LogWord`.
         """
         _check(reason)
-        group = _group(source)
+        group = peer_group(source)[:100]
         with self._turn:
             now = self._clock()
             self._end(now)
@@ -107,17 +108,6 @@ def _check(reason: object) -> None:
     if not isinstance(reason, LogWord):
         msg = f"the key of a log limit must be a LogWord, not {type(reason).__name__}"
         raise TypeError(msg)
-
-
-def _group(source: str) -> str:
-    """Return an IPv6 address's /64: whoever has one address has them all; else the source."""
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return source[:100]
-    if address.version == 4:
-        return source
-    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 class OncePerMinute(logging.Filter):
