@@ -9,6 +9,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 
 from clusters.models.customers import Customer
+from opscenter.core.json_field import QuickJSONField
 
 CLUSTER_NAME = RegexValidator(
     r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z",
@@ -34,7 +35,7 @@ class Cluster(models.Model):
     customer = models.ForeignKey(
         Customer, null=True, blank=True, on_delete=models.PROTECT, related_name="clusters"
     )
-    labels = models.JSONField(default=dict, blank=True)  # str -> str, set by operators
+    labels = QuickJSONField(default=dict, blank=True)  # str -> str, set by operators
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     simulated = models.BooleanField(default=False)  # made by the fleet simulator: pages say so
     services = models.JSONField(default=list, blank=True)  # allowed services; [] means ["agent"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from clusters.models.clusters import Cluster
+from opscenter.core.json_field import QuickJSONField
 
 
 class ClusterStatus(models.Model):
@@ -24,7 +25,7 @@ class ClusterStatus(models.Model):
     since = models.DateTimeField(null=True)
     was = models.CharField(max_length=10, blank=True, default="")
     reason = models.CharField(max_length=500, blank=True, default="")
-    findings = models.JSONField(null=True)  # as of then, with their since; NULL for none
+    findings = QuickJSONField(null=True)  # as of then, with their since; NULL for none
     # Tunnel, written by the hub. seen_at is refreshed while the session answers.
     tunnel_up = models.BooleanField(default=False)
     tunnel_since = models.DateTimeField(null=True)
@@ -47,7 +48,7 @@ class ClusterStatus(models.Model):
     nodes_ready = models.PositiveIntegerField(null=True)
     nodes_total = models.PositiveIntegerField(null=True)
     nodes_unknown = models.PositiveIntegerField(null=True)
-    nodes_not_ready = models.JSONField(default=list)  # names, at most 10
+    nodes_not_ready = QuickJSONField(default=list)  # names, at most 10
     pods = models.PositiveIntegerField(null=True)
     cpu_mc = models.BigIntegerField(null=True)
     cpu_cap_mc = models.BigIntegerField(null=True)
@@ -61,12 +62,12 @@ class ClusterStatus(models.Model):
     inodes_worst_name = models.CharField(max_length=300, blank=True, default="")
     # What is off at single parts, as of that minute (clusters.conditions); NULL for nothing, which
     # costs a list of thousands of clusters less than an empty list.
-    conditions = models.JSONField(null=True)
+    conditions = QuickJSONField(null=True)
     # The last hour for sparklines: lists of at most 60 CPU ratios in permille, null = no data,
     # ending at data_as_of.
-    cpu_history = models.JSONField(default=list)
+    cpu_history = QuickJSONField(default=list)
     # How much of the day's history was written (clusters.health_history); {} for none yet.
-    history_day = models.JSONField(default=dict)
+    history_day = QuickJSONField(default=dict)
 
     def __str__(self) -> str:
         return f"status of {self.cluster_id}"
