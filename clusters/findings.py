@@ -32,8 +32,9 @@ def findings(facts: Facts, now: datetime) -> list[Finding]:
         now: time for which to judge, aware.
     """
     found = _nodes(facts)
-    parts = [_part(condition) for condition in facts.conditions if condition.what not in OF_NODES]
-    found += [part for part in parts if part is not None]
+    if facts.conditions:
+        parts = [_part(one) for one in facts.conditions if one.what not in OF_NODES]
+        found += [part for part in parts if part is not None]
     found += _without_conditions(facts, {finding.key.partition(":")[0] for finding in found})
     found += [one for one in (clock(facts), conflict(facts, now)) if one is not None]
     return found
@@ -104,6 +105,8 @@ def _nodes(facts: Facts) -> list[Finding]:
         return [Finding("nodes", "degraded" if total == 0 else "unknown", text, share=1.0)]
     unknown = facts.nodes_unknown or 0
     lost = max(0, total - _fine(facts))
+    if not (lost or unknown or facts.conditions or facts.nodes_not_ready):
+        return []  # as of most clusters: lists judge thousands of them
     level: Level = "critical" if 2 * lost > total else "degraded"
     known_names = {one.node for one in facts.conditions if one.what in OF_NODES}
     named = [one for one in facts.conditions if one.what in OF_NODES]

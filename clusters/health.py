@@ -154,8 +154,7 @@ def judge(facts: Facts, recorded: Health, now: datetime) -> Health:
     wrong = [one for one in found if one.level != "note"]
     if not wrong:
         began = min(facts.data_as_of or now, now)
-        reason = _all_well(facts, found)
-        return replace(_plain(recorded, "ok", began, reason), findings=found)
+        return _plain(recorded, "ok", began, _all_well(facts, found), found)
     return _of_findings(found, recorded, facts)
 
 
@@ -243,6 +242,8 @@ def _dated(
     found: list[Finding], recorded: Health, facts: Facts, now: datetime
 ) -> tuple[Finding, ...]:
     """Return findings, worst first, each with a since: its own, the recorded one, or the data's."""
+    if not found:
+        return ()
     known = {(one.key, one.level): one for one in recorded.findings}
     began = min(facts.data_as_of or now, now)
     dated = []
@@ -281,10 +282,12 @@ def _all_well(facts: Facts, notes: tuple[Finding, ...]) -> str:
     return "; ".join([text, *(note.text for note in notes)])[:REASON_LENGTH]
 
 
-def _plain(recorded: Health, state: State, began: datetime, reason: str) -> Health:
-    """Return a state without findings, keeping ``since`` while the state stays."""
+def _plain(
+    recorded: Health, state: State, began: datetime, reason: str, notes: tuple[Finding, ...] = ()
+) -> Health:
+    """Return a state that nothing is wrong in, keeping ``since`` while the state stays."""
     since = recorded.since if recorded.state == state and recorded.since else began
-    return Health(state, since, "", reason[:REASON_LENGTH])
+    return Health(state, since, "", reason[:REASON_LENGTH], notes)
 
 
 def _was(recorded: Health) -> str:

@@ -39,8 +39,8 @@ _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _CLUSTER_COLUMNS = (
-    "id", "name", "labels", "customer_id", "status", "simulated", "services", "agent_version",
-    "kind", "conflict_at", "conflict_detail", "created_at", "enrolled_at",
+    "id", "name", "labels", "customer_id", "status", "simulated", "agent_version", "kind",
+    "conflict_at", "conflict_detail", "created_at", "enrolled_at",
 )  # fmt: skip
 _STATUS_COLUMNS = (
     "state", "since", "was", "reason", "findings", "tunnel_up", "tunnel_since", "tunnel_seen_at",
@@ -277,6 +277,8 @@ class _Centre:
 def _judge(facts: Facts, recorded: Health, now: datetime, centre: _Centre) -> Health:
     """Judge; of a cluster of which nothing new is known, say so if the fault is our own."""
     health = judge(facts, recorded, now)
+    if not health.findings:
+        return health
     silent = any(one.key in ("tunnel", "data") for one in health.findings)
     if silent and centre.problem:
         return judge(replace(facts, centre_problem=centre.problem), recorded, now)
@@ -287,9 +289,8 @@ def _overview(row: dict[str, Any], now: datetime, centre: _Centre) -> ClusterOve
     numbers = known_numbers(row)
     facts = _facts(row, numbers)
     health = _judge(facts, _recorded(row), now, centre)
-    for name in ("state", "since", "was", "reason", "findings", "services", "tunnel_up"):
+    for name in ("state", "since", "was", "reason", "findings", "tunnel_up", "conditions"):
         del row[name]
-    del row["conditions"]
     for name in ("customer", "tunnel_reason", "pull_error_code", "pull_error", "collector_error"):
         row[name] = row[name] or ""
     row["pull_failures"] = row["pull_failures"] or 0
