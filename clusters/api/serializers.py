@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +60,13 @@ class NameField(StrictCharField):
         super().__init__(trim_whitespace=False, **kwargs)
 
 
+class UtcField(serializers.DateTimeField):
+    """A time in UTC, which asks nobody for the time zone: lists have hundreds of them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(default_timezone=UTC, **kwargs)
+
+
 class FindingSerializer(serializers.Serializer[Any]):
     """One thing that is wrong, not known, or worth a note."""
 
@@ -67,7 +75,7 @@ class FindingSerializer(serializers.Serializer[Any]):
     )
     level = serializers.ChoiceField(choices=LEVELS)
     text = serializers.CharField()
-    since = serializers.DateTimeField(allow_null=True, help_text="By the stored minutes.")
+    since = UtcField(allow_null=True, help_text="By the stored minutes.")
     at_least = serializers.BooleanField(
         help_text="Whether it may have begun before `since`: nothing is known of the time before."
     )
@@ -77,7 +85,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     """The health now, from the same function as on every page."""
 
     state = serializers.ChoiceField(choices=WORST_FIRST)
-    since = serializers.DateTimeField(allow_null=True)
+    since = UtcField(allow_null=True)
     was = serializers.CharField(help_text="The state before unknown; empty otherwise.")
     reason = serializers.CharField(help_text="What is wrong, how much of it and where.")
     at_least = serializers.BooleanField(help_text="Whether it may have begun before `since`.")
@@ -92,10 +100,10 @@ class TunnelSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Null if it is not known: recorded as up, but not seen to answer.",
     )
-    since = serializers.DateTimeField(
+    since = UtcField(
         source="tunnel_since", allow_null=True, help_text="When it came up or went down."
     )
-    seen_at = serializers.DateTimeField(source="tunnel_seen_at", allow_null=True)
+    seen_at = UtcField(source="tunnel_seen_at", allow_null=True)
     rtt_ms = serializers.FloatField(source="tunnel_rtt_ms", allow_null=True)
     reason = serializers.CharField(source="tunnel_reason", help_text="Why it went down.")
 
@@ -130,7 +138,7 @@ class ClusterSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField(help_text="host, kubernetes, or empty while not known.")
     agent_version = serializers.CharField()
     health = HealthSerializer()
-    data_as_of = serializers.DateTimeField(
+    data_as_of = UtcField(
         allow_null=True, help_text="End of the newest minute of data; the numbers are as of then."
     )
     data_age_seconds = serializers.FloatField(allow_null=True)
