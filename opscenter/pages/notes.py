@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from django.conf import settings
@@ -74,7 +75,12 @@ def _remarks(notes: Sequence[str]) -> str:
 
 def is_outdated(agent_version: str) -> bool:
     """Return whether an agent is older than this centre; False for a version that says nothing."""
-    theirs, ours = _VERSION.match(agent_version), _VERSION.match(settings.VERSION)
+    return _is_older(agent_version, settings.VERSION)
+
+
+@lru_cache(maxsize=256)  # a fleet has few versions
+def _is_older(version: str, than: str) -> bool:
+    theirs, ours = _VERSION.match(version), _VERSION.match(than)
     if theirs is None or ours is None:
         return False
     return tuple(map(int, theirs.groups())) < tuple(map(int, ours.groups()))
