@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django import template
@@ -148,6 +149,11 @@ def span(start: int, end: int) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def age(context: template.Context, value: datetime | float | None, stale_s: int = 0) -> SafeString:
+    """Return how old a time is now, by the template's ``now``; as :func:`age_at`."""
+    return age_at(context["now"], value, stale_s)
+
+
+def age_at(now: datetime, value: datetime | float | None, stale_s: int = 0) -> SafeString:
     """Return how old a time is as a ``<time>`` that ticks; marked as old beyond ``stale_s``.
 
     Of a time in the future it is not known, which is never fresh.
@@ -156,7 +162,7 @@ def age(context: template.Context, value: datetime | float | None, stale_s: int 
     if at is None:
         return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
     at = at.astimezone(UTC)
-    seconds = age_seconds(at, context["now"])
+    seconds = age_seconds(at, now)
     is_old = bool(stale_s) and (seconds is None or seconds > stale_s)
     return format_html(
         '<time datetime="{}" data-age{}{} title="{}">{}</time>',
@@ -213,9 +219,13 @@ def bar(ratio: float | None, kind: str = "", high: float = 0.9) -> SafeString:
     if ratio is None:
         return format_html('<span class="bar none {}"></span>', kind)
     width = min(max(ratio, 0.0), 1.0) * 100
-    tone = "high" if ratio >= high else ""
+    return _bar(kind, "high" if ratio >= high else "", f"{width:.1f}")
+
+
+@lru_cache(maxsize=4096)  # pages have hundreds of bars, and there are a thousand widths
+def _bar(kind: str, tone: str, percent: str) -> SafeString:
     return format_html(
-        '<span class="bar {} {}"><s style="width:{}%"></s></span>', kind, tone, f"{width:.1f}"
+        '<span class="bar {} {}"><s style="width:{}%"></s></span>', kind, tone, percent
     )
 
 
