@@ -15,7 +15,8 @@ import threading
 from collections.abc import Sequence
 
 from agent import __version__
-from agent.config import Config, ConfigError, load_config, unknown_variables
+from agent.command_line import hide_argument, read_secret
+from agent.config import PREFIX, Config, ConfigError, load_config, unknown_variables
 from agent.diagnosis import check
 from agent.enrol import EnrolmentError, enrol
 from agent.service import ListenError, cluster_kind, run, serve, until_signalled
@@ -40,11 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    overrides = {key: value for key, value in options.items() if value is not None}
+    token_file = options.pop("token_file", None)
+    if options.get("token"):
+        hide_argument(options["token"])
     try:
-        config = load_config(overrides=overrides)
-    except ConfigError as exc:
+        if token_file is not None:
+            options["token"] = read_secret(token_file)
+        config = load_config(
+            overrides={key: one for key, one in options.items() if one is not None}
+        )
+    except (ConfigError, ValueError) as exc:
         return _fail(2, exc)
+    os.environ.pop(f"{PREFIX}TOKEN", None)  # for no child of ours
     _set_up_logging(config.log_level)
     for name in unknown_variables():
         logger.warning("%s is no variable of the agent; is it misspelt?", name)
@@ -61,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in {
-        "run": "measure, serve and keep the tunnel; joins first where --token is given",
+        "run": "measure, serve and keep the tunnel; joins first where a token is given",
         "join": "join the centre with a token, then exit",
         "serve": "measure and serve the local API, without a tunnel",
         "check": "say what works and what does not",
@@ -71,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", help="where key, enrolment and samples are kept")
         if name in ("run", "join"):
             command.add_argument("--url", help="of the Ops Center")
-            command.add_argument("--token", help="from the Add cluster page; works once")
+            token = command.add_mutually_exclusive_group()
+            token.add_argument("--token-file", help="holds the join token; - is standard input")
+            token.add_argument("--token", help="the join token itself; others may see it")
             command.add_argument("--hub-key", help="fingerprint of the hub's key, SHA256:...")
         if name in ("run", "serve"):
             command.add_argument("--listen", help="of the local API: 127.0.0.1:PORT or a path")
@@ -80,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _join(config: Config) -> int:
     if not config.url or not config.token:
-        return _fail(2, "join needs --url and --token (or OPSCENTER_AGENT_URL and _TOKEN)")
+        return _fail(2, "join needs --url and --token-file (or OPSCENTER_AGENT_URL and _TOKEN)")
     prepare_data_dir(config.data_dir)
     with lock_data_dir(config.data_dir):
         enrolment = asyncio.run(enrol(config, kind=cluster_kind(config)))

@@ -47,7 +47,7 @@ async def check(config: Config) -> AsyncIterator[Finding]:
     for name, _, target in config.services.forwards():
         yield await _check_target(name, target)
     if enrolment is None:
-        yield Finding(ok=False, text="not joined yet: run it with --url and --token")
+        yield Finding(ok=False, text="not joined yet: run it with a URL and a token")
         return
     yield Finding(ok=True, text=f"joined as {enrolment.cluster_name} ({enrolment.cluster_id})")
     for endpoint in _endpoints(enrolment, config.transport):

@@ -151,7 +151,7 @@ async def ensure_enrolled(config: Config) -> Enrolment:
     if stored is not None and (not config.token or stored.token_digest == digest):
         return stored
     if not config.url or not config.token:
-        msg = f"{config.data_dir} holds no enrolment; give --url and --token as Add cluster shows"
+        msg = f"{config.data_dir} holds no enrolment; give a URL and a token as Add cluster shows"
         raise StateError(msg)
     return await enrol_with_retries(config, kind=cluster_kind(config))
 

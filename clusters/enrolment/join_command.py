@@ -27,12 +27,9 @@ def hub_info() -> HubInfo:
 def join_command(token: str) -> str:
     """Return the command that enrols an agent and keeps it running, ready to paste.
 
-    It carries the hub key's fingerprint, so that plain http cannot swap the hub.
+    It carries the hub key's fingerprint, so that plain http cannot swap the hub. The token is in
+    the environment, which other users of that machine cannot read; arguments they can.
     """
-    options = {
-        "--url": settings.PUBLIC_URL,
-        "--token": token,
-        "--hub-key": host_key_fingerprint(),
-    }
+    options = {"--url": settings.PUBLIC_URL, "--hub-key": host_key_fingerprint()}
     shown = " ".join(f"{name} {shlex.quote(value)}" for name, value in options.items())
-    return f"python -m agent run {shown}"
+    return f"OPSCENTER_AGENT_TOKEN={shlex.quote(token)} python -m agent run {shown}"

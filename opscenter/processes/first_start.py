@@ -13,8 +13,7 @@ from django.core.management import call_command
 
 from clusters.tunnel.host_key import ensure_host_key
 from opscenter.core.env import env_secret
-
-ADMIN_NAME = "admin"
+from opscenter.core.first_password import ADMIN_NAME, forget_outdated_password, password_path
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ def prepare() -> FirstStart:
     """Migrate the database, make the host key, and create the admin if there is no user yet.
 
     Calling it again changes nothing. The password comes from OPSCENTER_ADMIN_PASSWORD or is
-    random; a random one is also stored in ``admin_password`` (mode 0600) in the data directory.
+    random; a random one is stored in ``admin_password`` (mode 0600) until it is changed.
 
     Raises:
         django.db.DatabaseError: if the database cannot be used.
@@ -37,12 +36,26 @@ def prepare() -> FirstStart:
     call_command("migrate", interactive=False, verbosity=0)
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     ensure_host_key(settings.HUB_HOST_KEY_PATH)
-    return FirstStart(password=_ensure_admin())
+    password = _ensure_admin()
+    if password is None:
+        forget_outdated_password()
+    return FirstStart(password)
 
 
-def password_path() -> Path:
-    """Return the file that holds a random admin password."""
-    return Path(settings.DATA_DIR) / "admin_password"
+def greeting(password: str, *, to_terminal: bool) -> list[str]:
+    """Return the lines that say how to sign in for the first time.
+
+    Args:
+        password: the admin's random password.
+        to_terminal: whether only a person sees them; what is written elsewhere is kept by
+            somebody, such as a service manager, and names the file alone.
+    """
+    if not to_terminal:
+        return [f"sign in as {ADMIN_NAME} with the password in {password_path()}"]
+    return [
+        f"sign in as {ADMIN_NAME} with the password {password}",
+        f"(shown only now; in {password_path()} until it is changed)",
+    ]
 
 
 def _ensure_admin() -> str | None:

@@ -126,7 +126,7 @@ async def test_bad_configuration_ends_with_2_and_one_line(place, tmp_path):
 async def test_run_without_an_enrolment_says_what_is_missing(place, tmp_path):
     async with agent("run", **variables(place, tmp_path)) as process:
         assert await process.end() == 1
-    assert "holds no enrolment; give --url and --token" in process.output
+    assert "holds no enrolment; give a URL and a token" in process.output
 
 
 async def test_a_taken_port_is_named(place, tmp_path):

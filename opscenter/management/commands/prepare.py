@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from opscenter.processes.first_start import ADMIN_NAME, password_path, prepare
+from opscenter.processes.first_start import greeting, prepare
 
 
 class Command(BaseCommand):
@@ -15,10 +15,8 @@ class Command(BaseCommand):
     help = "Migrates the database and makes the keys and the admin; `up` does it by itself."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prepare, and print the admin's password if one was generated."""
+        """Prepare, and say where the admin's password is if one was generated."""
         password = prepare().password
         if password is not None:
-            self.stdout.write(
-                f"sign in as {ADMIN_NAME} with the password {password}"
-                f" (shown only now; kept in {password_path()})"
-            )
+            for line in greeting(password, to_terminal=self.stdout.isatty()):
+                self.stdout.write(line)

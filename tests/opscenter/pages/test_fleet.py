@@ -213,7 +213,7 @@ def test_what_may_have_begun_earlier_is_so_since_at_least_then_on_every_page(fle
 
 def test_the_first_command_has_the_address_of_this_centre(fleet, settings):
     settings.PUBLIC_URL = "https://ops.example.com"
-    assert "--url https://ops.example.com --token" in fleet().content.decode()
+    assert "--url https://ops.example.com --hub-key" in fleet().content.decode()
 
 
 def test_a_group_counts_as_the_page_does_who_should_report(fleet):

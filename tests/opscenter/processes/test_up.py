@@ -55,20 +55,23 @@ def test_the_first_start_makes_everything_and_the_second_keeps_it(make_centre):
     centre = make_centre("--no-local-agent")
     centre.start()
     centre.wait_for_line(rf"Ops Center is at {centre.url}/")
-    password = centre.wait_for_line(r"sign in as admin with the password (\S+)")[1]
+    where = centre.wait_for_line(r"sign in as admin with the password in (\S+)")[1]
+    assert where == str(centre.data_dir / "admin_password")
+    password = Path(where).read_text().strip()
+    assert password not in centre.output  # a service manager keeps what is written here
     assert centre.get("/healthz") == (200, "ok\n")
     assert centre.interrupt() == 0
     assert centre.output.count("Ops Center is at") == 1
 
     kept = [centre.data_dir / name for name in ("secret_key", "hub_host_key", "admin_password")]
     before = [path.read_text() for path in kept]
-    assert before[2].strip() == password
     assert [path.stat().st_mode & 0o777 for path in kept] == [0o600] * 3
     assert centre.data_dir.stat().st_mode & 0o777 == 0o700
 
     centre.start()
     centre.wait_for_line("Ops Center is at")
     assert "password" not in centre.output
+    assert password in before[2]
     assert [path.read_text() for path in kept] == before
     assert centre.interrupt() == 0
 
@@ -77,6 +80,27 @@ def test_lines_carry_the_name_of_their_process_and_no_colour_in_a_file(running):
     running.wait_for_line(r"^hub    \| ")
     assert all(re.match(r"^[a-z]+ +\| ", line) for line in running.lines)
     assert "\x1b" not in running.output
+
+
+def test_no_secret_is_in_a_log_or_a_list_of_processes(make_centre):
+    centre = make_centre(**QUICK, OPSCENTER_LOG_LEVEL="DEBUG")
+    centre.start()
+    centre.wait_until_ready()
+    agent = centre.data_dir / "agent" / "enrolment.json"
+    wait_until(agent.exists, "the local agent has joined")
+    token = centre.manage("create_token", "test", "--user", "admin").stdout.strip()
+    authorized = {"Authorization": f"Token {token}"}
+    assert centre.get("/api/v1/clusters/", authorized)[0] == 200
+    assert centre.get("/api/v1/clusters/", {"Authorization": f"Token {token}x"})[0] == 401
+    children = {**centre.children(), "up": centre.process.pid}
+    assert set(children) >= {*PROCESSES, "agent", "up"}
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.values()]
+    shown = centre.output + b"\n".join(commands).decode()
+    secrets = [
+        (centre.data_dir / name).read_text().strip() for name in ("secret_key", "admin_password")
+    ]
+    for secret in ("ocj_", "opc_", *secrets):
+        assert secret not in shown, secret[:4]
 
 
 def test_a_second_start_on_the_same_directory_is_refused(running):
