@@ -19,6 +19,13 @@ def main() -> None:
         # A bad value in the environment is the person's to change: no traceback.
         print(f"manage.py: {exc}", file=sys.stderr)
         sys.exit(2)
+    except Exception as exc:
+        from opscenter.core.command_errors import is_for_a_person, one_line_reason
+
+        if not is_for_a_person(exc):
+            raise
+        print(f"manage.py: {one_line_reason(exc)}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ from opscenter.core.env import (
     env_match,
     env_networks,
     env_origins,
-    env_postgres,
     env_secret,
     env_str,
     env_url,
     is_loopback,
 )
+from opscenter.core.env_connections import env_postgres, env_redis
 from opscenter.core.logs import logging_config
 from opscenter.core.paths import ensure_private_directory, read_or_create_secret, runtime_directory
 from opscenter.core.shards import check_shards
@@ -121,7 +121,7 @@ PULL_INTERVAL_SECONDS = env_int("OPSCENTER_PULL_INTERVAL_SECONDS", 60, low=5, hi
 PULL_DEADLINE_SECONDS = env_int("OPSCENTER_PULL_DEADLINE_SECONDS", 30, low=1, high=600)
 JUDGE_ALL_FILESYSTEMS = env_bool("OPSCENTER_JUDGE_ALL_FILESYSTEMS", default=False)
 PULL_MAX_BYTES = env_int("OPSCENTER_PULL_MAX_BYTES", 8_000_000, low=10_000, high=256_000_000)
-JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 24, low=1, high=24 * 30)
+JOIN_TOKEN_HOURS = env_int("OPSCENTER_JOIN_TOKEN_HOURS", 1, low=1, high=24 * 30)
 
 # --- Processes -------------------------------------------------------------------------------
 # Web processes of the whole installation: limits that each counts by itself are divided by it.
@@ -230,7 +230,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis: queue, locks, live updates ---------------------------------------------------------
 # `manage.py up` starts a private one on a unix socket when REDIS_URL is not set.
-REDIS_URL = env_secret("REDIS_URL") or f"unix://{RUNTIME_DIR / 'redis.sock'}"
+_REDIS = env_redis("REDIS_URL", f"unix://{RUNTIME_DIR / 'redis.sock'}")
+REDIS_URL = _REDIS.url
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -238,7 +239,8 @@ CHANNEL_LAYERS = {
     },
 }
 _ON_SOCKET = REDIS_URL.startswith("unix://")
-CELERY_BROKER_URL = f"redis+socket{REDIS_URL.removeprefix('unix')}" if _ON_SOCKET else REDIS_URL
+CELERY_BROKER_URL = _REDIS.broker_url
+CELERY_BROKER_USE_SSL = _REDIS.tls or False
 # No result backend: results live in the databases, and redis-py's PubSub can hang in its
 # finaliser (celery#6969, redis-py#3640).
 CELERY_TASK_IGNORE_RESULT = True
@@ -284,7 +286,7 @@ AUTHENTICATION_BACKENDS = [
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {
-        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "NAME": "opscenter.core.first_password.MinimumLengthValidator",
         "OPTIONS": {"min_length": 12},
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

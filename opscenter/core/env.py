@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -181,7 +181,8 @@ def env_url(name: str, default: str, schemes: tuple[str, ...]) -> str:
     value = env_str(name) or default
     if not is_url(value, schemes):
         wanted = " or ".join(f"{scheme}://host" for scheme in schemes)
-        msg = f"{name}={value!r} is not an address like {wanted}"
+        shown = re.sub(r"//[^/@]*@", "//***@", value)  # without a password
+        msg = f"{name}={shown!r} is not an address like {wanted}"
         raise ImproperlyConfigured(msg)
     return value
 
@@ -231,33 +232,6 @@ def env_gateway_url(name: str, default: str) -> str:
         return value
     msg = f"{name}={value!r} is neither unix:///path nor tcp://host:port"
     raise ImproperlyConfigured(msg)
-
-
-def env_postgres(name: str) -> dict[str, str] | None:
-    """Return the address of a PostgreSQL database as an entry of Django's DATABASES.
-
-    Without a password in the address, the secret DATABASE_PASSWORD is used.
-
-    Returns:
-        NAME, USER, PASSWORD, HOST and PORT; "" for what is not given. None if it is not set.
-
-    Raises:
-        ImproperlyConfigured: it is no such address, or names no database.
-    """
-    url = env_secret(name)
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
-        msg = f"{name} must read postgres://user:password@host:port/name"
-        raise ImproperlyConfigured(msg)
-    return {
-        "NAME": unquote(parts.path.lstrip("/")),
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or env_secret("DATABASE_PASSWORD") or ""),
-        "HOST": unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
-    }
 
 
 def env_secret(name: str, *, needed_by: str = "") -> str | None:

@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
-from opscenter.core.disk import is_full
+from opscenter.core.command_errors import one_line_reason
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
 from opscenter.core.json_lines import MARK_VARIABLE
 from opscenter.processes.definitions import NAMES, listeners, make_processes
-from opscenter.processes.first_start import ADMIN_NAME, password_path, prepare
+from opscenter.processes.first_start import greeting, prepare
 from opscenter.processes.output import (
     Form,
     JsonForm,
@@ -70,7 +70,7 @@ class Command(BaseCommand):
             with _lock(only):
                 self._run(names)
         except (ImproperlyConfigured, DatabaseError, OSError) as exc:
-            print(f"manage.py up: {_one_line(exc)}", file=sys.stderr)
+            print(f"manage.py up: {one_line_reason(exc)}", file=sys.stderr)
             sys.exit(2)
 
     def _run(self, names: tuple[str, ...]) -> None:
@@ -109,8 +109,7 @@ async def _supervise(
 ) -> None:
     welcome = [f"Ops Center is at {settings.PUBLIC_URL}/"]
     if password is not None:
-        welcome.append(f"sign in as {ADMIN_NAME} with the password {password}")
-        welcome.append(f"(shown only now; kept in {password_path()})")
+        welcome += greeting(password, to_terminal=sys.stdout.isatty())
 
     def greet(name: str) -> None:
         if name == "web":
@@ -151,16 +150,3 @@ def _choose_redis(names: tuple[str, ...]) -> RedisBinary | None:
         msg = f"REDIS_URL: the Redis at {parts.hostname or parts.path} does not answer: {exc}"
         raise ImproperlyConfigured(msg) from exc
     return None
-
-
-def _one_line(exc: Exception) -> str:
-    text = " ".join(str(exc).split())
-    # SQLite says "disk I/O error" where there is no room for its index of the log.
-    if isinstance(exc, DatabaseError | OSError) and is_full(Path(settings.DATA_DIR)):
-        path = settings.DATA_DIR
-        return f"OPSCENTER_DATA_DIR: the disk of {path} is full: free some space ({text})"
-    if not isinstance(exc, DatabaseError):
-        return text
-    if connection.vendor == "sqlite":
-        return f"OPSCENTER_DATA_DIR: {settings.DATABASES['default']['NAME']}: {text}"
-    return f"DATABASE_URL: {text}"

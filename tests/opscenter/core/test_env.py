@@ -17,7 +17,6 @@ from opscenter.core.env import (
     env_match,
     env_networks,
     env_origins,
-    env_postgres,
     env_secret,
     env_url,
     is_host,
@@ -122,30 +121,6 @@ def test_no_gateway_is_refused_by_name(monkeypatch, value):
     monkeypatch.setenv("GATEWAY", value)
     with pytest.raises(ImproperlyConfigured, match=r"GATEWAY='.*' is neither unix:///path nor tcp"):
         env_gateway_url("GATEWAY", "unix:///default")
-
-
-def test_a_postgres_address_is_taken_apart_and_decoded(monkeypatch):
-    monkeypatch.setenv("DB", "postgres://ops:p%40ss@db:5433/ops%2Dcenter")
-    assert env_postgres("DB") == {
-        "NAME": "ops-center", "USER": "ops", "PASSWORD": "p@ss", "HOST": "db", "PORT": "5433",
-    }  # fmt: skip
-
-
-def test_a_postgres_password_may_be_a_secret_of_its_own(monkeypatch, tmp_path):
-    (tmp_path / "password").write_text("from-a-file\n")
-    monkeypatch.setenv("DB", "postgresql://ops@db/ops")
-    monkeypatch.setenv("DATABASE_PASSWORD_FILE", str(tmp_path / "password"))
-    found = env_postgres("DB")
-    assert (found["PASSWORD"], found["PORT"]) == ("from-a-file", "")
-
-
-def test_no_postgres_address_is_none_or_refused_by_name(monkeypatch):
-    monkeypatch.delenv("DB", raising=False)
-    assert env_postgres("DB") is None
-    for value in ("mysql://db/ops", "postgres://db", "postgres://db/"):
-        monkeypatch.setenv("DB", value)
-        with pytest.raises(ImproperlyConfigured, match="DB must read postgres://user:password@"):
-            env_postgres("DB")
 
 
 def test_a_secret_that_something_needs_is_missed_by_name(monkeypatch):
