@@ -2,8 +2,9 @@
 
 A machine that dies sends nothing; one that was removed is not listed any more. Only a list of what
 should be there tells the two apart: Kubernetes' own, or a host's agent, which is one machine. With
-any other source a node that is absent counts as missing until an operator dismisses it or
-:data:`MISSING_SECONDS` are over.
+any other source a node that is absent counts as missing until an operator dismisses it or the
+others have sent for :data:`MISSING_SECONDS` without it. A time in which nothing was known of any of
+them does not count: a machine that does not come back with the others is missed then.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from opscenter.core.errors import ConflictError
 from opscenter.core.text import one_line
 
 MISSING_SECONDS = 86_400
-"""How long an absent node counts as missing."""
+"""How long an absent node counts as missing, from the first minute that others sent without it."""
 LATE_SECONDS = 120
 """How late a node's newest minute may be before it is missing: its source may bring it later."""
 MAX_NODES = 1000
@@ -97,6 +98,7 @@ def take_stock(
     if listed and absent:
         ClusterNode.objects.filter(pk__in=[row.pk for row in absent]).update(removed_at=as_of)
         absent = []
+    _note_absence(absent, as_of)
     missing = {row.name: row.last_seen_at for row in absent if _is_missing(row, as_of)}
     said = frozenset(name for name, row in known.items() if row.says_ready)
     former = frozenset(row.name for row in absent if row.listed_by != source[:30])
@@ -227,7 +229,17 @@ def _clean(seen: Sequence[SeenNode]) -> list[SeenNode]:
 def _is_missing(row: ClusterNode, as_of: datetime) -> bool:
     if _is_dismissed(row):
         return False
-    return as_of - row.last_seen_at <= timedelta(seconds=MISSING_SECONDS)
+    return as_of - (row.absent_since or as_of) <= timedelta(seconds=MISSING_SECONDS)
+
+
+def _note_absence(absent: Sequence[ClusterNode], as_of: datetime) -> None:
+    """Write down from when on others sent without a node."""
+    new = [row for row in absent if row.absent_since is None]
+    for row in new:
+        row.absent_since = as_of
+    if new:
+        pks = [row.pk for row in new]
+        ClusterNode.objects.filter(pk__in=pks).update(absent_since=as_of)
 
 
 def _record(
@@ -241,7 +253,7 @@ def _record(
     rows = ClusterNode.objects
     present = [known[node.name] for node in seen if node.name in known]
     rows.filter(pk__in=[row.pk for row in present]).update(
-        last_seen_at=as_of, removed_at=None, listed_by=source[:30]
+        last_seen_at=as_of, absent_since=None, removed_at=None, listed_by=source[:30]
     )
     said = {node.name for node in seen if node.ready is not None}
     first = [row for row in present if row.name in said and not row.says_ready]

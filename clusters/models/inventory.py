@@ -14,14 +14,15 @@ class ClusterNode(models.Model):
     """A node that a cluster has or had: the inventory that missing nodes are counted by.
 
     A node is *removed* when a list of what should be there (Kubernetes' own, a host's agent) lacks
-    it. One that only sends nothing any more is *missing* until somebody dismisses it or a day is
-    over (:mod:`clusters.node_inventory`).
+    it. One that only sends nothing any more is *missing* until somebody dismisses it or the others
+    have gone on for a day without it (:mod:`clusters.node_inventory`).
     """
 
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="nodes")
     name = models.CharField(max_length=253)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()  # end of its newest minute, by our clock
+    absent_since = models.DateTimeField(null=True)  # end of the first newest minute without it
     listed_by = models.CharField(max_length=30, blank=True, default="")  # kind of source
     says_ready = models.BooleanField(default=False)  # whether it ever said if it is ready
     removed_at = models.DateTimeField(null=True)

@@ -36,12 +36,25 @@ class TestTakingStock:
         take_stock(cluster, ready("n1", "n2"), NOW, **ASK)
         late, missing, still, over = (
             take_stock(cluster, ready("n1"), NOW + timedelta(seconds=at), **ASK)
-            for at in (60, LATE_SECONDS + 60, MISSING_SECONDS, MISSING_SECONDS + 60)
+            for at in (60, LATE_SECONDS + 60, MISSING_SECONDS + 60, MISSING_SECONDS + 120)
         )
         assert (late.total, late.ready, late.unknown, late.not_ready) == (2, 1, 1, [])
         assert (missing.total, missing.ready, missing.not_ready) == (2, 1, ["n2"])
         assert (missing.conditions[0].what, missing.conditions[0].since) == ("missing", NOW)
         assert (still.not_ready, over.total) == (["n2"], 1)
+
+    def test_a_machine_that_does_not_come_back_after_a_long_outage_of_all_is_missing(self):
+        cluster = ClusterFactory()
+        take_stock(cluster, ready("n1", "n2"), NOW, **ASK)
+        back = NOW + timedelta(days=2)
+        for at in (back, back + timedelta(hours=23)):
+            counts = take_stock(cluster, ready("n1"), at, **ASK)
+            assert (counts.total, counts.not_ready) == (2, ["n2"])
+        assert take_stock(cluster, ready("n1"), back + timedelta(hours=25), **ASK).total == 1
+        again = take_stock(cluster, ready("n1", "n2"), back + timedelta(hours=26), **ASK)
+        assert again.total == again.ready == 2
+        lost = take_stock(cluster, ready("n1"), back + timedelta(hours=27), **ASK)
+        assert lost.not_ready == ["n2"]
 
     def test_a_node_that_only_another_source_knew_is_not_known_and_not_called_dead(self):
         cluster = ClusterFactory()
