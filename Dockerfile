@@ -29,5 +29,7 @@ WORKDIR /app
 USER 10001:10001
 VOLUME /data
 EXPOSE 8000 2222 2280
+# Without a name it checks what the container runs: docker-compose.yml names it, and how often.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "-I", "-S", "opscenter/probe.py"]
 ENTRYPOINT ["python", "manage.py"]
 CMD ["up", "--only", "web"]

@@ -48,6 +48,15 @@ def test_every_service_that_stays_has_a_health_check(name):
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
 
 
+@pytest.mark.parametrize("name", ["web", "hub", "worker", "beat"])
+def test_health_checks_of_ours_start_no_django(name):
+    check = SERVICES[name]["healthcheck"]["test"]
+    assert check == ["CMD", "python", "-I", "-S", "opscenter/probe.py", name]
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (image,) = [line for line in lines if line.startswith("HEALTHCHECK ")]
+    assert image.endswith('CMD ["python", "-I", "-S", "opscenter/probe.py"]')
+
+
 def test_every_secret_is_a_file_and_none_is_written_down():
     for secret in COMPOSE["secrets"].values():
         assert set(secret) == {"file"}

@@ -1,20 +1,16 @@
-"""``manage.py probe NAME``: one process's health for a container's health check."""
+"""``manage.py probe NAME``: one process's health; containers ask ``opscenter/probe.py`` itself."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
 from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from redis.exceptions import RedisError
 
 from opscenter.core.heartbeats import worker_names
-from opscenter.monitoring.readiness import heartbeat_ages
-from opscenter.processes.definitions import is_web_ready
+from opscenter.probe import NAMES, Target, problem_of
 
 
 class Command(BaseCommand):
@@ -25,31 +21,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the argument."""
-        parser.add_argument("name", choices=["web", "worker", "beat", "hub"])
+        parser.add_argument("name", choices=NAMES)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the process, and print what is wrong."""
-        problem = _problem(options["name"])
+        target = Target(
+            host=settings.WEB_HOST,
+            port=settings.WEB_PORT,
+            redis_url=settings.REDIS_URL,
+            limit_seconds=settings.HEARTBEAT_LIMIT_SECONDS,
+            workers=worker_names(),
+        )
+        problem = problem_of(options["name"], target)
         if problem:
             print(f"{options['name']}: {problem}", file=sys.stderr)
             sys.exit(1)
-
-
-def _problem(name: str) -> str:
-    """Return what is wrong with a process; "" if nothing."""
-    if name == "web":
-        return "" if asyncio.run(is_web_ready()) else "/healthz does not answer"
-    try:
-        ages = heartbeat_ages(time.time())
-    except (RedisError, OSError) as exc:
-        return f"Redis does not answer: {exc}"
-    if name == "worker" and len(worker_names()) > 1:
-        problems = ((each, _silence(ages[each])) for each in worker_names())
-        return ", ".join(f"{each}: {problem}" for each, problem in problems if problem)
-    return _silence(ages[name])
-
-
-def _silence(age: float | None) -> str:
-    if age is None:
-        return "no heartbeat yet"
-    return f"no heartbeat for {age:.0f} s" if age > settings.HEARTBEAT_LIMIT_SECONDS else ""
