@@ -65,7 +65,7 @@ def find(
     Raises:
         QueryError: a regular expression is invalid, or the time is up.
     """
-    by_name, others = split(matchers(matches), ("__name__",))
+    by_name, others = split(matchers(matches, deadline.check), ("__name__",))
     by_cluster, by_series = split(others, CLUSTER_LABELS)
     metrics = [one for one in METRICS.values() if fit(by_name, {"__name__": one.name})]
     chosen = {kind: tuple(m for m in metrics if m.kind == kind) for kind in kinds}

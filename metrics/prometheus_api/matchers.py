@@ -1,7 +1,13 @@
-"""Label matchers, with RE2: matching takes time in proportion to the text. Pure."""
+"""Label matchers, with RE2: matching takes time in proportion to the text. Pure.
+
+Compiling does not: an expression of a few characters may take its megabyte of memory and some
+hundredths of a second. So expressions are short, few, and the time is looked at between them. RE2
+releases the interpreter's lock meanwhile.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +16,13 @@ import re2
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.promql import Match
 
+MAX_PATTERN = 1_000
+"""Characters of a regular expression, unless it only lists values: Grafana writes out thousands."""
+
 _MAX_PROGRAM_BYTES = 1 << 20
+_ESCAPED = r"\\[!-/:-@\[-^`{-~]"
+_LISTED = re.compile(rf"(?:[^\\.+*?()|\[\]{{}}^$]|{_ESCAPED}|\|)*+")
+_PIECE = re.compile(rf"\||{_ESCAPED}|[^\\|]++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +33,49 @@ class Matcher:
     fits: Callable[[str], bool]
 
 
-def matchers(matches: Iterable[Match]) -> list[Matcher]:
+def matchers(matches: Sequence[Match], check: Callable[[], None] = lambda: None) -> list[Matcher]:
     """Return the compiled conditions.
 
+    Args:
+        matches: the conditions of one selector; none fit everything.
+        check: called before each expression is compiled; it may raise to end the query.
+
     Raises:
-        QueryError: a regular expression is invalid, or too large.
+        QueryError: a regular expression is invalid or too large, or all conditions fit a series
+            that has none of the labels, which Prometheus refuses too.
     """
-    return [Matcher(match.label, _test(match)) for match in matches]
+    compiled = []
+    for match in matches:
+        check()
+        compiled.append(Matcher(match.label, _test(match)))
+    if compiled and all(one.fits("") for one in compiled):
+        raise QueryError(
+            "query: a selector must have a name or a condition that no empty label fits"
+        )
+    return compiled
+
+
+def listed(pattern: str) -> frozenset[str] | None:
+    """Return the values of a pattern that only lists them, such as ``(web-1|web-2)``.
+
+    None for any other pattern. Takes time in proportion to the text.
+    """
+    if pattern.startswith("(") and pattern.endswith(")"):
+        pattern = pattern[1:-1]
+    if not _LISTED.fullmatch(pattern):
+        return None
+    if "\\" not in pattern:
+        return frozenset(pattern.split("|"))
+    values: set[str] = set()
+    current: list[str] = []
+    for piece in _PIECE.findall(pattern):
+        if piece == "|":
+            values.add("".join(current))
+            current = []
+        else:
+            current.append(piece[1:] if piece.startswith("\\") else piece)
+    values.add("".join(current))
+    return frozenset(values)
 
 
 def fit(conditions: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
@@ -52,6 +100,9 @@ def _test(match: Match) -> Callable[[str], bool]:
         return lambda text: text == wanted
     if match.operator == "!=":
         return lambda text: text != wanted
+    values = listed(match.value)
+    if values is not None:
+        return values.__contains__ if match.operator == "=~" else lambda text: text not in values
     pattern = _compiled(match)
     if match.operator == "=~":
         return lambda text: pattern.fullmatch(text) is not None
@@ -59,6 +110,12 @@ def _test(match: Match) -> Callable[[str], bool]:
 
 
 def _compiled(match: Match) -> re2._Regexp:
+    if len(match.value) > MAX_PATTERN:
+        msg = (
+            f"query: {match.label}{match.operator}: use at most {MAX_PATTERN:,} characters for a"
+            " regular expression that does more than list values"
+        )
+        raise QueryError(msg)
     options = re2.Options()
     options.max_mem = _MAX_PROGRAM_BYTES
     options.log_errors = False

@@ -14,6 +14,7 @@ import promql_parser as promql
 
 from metrics.prometheus_api.errors import QueryError
 from metrics.prometheus_api.promql import Match, parse_selector
+from metrics.prometheus_api.promql_text import MAX_MATCHERS
 from metrics.prometheus_api.sampling import Grid
 from metrics.series.windows import DAY
 
@@ -88,7 +89,11 @@ def selectors(given: Given, *, needed: bool = False) -> list[tuple[Match, ...]]:
     if len(texts) > MAX_SELECTORS:
         msg = f"match[]: use at most {MAX_SELECTORS}"
         raise QueryError(msg)
-    return [parse_selector(text).matches for text in texts]
+    found = [parse_selector(text).matches for text in texts]
+    if sum(len(matches) for matches in found) > MAX_MATCHERS:
+        msg = f"match[]: use at most {MAX_MATCHERS} conditions on labels in all"
+        raise QueryError(msg)
+    return found
 
 
 def limit(given: Given) -> int | None:

@@ -1,13 +1,13 @@
 """Parsing of PromQL text into the small tree that is evaluated here.
 
 The library ``promql-parser`` parses the text, so that refusals can be distinguished: text that is
-not PromQL (400), and PromQL that is not supported here (422). Pure.
+not PromQL (400), and PromQL that is not supported here (422). What reaches it is bounded, and has
+no regular expressions in it: :mod:`metrics.prometheus_api.promql_text`. Pure.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import add, mul, sub
@@ -16,23 +16,12 @@ from typing import Literal, cast
 import promql_parser as promql
 
 from metrics.prometheus_api.errors import QueryError, UnsupportedError
+from metrics.prometheus_api.promql_text import Operator, condition, prepare, quoted
 
-Operator = Literal["=", "!=", "=~", "!~"]
 Aggregation = Literal["sum", "avg", "min", "max", "count", "group", "topk", "bottomk"]
 
-MAX_LENGTH = 262_144
-"""Grafana writes out every value of a variable: queries with thousands of pods are common."""
-
-MAX_OUTSIDE_STRINGS = 2_048
-"""The parser and its tree are recursive: this limits the nesting of a query."""
-
 MAX_NESTING = 50
-_STRINGS = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`", re.DOTALL)
-_COMMENTS_AND_STRINGS = re.compile(rf"#[^\n]*|{_STRINGS.pattern}", re.DOTALL)
 _AGGREGATIONS = ("sum", "avg", "min", "max", "count", "group", "topk", "bottomk")
-_OPERATORS: dict[str, Operator] = {
-    "MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~",
-}  # fmt: skip
 _SUPPORTED = (
     "Ops Center answers selectors, offset, and sum, avg, min, max, count, group, topk and bottomk"
 )
@@ -117,31 +106,15 @@ def parse_selector(text: str) -> Selector:
     return found
 
 
-def quoted(text: str) -> str:
-    """Return ``text`` as a PromQL string."""
-    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
-    return '"' + "".join(escapes.get(c, c) for c in text) + '"'
-
-
 def duration_text(milliseconds: int) -> str:
     """Return a PromQL duration, with a leading sign if it is negative."""
     return f"{'-' if milliseconds < 0 else ''}{abs(milliseconds)}ms"
 
 
 def _parsed(text: str) -> promql.Expr:
-    if not text.strip():
-        raise QueryError("query: it is empty")
-    bare = _STRINGS.sub('""', text)
-    # For the parser a quote in a comment does not open a string: with comments, everything counts.
-    outside = len(text) if "#" in bare else len(bare)
-    if len(text) > MAX_LENGTH or outside > MAX_OUTSIDE_STRINGS:
-        msg = (
-            f"query: use at most {MAX_LENGTH} characters,"
-            f" {MAX_OUTSIDE_STRINGS} of them outside of strings"
-        )
-        raise QueryError(msg)
+    bounded = prepare(text)
     try:
-        return promql.parse(_without_raw_strings(text))
+        return promql.parse(bounded)
     except ValueError as exc:
         msg = f"query: {str(exc)[:300]}"
         raise QueryError(msg) from exc
@@ -152,19 +125,6 @@ def _parsed(text: str) -> promql.Expr:
         if type(exc).__name__ != "PanicException":
             raise
         raise QueryError("query: a number in it is out of bounds") from exc
-
-
-def _without_raw_strings(text: str) -> str:
-    """Return a query with its strings between backticks, in which nothing is escaped, quoted.
-
-    The library reads escapes in them too.
-    """
-
-    def plain(match: re.Match[str]) -> str:
-        found = match[0]
-        return quoted(found[1:-1]) if found.startswith("`") else found
-
-    return _COMMENTS_AND_STRINGS.sub(plain, text)
 
 
 def _convert(expr: promql.Expr, depth: int = 0) -> Expression:
@@ -203,7 +163,7 @@ def _selector(expr: promql.VectorSelector) -> Selector:
         raise UnsupportedError(f"the @ modifier is not supported. {_SUPPORTED}.")
     if expr.matchers.or_matchers:
         raise UnsupportedError(f"'or' between label matchers is not supported. {_SUPPORTED}.")
-    matches = [Match(m.name, _OPERATORS[str(m.op)], m.value) for m in expr.matchers.matchers]
+    matches = [Match(m.name, *condition(m.value)) for m in expr.matchers.matchers]
     if expr.name:
         matches.insert(0, Match("__name__", "=", expr.name))
     offset = 0 if expr.offset is None else round(expr.offset.total_seconds() * 1000)

@@ -75,7 +75,7 @@ def test_any_text_is_read_or_refused(text):
                                   "sum(" * 500 + "m" + ")" * 500, "m+" * 1000 + "m",
                                   'm{a="' + "x" * 300_000 + '"}'])  # fmt: skip
 def test_what_nests_deeply_or_is_long_is_refused(text):
-    with pytest.raises(QueryError, match=r"deep|character|not supported"):
+    with pytest.raises(QueryError, match=r"deep|character|parentheses|not supported"):
         parse(text)
 
 
@@ -163,7 +163,7 @@ def test_promql_beyond_ours_is_refused_by_name(text, says):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "m{", "sum(", "m{a=~'('}", "topk(m)", "sum(1)", "{}", "m offset",
+    "text", ["", "  ", "m{", "sum(", "m{a=~}", "topk(m)", "sum(1)", "{}", "m offset",
              "m offset inf", "m offset 1e400", "m offset -nan"]
 )  # fmt: skip
 def test_what_is_no_promql_is_bad_data(text):
