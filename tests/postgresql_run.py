@@ -24,8 +24,10 @@ LEFT_OUT = {
     "clusters/tunnel/hub/test_leaks.py": _TUNNEL,
     "metrics/pulling/test_backfill.py": _SOURCES,
     "metrics/pulling/test_bad_sources.py": _SOURCES,
+    "metrics/pulling/test_late_data.py": _SOURCES,
     "metrics/pulling/test_pull_by_tunnel.py": _SOURCES,
     "metrics/pulling/test_pull_from_influxdb.py": _SOURCES,
+    "metrics/pulling/test_replaced_source.py": _SOURCES,
     "metrics/pulling/test_sources_by_tunnel.py": _SOURCES,
     "metrics/sources/prometheus/test_stored.py": _SOURCES,
 }

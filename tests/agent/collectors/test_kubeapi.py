@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from agent.collectors.kubeapi import KubeAccess, KubeApi
-from tests.agent.collectors.test_kubelet import certificate
+from tests.agent.collectors.authority import certificate
 from tests.agent.kubernetes import ServiceAccountFiles
 
 

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.collectors.kubeobjects import parse_node, parse_pod
 from tests.agent.kubernetes import node, pod, real_answer, real_pods, rfc3339
@@ -117,3 +119,34 @@ def test_a_cordoned_node_says_so():
     assert parse_node(item).attrs["cordoned"] == ""
     item["spec"]["unschedulable"] = True
     assert parse_node(item).attrs["cordoned"] == "1"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["metadata", "name", "namespace", "status", "spec", "labels", "conditions", "type",
+             "containers", "containerStatuses", "lastState", "terminated", "ownerReferences"]
+        ),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "status", "spec"]), JSON), st.text(min_size=1))
+def test_no_object_of_any_shape_is_an_error(item, name):
+    metadata = item.get("metadata")
+    if isinstance(metadata, dict):
+        item["metadata"] = {**metadata, "name": name, "namespace": "ns"}
+    parse_node(item)
+    parse_pod(item)
+
+
+def test_labels_and_counts_of_absurd_types_are_no_error():
+    assert parse_node({"metadata": {"name": "n", "labels": 5}}).attrs["roles"] == ""
+    huge = [{"restartCount": 1e308}] * 2
+    item = {"metadata": {"name": "p", "namespace": "n"}, "status": {"containerStatuses": huge}}
+    assert parse_pod(item).restarts == float("inf")

@@ -2,104 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clusters.models import Cluster, ClusterStatus
-from metrics.connections import connect
-from metrics.connections.config import read_config, remove_source, save_source
-from metrics.models import PullSchedule
+from clusters.models import Cluster
 from metrics.pulling.backfill import backfill_cluster
 from metrics.pulling.progress import measured
-from metrics.pulling.pull import pull_cluster
 from metrics.pulling.requests import plan
 from metrics.pulling.stream import CLUSTER_KEY
-from metrics.retention.in_force import retention_of
-from metrics.series.rows import Cell, SeriesKey
+from metrics.series.rows import Cell
 from metrics.series.windows import STREAM
 from metrics.stores import get_store
 from opscenter.core.errors import BadResponseError, ConsentOffError, ServiceUnavailableError
 from tests.examples import examples
-from tests.factories import ClusterFactory
 from tests.metrics.conftest import ledger_of, status_of
+from tests.metrics.pulling.outages import (
+    HOUR,
+    T0,
+    assert_neither_hole_nor_double,
+    fill,
+    make_site,
+    pull,
+    schedule_of,
+    tunnel,
+)
 from tests.metrics.pulling.scripted import (
     DAY,
-    NODES,
     ScriptedSource,
-    answer_as,
     nowhere,
-    value,
 )
 
-HOUR = 3600
 BELOW_ZERO = "node cpu_mc below zero"
-T0 = 1_800_000_000 - 1_800_000_000 % DAY
-
-
-@pytest.fixture
-def source(monkeypatch) -> ScriptedSource:
-    one = ScriptedSource(born=T0)
-    answer_as(monkeypatch, "influxdb", one)
-    return one
-
-
-@pytest.fixture
-def site(db, store, redis_server, source, admin) -> Cluster:
-    return make_site(admin)
-
-
-def make_site(actor, name: str = "north-1") -> Cluster:
-    cluster = ClusterFactory(name=name, current__tunnel_up=True)
-    save_source(cluster, read_config("influxdb"), actor=actor)
-    return cluster
-
-
-def pull(cluster: Cluster, now: float):
-    return pull_cluster(cluster.pk, now, connect=nowhere)
-
-
-def fill(cluster: Cluster, now: float, runs: int = 50):
-    """Fill until no gap is open; return all that was asked for."""
-    asked = []
-    for _ in range(runs):
-        result = backfill_cluster(cluster.pk, now, connect=nowhere)
-        asked += result.requested
-        if not result.open:
-            break
-    return asked
-
-
-def tunnel(cluster: Cluster, *, up: bool) -> None:
-    ClusterStatus.objects.filter(cluster=cluster).update(tunnel_up=up)
-
-
-def schedule_of(cluster: Cluster) -> PullSchedule:
-    return PullSchedule.objects.get(cluster=cluster)
-
-
-def assert_neither_hole_nor_double(cluster: Cluster, start: int, end: int) -> None:
-    """Compare every hour of [start, end) with what the source had, minute for minute."""
-    store = get_store()
-    for key, names in [(CLUSTER_KEY, NODES), *((SeriesKey("node", "", n), (n,)) for n in NODES)]:
-        columns = store.read(cluster.pk, key, "cpu_mc", "1h", start, end)
-        assert columns.t == list(range(start, end, HOUR)), key
-        assert set(columns.n) == {60}, [
-            (t - T0, n) for t, n in zip(columns.t, columns.n, strict=True) if n != 60
-        ]
-        for t, total in zip(columns.t, columns.total, strict=True):
-            assert total == 60 * sum(value(name, t) for name in names)
-    windows = [
-        window for window in ledger_of(cluster) if window.start >= start and window.end <= end
-    ]
-    assert {window.state for window in windows} == {"done"}
-    assert sum(window.expected for window in windows) == (end - start) // 60
 
 
 OUTAGES = {"7 minutes": 7 * 60, "6 hours": 6 * HOUR, "30 hours": 30 * HOUR, "30 days": 30 * DAY}
@@ -203,165 +140,6 @@ def test_consent_that_is_off_is_the_reason_of_the_gap(site, source):
     assert {window.reason for window in gaps} == {"consent_off"}
     assert "does not offer influxdb" in gaps[-1].detail
     assert status_of(site).pull_error_code == "consent_off"
-
-
-@pytest.mark.parametrize("delay", [600, HOUR, 6 * HOUR])
-def test_data_that_comes_late_is_picked_up(site, source, delay):
-    start = T0 + 3 * HOUR
-    window = range(start + 600, start + 1200, 60)
-    source.late = {("n2", minute): minute + 60 + delay for minute in window}
-    source.late |= {("web-1", start + 660): start + 660 + 60 + delay}
-    for now in range(start, start + 8 * HOUR, 600 if delay > HOUR else 120):
-        assert pull(site, now + 100).outcome == "ok"
-        backfill_cluster(site.pk, now + 101, connect=nowhere)
-    assert_neither_hole_nor_double(site, start - HOUR, start + HOUR)
-    pods = get_store().read(
-        site.pk, SeriesKey("pod", "default", "web-1"), "cpu_mc", "1m", start, start + HOUR
-    )
-    assert len(pods.t) == 60
-
-
-def test_a_look_for_late_data_that_finds_none_writes_nothing(site, source, monkeypatch):
-    start = T0 + 3 * HOUR
-    for now in range(start, start + HOUR, 600):
-        pull(site, now + 100)
-        fill(site, now + 101)
-    monkeypatch.setattr(
-        "metrics.pulling.ledger_writer.write",
-        lambda *_rest: pytest.fail("what is stored was written again"),
-    )
-    source.asked.clear()
-    result = backfill_cluster(site.pk, start + HOUR + 101, connect=nowhere)
-    assert source.asked
-    assert (result.late, result.open) == (0, 0)
-
-
-def test_an_agent_is_never_asked_for_late_data(db, store, redis_server):
-    cluster = ClusterFactory(name="south-1", current__tunnel_up=True)
-    PullSchedule.objects.create(cluster=cluster, due_at=datetime.now(UTC))
-    result = backfill_cluster(cluster.pk, T0 + HOUR, connect=nowhere)
-    assert (result.ran, result.requested) == (True, [])
-    assert schedule_of(cluster).recheck_due_at is None
-
-
-class RenamingSource(ScriptedSource):
-    """Has the same nodes as the other source, by other names."""
-
-    def _minutes(self, start, end, now):
-        answer = super()._minutes(start, end, now)
-        rows = [
-            row._replace(key=row.key._replace(name=f"{row.key.name}.example:9100"))
-            for row in answer.rows
-        ]
-        object.__setattr__(answer, "rows", sorted(rows))
-        return answer
-
-
-@pytest.fixture
-def other(monkeypatch, source) -> RenamingSource:
-    one = RenamingSource(born=T0)
-    answer_as(monkeypatch, "prometheus", one)
-    return one
-
-
-def assert_every_minute_once(cluster: Cluster, start: int, end: int) -> None:
-    columns = get_store().read(cluster.pk, CLUSTER_KEY, "cpu_mc", "1m", start, end)
-    assert columns.t == list(range(start, end, 60))
-    assert columns.total == [sum(value(name, t) for name in NODES) for t in columns.t]
-
-
-def test_a_change_of_source_counts_no_minute_twice(site, source, other, admin):
-    start = T0 + 2 * HOUR
-    for now in range(start, start + HOUR, 60):
-        pull(site, now + 100)
-    fill(site, start + HOUR)
-    save_source(site, read_config("prometheus"), actor=admin)
-    site.refresh_from_db()
-    for now in range(start + HOUR, start + 3 * HOUR, 60):
-        assert pull(site, now + 100).outcome == "ok"
-        if now % 600 == 0:
-            backfill_cluster(site.pk, now + 101, connect=nowhere)
-    assert_every_minute_once(site, T0, start + 3 * HOUR - 120)
-    remove_source(site, actor=admin)
-
-
-def replace_while_asked(monkeypatch, source: ScriptedSource, then: Callable[[], object]) -> None:
-    """Do something once, while ``source`` is asked."""
-    original, waiting = ScriptedSource.fetch, [then]
-
-    async def fetch(self, client, start, end, **more):
-        if self is source and waiting:
-            await asyncio.to_thread(in_thread, waiting.pop())
-        return await original(self, client, start, end, **more)
-
-    monkeypatch.setattr(ScriptedSource, "fetch", fetch)
-
-
-def in_thread(work: Callable[[], object]) -> None:
-    try:
-        work()
-    finally:
-        connection.close()
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("first", [True, False], ids=["the first pull", "a later pull"])
-def test_a_source_that_is_replaced_while_it_is_pulled_counts_no_minute_twice(
-    site, source, other, admin, monkeypatch, first
-):
-    start = T0 + 2 * HOUR
-    for now in range(start, start + (0 if first else 600), 60):
-        assert pull(site, now + 100).outcome == "ok"
-    at = start + 600
-
-    def replace() -> None:
-        moment = datetime.fromtimestamp(at + 100.5, UTC)
-        save_source(site, read_config("prometheus"), actor=admin, now=moment)
-
-    replace_while_asked(monkeypatch, source, replace)
-    result = pull(site, at + 100)
-    assert (result.outcome, result.code) == ("skipped", "source_replaced")
-    for now in range(at, at + 1200, 60):
-        assert pull(site, now + 101).outcome == "ok"
-    fill(site, at + 1200)
-    assert_every_minute_once(site, T0 + HOUR, at + 1080)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_source_that_is_replaced_while_it_fills_a_gap_counts_no_minute_twice(
-    site, source, other, admin, monkeypatch
-):
-    start = T0 + 2 * HOUR
-    for now in range(start, start + 600, 60):
-        assert pull(site, now + 100).outcome == "ok"
-    fill(site, start + 700)
-    source.error = ServiceUnavailableError("away")
-    for now in range(start + 600, start + 2400, 60):
-        pull(site, now + 100)
-    source.error = None
-    at = start + 2400
-    assert pull(site, at + 100).gaps_open
-
-    def replace() -> None:
-        moment = datetime.fromtimestamp(at + 100.5, UTC)
-        save_source(site, read_config("prometheus"), actor=admin, now=moment)
-
-    replace_while_asked(monkeypatch, source, replace)
-    result = backfill_cluster(site.pk, at + 100, connect=nowhere)
-    assert result.error == "source_replaced"
-    fill(site, at + 102)
-    for now in range(at + 60, at + 600, 60):
-        assert pull(site, now + 101).outcome == "ok"
-    assert_every_minute_once(site, T0 + HOUR, at + 480)
-
-
-def test_a_run_for_an_agent_ends_what_was_due_of_another_source(site, source, admin):
-    source.born = T0 + 2 * HOUR - 300
-    pull(site, T0 + 2 * HOUR)
-    remove_source(site, actor=admin)
-    PullSchedule.objects.update(recheck_due_at=datetime.fromtimestamp(T0, UTC))
-    backfill_cluster(site.pk, T0 + 2 * HOUR, connect=nowhere)
-    assert schedule_of(site).recheck_due_at is None
 
 
 def test_the_clock_of_the_source_is_measured(site, source):
@@ -485,17 +263,6 @@ def test_no_sequence_of_outages_leaves_a_hole_or_a_double(events, site, source, 
     fill(cluster, now + 5)
     assert_neither_hole_nor_double(cluster, T0, now - now % HOUR - HOUR)
     assert get_store().position(cluster.pk, STREAM).watermark >= now - now % HOUR - 90
-
-
-def test_of_a_source_that_is_empty_at_first_no_more_is_asked_for_later_than_is_kept(site, source):
-    source.born = T0 + 10 * HOUR
-    assert pull(site, T0 + 3 * HOUR).outcome == "ok"
-    site.refresh_from_db()
-    limits = connect.connection_to(site, schedule_of(site), nowhere).limits
-    assert limits.first_reach == min(364 * DAY, max(retention_of(site).seconds.values()))
-    pull(site, T0 + 11 * HOUR)
-    site.refresh_from_db()
-    assert connect.connection_to(site, schedule_of(site), nowhere).limits.wanted is None
 
 
 def test_values_that_cannot_be_true_are_left_out_and_counted_live_and_in_gaps(

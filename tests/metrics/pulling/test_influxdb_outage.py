@@ -9,7 +9,7 @@ from metrics.series.windows import STREAM
 from metrics.stores import close_stores, get_store
 from tests.factories import ClusterFactory
 from tests.metrics.conftest import story
-from tests.metrics.pulling.test_pull import T0, SpooledAgent, assert_store_equals_source, at, pull
+from tests.metrics.pulling.spooled import T0, SpooledAgent, assert_store_equals_source, at, pull
 from tests.metrics.stores.influxdb.server import Between, keep_for_ever, own_prefix, server
 
 

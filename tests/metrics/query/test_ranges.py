@@ -10,28 +10,17 @@ import pytest
 from metrics import query
 from metrics.models import CustomerRetention, RetentionClass
 from metrics.pulling.ledger_rules import buckets
-from metrics.query import STREAM, MetricsUnavailableError, SeriesKey
+from metrics.query import MetricsUnavailableError, SeriesKey
 from metrics.query.answers import Gap, Segment
-from metrics.query.coverage_strip import causes, with_damage
-from metrics.series.rows import Cell, SeriesInfo
+from metrics.query.coverage_strip import causes
+from metrics.series.rows import Cell
 from metrics.stores import close_stores, get_store
-from metrics.stores.writer import Batch
 from opscenter.core.errors import InvalidInputError
+from tests.metrics.query.stored import DAY, NOW, minutes, write
 from tests.metrics.stores.contract import CLUSTER, NODE, POD, T0, coarse, row, window
 from tests.metrics.stores.sqlite.damage import damage
 
 pytestmark = pytest.mark.django_db
-
-DAY = 86_400
-NOW = T0 + 7200
-
-
-def write(cluster, rows=(), **batch):
-    get_store().write(cluster.id, STREAM, Batch(rows=rows, **batch))
-
-
-def minutes(key, start, count, **fields):
-    return [row(key, start + 60 * m, **fields) for m in range(count)]
 
 
 def test_a_short_range_is_answered_from_minutes(cluster):
@@ -274,168 +263,6 @@ def test_a_cluster_without_data_answers_empty(cluster):
     )
 
 
-def test_nodes_carry_ratios_readiness_and_whether_they_are_there(cluster):
-    gone, old = SeriesKey("node", "", "n0"), SeriesKey("node", "", "n9")
-    newest = T0 + 2 * DAY
-    write(
-        cluster,
-        [
-            row(old, T0, cpu_mc=1),
-            row(gone, newest - 3600, cpu_mc=1),
-            row(NODE, newest, cpu_mc=500, cpu_cap_mc=2000, mem_ws=3, ready=1),
-        ],
-        infos=[SeriesInfo(NODE, attrs={"role": "worker"})],
-    )
-    answer = query.nodes(cluster, NOW)
-    assert (answer.as_of, answer.total) == (newest + 60, 2)
-    away, here = answer.items
-    assert (away.name, away.present, away.ready, away.cpu_ratio) == ("n0", False, None, None)
-    assert (here.name, here.present, here.ready, here.cpu_ratio) == ("n1", True, True, 0.25)
-    assert (here.memory_ratio, here.attrs, here.as_of) == (None, {"role": "worker"}, newest + 60)
-    assert query.cluster_now(cluster).values["nodes_total"] == 1
-
-
-def test_filesystems_come_fullest_first(cluster):
-    def disk(node, mount, used):
-        return row(
-            SeriesKey("filesystem", node, mount), T0, used=used, cap=100, inodes_total=10,
-            inodes_free=4,
-        )  # fmt: skip
-
-    write(
-        cluster, [row(NODE, T0, cpu_mc=1), disk("n1", "/", 50), disk("n2", "/", 90),
-                  disk("n1", "/data", 70)],
-    )  # fmt: skip
-    items = query.filesystems(cluster, NOW).items
-    assert [(i.ns, i.name, i.used_ratio) for i in items] == [
-        ("n2", "/", 0.9), ("n1", "/data", 0.7), ("n1", "/", 0.5)
-    ]  # fmt: skip
-    assert items[0].inodes_ratio == 0.6
-    assert [i.name for i in query.filesystems(cluster, NOW, node="n1").items] == ["/data", "/"]
-
-
-def test_pods_are_ordered_searched_limited_and_counted(cluster):
-    def key(name, ns="default"):
-        return SeriesKey("pod", ns, name)
-
-    write(
-        cluster,
-        [
-            row(NODE, T0 + 600, cpu_mc=1),
-            row(key("gone"), T0, cpu_mc=9999),
-            row(key("b"), T0 + 600, cpu_mc=5, mem_ws=1),
-            row(key("a"), T0 + 600, cpu_mc=5),
-            row(key("silent"), T0 + 600, mem_ws=7),
-            row(key("Web", "shop"), T0 + 600, cpu_mc=80),
-        ],
-        infos=[SeriesInfo(key("b"), "n7")],
-    )
-
-    def names(**how):
-        return [pod.name for pod in query.pods(cluster, NOW, **how).items]
-
-    assert names() == ["Web", "a", "b", "silent"]
-    assert names(order="mem_ws") == ["silent", "b", "a", "Web"]
-    assert names(order="name") == ["a", "b", "silent", "Web"]
-    assert names(search="SHOP/w") == ["Web"]
-    assert names(search="n7") == ["b"]
-    assert names(node="n7") == ["b"]
-    answer = query.pods(cluster, NOW, limit=1)
-    assert (answer.total, len(answer.items), answer.as_of) == (4, 1, T0 + 660)
-    assert len(query.pods(cluster, NOW, limit=0).items) == 4
-    with pytest.raises(InvalidInputError, match=r"^order: "):
-        query.pods(cluster, NOW, order="1; DROP TABLE")
-
-
-def test_gone_pods_are_apart_the_last_to_go_first(cluster):
-    keys = [SeriesKey("pod", "default", name) for name in ("long-ago", "early", "late", "here")]
-    times = [T0 - 2 * DAY, T0 + 60, T0 + 540, T0 + 600]
-    rows = [row(key, ts, cpu_mc=1) for key, ts in zip(keys, times, strict=True)]
-    write(cluster, [*rows, row(NODE, T0 + 600, cpu_mc=1)])
-    assert [pod.name for pod in query.pods(cluster, NOW).items] == ["here"]
-    gone = query.gone_pods(cluster)
-    assert [(pod.name, pod.present) for pod in gone.items] == [("late", False), ("early", False)]
-    assert [pod.name for pod in query.gone_pods(cluster, search="EAR").items] == ["early"]
-
-
-def test_pods_since_a_moment_are_both_those_that_run_and_those_that_ended(cluster):
-    times = {"long-ago": T0 - DAY, "late": T0 + 540, "here": T0 + 600}
-    rows = [row(SeriesKey("pod", "default", name), ts, cpu_mc=1) for name, ts in times.items()]
-    write(cluster, [*rows, row(NODE, T0 + 600, cpu_mc=1)])
-    found = query.pods_since(cluster, T0 + 540)
-    assert [(pod.name, pod.present) for pod in found] == [("here", True), ("late", False)]
-
-
-def test_a_pod_is_still_known_after_its_end(cluster):
-    write(cluster, [row(POD, T0, cpu_mc=1), row(NODE, T0 + 3600, cpu_mc=1)])
-    found = query.pod(cluster, "default", "web-1")
-    assert (found.first_seen, found.now.present, found.now.as_of) == (T0, False, T0 + 60)
-    assert found.cluster_as_of == T0 + 3660
-    assert query.pod(cluster, "default", "web-2") is None
-    assert query.node(cluster, "n1").now.present
-
-
-def test_a_search_looks_at_the_given_clusters_only(cluster, foreign_cluster):
-    for each in (cluster, foreign_cluster):
-        write(each, [row(POD, T0, cpu_mc=5), row(SeriesKey("pod", "x", "api"), T0, cpu_mc=9)])
-    found = query.search_pods([cluster], "WEB", now=NOW)
-    assert [(hit.cluster, hit.now.key) for hit in found] == [(cluster, POD)]
-    both = query.search_pods([cluster, foreign_cluster], "", now=NOW, order="cpu_mc", limit=3)
-    assert [hit.now.values["cpu_mc"] for hit in both] == [9, 9, 5]
-    assert query.search_pods([cluster], "web", now=T0 + 8 * DAY) == []
-    with pytest.raises(InvalidInputError):
-        query.search_pods([cluster], "", now=NOW, order="name")
-
-
-def test_a_heat_strip_has_one_grid_for_all_series(cluster):
-    other = SeriesKey("node", "", "n0")
-    write(
-        cluster,
-        [*minutes(NODE, T0, 20, cpu_mc=10), *minutes(other, T0 + 600, 5, cpu_mc=Cell(2, 8, 3, 5))],
-    )
-    answer = query.heat(cluster, "node", "cpu_mc", T0, T0 + 1800, 3, now=NOW)
-    assert (answer.t, answer.step, answer.unit) == ((T0, T0 + 600, T0 + 1200), 600, "millicores")
-    assert [(r.key.name, r.mean, r.max) for r in answer.rows] == [
-        ("n0", (None, 4, None), (None, 5, None)),
-        ("n1", (10, 10, None), (10, 10, None)),
-    ]
-
-
-def test_minutes_that_are_not_due_yet_are_no_lack_of_coverage(cluster):
-    write(cluster, windows=[window(T0, T0 + 600)], head=T0 + 600)
-    *_, fresh = query.coverage(cluster, T0, T0 + 9999, now=T0 + 720)
-    assert (fresh.state, fresh.end, fresh.expected) == ("pending", T0 + 720, 0)
-    *_, old = query.coverage(cluster, T0, T0 + 9999, now=T0 + 1200)
-    assert (old.state, old.end, old.expected) == ("pending", T0 + 1200, 10)
-
-
-def test_coverage_tells_of_every_moment(cluster):
-    write(
-        cluster,
-        windows=[
-            window(T0, T0 + 600),
-            window(T0 + 600, T0 + 1200),
-            window(T0 + 1200, T0 + 1800, filled_at=T0 + 9000, reason="tunnel_down"),
-            window(T0 + 2400, T0 + 3000, "lost", reason="spool_expired", got=4),
-        ],
-        head=T0 + 3000,
-    )
-    found = query.coverage(cluster, T0 - 600, T0 + 9999, now=T0 + 3600)
-    assert [(s.start - T0, s.end - T0, s.state, s.reason) for s in found] == [
-        (-600, 0, "none", ""),
-        (0, 1200, "done", ""),
-        (1200, 1800, "done", "tunnel_down"),
-        (1800, 2400, "none", ""),
-        (2400, 3000, "lost", "spool_expired"),
-        (3000, 3600, "pending", "pending"),
-    ]
-    assert [(s.got, s.expected, s.filled) for s in found[1:3]] == [(20, 20, False), (10, 10, True)]
-    clipped = query.coverage(cluster, T0 + 2700, T0 + 2760, now=T0 + 3600)
-    assert [(s.got, s.expected) for s in clipped] == [(0, 1)]
-    assert [w.start for w in query.windows(cluster, T0, T0 + 3600, states=["lost"])] == [T0 + 2400]
-    assert query.position(cluster).head == T0 + 3000
-
-
 @pytest.mark.sqlite_only(reason="breaks a chunk of SQLite's file")
 def test_a_range_says_what_is_damaged_in_the_store(cluster, settings):
     late = SeriesKey("pod", "default", "born-late")
@@ -459,23 +286,6 @@ def test_a_range_says_what_is_damaged_in_the_store(cluster, settings):
     assert gaps(NODE) == [lost]
     wide = query.range_query(cluster, POD, "cpu_mc", T0, T0 + 7200, 20, now=T0 + 7800)
     assert (wide.tier, [g.reason for g in wide.gaps]) == ("10m", ["agent_stopped"])
-
-
-def test_what_is_damaged_is_told_outside_of_the_gaps_of_the_ledger():
-    gaps = [Gap(10, 20, "gap", "tunnel_down", ""), Gap(30, 40, "lost", "agent_stopped", "")]
-
-    def told(damaged, first=0, last=100):
-        found = with_damage(gaps, damaged, first, last)
-        assert [gap for gap in found if gap.reason != "store_damaged"] == gaps
-        assert list(found) == sorted(found, key=lambda gap: gap.start)
-        return [(gap.start, gap.end) for gap in found if gap.reason == "store_damaged"]
-
-    assert told([]) == told([(10, 20)]) == told([(12, 18)]) == []
-    assert told([(0, 5), (20, 30), (40, 50)]) == [(0, 5), (20, 30), (40, 50)]
-    assert told([(0, 50)]) == [(0, 10), (20, 30), (40, 50)]
-    assert told([(15, 35)]) == [(20, 30)]
-    assert told([(0, 50)], first=5, last=25) == [(5, 10), (20, 25)]
-    assert told([(0, 8)], first=9) == told([(60, 70)], last=50) == []
 
 
 @pytest.mark.sqlite_only(reason="breaks SQLite's file; test_influxdb_outage.py stops InfluxDB")

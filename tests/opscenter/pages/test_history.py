@@ -11,7 +11,7 @@ import pytest
 
 from clusters.models import AuditEvent, ClusterEvent, ClusterNode, ClusterStatus
 from tests.factories import ClusterFactory, healthy
-from tests.opscenter.pages.test_cluster import measure
+from tests.opscenter.pages.measured import measure
 
 pytestmark = pytest.mark.django_db
 

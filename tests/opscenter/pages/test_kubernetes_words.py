@@ -15,7 +15,7 @@ from metrics.stores.writer import Batch
 from opscenter.pages import format as fmt
 from opscenter.pages.kubernetes_words import Fact, facts, marks, status, status_state, workload
 from tests.factories import ClusterFactory, healthy
-from tests.opscenter.pages.test_cluster import cells
+from tests.opscenter.pages.measured import cells
 
 CRASHING = {
     "status": "CrashLoopBackOff",

@@ -16,7 +16,7 @@ from metrics.stores.writer import Batch
 from opscenter.pages import lost_node as module
 from opscenter.pages.lost_node import LostNode, lost_node
 from tests.factories import ClusterFactory, healthy
-from tests.opscenter.pages.test_cluster import cells
+from tests.opscenter.pages.measured import cells
 
 pytestmark = pytest.mark.django_db
 

@@ -23,7 +23,7 @@ from metrics.stores import get_store
 from metrics.stores.writer import Batch
 from tests.centre import ROOT
 from tests.factories import ClusterFactory, healthy
-from tests.opscenter.pages.test_cluster import cells, measure, page
+from tests.opscenter.pages.measured import cells, measure, page
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from metrics.series.windows import Window
 from metrics.stores import get_store
 from metrics.stores.writer import Batch
 from tests.factories import ClusterFactory, healthy
-from tests.opscenter.pages.test_cluster import cells, page
+from tests.opscenter.pages.measured import cells, page
 
 pytestmark = pytest.mark.django_db
 

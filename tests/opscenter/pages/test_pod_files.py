@@ -9,10 +9,9 @@ import re
 import pytest
 
 from clusters.models import AuditEvent
-from tests.opscenter.pages.test_cluster import EVIL, FORMULA, alpha, measure
+from tests.opscenter.pages.measured import EVIL, FORMULA, measure
 
 pytestmark = pytest.mark.django_db
-__all__ = ["alpha"]
 
 
 def lines(client, url: str) -> list[dict[str, str]]:

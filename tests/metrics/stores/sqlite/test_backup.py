@@ -21,7 +21,7 @@ from metrics.stores.writer import Batch
 from opscenter.core.shards import shard_paths
 from tests.metrics.stores import writer
 from tests.metrics.stores.contract import STREAM, StoreContract, row
-from tests.metrics.stores.sqlite.test_seal import START, everything, hours
+from tests.metrics.stores.sqlite.sealing import START, everything, hours
 from tests.metrics.stores.sqlite.test_store import assert_whole, start_writer
 
 

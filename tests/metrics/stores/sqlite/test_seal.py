@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
@@ -10,29 +9,21 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from metrics.series.catalog import FIELD_NAMES, TIERS
-from metrics.series.rows import Cell, CoarseRow, MinuteRow, SeriesKey
+from metrics.series.rows import Cell, CoarseRow, SeriesKey
 from metrics.stores import StoreError
 from metrics.stores.copier import StoredRow
-from metrics.stores.sqlite import chunks, rollup, schema, seal, sealed
+from metrics.stores.sqlite import chunks, seal
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.writer import Batch
-from tests.examples import examples
 from tests.metrics.stores import writer
-from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, T0, coarse, row
-from tests.metrics.stores.sqlite.damage import damage
+from tests.metrics.stores.contract import CLUSTER, KEYS, NODE, POD, STREAM, coarse, row
+from tests.metrics.stores.sqlite.sealing import DAY, HOUR, START, count, everything, hours
 from tests.metrics.stores.sqlite.test_store import ROOT, assert_whole
-
-HOUR, DAY = 3600, 86_400
-START = T0 // (10 * DAY) * 10 * DAY
 
 
 @pytest.fixture
@@ -45,47 +36,6 @@ def store(path):
     made = SqliteStore(path)
     yield made
     made.close()
-
-
-def count(path, query="SELECT count(*) FROM chunk"):
-    connection = sqlite3.connect(path)
-    (found,) = connection.execute(query).fetchone()
-    connection.close()
-    return found
-
-
-def everything(store, cluster, keys=(*KEYS, CLUSTER)):
-    """Return all that reads say of a cluster, by every way to ask."""
-    span = (START - DAY, START + 40 * DAY)
-    found = []
-    for kind, names in FIELD_NAMES.items():
-        for tier in TIERS:
-            found.append((kind, tier, store.counts(cluster, kind, tier, *span)))
-            found.append(list(store.scan(cluster, kind, tier, START + 120, START + 2 * DAY)))
-            for field in names[:2]:
-                found.append(store.read_many(cluster, kind, field, tier, *span))
-                found += [
-                    store.top([cluster], kind, field, tier, *span, limit=3, by=by)
-                    for by in ("mean", "max")
-                ]
-    for key in keys:
-        for tier in TIERS:
-            names = FIELD_NAMES[key.kind]
-            found.append(store.read_fields(cluster, key, names, tier, *span))
-            found.append(store.read(cluster, key, names[0], tier, START + 90, START + 3 * HOUR))
-    found.append(store.series(cluster))
-    return found
-
-
-def hours(count, keys=(NODE, POD), start=START):
-    """Return a batch of whole hours in which every field moves."""
-    rows = [
-        MinuteRow(ts, key, tuple(Cell(2, 2 * v, v - 1, v + 1) for v in values))
-        for ts in range(start, start + count * HOUR, 60)
-        for key in keys
-        for values in [[ts // 60 % 97 + at for at in range(len(FIELD_NAMES[key.kind]))]]
-    ]
-    return Batch(rows=rows)
 
 
 def test_hours_are_sealed_two_hours_after_the_newest_data(store, path):
@@ -297,107 +247,6 @@ def test_rows_that_could_not_be_sealed_are_not_loaded(store):
     assert store.load(cluster, "pod", "1m", [good]) == 1
 
 
-def test_forgotten_series_take_no_place_among_the_largest(store):
-    cluster = uuid4()
-    gone = [SeriesKey("pod", "old", f"p{at}") for at in range(5)]
-    rows = [row(key, START + 60 * m, cpu_mc=900) for key in gone for m in range(5)]
-    rows += [row(POD, START + 60 * m, cpu_mc=1 + m) for m in range(10)]
-    rows += [row(KEYS[4], START + 60 * m, cpu_mc=3) for m in range(10)]
-    store.write(cluster, STREAM, Batch(rows=rows))
-    assert store.forget(cluster, START + 300) == 5
-    for later in (0, 30 * DAY):
-        store.maintain(START + later)
-        for by in ("mean", "max"):
-            found = store.top([cluster], "pod", "cpu_mc", "1m", START, START + 600, limit=2, by=by)
-            assert {entry.key for entry in found} == {POD, KEYS[4]}
-
-
-def busy(draw, series):
-    """Return five hours of some of 70 to 200 pods: more than one chunk an hour, with gaps."""
-    keys = [SeriesKey("pod", "ns", f"p{at:03}") for at in range(series)]
-    return [
-        row(
-            key,
-            START + 60 * m,
-            cpu_mc=Cell(2, 2 * value, value - 1, value + draw.randrange(3)),
-            restarts=at % 3 // 2,
-        )
-        for at, key in enumerate(keys)
-        for m in range(draw.randrange(150), 300, 7)
-        for value in [10 + draw.randrange(10 ** (1 + at % 4))]
-    ]
-
-
-def test_the_largest_of_sealed_hours_are_the_same_as_when_all_is_added_up(store, path):
-    draw = random.Random(23)
-    clusters = [uuid4() for _ in range(3)]
-    for series, cluster in zip((70, 130, 200), clusters, strict=True):
-        rows = busy(draw, series)
-        store.write(cluster, STREAM, Batch(rows=rows[1::2]))
-        store.write(cluster, STREAM, Batch(rows=rows[::2]))
-    questions = [
-        (field, tier, span, limit, by)
-        for field in ("cpu_mc", "restarts", "mem_ws")
-        for tier in ("1m", "10m")
-        for span in ((0, 900), (3000, 4200), (1800, 5 * HOUR), (9000, 12_000))
-        for limit in (1, 20, 500)
-        for by in ("mean", "max")
-    ]
-
-    def answers():
-        return [
-            store.top(
-                clusters, "pod", field, tier, START + span[0], START + span[1], limit=limit, by=by
-            )
-            for field, tier, span, limit, by in questions
-        ]
-
-    hot = answers()
-    assert sum(map(len, hot)) > 1000
-    for later in (5 * HOUR, 40 * DAY):  # the newest hours are not sealed; then everything is
-        assert "sealed" in store.maintain(START + later)
-        assert answers() == hot
-    assert count(path, "SELECT count(*) FROM chunk WHERE highs IS NULL") == 0
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE chunk SET highs = NULL WHERE id % 2")  # as version 2 sealed them
-    connection.commit()
-    connection.close()
-    assert answers() == hot
-
-
-def test_a_file_with_chunks_of_version_2_reads_as_before(store, path):
-    cluster = uuid4()
-    store.write(cluster, STREAM, hours(5))
-    store.maintain(START + 40 * DAY)
-    before = everything(store, cluster)
-    store.close()
-    connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE chunk DROP COLUMN highs")
-    connection.execute("PRAGMA user_version = 2")
-    connection.commit()
-    connection.close()
-    store = SqliteStore(path)
-    assert everything(store, cluster) == before
-    assert store.check() == "ok"
-    store.close()
-
-
-def test_few_chunks_are_opened_for_the_largest(store, monkeypatch):
-    cluster = uuid4()
-    keys = [SeriesKey("pod", "ns", f"p{at:04}") for at in range(640)]
-    rows = [row(key, START + 60 * m, cpu_mc=at) for m in (0, 5) for at, key in enumerate(keys)]
-    store.write(cluster, STREAM, Batch(rows=rows))
-    store.maintain(START + 40 * DAY)
-    looked = []
-    opening = sealed._open
-    monkeypatch.setattr(
-        sealed, "_open", lambda *a: looked.append(a[1]) or opening(*a)
-    )  # fmt: skip
-    found = store.top([cluster], "pod", "cpu_mc", "1m", START, START + 900, limit=20)
-    assert [entry.key for entry in found] == keys[:-21:-1]
-    assert len(looked) == 1
-
-
 def test_an_erased_cluster_leaves_no_chunk(store, path):
     cluster, other = uuid4(), uuid4()
     for name in (cluster, other):
@@ -408,89 +257,6 @@ def test_an_erased_cluster_leaves_no_chunk(store, path):
     assert count(path) == count(path, "SELECT count(*) FROM chunk_data")
     assert count(path, "SELECT count(DISTINCT cluster) FROM chunk") == 1
     assert everything(store, other) == before
-
-
-def test_chunks_outlive_a_catalogue_that_grew(path, monkeypatch):
-    cluster = uuid4()
-    old = {**schema.FIELD_NAMES, "pod": schema.FIELD_NAMES["pod"][:3]}
-    rows = [row(POD, START + 60 * m, cpu_mc=m, mem_ws=5) for m in range(300)]
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "FIELD_NAMES", old)
-        patch.setattr("metrics.stores.sqlite.seal.FIELD_NAMES", old)
-        patch.setattr("metrics.stores.sqlite.write.FIELD_NAMES", old)
-        patch.setattr(schema, "upsert_minute", schema.upsert_minute.__wrapped__)
-        patch.setattr(schema, "upsert_last", schema.upsert_last.__wrapped__)
-        patch.setattr(schema, "roll_up", schema.roll_up.__wrapped__)
-        store = SqliteStore(path)
-        short = [entry._replace(cells=entry.cells[:3]) for entry in rows]
-        store.write(cluster, STREAM, Batch(rows=short))
-        assert "sealed" in store.maintain(START + DAY)
-        store.close()
-    store = SqliteStore(path)
-    span = ("1m", START, START + DAY)
-    assert store.read(cluster, POD, "cpu_mc", *span).total == list(range(300))
-    assert store.read(cluster, POD, "restarts", *span).t == []
-    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, restarts=2, cpu_mc=8)]))
-    assert store.read(cluster, POD, "restarts", *span).total == [2]
-    assert store.read(cluster, POD, "mem_ws", *span).total == [5] + [5] * 298
-    store.close()
-
-
-def test_a_damaged_chunk_is_reported_and_hides_nothing_else(store, path, caplog):
-    cluster = uuid4()
-    store.write(cluster, STREAM, hours(6))
-    store.maintain(START + 6 * HOUR)
-    damage(path)
-    with caplog.at_level(logging.ERROR):
-        for _ in range(3):
-            found = store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY)
-            assert found.t == list(range(START + HOUR, START + 6 * HOUR, 60))
-    assert caplog.text.count("damaged") == 1
-    assert f"1m of pods of cluster {cluster}" in caplog.text
-    assert store.read(cluster, NODE, "cpu_mc", "1m", START, START + DAY).t[0] == START
-    assert sum(store.read(cluster, POD, "cpu_mc", "1h", START, START + DAY).n) == 360
-    assert "1 of" in store.check()
-    assert "damaged" in store.check()
-    assert str(cluster) in store.check()
-
-
-def test_a_read_says_what_a_damaged_chunk_held(store, path):
-    cluster = uuid4()
-    store.write(cluster, STREAM, hours(6))
-    store.maintain(START + 6 * HOUR)
-    damage(path)
-
-    def damaged(key=POD, tier="1m", start=START, end=START + DAY):
-        return store.read(cluster, key, "cpu_mc", tier, start, end).damaged
-
-    for find_out in (lambda: "not yet", store.check):
-        find_out()
-        assert damaged() == ((START, START + HOUR),)
-        assert damaged(start=START + 120, end=START + 300) == ((START + 120, START + 300),)
-        assert damaged(start=START + HOUR) == damaged(NODE) == damaged(tier="10m") == ()
-        assert damaged(SeriesKey("pod", "never", "seen")) == ()
-        assert store.read(cluster, POD, "cpu_mc", "1m", START, START + DAY).t[0] == START + HOUR
-    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=4)]))
-    assert damaged() == ((START, START + 60), (START + 120, START + HOUR))
-    store.expire(cluster, "pod", "1m", START + HOUR)
-    assert damaged() == ()
-
-
-def test_late_data_is_kept_beside_a_damaged_chunk(store, path):
-    cluster = uuid4()
-    store.write(cluster, STREAM, hours(6))
-    store.maintain(START + 6 * HOUR)
-    damage(path)
-    store.write(cluster, STREAM, Batch(rows=[row(POD, START + 60, cpu_mc=4)]))
-    assert store.read(cluster, POD, "cpu_mc", "1m", START, START + HOUR).total == [4]
-    assert store.read(cluster, POD, "cpu_mc", "1h", START, START + HOUR).n == [60]
-    assert "damaged" in store.maintain(START + 6 * HOUR)
-    assert store.warnings() == ["1 damaged chunks are left out of answers: see the log"]
-    assert store.read(cluster, POD, "cpu_mc", "1m", START, START + HOUR).total == [4]
-    assert "damaged" in store.check()
-    store.expire(cluster, "pod", "1m", START + 3 * HOUR)
-    assert store.check() == "ok"
-    assert store.warnings() == []
 
 
 @pytest.mark.usefixtures("starts_servers")
@@ -528,106 +294,3 @@ def test_a_killed_sealer_loses_and_doubles_nothing(path, store):
     assert count(path, "SELECT count(*) FROM pod_1m") == 0
     for cluster in clusters:
         assert_whole(store, cluster)
-
-
-# Minutes in several hours, days and ten-day spans, and near their borders.
-TIMES = [
-    START + 60 * m
-    for m in (0, 1, 59, 60, 61, 125, 600, 1439, 1440, 1500, 14_399, 14_400, 14_460, 20_000)
-]
-ROWS = st.sampled_from(KEYS).flatmap(
-    lambda key: st.builds(
-        MinuteRow,
-        ts=st.sampled_from(TIMES),
-        key=st.just(key),
-        cells=st.lists(
-            st.none()
-            | st.integers(0, 99).map(lambda v: Cell(1 + v % 3, v * (1 + v % 3), v, v + 1)),
-            min_size=len(FIELD_NAMES[key.kind]),
-            max_size=len(FIELD_NAMES[key.kind]),
-        ).map(tuple),
-    )
-)
-COARSE = st.sampled_from(KEYS).flatmap(
-    lambda key: st.builds(
-        lambda ts, tier, n, value: CoarseRow(
-            tier,
-            ts - ts % TIERS[tier],
-            key,
-            tuple(Cell(n, n * value, None, value) for _ in FIELD_NAMES[key.kind]),
-        ),
-        st.sampled_from(TIMES),
-        st.sampled_from(["10m", "1h"]),
-        st.sampled_from([1, 5, 10]),
-        st.integers(0, 99),
-    )
-)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.lists(ROWS, max_size=20), st.lists(COARSE, max_size=3)),
-        st.tuples(st.just("seal"), st.sampled_from([0, 3 * HOUR, 2 * DAY, 25 * DAY])),
-        st.tuples(
-            st.just("expire"),
-            st.sampled_from(list(FIELD_NAMES)),
-            st.sampled_from(list(TIERS)),
-            st.sampled_from([*TIMES, START + 40 * DAY]),
-        ),
-        st.tuples(st.just("forget"), st.sampled_from(TIMES)),
-    ),
-    min_size=2,
-    max_size=8,
-)
-
-
-def assert_alike(stores, ask):
-    first, *others = (ask(store) for store in stores)
-    for other in others:
-        assert other == first
-
-
-def counts(store, cluster):
-    """Return how many rows there are of each kind and tier, and their checksums."""
-    span = (START - DAY, START + 40 * DAY)
-    return {
-        (kind, tier): store.counts(cluster, kind, tier, *span)
-        for kind in FIELD_NAMES
-        for tier in TIERS
-    }
-
-
-@contextmanager
-def rolled_up_at_once(wanted):
-    """Let a store recompute every touched bucket in each write, as if none were open."""
-    touch = rollup.touch
-    end = 1 << 40
-    with patch.object(rollup, "touch", lambda *a: touch(*a[:3], end if wanted else a[3])):
-        yield
-
-
-@settings(
-    max_examples=examples(15),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(steps=STEPS)
-def test_sealed_or_not_makes_no_difference_to_any_read(tmp_path, steps):
-    cluster = uuid4()
-    names = ("sealed", "plain", "eager")
-    stores = [SqliteStore(tmp_path / f"{cluster}-{name}") for name in names]
-    for step in steps:
-        for store in stores:
-            match step:
-                case "write", rows, wider:
-                    with rolled_up_at_once(store is stores[2]):
-                        store.write(cluster, STREAM, Batch(rows=rows, coarse=wider))
-                case "seal", later if store is stores[0]:
-                    store.maintain(max(TIMES) + later)
-                case "expire", kind, tier, before:
-                    store.expire(cluster, kind, tier, before)
-                case "forget", before:
-                    store.forget(cluster, before)
-        assert_alike(stores, lambda store: counts(store, cluster))
-    assert_alike(stores, lambda store: everything(store, cluster))
-    for store in stores:
-        assert store.check() == "ok"
-        store.close()
