@@ -270,7 +270,7 @@ def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path
 
 
 def test_it_stops_in_time_when_nobody_reads_its_output_any_more(make_centre):
-    centre = make_centre("--no-local-agent")
+    centre = make_centre("--no-local-agent", **QUICK)
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "manage.py"), "up", *centre.options],
         env=centre.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
