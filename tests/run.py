@@ -1,8 +1,8 @@
 """``python -m tests.run``: the whole suite as ``make test`` runs it.
 
 Everything runs in its own data directory, in any environment. Without options:
-on SQLite, first what may run side by side, then the tests of a browser, then, in two lanes, those
-that start the whole system. With ``--postgresql``: the tests that use Django's database, on a
+on SQLite, first what may run side by side, then, in lanes, the tests that start the whole system
+and those of a browser. With ``--postgresql``: the tests that use Django's database, on a
 private PostgreSQL. Further arguments go to pytest.
 """
 
@@ -35,9 +35,10 @@ _OURS = ("OPSCENTER_", "DATABASE_", "REDIS_", "METRICS_", "INFLUXDB_")
 _FOR_TESTS = "OPSCENTER_TEST_"  # a server that tests may use
 ROOM = 4 << 30  # bytes; what all files of a run take, and as much again
 WORKERS = min(4, os.cpu_count() or 1)
-# A lane per core: with one more, whole systems that have to stop or answer in time did not always.
-# tests/lanes.py says what stays together.
-_LANES = ("-n", str(WORKERS), "--lanes")
+# A lane per core for whole systems: with one more of them, those that have to stop or answer in
+# time did not always. They mostly wait, so one more lane is for pages. tests/lanes.py says what
+# stays together, and which lane takes what.
+_LANES = ("-n", str(WORKERS + 1), "--lanes")
 
 
 def missing_programs() -> list[str]:
