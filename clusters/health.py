@@ -67,6 +67,7 @@ __all__ = [
     "TunnelState",
     "data_limit_seconds",
     "judge",
+    "session_state",
     "text_of",
     "tunnel_state",
 ]
@@ -166,6 +167,21 @@ def tunnel_state(facts: Facts, now: datetime) -> TunnelState:
     if age is None or age > TUNNEL_SILENT_SECONDS:
         return TunnelState("unknown", facts.tunnel_seen_at)
     return TunnelState("up", facts.tunnel_since)
+
+
+def session_state(state: str, ended_at: datetime | None, seen_at: datetime, now: datetime) -> str:
+    """Return the state of one tunnel: as recorded, or ``unknown`` if its hub went silent about it.
+
+    Args:
+        state: as the hub recorded it last.
+        ended_at: when it ended; None if that is not recorded.
+        seen_at: when it last spoke.
+        now: time for which to say it, aware.
+    """
+    age = age_seconds(seen_at, now)
+    if ended_at is None and (age is None or age > TUNNEL_SILENT_SECONDS):
+        return "unknown"
+    return state
 
 
 def data_limit_seconds(interval_seconds: int, settle_seconds: int = 0) -> int:

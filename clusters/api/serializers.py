@@ -10,7 +10,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from clusters.health import WORST_FIRST
+from clusters.health import WORST_FIRST, session_state
 from clusters.health_facts import LEVELS
 from clusters.models import Cluster, ClusterKey, TunnelSession
 from clusters.services import LABEL_KEY, LABEL_VALUE, MAX_LABELS
@@ -240,6 +240,9 @@ class JoinTokenSerializer(serializers.Serializer[Any]):
 class SessionSerializer(serializers.ModelSerializer[TunnelSession]):
     """One tunnel of the cluster, from sign-in to its end."""
 
+    state = serializers.SerializerMethodField(
+        help_text="`unknown`: its end is not recorded, but its hub has not seen it for a minute."
+    )
     services = serializers.ListField(child=serializers.CharField())
 
     class Meta:
@@ -248,6 +251,14 @@ class SessionSerializer(serializers.ModelSerializer[TunnelSession]):
             "id", "hub", "state", "transport", "remote_address", "client_version", "services",
             "connected_at", "seen_at", "rtt_ms", "ended_at", "end_reason",
         ]  # fmt: skip
+
+    @extend_schema_field(
+        serializers.ChoiceField([*TunnelSession.State.choices, ("unknown", "not known")])
+    )
+    def get_state(self, session: TunnelSession) -> str:
+        """Return its state now."""
+        now = self.context["view"].now
+        return session_state(session.state, session.ended_at, session.seen_at, now)
 
 
 class EnrolmentSerializer(serializers.Serializer[Any]):

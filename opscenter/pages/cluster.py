@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from clusters import access, legal_holds, services
+from clusters.health import session_state
 from clusters.models import AuditEvent, Cluster
 from clusters.selectors import cluster_overview, judged, tunnel_sessions
 from metrics import query
@@ -253,10 +254,17 @@ def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
 
 
 def _tunnel(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
-    del chosen
+    now = datetime.fromtimestamp(chosen.now, UTC)
     pages = Paginator(tunnel_sessions(cluster), SESSIONS_PAGE)
     sessions = pages.get_page(request.GET.get("page"))
-    rows = [(s, ((s.ended_at or s.seen_at) - s.connected_at).total_seconds()) for s in sessions]
+    rows = [
+        (
+            session,
+            ((session.ended_at or session.seen_at) - session.connected_at).total_seconds(),
+            session_state(session.state, session.ended_at, session.seen_at, now),
+        )
+        for session in sessions
+    ]
     return {"sessions": sessions, "session_rows": rows}
 
 

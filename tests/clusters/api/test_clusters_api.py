@@ -197,12 +197,23 @@ def test_revoking_and_deleting(api, cluster):
     assert api.get(of(cluster)).status_code == 404
 
 
+@pytest.mark.parametrize(("seconds", "state"), [(30, "ready"), (90, "unknown"), (-90, "unknown")])
+def test_a_tunnel_of_which_its_hub_is_silent_is_neither_ready_nor_ended(
+    api, cluster, seconds, state
+):
+    seen_at = datetime.now(UTC) - timedelta(seconds=seconds)
+    TunnelSessionFactory(cluster=cluster, state="ready", seen_at=seen_at)
+    [row] = api.get(of(cluster, "/sessions")).json()["results"]
+    assert (row["state"], row["ended_at"]) == (state, None)
+
+
 def test_the_tunnel_history_is_newest_first_and_filtered(api, cluster):
     for minutes, state in ((1, "gone"), (3, "ready"), (2, "gone")):
         at = NOW + timedelta(minutes=minutes)
         TunnelSessionFactory(
-            cluster=cluster, connected_at=at, state=state, ended_at=at if state == "gone" else None
-        )
+            cluster=cluster, connected_at=at, state=state, seen_at=datetime.now(UTC),
+            ended_at=at if state == "gone" else None,
+        )  # fmt: skip
     TunnelSessionFactory()
     body = api.get(of(cluster, "/sessions")).json()
     assert [row["state"] for row in body["results"]] == ["ready", "gone", "gone"]

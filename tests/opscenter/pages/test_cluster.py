@@ -15,7 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from clusters.models import Cluster, ClusterStatus
+from clusters.models import Cluster, ClusterStatus, TunnelSession
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.stores import StoreError, get_store
 from metrics.stores.writer import Batch
@@ -135,6 +135,17 @@ def test_the_tunnel_tab_lists_drops_and_why(client, alpha):
     assert "keepalive time-out" in text
     assert "3 h" in text
     assert "<script>alert" not in text
+
+
+def test_a_tunnel_of_which_the_hub_is_silent_is_not_shown_as_ready(client, alpha):
+    now = datetime.now(UTC)
+    TunnelSessionFactory(cluster=alpha, state="ready", seen_at=now - timedelta(seconds=30))
+    assert "open" in page(client, alpha, "tab=tunnel").split('id="sessions"')[1]
+    TunnelSession.objects.update(seen_at=now - timedelta(seconds=90))
+    row = page(client, alpha, "tab=tunnel").split('id="sessions"')[1].split("</table>")[0]
+    assert "not known" in row
+    assert "last seen" in row
+    assert "ready" not in row
 
 
 def test_the_data_tab_is_the_ledger(client, alpha):
