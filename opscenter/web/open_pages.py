@@ -68,6 +68,7 @@ class OpenPages:
         self._pages: set[OpenPage] = set()
         self._task: asyncio.Task[None] | None = None
         self._last = Look(0.0)
+        self._judged_at = 0.0
         self._states: Mapping[UUID, Fingerprint] = {}
         self._looking = asyncio.Lock()
 
@@ -100,7 +101,7 @@ class OpenPages:
     @property
     def looked_at(self) -> float:
         """Return when the clusters were last judged, in Unix seconds."""
-        return self._last.at
+        return self._judged_at
 
     def add(self, page: OpenPage) -> None:
         """Look after a page from now on."""
@@ -131,6 +132,7 @@ class OpenPages:
         )
         news, self._last = look.missing.keys() != self._last.missing.keys(), look
         if look.states is not None:
+            self._judged_at = look.at
             self._tell(look.states)
         if self.lost_redis:
             for page in list(self._pages):

@@ -132,6 +132,29 @@ async def test_a_part_that_is_away_is_told_at_once_and_not_at_the_next_beat(
     await socket.disconnect()
 
 
+def rename(table: str, to: str) -> None:
+    """Take a table away, or bring it back."""
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER TABLE "{table}" RENAME TO "{to}"')
+
+
+async def test_clusters_that_cannot_be_read_are_not_told_to_be_judged_now(
+    redis_server, clusters, operator_cookie
+):
+    await sync_to_async(show_life)()
+    socket = await listen("/ws/fleet/", operator_cookie)
+    await hear(socket, "hello")
+    await sync_to_async(rename)("clusters_clusterstatus", "away")
+    broken_at = time.time()
+    try:
+        while "database" not in (beat := await hear(socket, "beat"))["missing_parts"]:
+            pass
+    finally:
+        await sync_to_async(rename)("away", "clusters_clusterstatus")
+    assert beat["as_of"] <= broken_at
+    await socket.disconnect()
+
+
 @pytest.fixture
 def through_redis(redis_server, settings) -> None:
     settings.CHANNEL_LAYERS = {
@@ -195,10 +218,10 @@ async def test_a_page_is_told_when_nobody_looks_any_more(redis_server, monkeypat
 def test_one_look_costs_one_query_for_the_clusters_however_many_there_are(
     redis_server, clusters, django_assert_num_queries
 ):
-    with django_assert_num_queries(2):  # one asks whether the database answers
+    with django_assert_num_queries(3):  # two ask whether the database answers and pulls go on
         look = take_look(None)
     assert set(look.states) == {cluster.pk for cluster in clusters}
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         assert set(take_look({clusters[0].pk}).states) == {clusters[0].pk}
 
 
