@@ -15,6 +15,7 @@ from opscenter.core.text import minute_utc
 
 CONFLICT_SECONDS = 3600
 CLOCK_SKEW_MS = 60_000
+LARGEST_SKEW_MS = (1 << 31) - 1
 FILESYSTEM_DEGRADED = 0.80
 FILESYSTEM_CRITICAL = 0.90
 INODES_DEGRADED = 0.90
@@ -46,7 +47,9 @@ def clock(facts: Facts) -> Finding | None:
     if abs(skew_ms) < CLOCK_SKEW_MS:
         return None
     side = "ahead" if skew_ms > 0 else "behind"
-    return Finding("clock", "degraded", f"its clock is {abs(skew_ms) // 1000} s {side}")
+    # What the database holds at most is less than the truth.
+    more = "more than " if abs(skew_ms) >= LARGEST_SKEW_MS else ""
+    return Finding("clock", "degraded", f"its clock is {more}{abs(skew_ms) // 1000} s {side}")
 
 
 def text_of(one: Condition) -> str:

@@ -22,6 +22,7 @@ from django.db import transaction
 from django.db.models import F
 
 from clusters.conditions import Condition, conditions_of
+from clusters.health import LARGEST_SKEW_MS
 from clusters.models import Cluster, ClusterStatus
 from clusters.node_inventory import SeenNode
 from clusters.status_summary import PullFacts, record_pull, record_pull_failure
@@ -252,7 +253,7 @@ class _Pull:
         context = Context(
             frozen_at=None if newest is None else _frozen_at(stream, answer, newest),
             source=self.limits.source.partition(" ")[0],
-            clock_skew_ms=max(-(1 << 31), min((1 << 31) - 1, skew_ms)),
+            clock_skew_ms=max(-LARGEST_SKEW_MS, min(LARGEST_SKEW_MS, skew_ms)),
             recorded=recorded,
             had_numbers=current.cpu_mc is not None or current.mem_ws is not None,
             judge_all_filesystems=settings.JUDGE_ALL_FILESYSTEMS,

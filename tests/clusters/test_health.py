@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clusters import health
 from clusters.conditions import Condition, What
-from clusters.health import WORST_FIRST, Facts, Health, judge, tunnel_state
+from clusters.health import LARGEST_SKEW_MS, WORST_FIRST, Facts, Health, judge, tunnel_state
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=2)
@@ -127,6 +127,12 @@ def test_old_data_is_unknown_since_its_last_minute_and_the_reason_says_why(chang
     judged = judge(facts(data_as_of=ago(211), **changes), OK, NOW)
     assert (judged.state, judged.since, judged.was) == ("unknown", ago(211), "ok")
     assert words in judged.reason
+
+
+def test_a_clock_that_is_off_by_more_than_can_be_stored_is_off_by_more():
+    judged = judge(facts(clock_skew_ms=LARGEST_SKEW_MS), OK, NOW)
+    assert judged.reason == "its clock is more than 2147483 s ahead"
+    assert judge(facts(clock_skew_ms=-90_000), OK, NOW).reason == "its clock is 90 s behind"
 
 
 @pytest.mark.parametrize(
