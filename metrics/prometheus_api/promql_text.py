@@ -2,7 +2,8 @@
 
 The library is foreign code that holds the interpreter's lock, so it gets nothing whose cost is not
 in proportion to its length: it compiles regular expressions, so none reaches it; and its tree costs
-the square of its depth, so text that may nest deeply is refused before.
+the square of its depth, so text that may nest deeply is refused before. It panics at times that are
+no times (``offset 1e400``), with lines on standard error, so those are refused, too.
 
 Every condition on a label (``a!~"x"``) becomes an equality whose value begins with a letter for the
 operator (``a="Nx"``). :func:`condition` reads it back. Values are never empty then, so what the
@@ -33,9 +34,13 @@ _OPERATORS: dict[str, Operator] = {"e": "=", "n": "!=", "E": "=~", "N": "!~"}
 _STRING = r"""\"(?:[^\"\\]|\\.)*+(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|`[^`]*+(?:`|\Z)"""
 _TOKEN = re.compile(
     rf"(?P<comment>\#[^\r\n]*+)|(?P<string>{_STRING})|(?P<match>=~|!~|!=|=(?!=))"
-    r"|(?P<deeper>\(|[-+*/%^<>]|==|\b(?:and|or|unless|atan2)\b)|(?P<space>\s++)|(?P<other>\w++|.)",
+    r"|(?P<deeper>\(|[-+*/%^<>]|==|\b(?:and|or|unless|atan2)\b)|(?P<space>\s++)"
+    r"|(?P<number>(?:\d|\.\d)[\w.]*+(?:(?<=e)[-+]\d++)?)|(?P<other>\w++|.)",
     re.DOTALL | re.IGNORECASE,
 )
+
+_TIME = re.compile(r"\d{1,9}(?:\.\d{1,9})?|(?:\d{1,9}(?:ms|[smhdwy]))+")
+_BEFORE_TIMES = ("offset", "[", ":")
 
 
 def prepare(text: str) -> str:
@@ -48,29 +53,24 @@ def prepare(text: str) -> str:
         raise QueryError("query: it is empty")
     if len(text) > MAX_LENGTH:
         raise QueryError(f"query: use at most {MAX_LENGTH} characters")
+    tokens = [(str(found.lastgroup), found[0]) for found in _TOKEN.finditer(text)]
+    _check_amount(tokens)
+    _check_times(tokens)
     parts: list[str] = []
-    outside = matchers = deeper = 0
     operator = ""  # of a condition whose value comes next
-    for token in _TOKEN.finditer(text):
-        kind, found = token.lastgroup, token[0]
-        if kind != "string":
-            outside += len(found)
+    for kind, found in tokens:
         if kind == "comment":
             parts.append(" ")
         elif kind == "space":
             parts.append(found)
         elif kind == "string" and operator:
-            matchers += 1
             parts += "=", _as_value(found, operator)
             operator = ""
         else:
             parts.append(operator)
             operator = found if kind == "match" else ""
-            deeper += kind == "deeper"
             parts.append("" if operator else _plain(found))
-    parts.append(operator)
-    _check(outside, matchers, deeper)
-    return "".join(parts)
+    return "".join([*parts, operator])
 
 
 def condition(value: str) -> tuple[Operator, str]:
@@ -84,13 +84,27 @@ def quoted(text: str) -> str:
     return '"' + "".join(escapes.get(c, c) for c in text) + '"'
 
 
-def _check(outside: int, matchers: int, deeper: int) -> None:
+def _check_amount(tokens: list[tuple[str, str]]) -> None:
+    outside = sum(len(found) for kind, found in tokens if kind != "string")
     if outside > MAX_OUTSIDE_STRINGS:
         raise QueryError(f"query: use at most {MAX_OUTSIDE_STRINGS} characters outside of strings")
-    if matchers > MAX_MATCHERS:
+    kinds = [kind for kind, _ in tokens]
+    if kinds.count("match") > MAX_MATCHERS:
         raise QueryError(f"query: use at most {MAX_MATCHERS} conditions on labels")
-    if deeper > MAX_DEPTH:
+    if kinds.count("deeper") > MAX_DEPTH:
         raise QueryError(f"query: use at most {MAX_DEPTH} parentheses and operators")
+
+
+def _check_times(tokens: list[tuple[str, str]]) -> None:
+    """Refuse what stands for a time and is none, or one beyond all bounds."""
+    expected = False
+    for kind, found in tokens:
+        if kind in ("comment", "space") or found in ("+", "-"):
+            continue
+        is_time = kind == "number" or found.lower() in ("inf", "nan")
+        if expected and is_time and not _TIME.fullmatch(found):
+            raise QueryError(f"query: {found[:50]!r} is out of bounds; give a time such as 5m")
+        expected = found.lower() in _BEFORE_TIMES
 
 
 def _as_value(string: str, operator: str) -> str:

@@ -23,7 +23,8 @@ from opscenter.core.errors import (
 from opscenter.core.text import one_line
 
 MAX_TEXT = 300
-_TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# In time in proportion to the text: what does not end is not looked for again from further on.
+_TAG = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*+>", re.DOTALL | re.IGNORECASE)
 _SHORTEST_SECRET = 4  # shorter ones would blot out ordinary words
 _PROBLEMS: dict[int, tuple[Problem, str]] = {
     400: ("query_refused", "refused the query"),

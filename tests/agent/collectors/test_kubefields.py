@@ -11,7 +11,7 @@ from agent.collectors.kubefields import quantity, timestamp
         ("2", 2), ("1500m", 1.5), ("3948464Ki", 3_948_464 * 1024), ("1.5Gi", 1.5 * 2**30),
         ("1e3", 1000), ("129E6", 129e6), ("16G", 16e9), ("5E", 5e18), (4, 4), ("", None),
         ("abc", None), ("1Zi", None), ("1mi", None), (None, None), (True, None), ("NaN", None),
-        ("1 G", None),
+        ("1 G", None), ("1" * 400_000 + "x", None),
     ],
 )  # fmt: skip
 def test_quantities(text, value):

@@ -69,6 +69,20 @@ def test_a_string_that_does_not_end_is_read_once(text) -> None:
     assert prepare(text)
 
 
+@pytest.mark.parametrize("time", ["inf", "NaN", "1e400", "1.5e300", "1E+20", "9" * 30, "0x1f"])
+@pytest.mark.parametrize("form", ["m offset {}", "m offset - {}", "m[{}]", "m[5m: {}]"])
+def test_a_time_at_which_the_parser_panics_does_not_reach_it(form, time) -> None:
+    with pytest.raises(QueryError, match="out of bounds"):
+        prepare(form.format(time))
+
+
+@pytest.mark.parametrize(
+    "text", ["m offset 1h30m", "m offset -5m", "m offset 1.5", "m[5m:1m]", "1e400"]
+)
+def test_other_times_and_numbers_do(text) -> None:
+    assert prepare(text) == text
+
+
 def test_a_text_that_is_too_long_is_not_looked_at() -> None:
     with pytest.raises(QueryError, match="characters"):
         prepare("x" * (MAX_LENGTH + 1))
