@@ -114,7 +114,9 @@ class HubServer(asyncssh.SSHServer):
         self._link: Link | None = None
         self._entered = False
         self._user = ""
-        self._offered: tuple[str, Admission] | None = None  # fingerprint and its answer
+        # What was looked up last: the user name and the key's fingerprint, and the answer to both.
+        # A peer may change the name between its query and its signature.
+        self._offered: tuple[tuple[str, str], Admission] | None = None
         self.session: Session | None = None
 
     def use_link(self, link: Link) -> None:
@@ -175,8 +177,9 @@ class HubServer(asyncssh.SSHServer):
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Look the key up; called with and without a signature, so it changes nothing."""
         fingerprint = key.get_fingerprint()
-        if self._offered is None or self._offered[0] != fingerprint:
-            self._offered = (fingerprint, await self._fetch_admission(username, fingerprint))
+        claim = (username, fingerprint)
+        if self._offered is None or self._offered[0] != claim:
+            self._offered = (claim, await self._fetch_admission(username, fingerprint))
         admission = self._offered[1]
         if not admission.allowed:
             reason = admission.reason or Refusal.NOT_REGISTERED
@@ -195,7 +198,8 @@ class HubServer(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         """Open the session: only now has the peer proved that it holds the key."""
         conn, offered, link = self._connection, self._offered, self._link
-        if conn is None or offered is None or link is None:
+        user = "" if conn is None else str(conn.get_extra_info("username"))
+        if conn is None or link is None or offered is None or offered[0][0] != user:
             msg = "a sign-in completed without a key"
             raise asyncssh.PermissionDenied(msg)
         if self._entered:
@@ -203,8 +207,8 @@ class HubServer(asyncssh.SSHServer):
         self._context.counters.handshakes.labels(result="ok").inc()
         version, words = _parse_version(str(conn.get_extra_info("client_version", "")))
         self.session = Session(
-            cluster_id=UUID(str(conn.get_extra_info("username"))),
-            fingerprint=offered[0],
+            cluster_id=UUID(user),
+            fingerprint=offered[0][1],
             connection=conn,
             link=link,
             transport=self._transport,
