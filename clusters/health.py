@@ -264,6 +264,8 @@ def _dated(
         return ()
     known = {(one.key, one.level): one for one in recorded.findings}
     began = min(facts.data_as_of or now, now)
+    # What was not known right before may have been so already.
+    unseen = recorded.state not in ("ok", "degraded", "critical")
     dated = []
     for one in found:
         before = known.get((one.key, one.level))
@@ -272,7 +274,8 @@ def _dated(
         elif one.since is None and recorded.state == one.level and not recorded.findings:
             dated.append(replace(one, since=recorded.since or began))  # of a version before
         else:
-            dated.append(one if one.since is not None else replace(one, since=began))
+            new = replace(one, since=began, at_least=unseen) if one.since is None else one
+            dated.append(new)
     return tuple(sorted(dated, key=lambda one: (LEVELS.index(one.level), -one.share)))
 
 
@@ -326,7 +329,7 @@ def _unknown(recorded: Health, stale: _Stale, facts: Facts, now: datetime) -> He
             since = max(since, min(recorded.since, now))
     known = {(one.key, one.level): one for one in recorded.findings}
     told = tuple(
-        replace(one, since=since)
+        replace(one, since=since, at_least=one.key != stale.key)
         if one.key == stale.key or (before := known.get((one.key, one.level))) is None
         else replace(one, since=before.since, at_least=before.at_least)
         for one in found

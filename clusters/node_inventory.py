@@ -141,13 +141,16 @@ def count_nodes(
     for name, at in sorted(missing.items()):
         late = as_of - at <= timedelta(seconds=LATE_SECONDS)
         detail = "only the source before knew it" if name in former else ""
+        if at > as_of:
+            detail = "its last data is dated later than the cluster's newest: a clock was wrong"
         absence: What = "not_said" if late or name in former else "missing"
-        off.append(Condition(what=absence, node=name, detail=detail, since=at))
+        since = None if at > as_of else at
+        off.append(Condition(what=absence, node=name, detail=detail, since=since))
     lost = [one.node for one in off if one.what != "not_said"]
     return NodeCounts(len(seen) + len(missing), ready, len(off) - len(lost), sorted(lost), off)
 
 
-NodeState = Literal["present", "missing", "dismissed", "removed", "gone"]
+NodeState = Literal["present", "missing", "dismissed", "removed", "gone", "unknown"]
 
 
 def node_state(row: ClusterNode, as_of: datetime | None) -> NodeState:
@@ -159,12 +162,15 @@ def node_state(row: ClusterNode, as_of: datetime | None) -> NodeState:
 
     Returns:
         ``missing`` counts among the cluster's nodes, and may be dismissed; ``gone`` did, until
-        :data:`MISSING_SECONDS` were over.
+        :data:`MISSING_SECONDS` were over; of ``unknown`` a wrong clock said that it was seen after
+        the cluster's newest minute.
     """
     if row.removed_at is not None:
         return "removed"
-    if as_of is None or row.last_seen_at >= as_of:
+    if as_of is None or row.last_seen_at == as_of:
         return "present"
+    if row.last_seen_at > as_of:
+        return "unknown"
     if _is_dismissed(row):
         return "dismissed"
     return "missing" if _is_missing(row, as_of) else "gone"

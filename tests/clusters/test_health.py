@@ -333,6 +333,18 @@ def test_a_clock_that_is_off_keeps_its_since_while_nothing_newer_is_known():
     assert kept.since == known.since == ago(40)
 
 
+@pytest.mark.parametrize(
+    ("state", "at_least"),
+    [("ok", False), ("critical", False), ("unknown", True), ("pending", True)],
+)
+def test_a_clock_that_is_off_may_have_been_so_before_where_nothing_was_known(state, at_least):
+    off = facts(clock_skew_ms=-7_200_000)
+    health = judge(off, replace(OK, state=state), NOW)
+    [found] = [one for one in health.findings if one.key == "clock"]
+    assert (found.since, found.at_least) == (ago(40), at_least)
+    assert health.at_least == at_least
+
+
 @pytest.mark.parametrize("error", ["", "the tunnel of n is down"])
 def test_pulls_before_the_tunnel_came_up_say_nothing_of_it(error):
     old = facts(data_as_of=ago(400), last_pull_at=ago(60), tunnel_since=ago(30), pull_error=error)

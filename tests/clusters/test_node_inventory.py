@@ -17,6 +17,7 @@ from clusters.node_inventory import (
     SeenNode,
     count_nodes,
     dismiss_node,
+    node_state,
     nodes_of,
     take_stock,
 )
@@ -65,6 +66,17 @@ class TestTakingStock:
         assert (one.what, one.node, one.detail) == (
             "not_said", "vm", "only the source before knew it",
         )  # fmt: skip
+
+    def test_a_node_that_a_wrong_clock_dated_ahead_is_not_known_since_no_future_time(self):
+        cluster = ClusterFactory()
+        take_stock(cluster, ready("n1", "n2"), NOW + timedelta(hours=1), **ASK)
+        counts = take_stock(cluster, ready("n1"), NOW, **ASK)
+        assert (counts.total, counts.ready, counts.unknown, counts.not_ready) == (2, 1, 1, [])
+        [one] = counts.conditions
+        assert (one.what, one.since) == ("not_said", None)
+        assert one.detail.endswith("a clock was wrong")
+        rows = {row.name: node_state(row, NOW) for row in nodes_of(cluster)}
+        assert rows == {"n1": "present", "n2": "unknown"}
 
     def test_a_list_of_what_should_be_there_removes_a_node(self):
         cluster = ClusterFactory()
