@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import get_args
+
 import pytest
 
 from clusters import health
+from clusters.conditions import Condition, What
 from clusters.health import WORST_FIRST
+from clusters.health_history import LEFT_OUT, STATE
 from tests.centre import ROOT
 from tests.factories import ClusterFactory, healthy
 
 pytestmark = pytest.mark.django_db
+WHATS = get_args(What)
 
 
 @pytest.fixture
@@ -30,6 +36,31 @@ def test_every_state_is_explained_where_its_word_leads(page):
     for state in (*WORST_FIRST, "nodes", "notes"):
         assert f'<section class="card pad" id="{state}">' in text
     assert 'href="/help/states/#unknown"' in page("/?view=table")
+
+
+def finding_keys() -> set[str]:
+    """Return the first part of every key that a finding or a row of the history can have."""
+    source = "".join(path.read_text() for path in sorted((ROOT / "clusters").glob("*.py")))
+    written = re.findall(r"(?:Finding|_Stale)\(\s*\"([a-z_]+)\"", source)
+    of_conditions = [Condition(what=what, node="n", name="x").key for what in WHATS]
+    return {*written, STATE, LEFT_OUT, *(key.partition(":")[0] for key in of_conditions)}
+
+
+def test_every_key_of_a_finding_is_explained_to_users_and_in_the_documents(page):
+    help_text, document = page("/help/states/"), (ROOT / "docs" / "health.md").read_text()
+    assert len(finding_keys()) > 15
+    for key in finding_keys():
+        assert re.search(rf"<code>{key}[:<]", help_text), key
+        assert re.search(rf"^\| `{key}[:`]", document, re.MULTILINE), key
+    explained = set(re.findall(r"^\| `([a-z_]+)[:`]", document, re.MULTILINE))
+    assert explained == finding_keys()
+
+
+def test_every_kind_of_condition_is_explained(page):
+    help_text, document = page("/help/states/"), (ROOT / "docs" / "health.md").read_text()
+    for what in WHATS:
+        assert what in help_text, what
+        assert f"`{what}" in document, what
 
 
 def test_the_limits_are_those_of_the_judgement(page, monkeypatch):
