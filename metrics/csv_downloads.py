@@ -1,5 +1,8 @@
 """Every CSV of pages and API: a line per bucket or entry, with columns that identify it.
 
+Times of minutes are those that the cluster's own clock gave them; ``clock_ahead_s`` says by how
+much it was ahead of ours when the file was made (0 for a usual difference).
+
 No cell can be read as a formula by a spreadsheet. Answers are bounded (1,440 buckets, 500 entries),
 so a file is built in memory.
 """
@@ -14,7 +17,7 @@ from django.http import HttpResponse
 from django.utils.text import slugify
 
 from clusters.models import Cluster, ClusterEvent
-from metrics.query import Comparison, FoundSeries, RangeAnswer, TopAnswer
+from metrics.query import Comparison, FoundSeries, RangeAnswer, TopAnswer, seconds_ahead
 from metrics.series.catalog import CATALOG
 from metrics.series.rows import SeriesKey
 from metrics.sources.base import RawAnswer
@@ -53,11 +56,12 @@ def range_csv(
     The earlier range of a comparison follows, with its own times and tier; ``range`` is "former".
     """
     head = ["cluster", "kind", "namespace", "name", "field", "unit", "range", "tier", "step_s",
-            "time_utc", "unix_s", "mean", "min", "max", "samples", "expected", "coverage",
-            "note"]  # fmt: skip
+            "time_utc", "unix_s", "clock_ahead_s", "mean", "min", "max", "samples", "expected",
+            "coverage", "note"]  # fmt: skip
     who = (cluster.name, key.kind, key.ns, key.name, field, answer.unit)
     parts = [("asked", answer)] + ([("former", comparison.former)] if comparison else [])
-    rows = ((*who, name, *row) for name, part in parts for row in _range_rows(part))
+    ahead = seconds_ahead(cluster)
+    rows = ((*who, name, *row) for name, part in parts for row in _range_rows(part, ahead))
     return csv_response(f"{cluster.name} {key.ns} {key.name} {field}", head, rows)
 
 
@@ -97,16 +101,19 @@ def panel_csv(
         titles: the lines' titles, in order.
         parts: the range that is shown, then an earlier one if there is one.
     """
-    head = ["cluster", "namespace", "name", "range", "tier", "step_s", "time_utc", "unix_s", "note"]
+    head = ["cluster", "namespace", "name", "range", "tier", "step_s", "time_utc", "unix_s",
+            "clock_ahead_s", "note"]  # fmt: skip
     for title in titles:
         head += [f"{title} {what} ({unit})" for what in ("mean", "min", "max")]
         head.append(f"{title} coverage (0..1)")
     who = (cluster.name, key.ns, key.name)
+    ahead = seconds_ahead(cluster)
     rows = (
-        (*who, part.name, part.tier, part.step, iso_utc(at), at, note, *_cells(values, len(titles)))
+        (*who, part.name, part.tier, part.step, iso_utc(at), at, ahead, note,
+         *_cells(values, len(titles)))
         for part in parts
         for at, values, note in part.rows
-    )
+    )  # fmt: skip
     return csv_response(f"{cluster.name} {key.ns} {key.name} {panel}", head, rows)
 
 
@@ -114,22 +121,26 @@ def raw_csv(
     cluster: Cluster, key: SeriesKey, field: str, unit: str, answer: RawAnswer
 ) -> HttpResponse:
     """Return raw values from the cluster's own source, a line each."""
-    head = ["cluster", "kind", "namespace", "name", "field", "unit", "time_utc", "unix_s", "value"]
+    head = ["cluster", "kind", "namespace", "name", "field", "unit", "time_utc", "unix_s",
+            "clock_ahead_s", "value"]  # fmt: skip
     who = (cluster.name, key.kind, key.ns, key.name, field, unit)
-    rows = ((*who, iso_utc(int(t)), t, v) for t, v in zip(answer.t, answer.v, strict=True))
+    ahead = seconds_ahead(cluster)
+    rows = ((*who, iso_utc(int(t)), t, ahead, v) for t, v in zip(answer.t, answer.v, strict=True))
     return csv_response(f"{cluster.name} {key.ns} {key.name} {field} raw", head, rows)
 
 
 def top_csv(answer: TopAnswer) -> HttpResponse:
     """Return a top list, the largest first."""
     head = ["rank", "cluster", "customer", "kind", "namespace", "name", "node", "field", "unit",
-            "mean", "max", "samples", "expected", "start_utc", "end_utc"]  # fmt: skip
+            "mean", "max", "samples", "expected", "asked", "first_seen_utc", "start_utc",
+            "end_utc"]  # fmt: skip
     span = iso_utc(answer.start), iso_utc(answer.end)
     rows = (
         (
             rank, entry.cluster.name, entry.cluster.customer.name if entry.cluster.customer else "",
             answer.kind, entry.key.ns, entry.key.name, entry.node, answer.field, answer.unit,
-            entry.mean, entry.max, entry.minutes, entry.expected, *span,
+            entry.mean, entry.max, entry.minutes, entry.expected, entry.asked,
+            None if entry.first_seen is None else iso_utc(entry.first_seen), *span,
         )
         for rank, entry in enumerate(answer.entries, 1)
     )  # fmt: skip
@@ -171,7 +182,7 @@ def history_csv(cluster: Cluster, events: Iterable[ClusterEvent]) -> HttpRespons
     return csv_response(f"{cluster.name} history", head, rows)
 
 
-def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
+def _range_rows(answer: RangeAnswer, ahead: int) -> Iterator[tuple[object, ...]]:
     rows: list[tuple[int, int, tuple[object, ...]]] = [
         (
             gap.start,
@@ -186,7 +197,7 @@ def _range_rows(answer: RangeAnswer) -> Iterator[tuple[object, ...]]:
         rows.append((t, 1, (*cells, "")))
     rows.sort(key=lambda row: row[:2])
     for at, _, values in rows:
-        yield (answer.tier, answer.step, iso_utc(at), at, *values)
+        yield (answer.tier, answer.step, iso_utc(at), at, ahead, *values)
 
 
 def _cells(values: Sequence[Sequence[Number] | None] | None, lines: int) -> Iterator[Number]:

@@ -33,7 +33,7 @@ class SeriesSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     node = serializers.CharField(help_text="The node that a pod runs on, else empty.")
     present = serializers.BooleanField(help_text="False: gone from the cluster's newest minutes.")
-    as_of = MomentField(help_text="End of its newest minute.")
+    as_of = MomentField(help_text="End of its newest minute, by our clock.")
     attributes = serializers.DictField(source="attrs", child=serializers.CharField())
     values = serializers.SerializerMethodField(
         help_text="By field, in the units of `units`; null means not measured."
@@ -71,7 +71,9 @@ class ColumnsSerializer(serializers.Serializer[Any]):
     start = serializers.IntegerField(help_text="The asked range, rounded out to whole buckets.")
     end = serializers.IntegerField()
     as_of = serializers.IntegerField(
-        allow_null=True, help_text="End of the cluster's newest data; null before the first."
+        allow_null=True,
+        help_text="End of the cluster's newest data, by its own clock as all times of minutes;"
+        " null before the first.",
     )
     t = serializers.ListField(child=serializers.IntegerField(), help_text="Start of each bucket.")
     mean = serializers.ListField(child=serializers.FloatField())
@@ -163,6 +165,12 @@ class TopEntrySerializer(serializers.Serializer[Any]):
     expected = serializers.IntegerField(
         help_text="Minutes that could, since the series' first one."
     )
+    asked = serializers.IntegerField(
+        help_text="Minutes of the range, less those at its end that were not due yet."
+    )
+    first_seen = MomentField(
+        allow_null=True, help_text="Its first minute ever stored, by our clock; null if unknown."
+    )
 
 
 class TopSerializer(serializers.Serializer[Any]):
@@ -181,7 +189,7 @@ class TopSerializer(serializers.Serializer[Any]):
     )
     as_of = serializers.IntegerField(
         allow_null=True,
-        help_text="End of the newest data of those listed; null without any.",
+        help_text="End of the newest data of those listed, by our clock; null without any.",
     )
     clusters = serializers.IntegerField(help_text="How many were looked at.")
     entries = TopEntrySerializer(many=True)

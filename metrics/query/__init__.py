@@ -17,8 +17,10 @@ from metrics.query.answers import (
     SeriesList,
     SeriesNow,
 )
+from metrics.query.clock import seconds_ahead
 from metrics.query.comparison import OFFSETS, TITLES, Comparison, former_bucket
 from metrics.query.newest import (
+    FoundPods,
     FoundSeries,
     cluster_now,
     filesystems,
@@ -48,10 +50,11 @@ from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM, Window
 
 __all__ = [
-    "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundSeries", "Gap", "HeatAnswer",
-    "HeatRow", "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail", "SeriesKey",
+    "OFFSETS", "STREAM", "TITLES", "By", "Comparison", "FoundPods", "FoundSeries", "Gap",
+    "HeatAnswer", "HeatRow", "MetricsUnavailableError", "RangeAnswer", "Segment", "SeriesDetail",
+    "SeriesKey",
     "SeriesList", "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare",
     "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "has_raw", "heat",
     "minutes_due", "node", "nodes", "odd_windows", "pod", "pods", "pods_since", "position",
-    "range_query", "raw", "search_pods", "top", "windows",
+    "range_query", "raw", "search_pods", "seconds_ahead", "top", "windows",
 ]  # fmt: skip

@@ -65,7 +65,8 @@ class SeriesNow:
     """One node, filesystem or pod as last measured."""
 
     key: SeriesKey
-    as_of: int
+    as_of: int  # end of its newest minute, by our clock
+    minute_end: int  # the same as the cluster's own clock names it, as ranges are asked for
     present: bool  # False: gone, not in the cluster's newest minutes
     node: str  # of a pod; "" for others
     attrs: Mapping[str, str]
@@ -121,14 +122,14 @@ class SeriesList:
     ``total`` counts all matches of the search, ``items`` has at most the requested number of them.
     """
 
-    as_of: int | None  # end of the cluster's newest data; None before the first
+    as_of: int | None  # end of the cluster's newest data, by our clock; None before the first
     total: int
     items: tuple[SeriesNow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesDetail:
-    """One node or pod; ``first_seen`` is its first minute ever stored."""
+    """One node or pod; ``first_seen`` is its first minute ever stored. Times by our clock."""
 
     now: SeriesNow
     first_seen: int

@@ -6,11 +6,13 @@ stay the same while the cluster is unreachable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.query.answers import SeriesDetail, SeriesList, SeriesNow
+from metrics.query.clock import seconds_ahead
 from metrics.query.validation import reads_store
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import SeriesKey
@@ -27,7 +29,7 @@ GONE_SECONDS = 86_400
 def cluster_now(cluster: Cluster) -> SeriesNow | None:
     """Return the cluster's own newest minute, summed over its nodes; None before the first."""
     last = get_store().last_one(cluster.id, SeriesKey("cluster", "", ""))
-    return None if last is None else _now(last, last.ts)
+    return None if last is None else _now(cluster, last, last.ts)
 
 
 @reads_store
@@ -40,8 +42,8 @@ def nodes(cluster: Cluster, now: int) -> SeriesList:
     del now
     newest = _newest(cluster)
     rows = get_store().last(cluster.id, "node", since=newest - GONE_SECONDS)
-    items = sorted((_now(row, newest) for row in rows), key=lambda item: item.name)
-    return SeriesList(_as_of(newest), len(items), tuple(items))
+    items = sorted((_now(cluster, row, newest) for row in rows), key=lambda item: item.name)
+    return SeriesList(_as_of(cluster, newest), len(items), tuple(items))
 
 
 @reads_store
@@ -50,9 +52,9 @@ def filesystems(cluster: Cluster, now: int, node: str | None = None) -> SeriesLi
     del now
     newest = _newest(cluster)
     rows = get_store().last(cluster.id, "filesystem", since=newest)
-    items = [_now(row, newest) for row in rows if node is None or row.key.ns == node]
+    items = [_now(cluster, row, newest) for row in rows if node is None or row.key.ns == node]
     items.sort(key=lambda item: (-(item.used_ratio or 0), item.ns, item.name))
-    return SeriesList(_as_of(newest), len(items), tuple(items))
+    return SeriesList(_as_of(cluster, newest), len(items), tuple(items))
 
 
 @reads_store
@@ -96,7 +98,9 @@ def pods(
         at = FIELD_NAMES["pod"].index(order)
         rows.sort(key=lambda row: _descending(row.values[at]))
     shown = rows[:limit] if limit else rows
-    return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in shown))
+    return SeriesList(
+        _as_of(cluster, newest), len(rows), tuple(_now(cluster, row, newest) for row in shown)
+    )
 
 
 @reads_store
@@ -115,7 +119,9 @@ def gone_pods(cluster: Cluster, *, search: str = "") -> SeriesList:
         if row.ts < newest and _fits(row, text)
     ]
     rows.sort(key=lambda row: (-row.ts, row.key.ns, row.key.name))
-    return SeriesList(_as_of(newest), len(rows), tuple(_now(row, newest) for row in rows))
+    return SeriesList(
+        _as_of(cluster, newest), len(rows), tuple(_now(cluster, row, newest) for row in rows)
+    )
 
 
 @reads_store
@@ -129,7 +135,8 @@ def pods_since(cluster: Cluster, since: int) -> tuple[SeriesNow, ...]:
     newest = _newest(cluster)
     rows = get_store().last(cluster.id, "pod", since=since)
     return tuple(
-        _now(row, newest) for row in sorted(rows, key=lambda row: (row.key.ns, row.key.name))
+        _now(cluster, row, newest)
+        for row in sorted(rows, key=lambda row: (row.key.ns, row.key.name))
     )
 
 
@@ -153,8 +160,10 @@ def search_pods(
     now: int,
     order: str = "",
     limit: int = 100,
+    skip: int = 0,
+    count_to: int = 0,
     within_seconds: int = 7 * DAY,
-) -> list[FoundSeries]:
+) -> FoundPods:
     """Return pods of several clusters whose namespace or name contains ``text``.
 
     Args:
@@ -163,7 +172,9 @@ def search_pods(
         now: current Unix time in seconds.
         order: a field, for largest first; "" for the newest first, then by name.
         limit: maximum number of pods.
-        within_seconds: maximum age of a pod's newest minute in seconds.
+        skip: how many to leave out first.
+        count_to: up to how many to count.
+        within_seconds: maximum age of a pod's newest minute in seconds, by our clock.
 
     Raises:
         InvalidInputError: an unknown order.
@@ -173,12 +184,37 @@ def search_pods(
         msg = f"order: {order!r} is not a field of pods"
         raise InvalidInputError(msg)
     by_id = {cluster.id: cluster for cluster in clusters}
-    store = get_store()
-    found = store.find(
-        by_id, "pod", text.strip(), since=now - within_seconds, limit=limit, order=order
-    )
+    most = max(skip + limit, count_to)
+    all_found = _found(by_id, text.strip(), now - within_seconds, most, order)
+    found = all_found[skip : skip + limit]
     newest = {cluster: _newest(by_id[cluster]) for cluster in {cluster for cluster, _ in found}}
-    return [FoundSeries(by_id[cluster], _now(row, newest[cluster])) for cluster, row in found]
+    items = (FoundSeries(by_id[pk], _now(by_id[pk], row, newest[pk])) for pk, row in found)
+    return FoundPods(tuple(items), len(all_found))
+
+
+def _found(
+    clusters: Mapping[UUID, Cluster], text: str, since: int, limit: int, order: str
+) -> list[tuple[UUID, LastRow]]:
+    """Return pods of clusters since a moment by our clock, in order; a search for each clock."""
+    by_clock: dict[int, list[UUID]] = {}
+    for pk, cluster in clusters.items():
+        by_clock.setdefault(seconds_ahead(cluster), []).append(pk)
+    store = get_store()
+    found = [
+        (ahead, pk, row)
+        for ahead, own in by_clock.items()
+        for pk, row in store.find(own, "pod", text, since=since + ahead, limit=limit, order=order)
+    ]
+    if len(by_clock) > 1:
+        place = FIELD_NAMES["pod"].index(order) if order else None
+
+        def rank(one: tuple[int, UUID, LastRow]) -> tuple[tuple[bool, int], str, str]:
+            ahead, _, row = one
+            value = row.ts - ahead if place is None else row.values[place]
+            return _descending(value), row.key.ns, row.key.name
+
+        found.sort(key=rank)
+    return [(pk, row) for _, pk, row in found[:limit]]
 
 
 def _newest(cluster: Cluster) -> int:
@@ -187,14 +223,15 @@ def _newest(cluster: Cluster) -> int:
     return 0 if last is None else last.ts
 
 
-def _as_of(newest: int) -> int | None:
-    return newest + 60 if newest else None
+def _as_of(cluster: Cluster, newest: int) -> int | None:
+    return newest + 60 - seconds_ahead(cluster) if newest else None
 
 
-def _now(row: LastRow, newest: int) -> SeriesNow:
+def _now(cluster: Cluster, row: LastRow, newest: int) -> SeriesNow:
     return SeriesNow(
         key=row.key,
-        as_of=row.ts + 60,
+        as_of=row.ts + 60 - seconds_ahead(cluster),
+        minute_end=row.ts + 60,
         present=row.ts >= newest,  # as in the counts of metrics.pulling.summary
         node=row.node,
         attrs=row.attrs,
@@ -209,7 +246,9 @@ def _detail(cluster: Cluster, key: SeriesKey) -> SeriesDetail | None:
     if last is None or first is None:
         return None
     newest = _newest(cluster)
-    return SeriesDetail(_now(last, newest), first, _as_of(newest))
+    return SeriesDetail(
+        _now(cluster, last, newest), first - seconds_ahead(cluster), _as_of(cluster, newest)
+    )
 
 
 def _fits(row: LastRow, text: str) -> bool:
@@ -227,3 +266,11 @@ class FoundSeries:
 
     cluster: Cluster
     now: SeriesNow
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPods:
+    """A part of what a search found; ``total`` counts all, as far as they were to be counted."""
+
+    items: tuple[FoundSeries, ...]
+    total: int

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.query.answers import Segment
+from metrics.query.clock import seconds_ahead
 from metrics.query.coverage_strip import minutes_due
 from metrics.query.ranges import coverage
 from metrics.query.tiers import WIDEST, tiers_holding
@@ -38,8 +39,8 @@ _ALL = 1_000_000
 class TopEntry:
     """One series of a top list, over the whole range.
 
-    ``minutes`` of ``expected`` (since the series' first one) have data; ``max`` is None where only
-    means are known.
+    ``minutes`` of ``expected`` (since the series' first one) have data, of ``asked`` in the whole
+    range; ``max`` is None where only means are known.
     """
 
     cluster: Cluster
@@ -50,12 +51,19 @@ class TopEntry:
     expected: int
     node: str  # of a pod, where it was last seen; "" for others
     attrs: Mapping[str, str]
-    as_of: int | None  # end of its newest minute
+    as_of: int | None  # end of its newest minute, by our clock
+    asked: int  # minutes of the range, less those at its end that were not due yet
+    first_seen: int | None  # its first minute ever stored, by our clock
 
     @property
     def coverage(self) -> float:
-        """Return minutes present per minutes expected, 0..1."""
-        return min(1.0, self.minutes / self.expected) if self.expected else 0.0
+        """Return minutes present per minutes of the whole range, 0..1."""
+        return min(1.0, self.minutes / self.asked) if self.asked else 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether no minute is missing in which it lived."""
+        return self.minutes >= 0.995 * self.expected
 
     def value(self, by: By) -> float:
         """Return the value that orders the list."""
@@ -68,7 +76,8 @@ class TopAnswer:
 
     ``start`` and ``end`` are the requested range rounded out to whole buckets of the widest tier
     that was read; ``tiers`` are all that were read, depending on each cluster's retention.
-    ``clusters`` is the number of clusters that were read.
+    ``clusters`` is the number of clusters that were read, ``total`` that of the series that were
+    found, as far as they were to be counted.
     """
 
     kind: Kind
@@ -78,9 +87,11 @@ class TopAnswer:
     start: int
     end: int
     tiers: tuple[str, ...]
-    as_of: int | None  # end of the newest data of the clusters in the list
+    as_of: int | None  # end of the newest data of the clusters in the list, by our clock
     clusters: int
     entries: tuple[TopEntry, ...]
+    total: int
+    largest: float  # value of the first of all, by which the list is ordered; 0 without any
 
 
 @reads_store
@@ -94,6 +105,8 @@ def top(  # noqa: PLR0913 - a query's parameters
     now: int,
     by: By = "mean",
     limit: int = 20,
+    skip: int = 0,
+    count_to: int = 0,
     search: str = "",
 ) -> TopAnswer:
     """Return the series with the largest field over a range.
@@ -107,6 +120,8 @@ def top(  # noqa: PLR0913 - a query's parameters
         now: current Unix time in seconds.
         by: "mean" over the minutes that have data, or "max" for the highest sample.
         limit: maximum number of series.
+        skip: how many of the largest to leave out.
+        count_to: up to how many to count.
         search: part of the namespace or name, case-insensitive; "" for all.
 
     Raises:
@@ -117,6 +132,7 @@ def top(  # noqa: PLR0913 - a query's parameters
     check_range(start, end)
     by_id = {cluster.pk: cluster for cluster in clusters}
     store = get_store()
+    most = max(skip + limit, count_to)
     rows: list[TopRow] = []
     spans: dict[UUID, tuple[int, int]] = {}
     by_tier = _by_tier(by_id.values(), kind, start, end, now)
@@ -124,8 +140,10 @@ def top(  # noqa: PLR0913 - a query's parameters
         width = TIERS[tier]
         span = bucket_start(start, width), bucket_start(end + width - 1, width)
         spans |= dict.fromkeys(ids, span)
-        rows += _rows(ids, kind, field, tier, span, by, limit, search)
-    rows = heapq.nsmallest(limit, rows, key=lambda row: _rank(row, by))
+        rows += _rows(ids, kind, field, tier, span, by, most, search)
+    rows = heapq.nsmallest(most, rows, key=lambda row: _rank(row, by))
+    largest = -_rank(rows[0], by)[0] if rows else 0.0
+    total, rows = len(rows), rows[skip : skip + limit]
     shown = {row.cluster for row in rows}
     heads = {cluster: store.position(cluster, STREAM).head for cluster in shown}
     strips = {one: coverage(by_id[one], *spans[one], now=now) for one in shown}
@@ -137,8 +155,9 @@ def top(  # noqa: PLR0913 - a query's parameters
         min((low for low, _ in spans.values()), default=start),
         max((high for _, high in spans.values()), default=end),
         tuple(tier for tier in TIERS if tier in by_tier),
-        max((head for head in heads.values() if head is not None), default=None),
-        len(by_id), entries,
+        max((head - seconds_ahead(by_id[one]) for one, head in heads.items() if head is not None),
+            default=None),
+        len(by_id), entries, total, largest,
     )  # fmt: skip
 
 
@@ -149,6 +168,12 @@ def choose_tier(
     tiers = tiers_holding(start, now=now, reach=reach, finest=finest)
     fitting = [tier for tier in tiers if (end - start) // TIERS[tier] >= LEAST_BUCKETS]
     return fitting[-1] if fitting else tiers[0]
+
+
+def _asked(segments: Sequence[Segment]) -> int:
+    """Return how many minutes a range has, less those at its end that no cluster could send yet."""
+    until = max((one.end for one in segments if one.expected), default=None)
+    return 0 if until is None else (until - segments[0].start) // 60
 
 
 def _by_tier(
@@ -228,8 +253,12 @@ def _entry(
     last = store.last_one(cluster.pk, row.key)
     end = last.ts + 60 if last else None
     gone = end if end is not None and head is not None and end < head else None
-    due = minutes_due(segments, born=store.first_seen(cluster.pk, row.key), gone=gone)
+    born, ahead = store.first_seen(cluster.pk, row.key), seconds_ahead(cluster)
+    due = minutes_due(segments, born=born, gone=gone)
     return TopEntry(
         cluster, row.key, row.total / row.n, row.high, row.n, max(due, row.n),
-        last.node if last else "", last.attrs if last else {}, end,
+        last.node if last else "", last.attrs if last else {},
+        None if end is None else end - ahead,
+        max(_asked(segments), row.n),
+        None if born is None else born - ahead,
     )  # fmt: skip

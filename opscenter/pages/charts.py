@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -57,7 +57,7 @@ def chart(request: HttpRequest, cluster_id: UUID, panel: str, form: str) -> Http
     key = query.SeriesKey(
         cast("Kind", kind), request.GET.get("ns", ""), request.GET.get("name", "")
     )
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + timedelta(seconds=query.seconds_ahead(cluster))
     chosen = read_range(request.GET.dict(), now)
     if form == "raw":
         return _raw(cluster, key, found, chosen, user=cast("User", request.user).pk)

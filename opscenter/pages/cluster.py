@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -32,10 +32,10 @@ from opscenter.pages.history import history_context, read_history_range, strip_c
 from opscenter.pages.ledger import runs
 from opscenter.pages.notes import notes_of
 from opscenter.pages.pod_words import PodWords, pod_words
-from opscenter.pages.pods import LAST_PAGE, POD_ORDERS, ranked, read_order, read_page, read_search
+from opscenter.pages.pods import POD_ORDERS, ranked, read_order, read_page, read_search
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context, node_rows
 from opscenter.pages.time_range import Range, choices, comparisons, read_range
-from opscenter.pages.top_lists import choices_context, top_context
+from opscenter.pages.top_lists import choices_context, place, top_context
 
 SESSIONS_PAGE = 50
 WINDOWS_PAGE = 100
@@ -51,7 +51,11 @@ ZONE_LABEL = "timezone"
 def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dict[str, Any]:
     """Return what every page about a cluster or a thing in it shows: health, range, rights."""
     of_history = request.GET.get("tab") == "history"
-    chosen = read_history_range(request, now) if of_history else read_range(request.GET.dict(), now)
+    ahead = query.seconds_ahead(cluster)
+    if of_history:
+        chosen = read_history_range(request, now)
+    else:  # of minutes, which have the names that the cluster's own clock gave them
+        chosen = read_range(request.GET.dict(), now + timedelta(seconds=ahead))
     may_be_raw = chosen.may_be_raw and query.has_raw(cluster)
     chosen = replace(chosen, raw=chosen.raw and may_be_raw)
     overview, pulls = cluster_overview(cluster, now), pull_state(cluster)
@@ -66,6 +70,7 @@ def shared_context(request: HttpRequest, cluster: Cluster, now: datetime) -> dic
         "ranges": choices(chosen),
         "comparisons": comparisons(chosen),
         "may_be_raw": may_be_raw,
+        "clock_ahead": ahead,
         "cluster_zone": cluster.labels.get(ZONE_LABEL, ""),
         "raw_query": replace(chosen, raw=not chosen.raw).query,
         "range_back": chosen.shifted(-1),
@@ -161,6 +166,7 @@ def delete(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
 
 def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, Any]:
     del request
+    now = chosen.now - query.seconds_ahead(cluster)
     pods = query.pods(cluster, chosen.now, limit=0)
     nodes = query.nodes(cluster, chosen.now)
     return {
@@ -174,10 +180,10 @@ def _overview(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str
         "top_pods": pods.items[:OVERVIEW_PODS],
         **strip_context(
             cluster,
-            chosen.now - STRIP_SECONDS,
-            chosen.now,
-            chosen.now,
-            judged(cluster, utc_datetime(chosen.now))[1],
+            now - STRIP_SECONDS,
+            now,
+            now,
+            judged(cluster, utc_datetime(now))[1],
         ),
         **coverage_context(cluster, chosen),
     }
@@ -203,16 +209,7 @@ def _pods(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
         request, [cluster], field=ranked(order), search=search, now=chosen.now, page=number,
         page_size=PODS_PAGE, cluster=cluster,
     )  # fmt: skip
-    at_end = number == LAST_PAGE
-    return (
-        shared
-        | found
-        | {
-            "previous": number - 1,
-            "next": number + 1 if found["more"] and not at_end else 0,
-            "at_end": at_end,
-        }
-    )
+    return shared | found | place(number, PODS_PAGE, found["total"])
 
 
 def _pods_now(
@@ -249,7 +246,7 @@ def _data(request: HttpRequest, cluster: Cluster, chosen: Range) -> dict[str, An
         "runs": Paginator(folded, WINDOWS_PAGE).get_page(request.GET.get("page")),
         "show_all": show_all,
         **coverage_context(cluster, chosen),
-        **retention_context(request, cluster, chosen.now),
+        **retention_context(request, cluster, chosen.now - query.seconds_ahead(cluster)),
     }
 
 

@@ -7,8 +7,8 @@ is stored, in at most four reads.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from clusters.models import Cluster
 from metrics import query
@@ -34,15 +34,23 @@ SHOWN_FIELDS = ("cpu_mc", "cpu_cap_mc", "mem_ws", "mem_cap", "load1_m", "uptime_
 
 @dataclass(frozen=True, slots=True)
 class LostPod:
-    """A pod that ran on the node: gone, still listed there, or replaced by ``now``."""
+    """A pod that ran on the node: gone, not known, still listed there, or replaced by ``now``.
+
+    Attributes:
+        pod: the pod as last measured.
+        now: what runs in its place, or the pod itself; None for neither.
+        is_gone: whether it is proven that it does not run any more. A pod of which nobody sends
+            numbers may still run on a node that nobody reaches.
+    """
 
     pod: SeriesNow
     now: SeriesNow | None = None
+    is_gone: bool = False
 
     @property
-    def is_gone(self) -> bool:
-        """Return whether neither the pod nor a replacement runs."""
-        return self.now is None
+    def is_unknown(self) -> bool:
+        """Return whether it may still run there."""
+        return self.now is None and not self.is_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class LostNode:
         at_least: whether it may be longer: no good minute is stored, or only wider buckets are.
         values: its last values by field; a field that was not measured then is missing.
         values_at: end of the minute that they are of; None without any.
-        pods: those that can be named, gone ones first; None if they were not looked for.
+        pods: those that can be named, first those that run nowhere; None if not looked for.
     """
 
     since: int | None
@@ -86,7 +94,12 @@ class LostNode:
     @property
     def elsewhere(self) -> int:
         """Return how many pods run elsewhere now, mostly under another name."""
-        return len(self.pods or ()) - self.gone - self.listed
+        return len(self.pods or ()) - self.gone - self.listed - self.unknown
+
+    @property
+    def unknown(self) -> int:
+        """Return of how many pods it is not known whether they still run."""
+        return sum(one.is_unknown for one in self.pods or ())
 
     @property
     def unnamed(self) -> int:
@@ -94,18 +107,24 @@ class LostNode:
         return max(0, int(self.values.get("pods", 0)) - len(self.pods or ()))
 
 
+def is_listed(pod: SeriesNow) -> bool:
+    """Return whether the cluster's own list of pods named it, not only what measures it."""
+    return bool(pod.attrs.get("status") or pod.attrs.get("phase"))
+
+
 def is_lost(node: SeriesNow) -> bool:
     """Return whether a node is not ready, or not in the cluster's newest minute."""
     return not node.present or node.ready is False
 
 
-def lost_node(cluster: Cluster, node: SeriesNow, now: int) -> LostNode:
+def lost_node(cluster: Cluster, node: SeriesNow, now: int, *, is_removed: bool = False) -> LostNode:
     """Return what is known of a node that is lost.
 
     Args:
         cluster: the cluster, visible to the user.
         node: the node, of which :func:`is_lost` holds.
         now: current Unix time in seconds.
+        is_removed: whether it is proven that the node is no more, and so nothing runs on it.
 
     Raises:
         MetricsUnavailableError: the store cannot be read.
@@ -116,13 +135,24 @@ def lost_node(cluster: Cluster, node: SeriesNow, now: int) -> LostNode:
         found = _joined(found, earlier)
     if found.since is None or found.since < now - PODS_DAYS * DAY:
         return found
-    pods = _pods(cluster, node.name, found.since, now)
+    pods = _pods(cluster, node.name, found.since, now, is_removed=is_removed)
     return LostNode(found.since, found.at_least, found.values, found.values_at, pods)
+
+
+def by_our_clock(lost: LostNode | None, ahead: int) -> LostNode | None:
+    """Return what a page shows: with times by our clock, of a cluster's that is so far ahead."""
+    if lost is None:
+        return None
+    return replace(
+        lost,
+        since=None if lost.since is None else lost.since - ahead,
+        values_at=None if lost.values_at is None else lost.values_at - ahead,
+    )
 
 
 def _history(cluster: Cluster, node: SeriesNow, seconds: int, now: int) -> LostNode:
     """Return since when, and the last values, as far as the time before its end shows them."""
-    end = node.as_of
+    end = node.minute_end
     answers = query.fields_query(
         cluster, SeriesKey("node", "", node.name), ("ready", *SHOWN_FIELDS),
         max(0, end - seconds), end, now=now,
@@ -144,7 +174,7 @@ def _history(cluster: Cluster, node: SeriesNow, seconds: int, now: int) -> LostN
 def _since(ready: query.RangeAnswer, node: SeriesNow) -> tuple[int | None, bool]:
     """Return the first moment without the node ready, and whether it may be earlier."""
     if node.ready is not False:
-        return node.as_of, False  # it was ready, or said nothing, until it was gone
+        return node.minute_end, False  # it was ready, or said nothing, until it was gone
     minutes = list(zip(ready.t, ready.mean, strict=True))
     good = [t for t, mean in minutes if mean > 0]
     after = [t for t, _ in minutes if not good or t > good[-1]]
@@ -165,7 +195,9 @@ def _joined(day: LostNode, earlier: LostNode) -> LostNode:
     return LostNode(since, at_least, earlier.values, earlier.values_at)
 
 
-def _pods(cluster: Cluster, node: str, since: int, now: int) -> tuple[LostPod, ...]:
+def _pods(
+    cluster: Cluster, node: str, since: int, now: int, *, is_removed: bool
+) -> tuple[LostPod, ...]:
     """Return the pods that ran on the node when it was lost, and what replaced each of them.
 
     A replacement is a pod of the same workload that runs elsewhere and was not there before, less
@@ -187,21 +219,30 @@ def _pods(cluster: Cluster, node: str, since: int, now: int) -> tuple[LostPod, .
         elif pod.key not in before:
             fresh[_workload(pod)].append(pod)
     spare = {workload: pods[ended[workload] :] for workload, pods in fresh.items()}
-    return tuple(_placed((pod for pod in newest if pod.node == node), spare))
+    is_listing = any(pod.present and is_listed(pod) for pod in newest)
+    lost = [pod for pod in newest if pod.node == node]
+    proven = {pod.key for pod in lost if is_removed or (is_listing and is_listed(pod))}
+    return tuple(_placed(lost, spare, proven))
 
 
 def _placed(
-    pods: Iterable[SeriesNow], spare: Mapping[tuple[str, str], list[SeriesNow]]
+    pods: Iterable[SeriesNow],
+    spare: Mapping[tuple[str, str], list[SeriesNow]],
+    proven: Container[SeriesKey],
 ) -> list[LostPod]:
-    """Pair each pod with one replacement at most; gone ones first, then by namespace and name."""
+    """Pair each pod with one replacement at most; those without first, then by ns and name.
+
+    Of ``proven`` it is known that they do not run where they ran.
+    """
     found = []
     for pod in pods:
         if pod.present:
             found.append(LostPod(pod, pod))
             continue
         others = spare.get(_workload(pod)) if pod.attrs.get("workload") else None
-        found.append(LostPod(pod, others.pop() if others else None))
-    return sorted(found, key=lambda one: (not one.is_gone, one.pod.ns, one.pod.name))
+        now = others.pop() if others else None
+        found.append(LostPod(pod, now, is_gone=now is None and pod.key in proven))
+    return sorted(found, key=lambda one: (one.now is not None, one.pod.ns, one.pod.name))
 
 
 def _workload(pod: SeriesNow) -> tuple[str, str]:

@@ -19,13 +19,13 @@ from clusters.node_inventory import dismiss_node, node_of, node_state, require_m
 from metrics import query
 from opscenter.core.errors import ConflictError
 from opscenter.pages.base import page
-from opscenter.pages.clock import by_our_clock
 from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.lost_node import (
     DAYS_BACK,
     PODS_DAYS,
     SHOWN_FIELDS,
     LostNode,
+    by_our_clock,
     is_lost,
     lost_node,
 )
@@ -44,7 +44,8 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
     context = shared_context(request, cluster, datetime.now(UTC))
     chosen = context["range"]
     order = read_order(request)
-    lost = _lost(cluster, detail.now, chosen.now)
+    inventory = inventory_context(cluster, name)
+    lost = _lost(cluster, detail.now, chosen.now, is_removed=inventory["is_removed"])
     pods = query.pods(cluster, chosen.now, order=order, limit=0, node=name)
     context |= {
         "thing": name,
@@ -52,7 +53,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
         "thing_tab": "nodes",
         "node": detail.now,
         "detail": detail,
-        "as_of": by_our_clock(detail.now.as_of, cluster),
+        "as_of": detail.now.as_of,
         "show_range": True,
         "charts": chart_links(cluster, "node", chosen, name=name, measured=detail.now),
         "filesystems": [
@@ -60,7 +61,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
             for item in query.filesystems(cluster, chosen.now, node=name).items
         ],
         "pods": pods,
-        "lost": lost,
+        "lost": by_our_clock(lost, query.seconds_ahead(cluster)),
         "lost_days": DAYS_BACK,
         "lost_pod_days": PODS_DAYS,
         "values": _values(detail.now, lost),
@@ -72,7 +73,7 @@ def node_page(request: HttpRequest, cluster_id: UUID, name: str) -> HttpResponse
         "orders": context["words"].orders(POD_ORDERS),
         "nodes": {name: detail.now},
     }
-    context |= inventory_context(cluster, name)
+    context |= inventory
     context |= coverage_context(cluster, chosen)
     return render(request, "cluster/node.html", context)
 
@@ -101,18 +102,22 @@ def inventory_context(cluster: Cluster, name: str) -> dict[str, Any]:
     row = node_of(cluster, name)
     current = getattr(cluster, "current", None)
     as_of = None if current is None else current.data_as_of
+    place = "" if row is None else node_state(row, as_of)
     return {
         "in_inventory": row,
-        "node_place": "" if row is None else node_state(row, as_of),
+        "node_place": place,
+        "is_removed": place in ("removed", "dismissed"),
     }
 
 
-def _lost(cluster: Cluster, node: query.SeriesNow, now: int) -> LostNode | None:
+def _lost(
+    cluster: Cluster, node: query.SeriesNow, now: int, *, is_removed: bool
+) -> LostNode | None:
     """Return what is known of a lost node; None if it is not, or history cannot be read now."""
     if not is_lost(node):
         return None
     try:
-        return lost_node(cluster, node, now)
+        return lost_node(cluster, node, now, is_removed=is_removed)
     except query.MetricsUnavailableError:
         return None
 

@@ -11,9 +11,9 @@ from django.shortcuts import render
 from clusters import access
 from metrics import query
 from opscenter.pages.base import page
-from opscenter.pages.clock import by_our_clock
 from opscenter.pages.cluster import missing, shared_context
 from opscenter.pages.kubernetes_words import workload as workload_of
+from opscenter.pages.lost_node import is_listed
 from opscenter.pages.series_blocks import capacities, chart_links, coverage_context
 
 SHOWN_SIBLINGS = 50
@@ -41,12 +41,13 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
         "pod": detail.now,
         "detail": detail,
         "node": query.node(cluster, detail.now.node) if detail.now.node else None,
+        "is_listed": is_listed(detail.now),
         "lived": detail.now.as_of - detail.first_seen,
         "workload": workload,
         "siblings": siblings[:SHOWN_SIBLINGS],
         "sibling_count": len(siblings),
         "nodes": capacities(query.nodes(cluster, chosen.now).items),
-        "as_of": by_our_clock(detail.now.as_of, cluster),
+        "as_of": detail.now.as_of,
         "show_range": True,
         "charts": chart_links(cluster, "pod", chosen, ns=ns, name=name, measured=detail.now),
     }
@@ -58,5 +59,4 @@ def pod_page(request: HttpRequest, cluster_id: UUID, ns: str, name: str) -> Http
             for chart in context["charts"]
             if any(measured[field] is not None for field in chart.panel.fields)
         ]
-        return render(request, "cluster/unit.html", context)
     return render(request, "cluster/pod.html", context)

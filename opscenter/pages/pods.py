@@ -17,10 +17,9 @@ from metrics import query
 from metrics.csv_downloads import pods_csv
 from metrics.series.windows import DAY
 from opscenter.pages.base import page
-from opscenter.pages.top_lists import choices_context, top_context
+from opscenter.pages.top_lists import LAST_PAGE, choices_context, place, top_context
 
 PAGE_SIZE = 50
-LAST_PAGE = 20
 FILE_LINES = 500
 """How many of the fleet's pods a file holds: as many as that of a list over a range."""
 
@@ -73,9 +72,7 @@ def pods(request: HttpRequest) -> HttpResponse:
         "order": order,
         "orders": POD_ORDERS,
         "cluster_count": len(chosen),
-        "at_end": number == LAST_PAGE,
         "file_lines": FILE_LINES,
-        "previous": number - 1,
         **choices_context(request),
     }
     if context["over"] == "now":
@@ -85,7 +82,7 @@ def pods(request: HttpRequest) -> HttpResponse:
             request, chosen, field=ranked(order), search=text, now=int(now.timestamp()),
             page=number, page_size=PAGE_SIZE, customer=customer,
         )  # fmt: skip
-    context["next"] = number + 1 if context["more"] and number < LAST_PAGE else 0
+    context |= place(number, PAGE_SIZE, context["total"])
     return render(request, "pods/pods.html", context)
 
 
@@ -94,7 +91,7 @@ def pods_file(request: HttpRequest) -> HttpResponse:
     """Return the list of the pods' newest minutes as CSV, its first :data:`FILE_LINES` lines."""
     text, order, within = read_search(request), read_order(request), _within(request)
     customer = request.GET.get("customer", "")
-    visible = access.visible_clusters(request.user).select_related("customer")
+    visible = access.visible_clusters(request.user).select_related("customer", "current")
     found = query.search_pods(
         _of_customer(visible, customer), text, now=int(datetime.now(UTC).timestamp()),
         order="" if order == "name" else order, limit=FILE_LINES,
@@ -102,7 +99,7 @@ def pods_file(request: HttpRequest) -> HttpResponse:
     )  # fmt: skip
     detail = {"order": order, "q": text, "customer": customer, "within": within}
     _record(request, detail, None)
-    return pods_csv(f"pods by {POD_ORDERS[order]}", found)
+    return pods_csv(f"pods by {POD_ORDERS[order]}", found.items)
 
 
 @page
@@ -153,13 +150,8 @@ def _newest(
 ) -> dict[str, Any]:
     """Return a page of the pods' newest minutes."""
     found = query.search_pods(
-        clusters, text, now=now, order="" if order == "name" else order,
-        limit=page * PAGE_SIZE + 1, within_seconds=within_seconds,
+        clusters, text, now=now, order="" if order == "name" else order, limit=PAGE_SIZE,
+        skip=(page - 1) * PAGE_SIZE, count_to=LAST_PAGE * PAGE_SIZE + 1,
+        within_seconds=within_seconds,
     )  # fmt: skip
-    skipped = (page - 1) * PAGE_SIZE
-    return {
-        "found": found[skipped : skipped + PAGE_SIZE],
-        "first": skipped + 1,
-        "last": min(len(found), skipped + PAGE_SIZE),
-        "more": len(found) > page * PAGE_SIZE,
-    }
+    return {"found": found.items, "total": found.total}

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 
 from clusters.health import Finding
 from clusters.selectors import ClusterOverview
+from opscenter.pages.times import text_with_times
 
 _MORE = re.compile(r"and [\d,]+ more")
 _NODE_OF = re.compile(r"(.+?)[ :]/")
@@ -35,8 +36,9 @@ def node_of(finding: Finding) -> str:
 def linked(text: str, cluster: UUID, nodes: Iterable[str], query: str = "") -> SafeString:
     """Return a text as HTML in which each name of a node is a link to its page.
 
-    Everything is escaped. A name counts only where it stands alone: ``node-1`` is not found in
-    ``node-10``. "and 3 more" right after a name leads to the list of nodes.
+    Everything is escaped, and each time is one that the page shows in its zone. A name counts only
+    where it stands alone: ``node-1`` is not found in ``node-10``. "and 3 more" right after a name
+    leads to the list of nodes.
 
     Args:
         text: the text, from anywhere.
@@ -51,12 +53,12 @@ def _parts(text: str, cluster: UUID, nodes: Iterable[str], query: str) -> Iterat
     """Yield the text in pieces: those that are links as HTML, the others as they are."""
     names = sorted(filter(None, nodes), key=len, reverse=True)
     if not names:
-        yield text
+        yield text_with_times(text)
         return
     alone = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, names))})(?![\w-]|\.\w)"
     at = 0
     for found in re.finditer(alone, text):
-        yield text[at : found.start()]
+        yield text_with_times(text[at : found.start()])
         yield _link(reverse("node", args=[cluster, found[0]]), query, found[0])
         at = found.end()
         more = _MORE.match(text, at + 1) if text[at : at + 1] == " " else None
@@ -65,7 +67,7 @@ def _parts(text: str, cluster: UUID, nodes: Iterable[str], query: str) -> Iterat
             rest = f"tab=nodes&{query}" if query else "tab=nodes"
             yield _link(reverse("cluster", args=[cluster]), rest, more[0])
             at = more.end()
-    yield text[at:]
+    yield text_with_times(text[at:])
 
 
 def _link(path: str, query: str, words: str) -> SafeString:

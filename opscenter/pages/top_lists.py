@@ -26,6 +26,12 @@ OVER = {
 }
 """Name in the URL -> seconds and words; "now" is the newest minute of each cluster."""
 
+LENGTH = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "90d": "90 days"}
+"""Name in the URL -> how long that is."""
+
+LAST_PAGE = 20
+"""Of more series than these pages hold, it is said that there are more."""
+
 BY = {"mean": "mean", "max": "highest"}
 
 
@@ -80,15 +86,13 @@ def top_context(  # noqa: PLR0913 - a query's parameters
     kind: Kind = "pod"
     answer = query.top(
         clusters, kind, field, now - seconds, now, now=now, by=by, search=search,
-        limit=page * page_size + 1,
+        limit=page_size, skip=(page - 1) * page_size, count_to=page_size * LAST_PAGE + 1,
     )  # fmt: skip
-    entries = answer.entries
-    largest = max((abs(entry.value(by)) for entry in entries), default=0) or 1
-    skipped = (page - 1) * page_size
+    largest = abs(answer.largest) or 1
     rows = [
         TopRow(rank, entry, entry.value(by), entry.value(by) / largest)
-        for rank, entry in enumerate(entries, 1)
-    ][skipped : skipped + page_size]
+        for rank, entry in enumerate(answer.entries, (page - 1) * page_size + 1)
+    ]
     parameters = {"kind": kind, "field": field, "by": by, "start": now - seconds, "end": now,
              "limit": 500, "format": "csv"}  # fmt: skip
     parameters |= ({"q": search} if search else {}) | ({"customer": customer} if customer else {})
@@ -97,10 +101,11 @@ def top_context(  # noqa: PLR0913 - a query's parameters
         "top": answer,
         "top_rows": rows,
         "top_words": words,
+        "top_length": LENGTH[read_over(request)],
         "top_by": BY[by],
         "top_other": BY["mean" if by == "max" else "max"],
         "top_csv": f"{csv_url}?{urlencode(parameters)}",
-        "more": len(entries) > page * page_size,
+        "total": answer.total,
     }
 
 
@@ -111,4 +116,18 @@ def choices_context(request: HttpRequest) -> dict[str, Any]:
         "overs": [(name, words) for name, (_, words) in OVER.items()],
         "by": cast("str", read_by(request)),
         "bys": BY,
+    }
+
+
+def place(page: int, page_size: int, total: int) -> dict[str, Any]:
+    """Return what the pager says of page ``page`` of a list of which ``total`` were found."""
+    most = LAST_PAGE * page_size
+    return {
+        "previous": page - 1,
+        "next": page + 1 if total > page * page_size and page < LAST_PAGE else 0,
+        "first": (page - 1) * page_size + 1,
+        "last": min(total, page * page_size),
+        "total": min(total, most),
+        "counted_out": total > most,
+        "at_end": page == LAST_PAGE and total > most,
     }

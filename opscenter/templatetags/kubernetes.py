@@ -9,11 +9,10 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from clusters.models import Cluster
 from metrics.query import SeriesNow
 from opscenter.core.ages import age_seconds
+from opscenter.core.text import minute_utc
 from opscenter.pages import kubernetes_words as words
-from opscenter.pages.clock import by_our_clock
 from opscenter.pages.format import UNKNOWN
 from opscenter.templatetags.ops import state
 
@@ -52,12 +51,10 @@ def pod_status(pod: SeriesNow, *, reporting: bool) -> SafeString | str:
 
 
 @register.simple_tag(takes_context=True)
-def pod_status_by_age(
-    context: template.Context, pod: SeriesNow, cluster: Cluster, stale_s: int
-) -> SafeString | str:
+def pod_status_by_age(context: template.Context, pod: SeriesNow, stale_s: int) -> SafeString | str:
     """Return a pod's status as :func:`pod_status` does, of now if it is not older than that."""
     now: datetime = context["now"]
-    age = age_seconds(by_our_clock(pod.as_of, cluster), now.timestamp())
+    age = age_seconds(pod.as_of, now.timestamp())
     return pod_status(pod, reporting=age is not None and age <= stale_s)
 
 
@@ -67,8 +64,10 @@ def last_termination(attrs: Mapping[str, str]) -> SafeString | str:
     text, at = words.last_termination(attrs)
     if not text:
         return ""
-    title = f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
-    return format_html('<small title="{}">last: {}</small>', title, text)
+    if at is None:
+        return format_html("<small>last: {}</small>", text)
+    title = minute_utc(at.timestamp())
+    return format_html('<small title="{}" data-local-title>last: {}</small>', title, text)
 
 
 @register.filter

@@ -16,15 +16,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from clusters.health import Finding, Health
-from clusters.models import Cluster
 from clusters.selectors import ClusterOverview
 from metrics.query import SeriesNow
 from opscenter.core.ages import age_seconds
 from opscenter.pages import format as fmt
-from opscenter.pages.clock import by_our_clock
 from opscenter.pages.lost_node import LostNode
 from opscenter.pages.pod_words import PodWords
 from opscenter.pages.reasons import known_nodes, linked
+from opscenter.pages.times import text_with_times, time_element
 
 register = template.Library()
 
@@ -95,26 +94,15 @@ def value_of(thing: object, name: str) -> Any:
 
 
 @register.filter
-def by_clock_of(at: float | None, cluster: Cluster) -> float | None:
-    """Return a time of a cluster's minutes by our clock; None if there is none."""
-    return None if at is None else by_our_clock(at, cluster)
-
-
-@register.filter
 def item(mapping: Mapping[Any, Any], key: object) -> Any:
     """Return the value of a key in a mapping; None if there is none."""
     return mapping.get(key)
 
 
 @register.filter
-def when(value: datetime | float | None) -> SafeString:
-    """Return a time as ``<time>``: UTC as text, which the page's script makes local."""
-    at = fmt.moment(value)
-    if at is None:
-        return mark_safe(fmt.UNKNOWN)  # noqa: S308 - a constant
-    at = at.astimezone(UTC)
-    iso, text = at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return format_html('<time datetime="{}" data-time title="{}">{}</time>', iso, text, text)
+def when(value: datetime | float | str | None) -> SafeString:
+    """Return a time as ``<time>``, which the page's script makes local; of a text, each in it."""
+    return text_with_times(value) if isinstance(value, str) else time_element(value)
 
 
 @register.filter

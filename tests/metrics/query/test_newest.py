@@ -119,9 +119,27 @@ def test_a_search_looks_at_the_given_clusters_only(cluster, foreign_cluster):
     for each in (cluster, foreign_cluster):
         write(each, [row(POD, T0, cpu_mc=5), row(SeriesKey("pod", "x", "api"), T0, cpu_mc=9)])
     found = query.search_pods([cluster], "WEB", now=NOW)
-    assert [(hit.cluster, hit.now.key) for hit in found] == [(cluster, POD)]
+    assert [(hit.cluster, hit.now.key) for hit in found.items] == [(cluster, POD)]
     both = query.search_pods([cluster, foreign_cluster], "", now=NOW, order="cpu_mc", limit=3)
-    assert [hit.now.values["cpu_mc"] for hit in both] == [9, 9, 5]
-    assert query.search_pods([cluster], "web", now=T0 + 8 * DAY) == []
+    assert [hit.now.values["cpu_mc"] for hit in both.items] == [9, 9, 5]
+    assert query.search_pods([cluster], "web", now=T0 + 8 * DAY).items == ()
+    second = query.search_pods([cluster], "", now=NOW, order="cpu_mc", limit=1, skip=1, count_to=9)
+    assert ([hit.now.key for hit in second.items], second.total) == ([POD], 2)
     with pytest.raises(InvalidInputError):
         query.search_pods([cluster], "", now=NOW, order="name")
+
+
+def test_a_search_over_clusters_with_other_clocks_is_in_one_order(cluster, foreign_cluster):
+    """The same moment has the name of an hour later there."""
+    foreign_cluster.current.clock_skew_ms = 3_600_000
+    foreign_cluster.current.save()
+    write(cluster, [row(POD, T0, cpu_mc=5), row(SeriesKey("pod", "x", "old"), T0 - 3600, cpu_mc=1)])
+    late = [row(POD, T0 + 3660, cpu_mc=7), row(SeriesKey("pod", "x", "gone"), T0 + 1800, cpu_mc=9)]
+    write(foreign_cluster, late)
+    both = [cluster, foreign_cluster]
+    found = query.search_pods(both, "", now=T0 + 600, within_seconds=900, order="cpu_mc")
+    assert [(hit.cluster, hit.now.as_of) for hit in found.items] == [
+        (foreign_cluster, T0 + 120), (cluster, T0 + 60),
+    ]  # fmt: skip
+    newest = query.search_pods(both, "", now=T0 + 600, limit=2)
+    assert [hit.now.as_of for hit in newest.items] == [T0 + 120, T0 + 60]

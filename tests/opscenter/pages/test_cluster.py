@@ -41,7 +41,7 @@ def test_the_age_of_a_node_and_of_a_pod_is_by_our_clock_though_theirs_is_ahead(c
     newest = int(time.time()) // 60 * 60 - 3600
     theirs = f'datetime="{datetime.fromtimestamp(newest, UTC):%Y-%m-%dT%H:%M:%SZ}" data-age'
     for path in (f"clusters/{alpha.pk}/nodes/node-1/", f"clusters/{alpha.pk}/pods/shop/cart-1/",
-                 "pods/"):  # fmt: skip
+                 "pods/?within=1d"):  # fmt: skip
         text = client.get(f"/{path}").content.decode()
         assert theirs in text, path
         assert 'class="old"' in text, path
@@ -165,13 +165,20 @@ def test_pods_are_searched_sorted_and_paged(client, alpha):
     assert "No pods match" in page(client, alpha, "tab=pods&q=nothing")
 
 
-def test_a_pod_has_a_page_after_its_death(client, alpha):
+@pytest.mark.parametrize(
+    ("attrs", "words"),
+    [({"status": "Running"}, "This pod is gone."), ({}, "This pod is not seen any more.")],
+)
+def test_a_pod_has_a_page_after_its_death_and_is_gone_only_if_a_list_says_so(
+    client, alpha, attrs, words
+):
     measure(alpha)
+    info = SeriesInfo(SeriesKey("pod", "shop", "cart-1"), "node-1", attrs)
     end = int(time.time()) // 60 * 60
     later = MinuteRow(end + 900, SeriesKey("node", "", "node-1"), cells("node", cpu_mc=1))
-    get_store().write(alpha.pk, "agent", Batch([later], [], [], end + 960, end + 960))
+    get_store().write(alpha.pk, "agent", Batch([later], [info], [], end + 960, end + 960))
     text = client.get(f"/clusters/{alpha.pk}/pods/shop/cart-1/").content.decode()
-    assert "This pod is gone" in text
+    assert words in text
     assert "30 min after it was first seen" in text
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clusters.models import Cluster
+from clusters.models import Cluster, ClusterNode
 from metrics import query
 from metrics.series.rows import MinuteRow, SeriesInfo, SeriesKey
 from metrics.series.windows import Window
@@ -45,7 +45,9 @@ def write(cluster: Cluster, rows, infos=()) -> None:
     get_store().write(cluster.pk, "agent", Batch(rows, list(infos), [window], END, END))
 
 
-def measure(cluster: Cluster, *, is_listed: bool = True, counted: int = 2) -> None:
+def measure(
+    cluster: Cluster, *, is_listed: bool = True, counted: int = 2, lists_pods: bool = True
+) -> None:
     """Store an hour in which node-1 is lost after forty minutes.
 
     cart-a and db-0 ran on it; cart-b of the same workload starts on node-2 a minute later. cart-z
@@ -66,7 +68,8 @@ def measure(cluster: Cluster, *, is_listed: bool = True, counted: int = 2) -> No
                 rows.append(pod_row(ts, "cart-b"))
 
     def info(name: str, node: str, workload: str) -> SeriesInfo:
-        return SeriesInfo(SeriesKey("pod", "shop", name), node, {"workload": workload})
+        listed = {"status": "Running"} if lists_pods else {}
+        return SeriesInfo(SeriesKey("pod", "shop", name), node, {"workload": workload, **listed})
 
     write(cluster, rows, [
         info("cart-a", "node-1", "Deployment/cart"), info("cart-b", "node-2", "Deployment/cart"),
@@ -127,7 +130,7 @@ def test_a_pod_that_replaces_one_that_ended_elsewhere_replaces_none_of_the_node(
     measure(alpha)
     key = SeriesKey("pod", "shop", "cart-y")
     rows = [pod_row(ts, "cart-y") for ts in range(START, LOST + 120, 60)]
-    infos = [SeriesInfo(key, "node-2", {"workload": "Deployment/cart"})]
+    infos = [SeriesInfo(key, "node-2", {"workload": "Deployment/cart", "status": "Running"})]
     get_store().write(alpha.pk, "agent", Batch(rows, infos))
     node = found(alpha)
     assert (node.gone, node.elsewhere) == (2, 0)
@@ -142,6 +145,47 @@ def test_a_pod_that_ended_before_the_node_was_lost_did_not_run_there_then(alpha)
     node = found(alpha)
     assert node.pods is not None
     assert "job-1" not in {one.pod.name for one in node.pods}
+
+
+def test_pods_that_only_their_node_measured_are_not_called_gone_while_nobody_reaches_it(
+    client, alpha
+):
+    measure(alpha, lists_pods=False)
+    node = found(alpha)
+    assert (node.gone, node.unknown, node.elsewhere) == (0, 1, 1)
+    text = page(client, alpha, "range=1h")
+    assert "1 runs elsewhere now, of 1 it is not known whether it still runs here." in text
+    assert "gone" not in text.partition('id="lost-node"')[2].partition("</div>")[0]
+
+
+def test_of_a_node_that_was_removed_nothing_runs_any_more(client, alpha):
+    measure(alpha, lists_pods=False, is_listed=False)
+    seen = datetime.fromtimestamp(LOST, UTC)
+    row = ClusterNode.objects.create(
+        cluster=alpha, name="node-1", first_seen_at=seen, last_seen_at=seen
+    )
+    assert "Not seen" in page(client, alpha)
+    row.removed_at = seen
+    row.save()
+    text = page(client, alpha)
+    assert "1 runs elsewhere now, 1 is gone." in text
+    assert "Removed since" in " ".join(text.split())
+
+
+def test_a_dead_node_without_any_value_has_one_sentence_instead_of_empty_charts(client, alpha):
+    write(alpha, [node_row(ts, "node-1", ready=0) for ts in range(START, END, 60)])
+    text = page(client, alpha)
+    assert "There are no charts: no values of this node are stored" in text
+    assert "<figure" not in text
+
+
+def test_times_of_a_lost_node_are_by_our_clock(client, alpha):
+    measure(alpha)
+    alpha.current.clock_skew_ms = 3_600_000
+    alpha.current.save()
+    text = page(client, alpha)
+    since = datetime.fromtimestamp(LOST - 3600, UTC)
+    assert f'Not ready since <time datetime="{since:%Y-%m-%dT%H:%M:%SZ}"' in text
 
 
 def test_what_the_node_counted_beyond_those_that_can_be_named_is_said(client, alpha):
