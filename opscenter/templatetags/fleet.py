@@ -60,7 +60,8 @@ def _tile(
     tags += "".join(f'<span class="tag">{escape(note.word)}</span>' for note in notes)
     return f"""<li id="tile-{overview.id}" class="tile {state}" data-row \
 data-cluster="{overview.id}" data-placed="{state}"{' hx-swap-oob="true"' if oob else ""}>
-  <a id="tile-open-{overview.id}" href="{address}" title="{name}{reason}{told}">
+  <a id="tile-open-{overview.id}" href="{address}" title="{name}{reason}{told}" \
+data-local-title>
     <span class="n">
       <span class="st {state}">
         <i aria-hidden="true">{fmt.glyph(state)}</i>

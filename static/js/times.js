@@ -168,7 +168,12 @@ function writeSpans(root) {
   }
   for (const element of root.querySelectorAll("[data-span-title]:not([data-done])")) {
     element.dataset.text ??= element.title;
-    element.title = `${spanOf(element)}: ${element.dataset.text}`;
+    element.title = `${spanOf(element)}: ${localText(element.dataset.text)}`;
+    element.dataset.done = "";
+  }
+  for (const element of root.querySelectorAll("[data-local-title]:not([data-done])")) {
+    element.dataset.text ??= element.title;
+    element.title = localText(element.dataset.text);
     element.dataset.done = "";
   }
 }
@@ -229,7 +234,7 @@ function choose(next) {
 function writeAgain() {
   writtenOn = today();
   for (const element of document.querySelectorAll("[data-done]")) {
-    if (element.matches("time, [data-span], [data-span-title]")) delete element.dataset.done;
+    if (element.matches("time, [data-span], [data-span-title], [data-local-title]")) delete element.dataset.done;
   }
   refreshTimes(document);
 }
