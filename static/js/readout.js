@@ -1,10 +1,12 @@
 // One cross-hair over all charts of a page: a line in each, and the values of its moment in the heads.
+// The pointer moves it, and in a focused chart the arrow keys do, from bucket to bucket.
 import { amount } from "./numbers.js";
 import { minuteOf, span, utcMinute } from "./times.js";
 
 const MINUTE = 60;
 let charts = new Map(); // plot element -> content
-let moment = null; // Unix seconds under the pointer; null: the pointer is elsewhere
+let isByKey = false; // whether the keys have set it
+let moment = null; // Unix seconds under the cross-hair; null: there is none
 
 /** The value of the bucket that holds a moment; null where there is none. */
 const valueAt = (values, t0, step, at) => values?.[Math.floor((at - t0) / step)] ?? null;
@@ -102,6 +104,7 @@ function timeAt(content, at) {
 
 /** The head of one chart: at the moment under the pointer, or at rest. */
 export function showHead(plot, content) {
+  sayToKeys(plot, content);
   const figure = plot.closest("[data-chart]"), cursor = figure.querySelector("[data-cursor]");
   const time = figure.querySelector("[data-covered]"), values = figure.querySelector("[data-values]");
   const isOver = moment !== null && !content.empty && moment >= content.start && moment < content.end;
@@ -133,17 +136,68 @@ function momentAt(plot, content, clientX) {
   return share < 0 || share >= 1 ? null : content.start + share * (content.end - content.start);
 }
 
-function move(event) {
-  const plot = event.target.closest?.(".plot[data-state=ready]"), content = charts.get(plot);
-  const next = content ? momentAt(plot, content, event.clientX) : null;
+function show(next) {
   if (next === moment) return;
   moment = next;
   for (const [each, its] of charts) if (each.isConnected) showHead(each, its);
+}
+
+function move(event) {
+  const plot = event.target.closest?.(".plot[data-state=ready]"), content = charts.get(plot);
+  // A cross-hair that the keys have set stays while the pointer is somewhere else.
+  if (!content && isByKey) return;
+  isByKey = false;
+  show(content ? momentAt(plot, content, event.clientX) : null);
+}
+
+const STEPS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
+
+/** The middle of the bucket that a key leads to, in a chart that has the focus. */
+function momentByKey(content, key) {
+  const { t0, step, start, end } = content, last = Math.floor((end - 1 - t0) / step);
+  const first = Math.max(0, Math.floor((start - t0) / step));
+  const here = moment === null ? (STEPS[key] > 0 ? first - 1 : last + 1) : Math.floor((moment - t0) / step);
+  const next = Math.min(last, Math.max(first, here + STEPS[key]));
+  return Math.min(end - 1, Math.max(start, t0 + next * step + step / 2));
+}
+
+function press(event) {
+  const content = charts.get(event.target);
+  if (!content || content.empty || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Escape") show(null);
+  else if (event.key in STEPS) show(momentByKey(content, event.key));
+  else return;
+  isByKey = event.key !== "Escape";
+  event.preventDefault();
+}
+
+/** A chart with numbers takes the focus, and says its moment and values to screen readers. */
+function sayToKeys(plot, content) {
+  if (content.empty) {
+    for (const name of ["tabindex", "role", "aria-label", "aria-valuetext"]) plot.removeAttribute(name);
+    return;
+  }
+  const figure = plot.closest("[data-chart]"), at = moment ?? content.end - 1;
+  const title = figure.querySelector("figcaption > span").textContent;
+  plot.tabIndex = 0;
+  plot.setAttribute("role", "slider");
+  plot.setAttribute("aria-label", `${title}: moment`);
+  plot.setAttribute("aria-valuemin", content.start);
+  plot.setAttribute("aria-valuemax", content.end);
+  plot.setAttribute("aria-valuenow", Math.round(at));
+  const values = valuesAt(content, at).map((part) => part.textContent).join(", ");
+  plot.setAttribute("aria-valuetext", moment === null ? "arrow keys show values" : `${timeAt(content, at)}: ${values}`);
 }
 
 /** Follow the pointer over the charts of a map of plots and contents. */
 export function startReadout(drawn) {
   charts = drawn;
   document.addEventListener("pointermove", move);
+  document.addEventListener("keydown", press);
+  document.addEventListener("focusout", (event) => {
+    if (!isByKey || !charts.has(event.target)) return;
+    isByKey = false;
+    show(null);
+  });
   document.addEventListener("ops:zone", () => charts.forEach((content, plot) => showHead(plot, content)));
 }

@@ -52,6 +52,35 @@ def test_one_cross_hair_stands_over_all_charts_and_no_box_covers_them(site, tab,
     expect(page.locator("[data-covered]").first).to_have_text(re.compile("minutes$"))
 
 
+def test_the_arrow_keys_move_the_cross_hair_of_a_focused_chart(site, tab, node):
+    page = tab.open(f"{node}?range=1h")
+    plot = ready(page)
+    expect(page.locator(".plot[data-state=ready]:visible")).to_have_count(6)
+    plot.focus()
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(6)
+    assert page.locator("[data-values]:visible:has(b)").count() == 6
+    covered = page.locator("[data-covered]").first
+    newest = covered.inner_text()
+    page.keyboard.press("ArrowLeft")
+    expect(covered).not_to_have_text(newest)
+    expect(plot).to_have_attribute(
+        "aria-valuetext", re.compile(rf"^{re.escape(covered.inner_text())}: CPU ")
+    )
+    page.mouse.move(5, 5)
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(6)
+    page.keyboard.press("End")
+    expect(covered).to_have_text(newest)
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
+    expect(page.locator("[data-cursor]:not([hidden])")).to_have_count(0)
+    page.keyboard.press("?")
+    expect(page.get_by_text("Move the cross-hair")).to_be_visible()
+
+
 def test_large_and_mixed_numbers_have_three_digits_and_no_exponent(site, tab):
     page = tab.open("/")
     written = page.evaluate(
