@@ -36,10 +36,12 @@ _MOST_FIELDS = 16
 _MOST_BYTES = 12  # of one character: two halves of a pair, \\uXXXX each
 _SEPARATOR = "\x1e"  # record separator: nobody prints it by accident
 
-# Standard text forms of lines, to find the level: Python's logging with our format, and Redis's.
+# The usual forms of lines, to find their level: the agent's, as ours for people; what Celery prints
+# from its signal handler, where it must not log; Redis's.
 _PYTHON = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]{1,100}): (.*)"
 )
+_CELERY = re.compile(r"worker: (Warm|Cold) shutdown \(MainProcess\)")
 _REDIS = re.compile(r"\d+:[A-Z] \d+ \w{3} \d{4} [\d:.]+ ([.*#-]) (.*)")
 _REDIS_LEVELS = {".": "DEBUG", "-": "DEBUG", "*": "INFO", "#": "WARNING"}
 _FAILURE = re.compile(
@@ -120,6 +122,8 @@ def _parsed(line: str) -> tuple[str, str, str]:
     """Return level, logger and message of a line in one of the usual forms."""
     if found := _PYTHON.fullmatch(line):
         return found[1], found[2], found[3]
+    if _CELERY.fullmatch(line):
+        return "INFO", "celery", line
     if found := _REDIS.fullmatch(line):
         return _REDIS_LEVELS[found[1]], "redis", found[2]
     return "ERROR" if _FAILURE.match(line) else "WARNING", "output", line

@@ -51,7 +51,9 @@ class JsonFormatter(logging.Formatter):
             "message": message_of(record),
         }
         line |= {name: _text_of(record, name) for name in FIELDS}
-        line |= getattr(record, "fields", {})
+        own = getattr(record, "fields", None)
+        if isinstance(own, dict):  # a library's may be anything
+            line |= {name: value for name, value in own.items() if name not in line}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return self._mark + json_line(line)

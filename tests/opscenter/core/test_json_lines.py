@@ -86,6 +86,7 @@ def test_text_without_an_end_before_a_record_is_a_line_of_its_own():
         ("Fatal Python error: Segmentation fault", "ERROR", "output", None),
         ("django.core.exceptions.ImproperlyConfigured: no", "ERROR", "output", None),
         ("CommandError: port 1", "ERROR", "output", None),
+        ("worker: Warm shutdown (MainProcess)", "INFO", "celery", None),
         ("something unexpected", "WARNING", "output", None),
     ],
 )
