@@ -35,6 +35,7 @@ RETRY_SECONDS = 0.5
 MAX_NOTES = 12
 _WORDS: Mapping[str, str] = {
     "tunnel_down": "The tunnel is down",
+    "gateway_down": "Ops Center's hub cannot be reached",
     "service_down": "The service behind the tunnel does not answer",
     "consent_off": "The agent does not let this service through",
     "credentials_refused": "Wrong credentials",

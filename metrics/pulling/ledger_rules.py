@@ -31,6 +31,7 @@ GIVE_UP_ATTEMPTS = 10  # without an acceptable answer for what the source no lon
 
 REASONS: Mapping[str, Reason] = {
     "tunnel_down": "tunnel_down",
+    "gateway_down": "centre_down",
     "service_down": "service_down",
     "consent_off": "consent_off",
     "bad_response": "bad_response",

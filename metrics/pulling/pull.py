@@ -51,7 +51,7 @@ from metrics.series.windows import MINUTE, STREAM, floor_minute, utc_datetime
 from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
-from opscenter.core.errors import ClusterError, ClusterUnreachableError
+from opscenter.core.errors import ClusterError, ClusterUnreachableError, GatewayDownError
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -303,7 +303,7 @@ class _Pull:
     def _record_failure(self, code: str, message: str, name: str = "") -> PullResult:
         now = utc_datetime(self.now)
         changes: dict[str, object] = {"last_attempt_at": now, "error_code": code}
-        if code in (ClusterUnreachableError.code, ledger_rules.STORE_ERROR):
+        if code in (ClusterUnreachableError.code, GatewayDownError.code, ledger_rules.STORE_ERROR):
             # When the tunnel returns, the pull is due at once, and the next pull finds out when our
             # store does: backing off from the cluster would not help.
             changes["failures"] = 0

@@ -82,6 +82,12 @@ class ClusterUnreachableError(ClusterError):
     http_status = 503
 
 
+class GatewayDownError(ClusterUnreachableError):
+    """Our own hub's gateway cannot be reached: nothing is known of the tunnel behind it."""
+
+    code = "gateway_down"
+
+
 class ServiceUnavailableError(ClusterError):
     """The tunnel is up, but the service behind it does not answer in time or refuses."""
 

@@ -28,6 +28,7 @@ from opscenter.core.errors import (
     ClusterError,
     ClusterUnreachableError,
     ConsentOffError,
+    GatewayDownError,
     Problem,
     ServiceUnavailableError,
 )
@@ -332,7 +333,9 @@ class ClusterClient:
 
     def _refused(self, exc: GatewayRefusedError) -> ClusterError:
         text = f"{self._subject}: {exc.reason}"
-        if exc.code in _TUNNEL_CODES or exc.status == 0:
+        if exc.status == 0:
+            return GatewayDownError(text)
+        if exc.code in _TUNNEL_CODES:
             return ClusterUnreachableError(text)
         if exc.code == "no_service":
             return ConsentOffError(text)

@@ -45,6 +45,7 @@ from opscenter.core.write_checks import HUB, KEPT_SECONDS, key_of
 
 logger = logging.getLogger(__name__)
 
+_GATEWAY_SECONDS = 5.0  # until our own gateway must have taken a connection
 _HEARTBEAT_SECONDS = 5.0
 _SWEEP_SECONDS = 5.0
 
@@ -266,7 +267,16 @@ class Hub:
     # --- loops --------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
-        """Report that the loop runs and how its writes go, and publish the counters."""
+        """Report that the hub works and how its writes go, and publish the counters.
+
+        A hub whose gateway cannot be reached any more (its socket was deleted, no descriptor is
+        free) shows no life, so that it is named and started again.
+
+        Raises:
+            OSError: if the gateway cannot be reached.
+        """
+        if not self._stopped:
+            await self._reach_gateway()
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(HEARTBEAT_KEY, repr(time.time()))
         pipe.set(key_of(HUB), self.recorder.writes.check().serialized(), ex=KEPT_SECONDS)
@@ -276,6 +286,16 @@ class Hub:
             ex=METRICS_TTL_SECONDS,
         )
         await pipe.execute()
+
+    async def _reach_gateway(self) -> None:
+        """Connect to our own gateway as a pull does, and hang up."""
+        parts = urlsplit(self.config.gateway_url)
+        async with asyncio.timeout(_GATEWAY_SECONDS):
+            if parts.scheme == "unix":
+                _, writer = await asyncio.open_unix_connection(parts.path)
+            else:
+                _, writer = await asyncio.open_connection(parts.hostname, self.gateway_port)
+        writer.close()
 
     async def _write_seen(self) -> None:
         await self.recorder.refresh(self.registry.sessions)

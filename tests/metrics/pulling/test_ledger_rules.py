@@ -453,3 +453,8 @@ def test_every_minute_is_accounted_for_once_and_none_is_asked_for_for_ever(event
         had = {m for m in stream.alive if stream.first <= m < stream.head}
         lost = [w for w in stream.windows.values() if w.state == "lost"]
         assert len(had - stream.stored) <= sum(w.expected - w.got for w in lost)
+
+
+def test_our_own_hub_that_cannot_be_reached_is_not_the_tunnel():
+    outage = ledger_rules.Outage(1000.0, "gateway_down", [(0.0, None)])
+    assert ledger_rules.why_missing(600, 900, outage)[0] == "centre_down"

@@ -18,8 +18,8 @@ from clusters.tunnel.client.http_client import ClusterClient
 from clusters.tunnel.client.tls import TlsIdentity
 from opscenter.core.errors import (
     BadResponseError,
-    ClusterUnreachableError,
     ConsentOffError,
+    GatewayDownError,
     InvalidInputError,
     ServiceUnavailableError,
 )
@@ -349,12 +349,13 @@ async def test_a_bad_cluster_does_not_touch_another(hub, tunnel, identity, targe
 
 
 @pytest.mark.usefixtures("starts_servers")
-async def test_a_hub_that_is_away_makes_clusters_unreachable(settings, tmp_path):
+async def test_a_hub_that_is_away_is_our_fault_and_not_the_tunnels(settings, tmp_path):
     for url in (f"unix://{tmp_path}/nothing.sock", "tcp://127.0.0.1:1"):
         settings.GATEWAY_URL = url
         async with ClusterClient(uuid4(), "agent", deadline_seconds=5, max_bytes=1000) as one:
-            with pytest.raises(ClusterUnreachableError, match="gateway cannot be reached"):
+            with pytest.raises(GatewayDownError, match="gateway cannot be reached") as caught:
                 await one.get_json("/hello")
+            assert caught.value.code == "gateway_down"
 
 
 async def test_a_gateway_on_tcp_works_too(

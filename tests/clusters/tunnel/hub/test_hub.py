@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncssh
@@ -58,6 +60,25 @@ async def test_heartbeat_and_counters_reach_redis(
         values = {(one.name, *one.labels.values()): one.value for one in samples}
         assert values["tunnel_sessions", "ready"] == 0
         assert values["hub_fds",] > 0
+        redis.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_a_hub_whose_gateway_cannot_be_reached_shows_no_life(
+    settings, short_directory, tmp_path, transactional_db, redis_url
+):
+    async with running_hub(settings, short_directory, LIMITS, redis_url=redis_url) as hub:
+        redis = Redis.from_url(redis_url)
+        assert await until(lambda: sync_to_async(redis.get)(HEARTBEAT_KEY))
+        gateway = urlsplit(hub.config.gateway_url).path
+        await asyncio.to_thread(os.rename, gateway, f"{gateway}.away")
+        await sync_to_async(redis.delete)(HEARTBEAT_KEY)
+        with pytest.raises(OSError, match="No such file"):
+            await hub._heartbeat()
+        assert await sync_to_async(redis.get)(HEARTBEAT_KEY) is None
+        await asyncio.to_thread(os.rename, f"{gateway}.away", gateway)
+        await hub._heartbeat()
+        assert await sync_to_async(redis.get)(HEARTBEAT_KEY)
         redis.close()
 
 
