@@ -69,10 +69,7 @@ def missing_parts(now: float | None = None) -> dict[str, str]:
     missing = unproven_parts(now)
     try:
         WriteProof.objects.values_list("at").first()  # "SELECT 1" would read no page of the file
-        # Each process may show life while together they do not do what they are for.
-        idle = idle_seconds(now)
-        if idle is not None:
-            missing[PULLS] = f"has pulled no cluster for {idle:.0f} s"
+        missing |= _idle(now)
     except DatabaseError:
         missing["database"] = "does not answer"
     try:
@@ -112,6 +109,21 @@ def centre_problem(now: datetime | float | None = None) -> str:
     except Exception:
         logger.exception("whether Ops Center works cannot be found out")
         return "It is not known whether Ops Center works; its log says why"
+
+
+def pulls_problem(now: datetime) -> str:
+    """Return in one sentence that no cluster is pulled; "" if one is. One query.
+
+    Args:
+        now: an aware time.
+    """
+    return problem_of(_idle(now.timestamp()))
+
+
+def _idle(now: float) -> dict[str, str]:
+    """Return whether pulls go on: each process may show life while together they do nothing."""
+    idle = idle_seconds(now)
+    return {} if idle is None else {PULLS: f"has pulled no cluster for {idle:.0f} s"}
 
 
 def problem_of(missing: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ from clusters.selectors import (
     fleet_totals,
 )
 from metrics.pulling.status import PullState, odd_pulls
-from opscenter.monitoring.readiness import centre_problem
+from opscenter.monitoring.readiness import centre_problem, pulls_problem
 from opscenter.pages.base import is_fragment, page
 from opscenter.pages.fleet_columns import FLEET_COLUMNS
 from opscenter.pages.fleet_verdict import verdict
@@ -154,7 +154,7 @@ def _summary_context(
 ) -> dict[str, Any]:
     """Return totals, chips and what the filter form offers."""
     totals = fleet_totals(in_scope, now)
-    problem = centre_problem(now)
+    problem = centre_problem(now) or pulls_problem(now)
     label_keys = sorted({key for overview in everything for key in overview.labels})
     return {
         "totals": totals,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clusters.health import WORST_FIRST
 from clusters.selectors import FleetTotals
+from metrics.models import PullSchedule
 from opscenter.pages.fleet_verdict import verdict
 from tests.factories import ClusterFactory, healthy
 from tests.signs import show_life
@@ -120,3 +121,18 @@ def test_every_page_names_what_is_away(pages, settings, tmp_path):
     settings.REDIS_URL = f"unix://{tmp_path}/away.sock"
     for path in (f"/clusters/{cluster.pk}/", "/pods/"):
         assert 'data-problem="Redis does not answer"' in pages(path)
+
+
+@pytest.mark.django_db
+def test_all_clear_is_not_said_while_no_cluster_is_pulled(client, operator, redis_server):
+    show_life()
+    now = datetime.now(UTC)
+    cluster = ClusterFactory(**healthy(now))
+    pulled = PullSchedule.objects.create(cluster=cluster, due_at=now, last_attempt_at=now)
+    client.force_login(operator)
+    assert "All clear" in client.get("/").content.decode()
+    pulled.last_attempt_at = now - timedelta(seconds=170)
+    pulled.save()
+    text = " ".join(client.get("/").content.decode().split())
+    assert "All clear" not in text
+    assert "Ops Center has pulled no cluster for 17" in text
