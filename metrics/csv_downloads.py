@@ -4,7 +4,8 @@ Times of minutes are those that the cluster's own clock gave them; ``clock_ahead
 much it was ahead of ours when the file was made (0 for a usual difference).
 
 No cell can be read as a formula by a spreadsheet. Answers are bounded (1,440 buckets, 500 entries),
-so a file is built in memory.
+so a file is built in memory; what is large of it is sent piece by piece, few to one user at once
+(:mod:`opscenter.core.large_answers`).
 """
 
 from __future__ import annotations

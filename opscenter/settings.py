@@ -177,6 +177,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "opscenter.web.middleware.BudgetMiddleware",
     "opscenter.web.middleware.DatabaseTroubleMiddleware",
+    "opscenter.web.middleware.large_answers",
 ]
 
 ROOT_URLCONF = "opscenter.urls"

@@ -125,16 +125,17 @@ class RangeView(ClusterScopedView):
         """Return columns; a series that does not exist has empty ones."""
         as_csv = parameters.wants_csv(request)
         wanted = parameters.range_query_of(request, self.unix_now)
-        answer = numbers.range_query(
-            self.cluster,
-            wanted.key,
-            wanted.field,
-            wanted.start,
-            wanted.end,
-            wanted.points,
-            now=self.unix_now,
-        )
-        comparison = self._compare(wanted, answer)
+        with numbers.reading(request_user(request).pk):
+            answer = numbers.range_query(
+                self.cluster,
+                wanted.key,
+                wanted.field,
+                wanted.start,
+                wanted.end,
+                wanted.points,
+                now=self.unix_now,
+            )
+            comparison = self._compare(wanted, answer)
         if as_csv:
             _record_export(self.request, self.cluster.pk, _audit_detail(wanted))
             return range_csv(self.cluster, wanted.key, wanted.field, answer, comparison)
@@ -233,10 +234,11 @@ def _top(
 ) -> HttpResponseBase:
     as_csv = parameters.wants_csv(request)
     wanted = parameters.top_query_of(request, now)
-    answer = numbers.top(
-        clusters, wanted.kind, wanted.field, wanted.start, wanted.end, now=now, by=wanted.by,
-        limit=wanted.limit, search=wanted.search,
-    )  # fmt: skip
+    with numbers.reading(request_user(request).pk):
+        answer = numbers.top(
+            clusters, wanted.kind, wanted.field, wanted.start, wanted.end, now=now, by=wanted.by,
+            limit=wanted.limit, search=wanted.search,
+        )  # fmt: skip
     if as_csv:
         _record_export(request, cluster_id, asdict(wanted))
         return top_csv(answer)

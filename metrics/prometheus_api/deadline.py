@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from metrics.prometheus_api.errors import DeadlineError
+from opscenter.core.budgets import Slots
 
 LONGEST_SECONDS = 20.0
-AT_ONCE = 4
-"""The number of concurrent queries of one process; further ones wait, so that pages stay
-responsive."""
 
-_query_slots = threading.BoundedSemaphore(AT_ONCE)
+QUERIES = Slots(
+    "queries", "queries of Prometheus' API", total=4, user=2, waiting=96, waiting_each=48
+)
+"""At once in this process, so that pages stay responsive. A dashboard asks for all its panels
+together, so many may wait."""
 
 
 @contextmanager
-def query_slot(wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
-    """Wait until few enough other queries are running.
+def query_slot(user: int, wait_seconds: float = LONGEST_SECONDS) -> Iterator[None]:
+    """Wait in turn until few enough other queries are running.
 
     Raises:
-        DeadlineError: this takes longer than ``wait_seconds``.
+        BudgetError: this takes longer than ``wait_seconds``, or too many wait already.
     """
-    if not _query_slots.acquire(timeout=wait_seconds):
-        raise DeadlineError("too many queries are running; try again in a moment")
-    try:
+    with QUERIES.hold(wait_seconds=wait_seconds, user=user):
         yield
-    finally:
-        _query_slots.release()
 
 
 class Deadline:

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
-from uuid import UUID
 
 from clusters.models import Cluster
 from metrics.prometheus_api.deadline import Deadline
-from metrics.prometheus_api.errors import TooMuchError
-from metrics.prometheus_api.inventory import Found, check_number, find
-from metrics.prometheus_api.metric_names import Metric
+from metrics.prometheus_api.inventory import find
 from metrics.prometheus_api.promql import Aggregate, Expression, Number, Selector
-from metrics.prometheus_api.sampling import Grid, choose_tier, place
-from metrics.query.tiers import WIDEST
-from metrics.query.validation import finest_stored
-from metrics.retention.in_force import retentions_of
-from metrics.series.catalog import TIERS, Kind
-from metrics.series.rows import Columns, SeriesKey
-from metrics.stores import get_store
-
-MAX_SAMPLES = 4_000_000
-FEW_SERIES = 8
-"""Up to this many series are read one by one; more of one cluster together."""
-
-_CHECK_EVERY = 256
-Values = list[float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One series of an answer: labels, and a value per time, None where there is none."""
-
-    labels: dict[str, str]
-    values: Values
+from metrics.prometheus_api.sampling import Grid
+from metrics.prometheus_api.series_reader import Row, SeriesReader, Values
+from metrics.series.catalog import TIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,110 +24,52 @@ class Evaluation:
     now: int
     deadline: Deadline
 
-    def rows(self, expression: Expression) -> list[Row]:
-        """Return the series of an expression, without those that have no value.
+    def parts(self, expression: Expression) -> Iterator[tuple[int, list[Row]]]:
+        """Yield the series of an expression, a part of the times after the other.
+
+        Each with the index of its first time, ascending; a series without a value in a part is left
+        out of it. Nothing of a part is kept when the next one is read.
 
         Raises:
             QueryError: it reads too much, or takes too long.
         """
         if isinstance(expression, Number):
-            return [Row({}, [expression.value] * self.grid.count)]
-        if isinstance(expression, Aggregate):
-            return self._aggregate(expression)
-        return self._select(expression)
-
-    def _select(self, selector: Selector) -> list[Row]:
+            yield 0, [Row({}, [expression.value] * self.grid.count)]
+            return
+        selector = _selector(expression)
         grid = self.grid.moved(selector.offset_ms)
-        reader = _Reader(self.clusters, grid, self.now, self.deadline)
+        reader = SeriesReader(self.clusters, grid, self.now, self.deadline)
         since, _ = grid.reach(TIERS["1h"])
         for found in find(self.clusters, selector.matches, since=since, deadline=self.deadline):
-            reader.read(found)
-        return reader.rows
+            reader.add(found)
+        for first, count, rows in reader.parts():
+            yield first, self._evaluated(expression, rows, count)
 
-    def _aggregate(self, expression: Aggregate) -> list[Row]:
+    def _evaluated(
+        self, expression: Selector | Aggregate, rows: list[Row], count: int
+    ) -> list[Row]:
+        """Return the series of an expression, from those of its selector at ``count`` times."""
+        if isinstance(expression, Selector):
+            return rows
         groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-        for row in self.rows(expression.of):
+        for row in self._evaluated(expression.of, rows, count):
             groups.setdefault(_group(row.labels, expression), []).append(row)
-        rows: list[Row] = []
+        made: list[Row] = []
         for labels, members in groups.items():
             self.deadline.check()
             if expression.count is not None:
-                rows += _top(members, expression.count, self.grid.count, expression.operator)
+                made += _top(members, expression.count, count, expression.operator)
             else:
-                values = _combined(expression.operator, members, self.grid.count)
-                rows.append(Row(dict(labels), values))
-        return rows
+                values = _combined(expression.operator, members, count)
+                made.append(Row(dict(labels), values))
+        return made
 
 
-class _Reader:
-    """Reads series onto a grid."""
-
-    def __init__(
-        self, clusters: Iterable[Cluster], grid: Grid, now: int, deadline: Deadline
-    ) -> None:
-        self.rows: list[Row] = []
-        self._grid = grid
-        self._now = now
-        self._deadline = deadline
-        self._retentions = retentions_of(clusters, now)
-        self._finest: dict[UUID, int] = {}
-        self._series = self._samples = 0
-
-    def read(self, found: Found) -> None:
-        """Read the series found in one cluster."""
-        series = len(found.things) * len(found.metrics)
-        self._series += series
-        check_number(self._series)
-        tier = self._tier(found.cluster, found.kind)
-        width = TIERS[tier]
-        start, end = self._grid.reach(width)
-        samples = max(self._grid.count, (end - start) // width)  # steps may be finer than buckets
-        self._samples += series * samples
-        if self._samples > MAX_SAMPLES:
-            msg = (
-                f"the query would give or read more than {MAX_SAMPLES:,} samples; narrow the"
-                " selector or the range, or widen the step"
-            )
-            raise TooMuchError(msg)
-        read: dict[str, Callable[[SeriesKey], Columns | None]] = {}
-        for metric in found.metrics:
-            if metric.field not in read:
-                read[metric.field] = _columns(found, metric.field, tier, start, end)
-            self._place(found, metric, read[metric.field], width)
-
-    def _place(
-        self, found: Found, metric: Metric, columns_of: Callable[[SeriesKey], Columns | None],
-        width: int,
-    ) -> None:  # fmt: skip
-        for index, thing in enumerate(found.things):
-            if index % _CHECK_EVERY == 0:
-                self._deadline.check()
-            columns = columns_of(thing.key)
-            if columns is None:
-                continue
-            values = place(columns, width, self._grid, metric.statistic)
-            if any(value is not None for value in values):
-                self.rows.append(Row({"__name__": metric.name, **thing.labels}, values))
-
-    def _tier(self, cluster: Cluster, kind: Kind) -> str:
-        reach = self._retentions[cluster.pk].reach(kind)
-        tier = choose_tier(self._grid, now=self._now, reach=reach)
-        if tier == WIDEST:
-            return tier
-        if cluster.pk not in self._finest:
-            self._finest[cluster.pk] = finest_stored(cluster.pk, *self._grid.reach(TIERS[tier]))
-        finest = self._finest[cluster.pk]
-        return choose_tier(self._grid, now=self._now, reach=reach, finest=finest)
-
-
-def _columns(
-    found: Found, field: str, tier: str, start: int, end: int
-) -> Callable[[SeriesKey], Columns | None]:
-    """Return a function that returns a series' columns; many series are read together."""
-    store, cluster, kind = get_store(), found.cluster.pk, found.kind
-    if len(found.things) <= FEW_SERIES:
-        return lambda key: store.read(cluster, key, field, tier, start, end)
-    return store.read_many(cluster, kind, field, tier, start, end).get
+def _selector(expression: Selector | Aggregate) -> Selector:
+    """Return the selector of an expression; each has exactly one."""
+    while isinstance(expression, Aggregate):
+        expression = expression.of
+    return expression
 
 
 def _group(labels: dict[str, str], expression: Aggregate) -> tuple[tuple[str, str], ...]:

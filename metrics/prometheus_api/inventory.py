@@ -37,12 +37,16 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The matches of one kind in one cluster: each metric of each thing."""
+    """The matches of one kind in one cluster: each metric of each thing.
+
+    ``of_kind`` is how many series of the kind the cluster has in all.
+    """
 
     cluster: Cluster
     kind: Kind
     metrics: tuple[Metric, ...]
     things: tuple[Thing, ...]
+    of_kind: int
 
 
 def find(
@@ -77,13 +81,14 @@ def find(
             if not of_kind:
                 continue
             deadline.check()
-            things = tuple(
-                Thing(key, {**shared, **labels})
-                for key, labels in _present(cluster, kind, since)
-                if fit(by_series, labels)
-            )
+            present = 0
+            things = []
+            for key, labels in _present(cluster, kind, since):
+                present += 1
+                if fit(by_series, labels):
+                    things.append(Thing(key, {**shared, **labels}))
             if things:
-                yield Found(cluster, kind, of_kind, things)
+                yield Found(cluster, kind, of_kind, tuple(things), present)
 
 
 def check_number(series: int) -> None:

@@ -44,6 +44,14 @@ class Grid:
         """Return the grid, ``by_ms`` earlier."""
         return Grid(self.start_ms - by_ms, self.step_ms, self.count)
 
+    def part(self, first: int, count: int) -> Grid:
+        """Return ``count`` times from the one with index ``first`` on; of an instant, itself."""
+        return (
+            self
+            if self.instant
+            else Grid(self.start_ms + first * self.step_ms, self.step_ms, count)
+        )
+
     def window_ms(self, width: int) -> int:
         """Return how far back samples of ``width`` seconds count, in milliseconds."""
         if self.instant:

@@ -6,9 +6,12 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
+from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import APIException
@@ -30,7 +33,10 @@ from metrics.prometheus_api.inventory import Found, check_number, cluster_labels
 from metrics.prometheus_api.metric_names import CLUSTER_LABELS, KIND_LABELS, LABEL_NAMES, METRICS
 from metrics.prometheus_api.promql import Match, parse
 from metrics.series.catalog import Kind
+from metrics.series.rows import SeriesKey
 from metrics.stores import StoreError
+from opscenter.core import large_answers
+from opscenter.core.budgets import BudgetError
 from opscenter.core.database import explain_trouble
 
 SPOKEN_VERSION = "2.42.0"
@@ -48,11 +54,11 @@ class PrometheusView(APIView):
     http_method_names = ["get", "post", "head"]
     schema = None  # Prometheus' own documentation describes it
 
-    def get(self, request: Request, **path: str) -> HttpResponse:
+    def get(self, request: Request, **path: str) -> HttpResponseBase:
         """Answer a query in the URL."""
         return self._answered(request.query_params, path)
 
-    def post(self, request: Request, **path: str) -> HttpResponse:
+    def post(self, request: Request, **path: str) -> HttpResponseBase:
         """Answer a query in a form; missing parameters are taken from the URL."""
         given = QueryDict(mutable=True)
         given.update(request.query_params)
@@ -75,8 +81,8 @@ class PrometheusView(APIView):
             return responses.prometheus_error(503, "unavailable", trouble)  # type: ignore[return-value]
         return super().handle_exception(exc)
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
-        """Return the value of ``data``.
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
+        """Return the value of ``data``: JSON, in pieces.
 
         Raises:
             QueryError: the query cannot be answered.
@@ -89,17 +95,23 @@ class PrometheusView(APIView):
         visible = access.visible_clusters(request_user(self.request))
         return list(visible.select_related("customer").order_by("name"))
 
-    def _answered(self, given: parameters.Given, path: dict[str, str]) -> HttpResponse:
+    def _answered(self, given: parameters.Given, path: dict[str, str]) -> HttpResponseBase:
+        user = request_user(self.request).pk
         try:
-            with query_slot():
-                data = self.data(given, **path)
+            with query_slot(user):
+                pieces = [b'{"status":"success","data":', *self.data(given, **path), b"}"]
+                # What is large keeps its turn until it has a place to be sent from.
+                return large_answers.answer(
+                    self.request._request, pieces, content_type="application/json", user=user
+                )
         except QueryError as exc:
             return responses.prometheus_error(exc.status, exc.error_type, str(exc))
+        except BudgetError as exc:
+            return responses.prometheus_error(429, "unavailable", str(exc), exc.headers())
         except StoreError as exc:
             log.error("metric store: %s", exc)
             msg = "the metric store cannot be read at the moment; Ops Center's log says why"
             return responses.prometheus_error(503, "unavailable", msg)
-        return responses.json_response({"status": "success", "data": data}, 200)
 
 
 class QueryView(PrometheusView):
@@ -107,17 +119,21 @@ class QueryView(PrometheusView):
 
     ranged: ClassVar[bool] = False
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
         """Return a matrix, a vector or a scalar."""
         del path
         now = time.time()
         grid = parameters.range_grid(given) if self.ranged else parameters.instant_grid(given, now)
         expression = parse(given.get("query") or "")
         deadline = Deadline(parameters.timeout_seconds(given, LONGEST_SECONDS))
-        rows = Evaluation(self.clusters, grid, int(now), deadline).rows(expression)
-        if self.ranged:
-            return responses.matrix(rows, grid)
-        return responses.vector(rows, grid, expression)
+        parts = Evaluation(self.clusters, grid, int(now), deadline).parts(expression)
+        if not self.ranged:
+            rows = [row for _, part in parts for row in part]
+            return responses.vector(rows, grid, expression)
+        matrix = responses.Matrix(grid)
+        for first, part in parts:
+            matrix.add(first, part)
+        return matrix.pieces()
 
 
 class QueryRangeView(QueryView):
@@ -129,26 +145,32 @@ class QueryRangeView(QueryView):
 class SeriesView(PrometheusView):
     """``series``: the labels of matching series."""
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
         """Return one object of labels per series."""
         del path
-        wanted = parameters.limit(given)
-        series: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        entries = self._entries(given, parameters.limit(given))
+        return responses.Pieces().list(b"[", entries, b"]")
+
+    def _entries(self, given: parameters.Given, wanted: int | None) -> Iterator[bytes]:
+        """Yield the labels of each series once, at most ``wanted``."""
+        seen: set[tuple[UUID, SeriesKey, str]] = set()
         for found in _each(self.clusters, given, parameters.selectors(given, needed=True)):
             for metric in found.metrics:
                 for thing in found.things:
-                    labels = {"__name__": metric.name, **thing.labels}
-                    series.setdefault(tuple(labels.items()), labels)
-                    if len(series) == wanted:
-                        return list(series.values())
-                    check_number(len(series))
-        return list(series.values())
+                    key = (found.cluster.pk, thing.key, metric.name)
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                    check_number(len(seen))
+                    yield orjson.dumps({"__name__": metric.name, **thing.labels})
+                    if len(seen) == wanted:
+                        return
 
 
 class LabelsView(PrometheusView):
     """``labels``: the names of labels."""
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
         """Return the names, sorted; of matching series, if ``match[]`` is given."""
         del path
         selectors = parameters.selectors(given)
@@ -159,17 +181,18 @@ class LabelsView(PrometheusView):
                 names.update(*(thing.labels for thing in found.things))
         elif self.clusters:
             names = set(LABEL_NAMES)
-        return sorted(names)[: parameters.limit(given)]
+        return responses.texts(sorted(names)[: parameters.limit(given)])
 
 
 class LabelValuesView(PrometheusView):
     """``label/<name>/values``."""
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
         """Return the values of a label, sorted; of matching series, if ``match[]`` is given."""
         name = path["name"]
         selectors = parameters.selectors(given)
-        return sorted(set(self._values(name, given, selectors)))[: parameters.limit(given)]
+        found = responses.distinct(self._values(name, given, selectors))
+        return responses.texts(sorted(found)[: parameters.limit(given)])
 
     def _values(
         self, name: str, given: parameters.Given, selectors: list[tuple[Match, ...]]
@@ -195,19 +218,19 @@ class LabelValuesView(PrometheusView):
 class MetadataView(PrometheusView):
     """``metadata``: type, unit and meaning of each metric."""
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
         """Return an entry per metric, without data of any cluster."""
         del path
-        return responses.metadata(given.get("metric"), parameters.limit(given))
+        return [orjson.dumps(responses.metadata(given.get("metric"), parameters.limit(given)))]
 
 
 class BuildInfoView(PrometheusView):
     """``status/buildinfo``: the version of the API that clients can expect."""
 
-    def data(self, given: parameters.Given, **path: str) -> Any:
+    def data(self, given: parameters.Given, **path: str) -> list[bytes]:
         """Return the API's version, and ours."""
         del given, path
-        return {
+        about = {
             "version": SPOKEN_VERSION,
             "revision": "",
             "branch": f"Ops Center {settings.VERSION}",
@@ -215,6 +238,7 @@ class BuildInfoView(PrometheusView):
             "buildDate": "",
             "goVersion": "",
         }
+        return [orjson.dumps(about)]
 
 
 @csrf_exempt

@@ -45,6 +45,7 @@ from metrics.query.ranges import (
 )
 from metrics.query.raw_values import has_raw, raw
 from metrics.query.top_list import By, TopAnswer, TopEntry, top
+from metrics.query.turns import reading
 from metrics.query.validation import MetricsUnavailableError
 from metrics.series.rows import SeriesKey
 from metrics.series.windows import STREAM, Window
@@ -56,5 +57,5 @@ __all__ = [
     "SeriesList", "SeriesNow", "TopAnswer", "TopEntry", "Window", "cluster_now", "compare",
     "coverage", "fields_query", "filesystems", "former_bucket", "gone_pods", "has_raw", "heat",
     "minutes_due", "node", "nodes", "odd_windows", "pod", "pods", "pods_since", "position",
-    "range_query", "raw", "search_pods", "seconds_ahead", "top", "windows",
+    "range_query", "raw", "reading", "search_pods", "seconds_ahead", "top", "windows",
 ]  # fmt: skip

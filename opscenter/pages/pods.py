@@ -92,11 +92,12 @@ def pods_file(request: HttpRequest) -> HttpResponse:
     text, order, within = read_search(request), read_order(request), _within(request)
     customer = request.GET.get("customer", "")
     visible = access.visible_clusters(request.user).select_related("customer", "current")
-    found = query.search_pods(
-        _of_customer(visible, customer), text, now=int(datetime.now(UTC).timestamp()),
-        order="" if order == "name" else order, limit=FILE_LINES,
-        within_seconds=WITHIN[within][0],
-    )  # fmt: skip
+    with query.reading(request.user.pk):
+        found = query.search_pods(
+            _of_customer(visible, customer), text, now=int(datetime.now(UTC).timestamp()),
+            order="" if order == "name" else order, limit=FILE_LINES,
+            within_seconds=WITHIN[within][0],
+        )  # fmt: skip
     detail = {"order": order, "q": text, "customer": customer, "within": within}
     _record(request, detail, None)
     return pods_csv(f"pods by {POD_ORDERS[order]}", found.items)
@@ -108,11 +109,12 @@ def cluster_pods_file(request: HttpRequest, cluster_id: UUID) -> HttpResponse:
     cluster = access.get_cluster(request.user, cluster_id)
     text, order = read_search(request), read_order(request)
     gone = request.GET.get("show") == "gone"
-    if gone:
-        found = query.gone_pods(cluster, search=text)
-    else:
-        now = int(datetime.now(UTC).timestamp())
-        found = query.pods(cluster, now, order=order, limit=0, search=text)
+    now = int(datetime.now(UTC).timestamp())
+    with query.reading(request.user.pk):
+        if gone:
+            found = query.gone_pods(cluster, search=text)
+        else:
+            found = query.pods(cluster, now, order=order, limit=0, search=text)
     _record(request, {"order": order, "q": text, "gone": gone}, cluster.pk)
     name = f"{cluster.name} pods {'gone' if gone else 'by ' + POD_ORDERS[order]}"
     return pods_csv(name, (query.FoundSeries(cluster, pod) for pod in found.items))

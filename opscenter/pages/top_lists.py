@@ -84,10 +84,11 @@ def top_context(  # noqa: PLR0913 - a query's parameters
     seconds, words = OVER[read_over(request)]
     by = read_by(request)
     kind: Kind = "pod"
-    answer = query.top(
-        clusters, kind, field, now - seconds, now, now=now, by=by, search=search,
-        limit=page_size, skip=(page - 1) * page_size, count_to=page_size * LAST_PAGE + 1,
-    )  # fmt: skip
+    with query.reading(request.user.pk):
+        answer = query.top(
+            clusters, kind, field, now - seconds, now, now=now, by=by, search=search,
+            limit=page_size, skip=(page - 1) * page_size, count_to=page_size * LAST_PAGE + 1,
+        )  # fmt: skip
     largest = abs(answer.largest) or 1
     rows = [
         TopRow(rank, entry, entry.value(by), entry.value(by) / largest)

@@ -19,6 +19,7 @@ from whitenoise.responders import StaticFile
 
 from opscenter.core.budgets import BudgetError
 from opscenter.core.database import best_effort, explain_trouble
+from opscenter.core.large_answers import LARGE_BYTES, streamed
 from opscenter.web.sessions import SessionStore, is_changed
 
 NO_STORE = "private, no-store"
@@ -124,3 +125,20 @@ def no_store(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReques
 def _forbid(response: HttpResponseBase) -> HttpResponseBase:
     response.headers["Cache-Control"] = NO_STORE
     return response
+
+
+def large_answers(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Any:
+    """Middleware: what is large is sent piece by piece, and few of them to one user at once."""
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if not isinstance(response, HttpResponse) or len(response.content) < LARGE_BYTES:
+            return response
+        user = getattr(request, "user", None)
+        try:
+            return streamed(request, response, getattr(user, "pk", None))
+        except BudgetError as exc:
+            handler: Any = get_resolver().resolve_error_handler(429)
+            return cast("HttpResponseBase", handler(request, exc))
+
+    return answer

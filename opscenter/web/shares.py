@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from opscenter.core.budgets import BudgetError, Slots, peer_group
+from opscenter.core.large_answers import WHEN_DONE
 
 REQUESTS = Slots("requests", "requests", total=256, address=64)
 UNKNOWN_SOCKETS = Slots("unknown_sockets", "sockets whose user is not known", total=128, address=16)
@@ -20,8 +21,7 @@ PROBES = frozenset({"/healthz", "/readyz"})
 """Answered whoever has used up what: a supervisor must not take a busy process for a dead one."""
 
 WHEN_KNOWN = "opscenter.when_known"
-WHEN_DONE = "opscenter.when_done"
-"""Keys of a scope: what to call once the user of a socket is known, or a request is over."""
+"""Key of a scope: what to call once the user of a socket is known."""
 
 
 class RequestShare:
@@ -81,23 +81,6 @@ def tell_known(scope: Any) -> None:
     """Say that the user of a socket is known: from here on it counts for the user alone."""
     for call in scope.get(WHEN_KNOWN, ()):
         call()
-
-
-def when_done(request: Any, call: Callable[[], None]) -> bool:
-    """Have something called once a request is over, for whatever reason.
-
-    Args:
-        request: Django's request.
-        call: what to call; it must not fail.
-
-    Returns:
-        Whether it will be; False where no server of ours serves the request, as in a test.
-    """
-    calls = getattr(request, "scope", {}).get(WHEN_DONE)
-    if calls is None:
-        return False
-    calls.append(call)
-    return True
 
 
 async def refuse_handshake(send: Any, status: int, headers: dict[str, str] | None = None) -> None:

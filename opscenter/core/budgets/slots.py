@@ -26,7 +26,10 @@ class Slots:
         what: what is counted, as a plural noun for people ("live queries").
         total: how many at once in all.
         processes: how many processes share ``total``; this one gets its part, at least 1.
-        waiting: how many may wait for a slot; further ones are refused at once.
+        waiting: how many may wait for a slot. When so many do, a newcomer takes the place of the
+            newest ticket of whoever waits most, if that one has more than the newcomer; else it is
+            refused at once.
+        waiting_each: how many of one holder may wait; by default twice its share.
         shares: how many at once for one holder of each kind, e.g. ``user=2, cluster=1``. They are
             not divided: a holder's requests may all reach the same process.
     """
@@ -39,6 +42,7 @@ class Slots:
         total: int,
         processes: int = 1,
         waiting: int = 64,
+        waiting_each: int | None = None,
         **shares: int,
     ) -> None:
         self.name = name
@@ -46,6 +50,7 @@ class Slots:
         register(self)
         self.total = max(1, total // processes)
         self.waiting = waiting
+        self.waiting_each = waiting_each
         self.shares = shares
         self._lock = threading.Lock()
         self._used = 0
@@ -183,21 +188,40 @@ class Slots:
             ticket = _Ticket(keys)
             self._tickets.append(ticket)
         if ticket.served.wait(wait_seconds):
+            if ticket.displaced:
+                raise self.refusal(ALL)
             return
         with self._lock:
-            if ticket.served.is_set():  # served in the last moment
+            if ticket.served.is_set() and not ticket.displaced:  # served in the last moment
                 return
-            self._tickets.remove(ticket)
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
             by = self._full(keys) or ALL
         raise self.refusal(by)
 
     def _may_wait(self, keys: tuple[_Key, ...]) -> bool:
-        """Return whether one more may wait: of one holder at most as many as it may hold, twice."""
-        if len(self._tickets) >= self.waiting:
+        """Return whether one more may wait, perhaps in the place of another."""
+        each = self.waiting_each
+        for key in keys:
+            of_holder = sum(key in one.keys for one in self._tickets)
+            if of_holder >= (2 * self.shares[key[0]] if each is None else each):
+                return False
+        return len(self._tickets) < self.waiting or self._displace(keys)
+
+    def _displace(self, keys: tuple[_Key, ...]) -> bool:
+        """Refuse the newest ticket of whoever waits most; False if the newcomer waits as much."""
+        waits = Counter(key for one in self._tickets for key in one.keys)
+
+        def most(keys: tuple[_Key, ...]) -> int:
+            return max((waits[key] for key in keys), default=0)
+
+        ticket = max(reversed(self._tickets), key=lambda one: most(one.keys), default=None)
+        if ticket is None or most(ticket.keys) <= most(keys) + 1:
             return False
-        return all(
-            sum(key in one.keys for one in self._tickets) < 2 * self.shares[key[0]] for key in keys
-        )
+        self._tickets.remove(ticket)
+        ticket.displaced = True
+        ticket.served.set()
+        return True
 
 
 class _Ticket:
@@ -206,3 +230,4 @@ class _Ticket:
     def __init__(self, keys: tuple[_Key, ...]) -> None:
         self.keys = keys
         self.served = threading.Event()
+        self.displaced = False

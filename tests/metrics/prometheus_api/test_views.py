@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import subprocess
@@ -17,12 +18,13 @@ from rest_framework.test import APIClient
 
 from metrics import query
 from metrics.models import CustomerRetention, RetentionClass
-from metrics.prometheus_api import deadline, evaluation, inventory, views
+from metrics.prometheus_api import deadline, inventory, responses, series_reader, views
 from metrics.query import STREAM
 from metrics.series.catalog import CATALOG, TIERS
 from metrics.series.rows import Cell, SeriesInfo, SeriesKey
 from metrics.stores import StoreError, get_store
 from metrics.stores.writer import Batch
+from opscenter.core import large_answers
 from tests.factories import api_token
 from tests.metrics.stores.contract import NODE, POD, T0, coarse, row, window
 
@@ -228,7 +230,7 @@ def test_a_regular_expression_cannot_take_long(ask):
 
 
 def test_what_would_read_too_much_is_refused(ask, monkeypatch):
-    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 100)
+    monkeypatch.setattr(series_reader, "MAX_SAMPLES", 100)
     kind, text = ask("query_range", 422, query="opscenter_pod_cpu_mc", start=T0, end=NOW, step=60)
     assert kind == "execution"
     assert "narrow" in text
@@ -237,7 +239,7 @@ def test_what_would_read_too_much_is_refused(ask, monkeypatch):
 
 
 def test_many_steps_over_few_buckets_are_too_much_as_well(ask, monkeypatch):
-    monkeypatch.setattr(evaluation, "MAX_SAMPLES", 20_000)
+    monkeypatch.setattr(series_reader, "MAX_SAMPLES", 20_000)
     given = {"query": "opscenter_node_cpu_mc", "start": NOW - 10, "end": NOW}
     assert len(ask("query_range", step=0.01, **given)["result"]) == 2
     assert "narrow" in ask("query_range", 422, step=0.001, **given)[1]
@@ -282,16 +284,96 @@ def test_the_time_of_a_query_ends(ask):
     assert (kind, "longer than" in text) == ("timeout", True)
 
 
-def test_a_query_waits_for_its_turn_and_not_for_ever(ask, monkeypatch):
-    monkeypatch.setattr(views, "query_slot", partial(deadline.query_slot, 0.01))
+def test_a_query_waits_for_its_turn_and_not_for_ever(client, ask, viewer, monkeypatch):
+    waits = partial(deadline.query_slot, wait_seconds=0.01)
+    monkeypatch.setattr(views, "query_slot", waits)
     with ExitStack() as others:
-        for _ in range(deadline.AT_ONCE):
-            others.enter_context(deadline.query_slot())
-        kind, text = ask("query", 503, query="1")
-        assert (kind, "too many queries" in text) == ("timeout", True)
-    for _ in range(2 * deadline.AT_ONCE):
+        for _ in range(deadline.QUERIES.shares["user"]):
+            others.enter_context(deadline.query_slot(viewer.pk))
+        kind, text = ask("query", 429, query="1")
+        assert (kind, "too many queries" in text) == ("unavailable", True)
+        refused = client.get(BASE + "query", {"query": "1"})
+        assert refused["Retry-After"] == "2"
+    for _ in range(2 * deadline.QUERIES.total):
         ask("query", 400, query="m{")  # a refusal gives its turn back
     assert ask("query", query="1")["resultType"] == "scalar"
+
+
+def test_one_users_queries_under_way_do_not_keep_anothers_waiting(ask, admin):
+    with ExitStack() as others:
+        for _ in range(deadline.QUERIES.shares["user"]):
+            others.enter_context(deadline.query_slot(admin.pk))
+        assert ask("query", query="1")["resultType"] == "scalar"
+
+
+def test_an_answer_has_only_so_many_samples_and_bytes(ask, monkeypatch):
+    given = {"query": "opscenter_node_cpu_mc", "start": T0 + 60, "end": NOW, "step": 60}
+    monkeypatch.setattr(responses, "MAX_ANSWERED", 240)
+    assert len(ask("query_range", **given)["result"]) == 2
+    monkeypatch.setattr(responses, "MAX_ANSWERED", 239)
+    assert ask("query_range", 422, **given)[0] == "execution"
+    # What is given counts, not what was read for it.
+    assert ask("query_range", **{**given, "query": "sum(opscenter_node_cpu_mc)"})["result"]
+    monkeypatch.setattr(responses, "MAX_ANSWERED", 1000)
+    monkeypatch.setattr(responses, "MAX_BYTES", 200)
+    assert "bytes" in ask("query_range", 422, **given)[1]
+    assert "bytes" in ask("query", 422, query="opscenter_node_cpu_mc")[1]
+    assert "bytes" in ask("series", 422, **{"match[]": "opscenter_node_cpu_mc"})[1]
+    monkeypatch.setattr(responses, "MAX_BYTES", 3)
+    assert "bytes" in ask("labels", 422)[1]
+    assert "bytes" in ask("label/pod/values", 422)[1]
+
+
+@pytest.mark.parametrize("query_text", [
+    "opscenter_node_cpu_mc", "opscenter_pod_cpu_mc_max", "sum(opscenter_pod_cpu_mc)",
+    "topk(1, opscenter_pod_cpu_mc)", "avg by (node) (opscenter_pod_cpu_mc)",
+    '{__name__=~"opscenter_(node|pod)_(cpu_mc|mem_ws).*"}', "max(opscenter_pod_cpu_mc offset 7m)",
+])  # fmt: skip
+@pytest.mark.parametrize("step", [60, 45, 7, 600, 1500])
+def test_a_range_that_is_read_in_parts_has_the_same_numbers(ask, monkeypatch, query_text, step):
+    given = {
+        "query": query_text,
+        "start": T0 + 13,
+        "end": T0 + 13 + 150 * min(step, 48),
+        "step": step,
+    }
+    whole = ask("query_range", **given)
+    assert whole["result"]
+    monkeypatch.setattr(series_reader, "READ_AT_ONCE", 30)
+    monkeypatch.setattr(series_reader, "FEW_SERIES", 0)
+    assert ask("query_range", **given) == whole
+
+
+def test_a_part_of_a_range_reads_no_more_than_fits(ask, monkeypatch):
+    read = []
+
+    def counted(self, cluster, kind, field, tier, start, end):
+        found = original(self, cluster, kind, field, tier, start, end)
+        read.append(sum(len(columns.t) for columns in found.values()))
+        return found
+
+    original = type(get_store()).read_many
+    monkeypatch.setattr(type(get_store()), "read_many", counted)
+    monkeypatch.setattr(series_reader, "READ_AT_ONCE", 40)
+    monkeypatch.setattr(series_reader, "FEW_SERIES", 0)
+    ask("query_range", query="opscenter_pod_cpu_mc", start=T0, end=NOW, step=60)
+    assert len(read) > 5
+    assert max(read) <= 60
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume async:Warning")
+def test_a_large_answer_is_streamed_and_has_a_place_until_it_is_sent(client, world, monkeypatch):
+    monkeypatch.setattr(large_answers, "LARGE_BYTES", 100)
+    given = {"query": "opscenter_node_cpu_mc", "start": T0, "end": NOW, "step": 60}
+    with time_machine.travel(datetime.fromtimestamp(NOW, UTC), tick=False):
+        answer = client.get(BASE + "query_range", given)
+    assert answer.streaming
+    assert large_answers.LARGE_ANSWERS.used == 1
+    body = b"".join(answer)
+    assert len(body) == int(answer["Content-Length"])
+    assert json.loads(body)["status"] == "success"
+    answer.close()
+    assert large_answers.LARGE_ANSWERS.used == 0
 
 
 def test_an_unreadable_store_is_said_without_its_files(ask, monkeypatch):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from opscenter.core.budgets import peer_group
+from opscenter.core.large_answers import WHEN_DONE
 from opscenter.web.shares import (
     REQUESTS,
     UNKNOWN_SOCKETS,
-    WHEN_DONE,
     RequestShare,
     SocketShare,
     tell_known,
-    when_done,
 )
 
 
@@ -96,19 +94,12 @@ async def test_what_has_to_be_done_after_a_request_is_done_also_if_the_peer_left
     application = Waiting()
     done: list[str] = []
     [one] = await clients(RequestShare(application), 1, "192.0.2.1")
-    request = SimpleNamespace(scope=application.scopes[0])
-
-    assert when_done(request, lambda: done.append("given back"))
+    application.scopes[0][WHEN_DONE].append(lambda: done.append("given back"))
     one.task.cancel()
     await asyncio.gather(one.task, return_exceptions=True)
 
     assert done == ["given back"]
     assert REQUESTS.used == 0
-
-
-def test_outside_of_a_server_nothing_is_promised() -> None:
-    assert not when_done(SimpleNamespace(), lambda: None)
-    assert not when_done(SimpleNamespace(scope={WHEN_DONE: None}), lambda: None)
 
 
 async def test_the_seventeenth_unknown_socket_of_an_address_is_refused_before_the_upgrade() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
@@ -26,6 +27,29 @@ def threads() -> Iterator[list[threading.Thread]]:
     for thread in started:
         thread.join(10)
         assert not thread.is_alive()
+
+
+def waiting(some: Slots, user: int, threads: list[threading.Thread]) -> list[str]:
+    """Let a thread wait for a slot; the list says in the end what became of it."""
+    became: list[str] = []
+
+    def wait() -> None:
+        try:
+            with some.hold(wait_seconds=10, user=user):
+                became.append("served")
+        except BudgetError:
+            became.append("refused")
+
+    threads.append(threading.Thread(target=wait))
+    threads[-1].start()
+    return became
+
+
+def until(holds: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.005)
 
 
 def test_a_holder_who_has_its_share_is_refused_and_another_one_is_not() -> None:
@@ -148,6 +172,50 @@ def test_a_holder_may_let_only_so_many_wait() -> None:
 def _wait_and_leave(some: Slots) -> None:
     with some.hold(wait_seconds=10, user=1):
         pass
+
+
+def test_how_many_of_one_holder_may_wait_can_be_said(threads: list[threading.Thread]) -> None:
+    some = slots(total=1, user=1, waiting_each=5)
+    some.try_take(user=1)
+    done = [waiting(some, 1, threads) for _ in range(5)]
+    until(lambda: len(some._tickets) == 5)
+
+    with pytest.raises(BudgetError), some.hold(wait_seconds=10, user=1):
+        pass
+    some.give_back(user=1)
+    until(lambda: [each[0] for each in done if each] == ["served"] * 5)
+
+
+def test_where_too_many_wait_the_newest_of_who_waits_most_makes_room(
+    threads: list[threading.Thread],
+) -> None:
+    some = slots(total=1, user=1, waiting=3, waiting_each=3)
+    some.try_take(user=9)
+    many = []
+    for number in range(1, 4):
+        many.append(waiting(some, 1, threads))
+        until(lambda number=number: len(some._tickets) == number)  # type: ignore[misc]
+
+    other = waiting(some, 2, threads)
+    until(lambda: many[2] == ["refused"])
+    assert (many[0], many[1], other) == ([], [], [])
+    some.give_back(user=9)
+    until(lambda: (many[0], many[1], other) == (["served"], ["served"], ["served"]))
+
+
+def test_where_too_many_wait_nobody_makes_room_for_who_waits_as_much(
+    threads: list[threading.Thread],
+) -> None:
+    some = slots(total=1, user=1, waiting=2, waiting_each=3)
+    some.try_take(user=9)
+    held = [waiting(some, user, threads) for user in (1, 2)]
+    until(lambda: len(some._tickets) == 2)
+
+    with pytest.raises(BudgetError) as refused, some.hold(wait_seconds=10, user=3):
+        pass
+    assert refused.value.by == "all"
+    some.give_back(user=9)
+    until(lambda: held == [["served"], ["served"]])
 
 
 def test_the_holder_of_most_is_known() -> None:
