@@ -49,7 +49,15 @@ def clock(facts: Facts) -> Finding | None:
     side = "ahead" if skew_ms > 0 else "behind"
     # What the database holds at most is less than the truth.
     more = "more than " if abs(skew_ms) >= LARGEST_SKEW_MS else ""
-    return Finding("clock", "degraded", f"its clock is {more}{abs(skew_ms) // 1000} s {side}")
+    length = f"{more}{_length(abs(skew_ms) // 1000)}"
+    return Finding("clock", "degraded", f"its clock is {length} {side}")
+
+
+def _length(seconds: int) -> str:
+    """Return a length of time in its largest unit of which there are two: "90 s", "65 min"."""
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 def text_of(one: Condition) -> str:
