@@ -72,6 +72,7 @@ def pods(request: HttpRequest) -> HttpResponse:
         "order": order,
         "orders": POD_ORDERS,
         "cluster_count": len(chosen),
+        "has_clusters": bool(clusters),
         "file_lines": FILE_LINES,
         **choices_context(request),
     }

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clusters.models import AuditEvent, ClusterStatus
+from clusters.models import AuditEvent, Cluster, ClusterStatus
 from metrics.series.rows import MinuteRow, SeriesKey
 from metrics.stores import get_store
 from metrics.stores.writer import Batch
@@ -77,6 +77,20 @@ def test_a_file_of_minutes_says_by_how_much_the_clock_is_off(client, alpha):
     ClusterStatus.objects.update(clock_skew_ms=90_000)
     url = f"/clusters/{alpha.pk}/chart/cpu.csv?kind=node&name=node-1&range=1h"
     assert {line["clock_ahead_s"] for line in lines(client, url)} == {"90"}
+
+
+@pytest.mark.parametrize("path", ["/pods/", "/pods/?over=1h", "/history/"])
+def test_who_sees_no_cluster_is_told_so_and_not_that_nothing_was_measured(
+    client, viewer, operator, path
+):
+    client.force_login(viewer)
+    ClusterFactory(name="of-others")
+    text = client.get(path).content.decode()
+    assert "Your account does not have access to any cluster yet." in text
+    assert "No pods" not in text
+    Cluster.objects.all().delete()
+    client.force_login(operator)
+    assert "No clusters yet" in client.get(path).content.decode()
 
 
 def test_the_pager_says_of_how_many(client, alpha):
