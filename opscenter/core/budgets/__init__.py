@@ -4,6 +4,7 @@
   each user, address group or cluster. Never asks Redis, so the event loop may use it.
 * :class:`Rate`: how many may begin within a time, counted in Redis for all processes together.
   Without Redis each process keeps its share. Not for the event loop.
+* :class:`LocalRate`: the same in this process alone. For the event loop.
 
 Both refuse when they are full; neither forgets what it has counted. What is refused says what, why
 and when to come again (:class:`BudgetError`), and is counted for ``/metrics``
@@ -11,6 +12,7 @@ and when to come again (:class:`BudgetError`), and is counted for ``/metrics``
 """
 
 from opscenter.core.budgets.addresses import peer_group
+from opscenter.core.budgets.local_rates import LocalRate
 from opscenter.core.budgets.rates import Rate
 from opscenter.core.budgets.refusals import (
     BudgetError,
@@ -23,6 +25,7 @@ from opscenter.core.budgets.slots import Slots
 
 __all__ = [
     "BudgetError",
+    "LocalRate",
     "Rate",
     "Slots",
     "all_budgets",

@@ -8,7 +8,7 @@ from pathlib import Path
 from opscenter.core.budgets import all_budgets
 
 ROOT = Path(__file__).parents[4]
-_DEFINITION = re.compile(r"\b(?:Slots|Rate)\(\s*\"([a-z0-9_]+)\"")
+_DEFINITION = re.compile(r"\b(?:Slots|Rate|LocalRate)\(\s*\"([a-z0-9_]+)\"")
 
 
 def defined() -> set[str]:
