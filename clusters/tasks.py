@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from celery import shared_task
 
-from clusters import status_summary
+from clusters import session_history, status_summary
 from clusters.accounts import token_use
 
 
@@ -20,3 +20,9 @@ def judge_all() -> int:
 def write_token_uses() -> int:
     """Write when API tokens were last used, delete expired ones; beat sends this every minute."""
     return token_use.write_uses(datetime.now(UTC))
+
+
+@shared_task(name="clusters.trim_sessions", ignore_result=True)
+def trim_sessions() -> int:
+    """Fold short tunnels and delete the oldest beyond what is kept; beat sends this every hour."""
+    return session_history.trim_sessions(datetime.now(UTC))

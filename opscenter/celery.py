@@ -65,6 +65,11 @@ app.conf.beat_schedule = {
         "schedule": 60.0,
         "options": {"expires": 55, "queue": "slow", "priority": 9},
     },
+    "fold and delete ended tunnels": {
+        "task": "clusters.trim_sessions",
+        "schedule": 3600.0,
+        "options": {"expires": 3500, "queue": "slow", "priority": 9},
+    },
     "heartbeat": {
         "task": "opscenter.heartbeat",
         "args": ["beat"],

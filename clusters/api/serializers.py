@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
@@ -249,8 +249,12 @@ class SessionSerializer(serializers.ModelSerializer[TunnelSession]):
         model = TunnelSession
         fields = [
             "id", "hub", "state", "transport", "remote_address", "client_version", "services",
-            "connected_at", "seen_at", "rtt_ms", "ended_at", "end_reason",
+            "connected_at", "seen_at", "rtt_ms", "ended_at", "end_reason", "folded", "folded_until",
         ]  # fmt: skip
+        extra_kwargs: ClassVar = {
+            "folded": {"help_text": "Short tunnels that followed and are only counted."},
+            "folded_until": {"help_text": "When the last of those ended."},
+        }
 
     @extend_schema_field(
         serializers.ChoiceField([*TunnelSession.State.choices, ("unknown", "not known")])

@@ -11,7 +11,7 @@ from clusters.models.clusters import Cluster
 
 
 class TunnelSession(models.Model):
-    """One tunnel of a cluster, from sign-in to its end. Ended rows are history and stay."""
+    """One tunnel of a cluster, from sign-in to its end. Ended rows are history."""
 
     class State(models.TextChoices):
         """``ready`` carries pulls; ``draining`` was replaced by a newer session."""
@@ -35,6 +35,9 @@ class TunnelSession(models.Model):
     rtt_ms = models.FloatField(null=True)
     ended_at = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=200, blank=True, default="")
+    # Short tunnels that followed and have no row any more: how many, and when the last one ended.
+    folded = models.PositiveIntegerField(default=0)
+    folded_until = models.DateTimeField(null=True)
 
     class Meta:
         ordering: ClassVar = ["-connected_at"]

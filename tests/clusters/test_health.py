@@ -131,7 +131,7 @@ def test_old_data_is_unknown_since_its_last_minute_and_the_reason_says_why(chang
 
 def test_a_clock_that_is_off_by_more_than_can_be_stored_is_off_by_more():
     judged = judge(facts(clock_skew_ms=LARGEST_SKEW_MS), OK, NOW)
-    assert judged.reason == "its clock is more than 2147483 s ahead"
+    assert judged.reason == "its clock is more than 596 h ahead"
     assert judge(facts(clock_skew_ms=-90_000), OK, NOW).reason == "its clock is 90 s behind"
 
 
