@@ -16,6 +16,8 @@ from prometheus_client.samples import Sample
 from redis import Redis
 
 HEARTBEAT_KEY = "opscenter:heartbeat:hub"
+UNKNOWN_PROXY_KEY = "opscenter:hub:unknown_proxy"
+"""When a peer last forwarded an address without being a trusted proxy, in Unix seconds."""
 _METRICS_PREFIX = "opscenter:hub:figures:"  # older hubs wrote JSON under "metrics"
 METRICS_TTL_SECONDS = 60
 _PROC = Path("/proc/self")

@@ -19,6 +19,7 @@ from clusters.tunnel.counters import Counters
 from clusters.tunnel.hub.limits import Limits
 from clusters.tunnel.hub.sessions import Registry, Session
 from clusters.tunnel.protocol import SERVICE_PORTS
+from opscenter.core.budgets import Slots
 
 SessionFactory = Callable[[], asyncssh.SSHTCPSession[bytes]]
 Channel = asyncssh.SSHTCPChannel[bytes]
@@ -96,6 +97,11 @@ class Opener:
         self.breaker = Breaker(limits)
         self.channels = 0  # open ones
         self.pending = 0  # opens that have not completed, also those whose client left
+        # A place is taken when an open begins, and given back when its channel is over.
+        self._slots = Slots(
+            "tunnel_channels", "channels", total=limits.channels,
+            cluster=limits.channels_per_cluster,
+        )  # fmt: skip
         registry.on_ready.append(lambda session: self.breaker.forget(session.cluster_id))
 
     async def open(
@@ -109,7 +115,11 @@ class Opener:
             OpenError: with the answer of the gateway; nothing is left behind then.
         """
         session = await self._admit(cluster_id, service)
-        self.breaker.check(cluster_id, service)
+        try:
+            self.breaker.check(cluster_id, service)
+        except OpenError:
+            self._slots.give_back(cluster=cluster_id)
+            raise
         started = time.monotonic()
         try:
             channel = await self._open(session, service, factory)
@@ -140,6 +150,7 @@ class Opener:
         """Release a channel's slot."""
         session.streams -= 1
         self.channels -= 1
+        self._slots.give_back(cluster=session.cluster_id)
         session.notify_released()
 
     def _open_failed(
@@ -155,19 +166,24 @@ class Opener:
         return OpenError(502, "refused", f"{service} refused: {exc.reason or 'no reason given'}")
 
     async def _admit(self, cluster_id: UUID, service: str) -> Session:
-        """Return the serving session once it has room; wait a moment for that, not longer."""
+        """Return the serving session once it has room; wait a moment for that, not longer.
+
+        The open then has a place, which :meth:`_open` gives back if it comes to nothing.
+        """
         give_up_at = time.monotonic() + self._limits.queue_seconds
         while True:
             session = self._find(cluster_id, service)
             full = self._full(session, service)
-            if not full:
+            by = "" if full else self._slots.try_take(cluster=cluster_id)
+            if not full and not by:
                 return session
             try:
                 async with asyncio.timeout(give_up_at - time.monotonic()):
                     await session.wait_released()
             except TimeoutError:
                 self._counters.open_failures.labels(reason="limit").inc()
-                raise OpenError(429, "limit", full) from None
+                reason = full or str(self._slots.refusal(by))
+                raise OpenError(429, "limit", reason) from None
 
     def _find(self, cluster_id: UUID, service: str) -> Session:
         session = self._registry.serving(cluster_id)
@@ -189,8 +205,6 @@ class Opener:
         # Pending opens of other services do not count: one stuck service must not delay the rest.
         if session.streams + session.pending[service] >= self._limits.streams:
             return f"{session.streams} streams are open on this tunnel"
-        if self.channels + self.pending >= self._limits.channels:
-            return f"{self.channels} channels are open on this hub"
         return ""
 
     async def _open(self, session: Session, service: str, factory: SessionFactory) -> Channel:
@@ -208,6 +222,11 @@ class Opener:
             )
         )
         abandoned = False
+        places = [session.cluster_id]
+
+        def give_back() -> None:
+            while places:
+                self._slots.give_back(cluster=places.pop())
 
         def succeeded() -> bool:
             return not task.cancelled() and task.exception() is None
@@ -215,6 +234,8 @@ class Opener:
         def completed(_: object) -> None:
             session.pending[service] -= 1
             self.pending -= 1
+            if abandoned or not succeeded():
+                give_back()
             session.notify_released()
             if abandoned and succeeded():
                 self._counters.late_opens.inc()
@@ -227,5 +248,6 @@ class Opener:
             abandoned = True
             if task.done() and succeeded():  # it completed in the same iteration of the loop
                 task.result()[0].abort()
+                give_back()
             raise
         return channel

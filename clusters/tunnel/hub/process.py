@@ -8,39 +8,47 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncssh
-from aiohttp import web
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
+from django.utils import timezone
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from redis.asyncio import Redis
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from clusters.tunnel.counters import (
     HEARTBEAT_KEY,
     METRICS_TTL_SECONDS,
+    UNKNOWN_PROXY_KEY,
     Counters,
     metrics_key,
 )
 from clusters.tunnel.hub import loops, session_log
 from clusters.tunnel.hub.channels import Opener
+from clusters.tunnel.hub.door import MAX_KNOWN, Door
 from clusters.tunnel.hub.gateway import Gateway
 from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.listeners import Acceptor, enter_door
+from clusters.tunnel.hub.proxies import Proxies
 from clusters.tunnel.hub.recorder import DatabaseRecorder, DatabaseThread
-from clusters.tunnel.hub.refusals import Refusal
+from clusters.tunnel.hub.refusals import Event, Refusal
 from clusters.tunnel.hub.revocations import Revocations
 from clusters.tunnel.hub.server import HubContext, server_options
 from clusters.tunnel.hub.sessions import Registry
 from clusters.tunnel.hub.sockets import bind_tcp, bind_unix
 from clusters.tunnel.hub.websocket import WebSocketEntry
+from opscenter.core.budgets import flush_refusals
 from opscenter.core.write_checks import HUB, KEPT_SECONDS, key_of
 
 logger = logging.getLogger(__name__)
@@ -48,6 +56,7 @@ logger = logging.getLogger(__name__)
 _GATEWAY_SECONDS = 5.0  # until our own gateway must have taken a connection
 _HEARTBEAT_SECONDS = 5.0
 _SWEEP_SECONDS = 5.0
+_DOOR_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +82,37 @@ class Hub:
         self.counters = Counters()
         self._log_database = DatabaseThread("hub-log")
         self._lookup_database = DatabaseThread("hub-lookup")
-        self.recorder = DatabaseRecorder(config.hub_id, self._log_database, self._lookup_database)
+        self.recorder = DatabaseRecorder(
+            config.hub_id,
+            self._log_database,
+            self._lookup_database,
+            write_seconds=config.limits.write_seconds,
+        )
         self.registry = Registry(config.limits, self.recorder, self.counters)
         self.opener = Opener(self.registry, config.limits, self.counters)
         self.gateway = Gateway(self.opener, config.limits, self.counters, self._cluster_exists)
+        self.door = Door(config.limits)
         self.context = HubContext(
             limits=config.limits,
             registry=self.registry,
             counters=self.counters,
             admit=self._admit,
             refused=self._refused,
+            door=self.door,
+            proxies=Proxies(config.trusted_proxies),
         )
         self.counters.registry.register(self)
-        self._redis = Redis.from_url(
+        self._redis = AsyncRedis.from_url(
             config.redis_url, socket_timeout=5, socket_connect_timeout=5, health_check_interval=10
         )
         self.revocations = Revocations(
             self.registry, self.counters, self._lookup_database, self._redis
         )
         self._stopped = False
-        self._acceptor: asyncssh.SSHAcceptor | None = None
-        self._runner: web.AppRunner | None = None
-        self._entry: WebSocketEntry
-        self._gateway_server: asyncio.Server | None = None
+        self._options = server_options(self.context, config.host_key, limits=config.limits)
+        self._websocket = WebSocketEntry(self.context, self._options)
+        self._acceptors: list[Acceptor] = []  # of strangers
+        self._gateway_acceptor: Acceptor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.port = config.port
         self.ws_port = config.ws_port
@@ -113,15 +130,16 @@ class Hub:
         if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
             msg = "the hub does not run on uvloop: small requests would wait behind bulk data"
             raise ImproperlyConfigured(msg)
-        options = server_options(self.context, self.config.host_key, limits=self.config.limits)
         try:
-            await self._listen_ssh(options)
-            await self._listen_websocket(options)
+            await self._websocket.setup()
+            self._listen_ssh()
+            self._listen_websocket()
             await self._listen_gateway()
             with self.recorder.writes.watched():
                 stale = await self._log_database.run(
                     session_log.close_stale_sessions, self.config.hub_id
                 )
+                self.door.remember(await self._log_database.run(self._recent_addresses))
         except BaseException:
             await self.stop(drain_seconds=0)
             raise
@@ -130,6 +148,8 @@ class Hub:
         for loop in (
             self.recorder.run(),
             loops.repeat(_HEARTBEAT_SECONDS, self._heartbeat),
+            loops.repeat(_HEARTBEAT_SECONDS, self._flush_refusals),
+            loops.repeat(_DOOR_SECONDS, self._sweep_door),
             loops.repeat(self.config.limits.seen_seconds, self._write_seen),
             loops.repeat(self.config.limits.recheck_seconds, self.revocations.recheck),
             loops.repeat(min(_SWEEP_SECONDS, self.config.limits.idle_seconds / 4), self._sweep),
@@ -154,12 +174,12 @@ class Hub:
             return
         self._stopped = True
         seconds = self.config.limits.shutdown_seconds if drain_seconds is None else drain_seconds
-        self.context.accepting = False
+        self.door.accepting = False
         self.gateway.draining = True
-        if self._acceptor is not None:
-            self._acceptor.close()
-        if self._gateway_server is not None:
-            self._gateway_server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        if self._gateway_acceptor is not None:
+            self._gateway_acceptor.close()
         give_up_at = time.monotonic() + seconds
         while self._busy() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - two counters
             await asyncio.sleep(0.05)
@@ -169,8 +189,7 @@ class Hub:
             self.registry.close(session, "the hub was stopped")
         for session in sessions:
             await session.connection.wait_closed()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._websocket.cleanup()
         if self._tasks:
             await self.recorder.finish(5)
         await loops.end(self._tasks)
@@ -184,24 +203,17 @@ class Hub:
 
     # --- listeners ----------------------------------------------------------------------------
 
-    async def _listen_ssh(self, options: asyncssh.SSHServerConnectionOptions) -> None:
+    def _listen_ssh(self) -> None:
         sock = bind_tcp(self.config.host, self.config.port, "OPSCENTER_HUB_PORT")
-        self._acceptor = await asyncssh.listen(sock=sock, config=None, options=options)
         self.port = sock.getsockname()[1]
+        self._acceptors.append(Acceptor(sock, self._serve_ssh, self.door.make_room))
 
-    async def _listen_websocket(self, options: asyncssh.SSHServerConnectionOptions) -> None:
+    def _listen_websocket(self) -> None:
         sock = bind_tcp(self.config.host, self.config.ws_port, "OPSCENTER_HUB_WS_PORT")
-        self._entry = WebSocketEntry(
-            self.context, options, trusted_proxies=self.config.trusted_proxies
-        )
-        app = self._entry.application()
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
         self.ws_port = sock.getsockname()[1]
+        self._acceptors.append(Acceptor(sock, self._websocket.serve, self.door.make_room))
 
     async def _listen_gateway(self) -> None:
-        loop = asyncio.get_running_loop()
         parts = urlsplit(self.config.gateway_url)
         if parts.scheme == "tcp" and parts.hostname:
             sock = bind_tcp(parts.hostname, parts.port or 0, "OPSCENTER_GATEWAY_URL")
@@ -214,14 +226,34 @@ class Hub:
                 "tcp://host:port"
             )
             raise ImproperlyConfigured(msg)
-        if parts.scheme == "unix":
-            self._gateway_server = await loop.create_unix_server(self.gateway.protocol, sock=sock)
-        else:
-            self._gateway_server = await loop.create_server(self.gateway.protocol, sock=sock)
+        self._gateway_acceptor = Acceptor(sock, self._serve_gateway, self.door.make_room)
+
+    async def _serve_ssh(self, sock: socket.socket, address: str) -> None:
+        """Begin SSH on an accepted connection, if there is a place for it."""
+        entry = enter_door(self.door, sock, address)
+        if entry is None:
+            self.counters.handshakes.labels(result="shed").inc()
+            return
+        loop, number = asyncio.get_running_loop(), sock.fileno()
+        self.context.arriving[number] = entry
+        try:
+            # As asyncssh.listen() does it; asyncssh.run_server() would copy the options each time.
+            await loop.connect_accepted_socket(
+                lambda: asyncssh.SSHServerConnection(loop, self._options), sock
+            )
+        except OSError as exc:
+            logger.debug("a connection ended before it began: %s", exc)
+            self.context.arriving.pop(number, None)
+            self.door.leave(entry)
+            sock.close()
+
+    async def _serve_gateway(self, sock: socket.socket, address: str) -> None:
+        del address
+        await asyncio.get_running_loop().connect_accepted_socket(self.gateway.protocol, sock)
 
     def _remove_gateway_socket(self) -> None:
         parts = urlsplit(self.config.gateway_url)
-        if parts.scheme == "unix" and self._gateway_server is not None:
+        if parts.scheme == "unix" and self._gateway_acceptor is not None:
             Path(parts.path).unlink(missing_ok=True)
 
     # --- look-ups -----------------------------------------------------------------------------
@@ -229,8 +261,9 @@ class Hub:
     async def _admit(self, cluster_id: UUID, fingerprint: str) -> session_log.Admission:
         try:
             return await self._lookup_database.run(session_log.admit, cluster_id, fingerprint)
-        except DatabaseError:
-            logger.exception("a sign-in could not be looked up")
+        except DatabaseError as exc:
+            if self.context.log.admit("", Refusal.NO_DATABASE):
+                logger.error("a sign-in could not be looked up: %s", exc)
             return session_log.Admission(allowed=False, reason=Refusal.NO_DATABASE)
 
     async def _cluster_exists(self, cluster_id: UUID) -> bool:
@@ -238,9 +271,15 @@ class Hub:
             return True
         try:
             return await self._lookup_database.run(session_log.cluster_exists, cluster_id)
-        except DatabaseError:
-            logger.exception("a cluster could not be looked up")
+        except DatabaseError as exc:
+            if self.context.log.admit("", Event.LOOK_UP):
+                logger.error("a cluster could not be looked up: %s", exc)
             return True  # then the answer is "no tunnel", which is true as well
+
+    def _recent_addresses(self) -> list[str]:
+        """Return from where keys signed in lately, so that a restart forgets no agent."""
+        since = timezone.now() - timedelta(seconds=self.config.limits.known_seconds)
+        return session_log.recent_addresses(since, MAX_KNOWN)
 
     def _refused(self, user: str, address: str, reason: str) -> None:
         self.recorder.refused(user, address, reason)
@@ -285,6 +324,8 @@ class Hub:
             generate_latest(self.counters.registry),
             ex=METRICS_TTL_SECONDS,
         )
+        if self.context.proxies.last_unknown_s is not None:
+            pipe.set(UNKNOWN_PROXY_KEY, repr(self.context.proxies.last_unknown_s), ex=KEPT_SECONDS)
         await pipe.execute()
 
     async def _reach_gateway(self) -> None:
@@ -297,6 +338,16 @@ class Hub:
                 _, writer = await asyncio.open_connection(parts.hostname, self.gateway_port)
         writer.close()
 
+    async def _flush_refusals(self) -> None:
+        """Add what budgets refused to the sums of all processes, in a thread: it waits."""
+        await asyncio.to_thread(self._flush_refusals_now)
+
+    def _flush_refusals_now(self) -> None:
+        with Redis.from_url(
+            self.config.redis_url, socket_timeout=5, socket_connect_timeout=5
+        ) as client:
+            flush_refusals(client)
+
     async def _write_seen(self) -> None:
         await self.recorder.refresh(self.registry.sessions)
 
@@ -304,5 +355,6 @@ class Hub:
         for limited in (self.context.log, session_log.limited):
             limited.tell(logger)
         self.gateway.sweep()
-        if self._runner is not None and self._runner.server is not None:
-            self._entry.sweep(self._runner.server.connections)
+
+    async def _sweep_door(self) -> None:
+        self.door.sweep()

@@ -1,8 +1,9 @@
-"""Carry what happens to sessions from the event loop to the database, in order.
+"""Carry the state of sessions from the event loop to the database.
 
-The loop never waits for the database: events queue here and one thread writes them. A database
-that is away only delays them; the next refresh, which compares the live sessions with the rows,
-repairs what was missed.
+The loop never waits for the database: what has changed is noted (:mod:`~.pending_writes`) and one
+thread writes it, a cluster at a time. A database that is away only delays that; the refresh, which
+compares the live sessions with the rows, repairs what was missed. Audit lines have a queue of their
+own, which drops nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,18 +30,20 @@ from django.db import (
 )
 
 from clusters.tunnel.hub import session_log
+from clusters.tunnel.hub.pending_writes import ClusterNotes, PendingWrites, SessionFacts
 from clusters.tunnel.hub.refusals import Event
-from clusters.tunnel.hub.session_log import SessionFacts
 from clusters.tunnel.hub.sessions import Session
 from clusters.tunnel.hub.write_state import WriteState
+from opscenter.core.budgets import BudgetError, LocalRate, count_refusal
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MAX_QUEUE = 20_000
 _RETRY_SECONDS = 2.0
+_AUDIT_LINES = 60
+"""Audit lines of refused sign-ins a minute; what is more is a number in one further line."""
 
 
 class DatabaseThread:
@@ -65,18 +69,42 @@ class DatabaseThread:
 
 
 class DatabaseRecorder:
-    """Records the sessions of one hub. The methods return at once and never raise."""
+    """Records the sessions of one hub. The methods return at once and never raise.
 
-    def __init__(self, hub: str, database: DatabaseThread, refreshing: DatabaseThread) -> None:
+    Args:
+        hub: name of the hub.
+        database: the thread that writes.
+        refreshing: another one, so that refreshes do not wait behind writes, whose live updates
+            may wait for Redis.
+        write_seconds: how often one cluster is written at most.
+    """
+
+    def __init__(
+        self,
+        hub: str,
+        database: DatabaseThread,
+        refreshing: DatabaseThread,
+        *,
+        write_seconds: float = 1.0,
+    ) -> None:
         self._hub = hub
         self._database = database
-        # Refreshes do not wait behind events, whose live updates may wait for Redis.
         self._refreshing = refreshing
-        self._queue: deque[Callable[[], object]] = deque()
+        self._pending = PendingWrites(write_seconds)
+        self._writing: ClusterNotes | None = None
+        self._refusals: deque[Callable[[], None]] = deque()
+        self._refusal_lines = LocalRate(
+            "refused_sign_in_lines", "audit lines of refused sign-ins", by="all",
+            limit=_AUDIT_LINES, seconds=60,
+        )  # fmt: skip
+        self._unlisted = 0  # refused sign-ins since the last line that have none of their own
+        self._serving: dict[UUID, set[UUID]] = {}  # cluster -> its sessions that serve
+        self._hurry = False
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.writes = WriteState()
+        self.written = 0
         self._dropped = 0
 
     @property
@@ -86,34 +114,38 @@ class DatabaseRecorder:
 
     def opened(self, session: Session) -> None:
         """Note a sign-in."""
-        self._put(partial(session_log.session_opened, self._facts(session)))
+        self._note(session)
 
     def changed(self, session: Session) -> None:
         """Note a new state or set of services."""
-        self._put(partial(session_log.session_changed, self._facts(session)))
+        self._note(session)
 
     def closed(self, session: Session) -> None:
         """Note an end and its reason."""
-        self._put(
-            partial(
-                session_log.session_closed,
-                self._facts(session),
-                at=datetime.now(UTC),
-                reason=session.end_reason,
-            )
-        )
+        self._note(session)
 
     def conflict(self, cluster_id: UUID, detail: str) -> None:
         """Note that two processes use one identity."""
         if session_log.limited.admit(str(cluster_id), Event.CONFLICT):
             logger.warning("cluster %s: %s", cluster_id, detail, extra={"cluster": str(cluster_id)})
-        self._put(
-            partial(session_log.flag_conflict, cluster_id, detail=detail, at=datetime.now(UTC))
-        )
+        self._pending.of(cluster_id, time.monotonic()).conflict = (datetime.now(UTC), detail)
+        self._begin()
 
     def refused(self, user: str, address: str, reason: str) -> None:
-        """Note a sign-in that was refused; the caller limits how often."""
-        self._put(partial(session_log.sign_in_refused, user=user, address=address, reason=reason))
+        """Note a sign-in that was refused.
+
+        Each has a line in the audit log, up to 60 a minute; the number of the others has one.
+        """
+        try:
+            self._refusal_lines.spend("all")
+        except BudgetError:
+            self._unlisted += 1
+            return
+        self._list_rest()
+        self._refusals.append(
+            partial(session_log.sign_in_refused, user=user, address=address, reason=reason)
+        )
+        self._begin()
 
     async def refresh(self, live: Callable[[], list[Session]]) -> None:
         """Write when each live session last spoke, and repair what the database missed.
@@ -124,64 +156,140 @@ class DatabaseRecorder:
         Raises:
             django.db.DatabaseError: if the database is away; the next call writes the same.
         """
-        behind = not self._idle.is_set()
+        if self._unlisted and not self._refusals:
+            self._list_rest()
+            self._begin()
+        waiting = self._waiting()
         sessions = sorted(live(), key=lambda one: one.serves)
         seen = {one.id: (one.cluster_id, _seen_at(one), one.link.rtt_ms()) for one in sessions}
         with self.writes.watched():
             in_database = await self._refreshing.run(session_log.sessions_seen, self._hub, seen)
-        if behind or not self._idle.is_set():
-            return  # what differs now is still being written
+        waiting |= self._waiting()  # what differs there is still being written
         for session in sessions:
-            if session.id not in in_database and session.state != "gone":
-                self.opened(session)
-                self.changed(session)
-        lost = in_database - set(seen) - {one.id for one in live()}
+            if session.id not in in_database | waiting and session.state != "gone":
+                self._note(session)
+        lost = in_database - set(seen) - {one.id for one in live()} - waiting
         if lost:
             await self._refreshing.run(
                 session_log.close_sessions, lost, reason="the hub lost track of it"
             )
 
     async def flushed(self) -> None:
-        """Wait until everything noted so far is written."""
-        await self._idle.wait()
+        """Wait until everything noted so far is written, before its turn."""
+        self._hurry = True
+        self._wake.set()
+        try:
+            await self._idle.wait()
+        finally:
+            self._hurry = False
 
     async def run(self) -> None:
-        """Write events one by one until cancelled; one that fails is tried again."""
+        """Write what falls due, a cluster at a time, until cancelled."""
         while True:
-            await self._wake.wait()
-            while self._queue:
-                event = self._queue.popleft()
-                if not await self._write(event):
-                    self._queue.appendleft(event)
-                    await asyncio.sleep(_RETRY_SECONDS)
             self._wake.clear()
-            self._idle.set()
+            if self._refusals and not await self._write(self._refusals[0]):
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if self._refusals:
+                self._refusals.popleft()
+            notes = self._pending.take(time.monotonic(), early=self._hurry)
+            if notes is not None:
+                await self._write_notes(notes)
+            elif not self._refusals:
+                await self._rest()
 
     async def finish(self, seconds: float) -> None:
-        """Give what is still queued a last chance."""
+        """Give what still waits a last chance."""
+        if self._unlisted:
+            self._list_rest()
+            self._begin()
         with contextlib.suppress(TimeoutError):  # the next start closes what stays open
             await asyncio.wait_for(self.flushed(), seconds)
 
-    async def _write(self, event: Callable[[], object]) -> bool:
+    async def _rest(self) -> None:
+        """Wait until a cluster falls due or something new is noted."""
+        wait = self._pending.wait_seconds(time.monotonic())
+        if wait is None:
+            self._idle.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+
+    async def _write_notes(self, notes: ClusterNotes) -> None:
+        self._writing = notes
+        write = partial(
+            session_log.write_sessions,
+            notes.cluster_id,
+            notes.facts(),
+            turn=notes.turn,
+            conflict=notes.conflict,
+        )
+        written = await self._write(write)
+        self._writing = None
+        if not written:
+            self._pending.of(notes.cluster_id, time.monotonic()).take_over(notes)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _write(self, write: Callable[[], object]) -> bool:
+        """Run a write; False if the database is away, and it has to be repeated."""
         try:
             with self.writes.watched():
-                await self._database.run(event)
+                await self._database.run(write)
         except IntegrityError as exc:
-            logger.warning("an event of a cluster that is gone was not written: %s", exc)
+            logger.warning("a session of a cluster that is gone was not written: %s", exc)
         except (DatabaseError, InterfaceError) as exc:
-            logger.error("the database does not take tunnel events (%s); trying again", exc)
+            logger.error("the database does not take what tunnels do (%s); trying again", exc)
             return False
         except Exception:
             self._dropped += 1
-            logger.exception("a tunnel event could not be written and is dropped")
+            logger.exception("what a tunnel did could not be written and is dropped")
+        else:
+            self.written += 1
         return True
 
-    def _put(self, event: Callable[[], object]) -> None:
-        if len(self._queue) >= _MAX_QUEUE:
-            self._queue.popleft()  # the refresh repairs it
-        self._queue.append(event)
+    def _note(self, session: Session) -> None:
+        """Note that a session has changed; its facts are taken when they are written."""
+        notes = self._pending.of(session.cluster_id, time.monotonic())
+        self._note_turn(session, notes)
+        if session.state != "gone":
+            notes.live[session.id] = partial(self._facts, session)
+        elif not notes.end(self._facts(session)):
+            count_refusal("session_rows", "cluster")
+        self._begin()
+
+    def _note_turn(self, session: Session, notes: ClusterNotes) -> None:
+        """Note whether the cluster's first session came up or its last one went."""
+        serving = self._serving.setdefault(session.cluster_id, set())
+        was_up = bool(serving)
+        if session.serves:
+            serving.add(session.id)
+        else:
+            serving.discard(session.id)
+        if serving and not was_up:
+            notes.turn.up_at = datetime.now(UTC)
+        elif was_up and not serving:
+            notes.turn.lost_at = session.ended_at or datetime.now(UTC)
+            notes.turn.reason = session.end_reason or "no session serves"
+        if not serving:
+            del self._serving[session.cluster_id]
+
+    def _list_rest(self) -> None:
+        """Give the refused sign-ins without a line of their own one together."""
+        if self._unlisted:
+            reason = f"{self._unlisted} more sign-ins were refused, too many for a line each"
+            self._unlisted = 0
+            self._refusals.append(
+                partial(session_log.sign_in_refused, user="", address="", reason=reason)
+            )
+
+    def _begin(self) -> None:
         self._idle.clear()
         self._wake.set()
+
+    def _waiting(self) -> set[UUID]:
+        """Return the ids of the sessions whose facts wait or are being written."""
+        now = self._writing
+        return {*self._pending.session_ids(), *(() if now is None else (*now.live, *now.ended))}
 
     def _facts(self, session: Session) -> SessionFacts:
         return SessionFacts(
@@ -197,6 +305,8 @@ class DatabaseRecorder:
             connected_at=session.connected_at,
             seen_at=_seen_at(session),
             rtt_ms=session.link.rtt_ms(),
+            ended_at=session.ended_at,
+            end_reason=session.end_reason,
         )
 
 

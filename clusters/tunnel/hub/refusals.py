@@ -17,6 +17,8 @@ class Refusal(LogWord):
     CLUSTER_REVOKED = "the cluster is revoked"
     KEY_RETIRED = "the key is retired"
     KEY_REVOKED = "the key is revoked"
+    TOO_MANY_KEYS = "too many keys on one connection"
+    TOO_MANY_SIGN_INS = "too many sign-ins of the cluster within a minute"
     NO_DATABASE = "the hub's database is away"
     HOST_KEY = "the client refused our host key"
     FORWARD = "a forward that is not allowed"
@@ -26,4 +28,5 @@ class Event(LogWord):
     """What a cluster can cause as often as it likes."""
 
     TUNNEL = "a tunnel that came or went"
+    LOOK_UP = "a cluster that could not be looked up"
     CONFLICT = "an identity that two processes use"

@@ -16,11 +16,14 @@ import asyncssh
 
 from clusters.tunnel.counters import Counters
 from clusters.tunnel.hub.connection_stats import Link, TcpLink, bound_unacknowledged
+from clusters.tunnel.hub.door import Door, Entry
 from clusters.tunnel.hub.limits import Limits
+from clusters.tunnel.hub.proxies import Proxies
 from clusters.tunnel.hub.refusals import Refusal
 from clusters.tunnel.hub.session_log import Admission
 from clusters.tunnel.hub.sessions import Registry, Session
 from clusters.tunnel.protocol import CIPHERS, KEX_ALGORITHMS, MACS, SERVICE_PORTS
+from opscenter.core.budgets import BudgetError, LocalRate, count_refusal
 from opscenter.core.log_limits import RateLimitedLog
 from opscenter.core.text import one_line
 
@@ -31,41 +34,27 @@ Admit = Callable[[UUID, str], Awaitable[Admission]]
 
 @dataclass(eq=False)
 class HubContext:
-    """What every connection of the hub shares: limits, look-ups, and the count of handshakes."""
+    """What every connection of the hub shares: limits, look-ups, and who is in."""
 
     limits: Limits
     registry: Registry
     counters: Counters
     admit: Admit
     refused: Callable[[str, str, str], None]  # cluster id as given, address, reason
-    accepting: bool = True
-    pending: int = 0
-    pending_by_address: dict[str, int] = field(default_factory=dict)
+    door: Door
+    proxies: Proxies
+    arriving: dict[int, Entry] = field(default_factory=dict)  # by the number of the socket
     log: RateLimitedLog = field(default_factory=RateLimitedLog)
 
-    def begin_handshake(self, address: str) -> bool:
-        """Count a handshake in; False when the hub or the address has too many unfinished ones."""
-        limits = self.limits
-        mine = self.pending_by_address.get(address, 0)
-        if (
-            not self.accepting
-            or self.pending >= limits.pending_handshakes
-            or mine >= limits.pending_handshakes_per_address
-        ):
-            self.counters.handshakes.labels(result="shed").inc()
-            return False
-        self.pending += 1
-        self.pending_by_address[address] = mine + 1
-        return True
+    def __post_init__(self) -> None:
+        self.sign_ins = LocalRate(
+            "tunnel_sign_ins", "sign-ins", by="cluster", limit=self.limits.sign_ins, seconds=60
+        )
 
-    def end_handshake(self, address: str) -> None:
-        """Count a handshake out, signed in or not."""
-        self.pending -= 1
-        left = self.pending_by_address[address] - 1
-        if left:
-            self.pending_by_address[address] = left
-        else:
-            del self.pending_by_address[address]
+    @property
+    def pending(self) -> int:
+        """Return how many connections are in on which nobody has signed in."""
+        return self.door.pending
 
     def refuse(self, user: str, address: str, fingerprint: str, reason: Refusal) -> None:
         """Log a refused sign-in, at most once a minute for each address and reason."""
@@ -106,18 +95,23 @@ class ServiceListener(asyncssh.SSHListener):
 class HubServer(asyncssh.SSHServer):
     """The server side of one connection."""
 
-    def __init__(self, context: HubContext, *, transport: str = "tcp", address: str = "") -> None:
+    def __init__(
+        self, context: HubContext, *, transport: str = "tcp", entry: Entry | None = None
+    ) -> None:
         self._context = context
         self._transport = transport
-        self._address = address  # given for a WebSocket, whose socket pair has none
+        self._entry = entry  # given for a WebSocket, whose connection is in already
+        self._address = "" if entry is None else entry.address
         self._connection: asyncssh.SSHServerConnection | None = None
         self._link: Link | None = None
-        self._entered = False
         self._user = ""
         # What was looked up last: the user name and the key's fingerprint, and the answer to both.
         # A peer may change the name between its query and its signature.
         self._offered: tuple[tuple[str, str], Admission] | None = None
+        self._looked_up = 0
+        self._forward_requests = 0
         self.session: Session | None = None
+        self.behind_unknown_proxy = False
 
     def use_link(self, link: Link) -> None:
         """Take the link of a WebSocket instead of the socket's."""
@@ -126,29 +120,32 @@ class HubServer(asyncssh.SSHServer):
     # --- the connection -----------------------------------------------------------------------
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Shed the connection before any cryptography when too many are unfinished."""
+        """Take the place that the listener took; end a connection that has lost it meanwhile."""
         self._connection = conn
         if self._transport == "tcp":
-            self._address = str(conn.get_extra_info("peername", ("",))[0])
             sock = conn.get_extra_info("socket")
+            self._entry = self._context.arriving.pop(sock.fileno(), None)
+            self._address = "" if self._entry is None else self._entry.address
             self._link = TcpLink(sock)
             bound_unacknowledged(sock, self._context.limits.keepalive_seconds * 3)
-        if not self._context.begin_handshake(self._address):
+        entry = self._entry
+        if entry is None or not entry.inside:
             conn.abort()
             return
-        self._entered = True
+        if self._transport == "tcp":
+            entry.abort = conn.abort
+        entry.has_spoken = lambda: conn.get_extra_info("send_cipher") is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the session, or record why there never was one."""
-        if self._entered:
-            self._leave()
-            self._explain_unfinished(exc)
         if self.session is not None:
             self._context.registry.remove(self.session, _describe_end(exc))
-
-    def _leave(self) -> None:
-        self._entered = False
-        self._context.end_handshake(self._address)
+        elif self._entry is not None:
+            self._context.door.leave(self._entry)
+            if self._entry.end:
+                self._context.counters.handshakes.labels(result=self._entry.end).inc()
+            else:
+                self._explain_unfinished(exc)
 
     def _explain_unfinished(self, exc: Exception | None) -> None:
         conn = self._connection
@@ -189,10 +186,21 @@ class HubServer(asyncssh.SSHServer):
         return admission.allowed
 
     async def _fetch_admission(self, username: str, fingerprint: str) -> Admission:
+        """Look up a sign-in, unless its cluster or this connection has had too many."""
         try:
             cluster_id = UUID(username)
         except ValueError:
             return Admission(allowed=False, reason=Refusal.NO_CLUSTER_ID)
+        self._looked_up += 1
+        if self._looked_up > self._context.limits.keys_offered and self._connection is not None:
+            count_refusal("hub_handshakes", "keys")
+            self._connection.abort()
+            return Admission(allowed=False, reason=Refusal.TOO_MANY_KEYS)
+        try:
+            # Only sign-ins that proved a key are counted, so that nobody else can use them up.
+            self._context.sign_ins.check(cluster_id)
+        except BudgetError:
+            return Admission(allowed=False, reason=Refusal.TOO_MANY_SIGN_INS)
         return await self._context.admit(cluster_id, fingerprint)
 
     def auth_completed(self) -> None:
@@ -202,13 +210,22 @@ class HubServer(asyncssh.SSHServer):
         if conn is None or link is None or offered is None or offered[0][0] != user:
             msg = "a sign-in completed without a key"
             raise asyncssh.PermissionDenied(msg)
-        if self._entered:
-            self._leave()
+        cluster_id, (_, fingerprint) = UUID(user), offered[0]
+        try:
+            self._context.sign_ins.spend(cluster_id)
+        except BudgetError as exc:  # several were under way at once
+            reason = Refusal.TOO_MANY_SIGN_INS
+            self._context.refuse(self._user, self._address, fingerprint, reason)
+            raise asyncssh.PermissionDenied(str(exc)) from None
+        if self._entry is not None:
+            self._context.door.signed_in(self._entry)
+        if self.behind_unknown_proxy:
+            self._context.proxies.signed_in(self._address)
         self._context.counters.handshakes.labels(result="ok").inc()
         version, words = _parse_version(str(conn.get_extra_info("client_version", "")))
         self.session = Session(
-            cluster_id=UUID(user),
-            fingerprint=offered[0][1],
+            cluster_id=cluster_id,
+            fingerprint=fingerprint,
             connection=conn,
             link=link,
             transport=self._transport,
@@ -223,8 +240,13 @@ class HubServer(asyncssh.SSHServer):
     # --- what it may ask for ------------------------------------------------------------------
 
     def server_requested(self, listen_host: str, listen_port: int) -> bool | ServiceListener:
-        """Accept a forward of an allowed service on its well-known port, refuse everything else."""
+        """Accept a forward of an allowed service on its well-known port, refuse everything else.
+
+        Too many requests end the session: an agent asks once for each of its services.
+        """
         session = self.session
+        if session is not None and session.state != "gone" and not self._may_ask(session):
+            return False
         limits = self._context.limits
         if (
             session is None
@@ -244,6 +266,17 @@ class HubServer(asyncssh.SSHServer):
             return False
         self._context.registry.service_added(session, listen_host)
         return ServiceListener(self._context.registry, session, listen_host)
+
+    def _may_ask(self, session: Session) -> bool:
+        """Count a forward request; end a session that makes too many."""
+        self._forward_requests += 1
+        limit = self._context.limits.forward_requests
+        if self._forward_requests <= limit:
+            return True
+        count_refusal("forward_requests", "session")
+        reason = f"too many forward requests: at most {limit} in one session"
+        self._context.registry.expel(session, reason)
+        return False
 
     def session_requested(self) -> bool:
         """Refuse shells, commands and subsystems."""

@@ -1,9 +1,9 @@
 """What the hub records about tunnels: sign-ins, sessions, their ends, conflicts.
 
 The only writer of :class:`~clusters.models.TunnelSession` and of the tunnel's columns of
-:class:`~clusters.models.ClusterStatus`. Ended sessions are history: they stay until the
-cluster's retention drops them (``metrics.expire`` bounds them by age, nothing bounds their number).
-Every function is synchronous; the hub calls them from a thread of its own, in order.
+:class:`~clusters.models.ClusterStatus`. Ended sessions are history, of which
+:mod:`clusters.session_history` keeps the newest of each cluster. Every function is synchronous;
+the hub calls them from threads of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from clusters import audit
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.status_summary import refresh_health
+from clusters.tunnel.hub.pending_writes import SessionFacts, Turn
 from clusters.tunnel.hub.refusals import Event, Refusal
 from opscenter.core import realtime
 from opscenter.core.log_limits import RateLimitedLog
@@ -38,24 +40,6 @@ class Admission:
     allowed: bool
     reason: Refusal | None  # why not; None when allowed
     services: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
-    """A session as the database stores it."""
-
-    id: UUID
-    cluster_id: UUID
-    fingerprint: str
-    hub: str
-    state: str
-    transport: str
-    remote_address: str
-    client_version: str
-    services: tuple[str, ...]
-    connected_at: datetime
-    seen_at: datetime
-    rtt_ms: float | None
 
 
 def find_key(cluster_id: UUID, fingerprint: str) -> bool:
@@ -98,68 +82,69 @@ def cluster_exists(cluster_id: UUID) -> bool:
     return Cluster.objects.filter(id=cluster_id).exists()
 
 
-def session_opened(facts: SessionFacts) -> None:
-    """Record a sign-in and when its key was last used; a repeat changes nothing.
+def recent_addresses(since: datetime, limit: int) -> list[str]:
+    """Return the addresses from which keys signed in since a time: the newest, the oldest first."""
+    rows = TunnelSession.objects.filter(connected_at__gte=since).order_by("-connected_at")
+    addresses = dict.fromkeys(rows.values_list("remote_address", flat=True)[:limit])
+    return list(reversed(addresses))
+
+
+def write_sessions(
+    cluster_id: UUID,
+    sessions: Sequence[SessionFacts],
+    *,
+    turn: Turn,
+    conflict: tuple[datetime, str] | None = None,
+) -> None:
+    """Write the newest facts of some of a cluster's sessions; a repeat changes nothing.
 
     A cluster that was deleted meanwhile is skipped: the hub cuts its sessions.
+
+    Args:
+        cluster_id: the cluster.
+        sessions: open and ended ones.
+        turn: when its tunnel came and went since the last write.
+        conflict: since when it is proven that two processes use its identity, and how.
     """
     with transaction.atomic():
-        if not Cluster.objects.filter(id=facts.cluster_id).exists():
+        if not Cluster.objects.filter(id=cluster_id).exists():
             return
-        # A session that speaks is open, whatever was recorded before.
-        TunnelSession.objects.update_or_create(
-            id=facts.id,
-            defaults={
-                "cluster_id": facts.cluster_id,
-                "hub": facts.hub,
-                "state": facts.state,
-                "transport": facts.transport,
-                "remote_address": facts.remote_address,
-                "client_version": facts.client_version,
-                "services": list(facts.services),
-                "connected_at": facts.connected_at,
-                "seen_at": facts.seen_at,
-                "rtt_ms": facts.rtt_ms,
-                "ended_at": None,
-                "end_reason": "",
-            },
-        )
+        for facts in sessions:
+            _write_session(facts)
+        if conflict is not None:
+            Cluster.objects.filter(id=cluster_id).update(
+                conflict_at=conflict[0], conflict_detail=conflict[1][:500]
+            )
+        turned = _refresh_status(cluster_id, sessions, turn)
+    if turned or conflict is not None:
+        refresh_health(cluster_id)
+    realtime.publish(cluster_id, "tunnel")
+
+
+def _write_session(facts: SessionFacts) -> None:
+    """Write one session, and when its key was last used if it is new."""
+    # A session that speaks is open, whatever was recorded before.
+    _, created = TunnelSession.objects.update_or_create(
+        id=facts.id,
+        defaults={
+            "cluster_id": facts.cluster_id,
+            "hub": facts.hub,
+            "state": facts.state,
+            "transport": facts.transport,
+            "remote_address": facts.remote_address,
+            "client_version": facts.client_version,
+            "services": list(facts.services),
+            "connected_at": facts.connected_at,
+            "seen_at": facts.seen_at,
+            "rtt_ms": facts.rtt_ms,
+            "ended_at": facts.ended_at,
+            "end_reason": facts.end_reason[:200],
+        },
+    )
+    if created:
         ClusterKey.objects.filter(fingerprint=facts.fingerprint).update(
             last_used_at=facts.connected_at
         )
-    realtime.publish(facts.cluster_id, "tunnel")
-
-
-def session_changed(facts: SessionFacts) -> None:
-    """Write a session's new state and services; the tunnel is up while one session serves."""
-    with transaction.atomic():
-        TunnelSession.objects.filter(id=facts.id, ended_at=None).update(
-            state=facts.state, services=list(facts.services), seen_at=facts.seen_at
-        )
-        turned = _refresh_status(facts.cluster_id, at=facts.seen_at, reason="")
-    if turned:
-        refresh_health(facts.cluster_id)
-    realtime.publish(facts.cluster_id, "tunnel")
-
-
-def session_ready(facts: SessionFacts) -> None:
-    """Write that a session serves: it signed in and forwards at least one allowed service."""
-    session_changed(facts)
-
-
-def session_closed(facts: SessionFacts, *, at: datetime, reason: str) -> None:
-    """Write a session's end; the tunnel is down when no other session of the cluster serves."""
-    with transaction.atomic():
-        TunnelSession.objects.filter(id=facts.id, ended_at=None).update(
-            state=TunnelSession.State.GONE,
-            seen_at=facts.seen_at,
-            ended_at=at,
-            end_reason=reason[:200],
-        )
-        turned = _refresh_status(facts.cluster_id, at=at, reason=reason)
-    if turned:
-        refresh_health(facts.cluster_id)
-    realtime.publish(facts.cluster_id, "tunnel")
 
 
 def sessions_seen(hub: str, seen: Mapping[UUID, tuple[UUID, datetime, float | None]]) -> set[UUID]:
@@ -199,7 +184,7 @@ def close_sessions(ids: Iterable[UUID], *, reason: str) -> int:
             TunnelSession.objects.filter(id=row.id).update(
                 state=TunnelSession.State.GONE, ended_at=row.seen_at, end_reason=reason
             )
-            turned = _refresh_status(row.cluster_id, at=row.seen_at, reason=reason)
+            turned = _refresh_status(row.cluster_id, [], Turn(lost_at=row.seen_at, reason=reason))
         if turned:
             refresh_health(row.cluster_id)
         realtime.publish(row.cluster_id, "tunnel")
@@ -229,43 +214,35 @@ def sign_in_refused(*, user: str, address: str, reason: str) -> None:
     )
 
 
-def flag_conflict(cluster_id: UUID, *, detail: str, at: datetime | None = None) -> None:
-    """Mark a cluster whose one identity two processes use, as of the last proof."""
-    Cluster.objects.filter(id=cluster_id).update(
-        conflict_at=at or timezone.now(), conflict_detail=detail[:500]
-    )
-    refresh_health(cluster_id)
-    realtime.publish(cluster_id, "tunnel")
-
-
-def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> bool:
+def _refresh_status(cluster_id: UUID, sessions: Sequence[SessionFacts], turn: Turn) -> bool:
     """Bring the cluster's tunnel columns in line with its open sessions.
 
     ``tunnel_since`` moves only when up turns into down or back, so that a replaced session is
-    not an outage.
+    not an outage. A tunnel that went and came back between two writes has turned twice.
 
     Returns:
-        Whether the tunnel has just turned from up to down or back.
+        Whether the tunnel has turned from up to down or back.
     """
-    up = TunnelSession.objects.filter(
-        cluster_id=cluster_id, ended_at=None, state__in=_OPEN_STATES
-    ).exists()
     name = Cluster.objects.filter(id=cluster_id).values_list("name", flat=True).first()
     if name is None:
         return False
+    serving = TunnelSession.objects.filter(
+        cluster_id=cluster_id, ended_at=None, state__in=_OPEN_STATES
+    )
+    up = serving.exists()
     status, _ = ClusterStatus.objects.select_for_update().get_or_create(cluster_id=cluster_id)
-    changed = status.tunnel_up != up
+    changed = status.tunnel_up != up or _turned_twice(turn, serving, sessions, up=up)
+    seen_at = max((one.seen_at for one in sessions), default=None)
     if changed:
         if limited.admit(str(cluster_id), Event.TUNNEL):
-            state = "up" if up else f"down: {reason or 'no session serves'}"
-            logger.info("tunnel of %s is %s", name, state, extra={"cluster": str(cluster_id)})
+            _log_turn(cluster_id, name, turn, up=up, was_up=status.tunnel_up)
+        status.tunnel_since = (turn.up_at if up else turn.lost_at) or seen_at or timezone.now()
         status.tunnel_up = up
-        status.tunnel_since = at
     if up:
-        status.tunnel_seen_at = max(at, status.tunnel_seen_at or at)
+        status.tunnel_seen_at = max(filter(None, (seen_at, status.tunnel_seen_at)), default=None)
         status.tunnel_reason = ""
     elif changed:
-        status.tunnel_reason = reason[:200]
+        status.tunnel_reason = (turn.reason or "no session serves")[:200]
         status.tunnel_rtt_ms = None
     status.save(
         update_fields=[
@@ -277,6 +254,37 @@ def _refresh_status(cluster_id: UUID, *, at: datetime, reason: str) -> bool:
         ]
     )
     return changed
+
+
+def _turned_twice(
+    turn: Turn,
+    serving: QuerySet[TunnelSession],
+    sessions: Sequence[SessionFacts],
+    *,
+    up: bool,
+) -> bool:
+    """Return whether the tunnel was away, or up, between two writes.
+
+    Another hub's session may have served meanwhile: then it was up all the time.
+    """
+    if turn.up_at is None or turn.lost_at is None:
+        return False
+    hubs = {one.hub for one in sessions}
+    elsewhere = up and serving.exclude(hub__in=hubs).exists()
+    return (turn.lost_at <= turn.up_at) == up and not elsewhere
+
+
+def _log_turn(cluster_id: UUID, name: str, turn: Turn, *, up: bool, was_up: bool) -> None:
+    """Write one line for what a tunnel did."""
+    extra = {"cluster": str(cluster_id)}
+    reason = turn.reason or "no session serves"
+    if up and was_up and turn.up_at is not None and turn.lost_at is not None:
+        away = (turn.up_at - turn.lost_at).total_seconds()
+        logger.info("tunnel of %s is up again after %.1f s: %s", name, away, reason, extra=extra)
+    elif up:
+        logger.info("tunnel of %s is up", name, extra=extra)
+    else:
+        logger.info("tunnel of %s is down: %s", name, reason, extra=extra)
 
 
 def _write_seen(

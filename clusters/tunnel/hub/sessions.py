@@ -51,6 +51,7 @@ class Session:
     pending: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     streams: int = 0
     end_reason: str = ""
+    ended_at: datetime | None = None
     replaced_at_s: float = 0.0  # monotonic
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     released: list[asyncio.Future[None]] = field(default_factory=list)
@@ -193,6 +194,11 @@ class Registry:
         self._end(session, reason)
         session.connection.close()
 
+    def expel(self, session: Session, reason: str) -> None:
+        """End a session that asks too much; the peer is told why, so that its log says it."""
+        self._end(session, reason)
+        session.connection.disconnect(asyncssh.DISC_PROTOCOL_ERROR, reason)
+
     def suspect(self, session: Session) -> None:
         """Probe a session hard for a while after an open that timed out.
 
@@ -285,6 +291,7 @@ class Registry:
             return
         session.state = "gone"
         session.end_reason = reason
+        session.ended_at = datetime.now(UTC)
         for timer in session.timers:
             timer.cancel()
         if session.suspicion is not None:

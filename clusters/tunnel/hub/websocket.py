@@ -7,13 +7,9 @@ only ciphertext and cannot stand in for either end.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
-import time
-from collections.abc import Iterable, Sequence
 from typing import cast
-from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 import asyncssh
@@ -21,6 +17,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from clusters.tunnel.hub.connection_stats import WebSocketLink, bound_unacknowledged
+from clusters.tunnel.hub.door import Door, Entry
+from clusters.tunnel.hub.listeners import enter_door
 from clusters.tunnel.hub.server import HubContext, HubServer
 from clusters.tunnel.protocol import WEBSOCKET_PATH, WEBSOCKET_PROTOCOL
 
@@ -28,53 +26,68 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 64 * 1024
 _MAX_MESSAGE = 1024 * 1024
+_CLOSE_SECONDS = 2.0  # how long a peer may take to answer our close
 
 
 class WebSocketEntry:
     """Serves the WebSocket address of the hub."""
 
-    def __init__(
-        self,
-        context: HubContext,
-        options: asyncssh.SSHServerConnectionOptions,
-        *,
-        trusted_proxies: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, context: HubContext, options: asyncssh.SSHServerConnectionOptions) -> None:
         self._context = context
         self._options = options
-        self._trusted = [ipaddress.ip_network(one, strict=False) for one in trusted_proxies]
-        # Connections that sent a request; the others are timed from when they were first seen.
-        self._asked: WeakSet[asyncio.BaseTransport] = WeakSet()
-        self._silent: WeakKeyDictionary[asyncio.BaseTransport, float] = WeakKeyDictionary()
+        self._entries: dict[RequestHandler, Entry] = {}
+        self._runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            shutdown_timeout=1,
+            keepalive_timeout=0,
+            lingering_time=0,
+        )
 
-    def application(self) -> web.Application:
-        """Return the web application with its one route."""
+    async def setup(self) -> None:
+        """Make ready to serve connections."""
+        await self._runner.setup()
+
+    async def cleanup(self) -> None:
+        """End every connection."""
+        await self._runner.cleanup()
+
+    async def serve(self, sock: socket.socket, address: str) -> None:
+        """Serve one accepted connection; return once it is set up."""
+        through_proxy = self._context.proxies.is_trusted(address)
+        entry = enter_door(self._context.door, sock, address, through_proxy=through_proxy)
+        server = self._runner.server
+        if entry is None or server is None:
+            self._context.counters.handshakes.labels(result="shed").inc()
+            sock.close()
+            return
+        loop = asyncio.get_running_loop()
+        handler = _Counted(server(), entry, self._context.door, self._entries)
+        try:
+            await loop.connect_accepted_socket(lambda: handler, sock)
+        except OSError as exc:
+            logger.debug("a connection ended before it began: %s", exc)
+            self._context.door.leave(entry)
+            sock.close()
+
+    def _application(self) -> web.Application:
+        """Return the web application with its one route; what is no WebSocket is closed."""
         app = web.Application(client_max_size=0)
         app.router.add_get(WEBSOCKET_PATH, self._handle)
+        app.on_response_prepare.append(_close_afterwards)
         return app
 
-    def sweep(self, connections: Iterable[RequestHandler]) -> None:
-        """Close connections that sent no complete request for as long as a login may take."""
-        now = time.monotonic()
-        for handler in connections:
-            transport = handler.transport
-            if transport is None or transport in self._asked:
-                continue
-            if now - self._silent.setdefault(transport, now) > self._context.limits.login_seconds:
-                transport.abort()
-
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        if request.transport is not None:
-            self._asked.add(request.transport)
         ws = web.WebSocketResponse(
-            protocols=(WEBSOCKET_PROTOCOL,), compress=False, max_msg_size=_MAX_MESSAGE
+            protocols=(WEBSOCKET_PROTOCOL,),
+            compress=False,
+            max_msg_size=_MAX_MESSAGE,
+            timeout=_CLOSE_SECONDS,
         )
         if not ws.can_prepare(request).ok:
             return web.Response(status=426, text="This address speaks SSH inside a WebSocket.\n")
-        if (
-            not self._context.accepting
-            or self._context.pending >= self._context.limits.pending_handshakes
-        ):
+        entry = self._entries.get(request.protocol)
+        if entry is None or not self._admit(request, entry):
             self._context.counters.handshakes.labels(result="shed").inc()
             return web.Response(status=503, headers={"Retry-After": "5"})
         await ws.prepare(request)
@@ -85,26 +98,41 @@ class WebSocketEntry:
         sock = None if transport is None else transport.get_extra_info("socket")
         if sock is not None:
             bound_unacknowledged(sock, self._context.limits.keepalive_seconds * 3)
-        await self._serve(ws, WebSocketLink(sock), self._address(request))
+        server = HubServer(self._context, transport="wss", entry=entry)
+        server.behind_unknown_proxy = entry.address == request.remote and bool(
+            self._forwarded(request)
+        )
+        await self._serve(ws, WebSocketLink(sock), server)
         return ws
 
-    def _address(self, request: web.Request) -> str:
-        """Return the agent's address: the one that a proxy forwards only if we trust the proxy."""
-        peer = request.remote or ""
-        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        if not forwarded or not peer:
-            return peer
-        try:
-            known = any(ipaddress.ip_address(peer) in network for network in self._trusted)
-            return str(ipaddress.ip_address(forwarded)) if known else peer
-        except ValueError:
-            return peer
+    def _admit(self, request: web.Request, entry: Entry) -> bool:
+        """Count the connection for the agent's address; False if that has no place left.
 
-    async def _serve(self, ws: web.WebSocketResponse, link: WebSocketLink, address: str) -> None:
+        The agent's address is the peer's, or the one that a trusted proxy forwards.
+        """
+        if not self._context.door.accepting or not entry.inside:
+            return False
+        peer, forwarded = request.remote or "", self._forwarded(request)
+        if not self._context.proxies.is_trusted(peer):
+            if forwarded:
+                self._context.proxies.seen(peer)
+            return True
+        return self._context.door.move(entry, forwarded or peer)
+
+    def _forwarded(self, request: web.Request) -> str:
+        return self._context.proxies.forwarded(request.headers.get("X-Forwarded-For", ""))
+
+    async def _serve(
+        self, ws: web.WebSocketResponse, link: WebSocketLink, server: HubServer
+    ) -> None:
         """Run one SSH server connection over the WebSocket until either ends."""
-        inner, outer = socket.socketpair()
+        try:
+            inner, outer = socket.socketpair()
+        except OSError as exc:
+            logger.debug("no descriptors for a WebSocket: %s", exc)
+            await ws.close(code=1013, message=b"try again later")
+            return
         reader, writer = await asyncio.open_connection(sock=outer)
-        server = HubServer(self._context, transport="wss", address=address)
         server.use_link(link)
         up = asyncio.create_task(_to_ssh(ws, link, writer))
         down = asyncio.create_task(_to_websocket(reader, ws))
@@ -132,6 +160,48 @@ class WebSocketEntry:
             await connection.wait_closed()
         finally:
             connection.abort()
+
+
+class _Counted(asyncio.Protocol):
+    """aiohttp's protocol of one connection, which counts out when it ends."""
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        entry: Entry,
+        door: Door,
+        entries: dict[RequestHandler, Entry],
+    ) -> None:
+        self._handler = handler
+        self._entry = entry
+        self._door = door
+        self._entries = entries
+        self.data_received = handler.data_received  # type: ignore[method-assign]
+        self.eof_received = handler.eof_received  # type: ignore[method-assign]
+        self.pause_writing = handler.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = handler.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless the place was lost meanwhile."""
+        self._entries[self._handler] = self._entry
+        self._handler.connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            self._entry.abort = transport.abort
+            if not self._entry.inside:
+                transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count the connection out."""
+        self._entries.pop(self._handler, None)
+        self._door.leave(self._entry)
+        self._handler.connection_lost(exc)
+
+
+async def _close_afterwards(request: web.Request, response: web.StreamResponse) -> None:
+    """Keep no connection whose answer is no WebSocket."""
+    del request
+    if not isinstance(response, web.WebSocketResponse):
+        response.force_close()
 
 
 async def _to_ssh(

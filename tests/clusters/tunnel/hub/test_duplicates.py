@@ -31,6 +31,7 @@ QUICK = replace(
     suspect_keepalive_seconds=0.15,
     suspect_keepalive_count=3,
     suspect_seconds=0.6,
+    sign_ins=100,  # more in a test than in a minute of an agent's life
 )
 
 
