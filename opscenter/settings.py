@@ -98,8 +98,10 @@ HUB_KEEPALIVE_SECONDS = env_int("OPSCENTER_HUB_KEEPALIVE_SECONDS", 15, low=1, hi
 HUB_DRAIN_SECONDS = env_int("OPSCENTER_HUB_DRAIN_SECONDS", 3, low=0, high=600)
 HUB_MAX_STREAMS = env_int("OPSCENTER_HUB_MAX_STREAMS", 8, low=1, high=32)
 HUB_HANDSHAKES_PER_ADDRESS = env_int("OPSCENTER_HUB_HANDSHAKES_PER_ADDRESS", 20, low=1, high=150)
-# Load balancers whose X-Forwarded-For is trusted on the WebSocket address.
-HUB_TRUSTED_PROXIES = env_networks("OPSCENTER_HUB_TRUSTED_PROXIES")
+# Whose X-Forwarded-For is trusted on the WebSocket address, as for the web process.
+HUB_TRUSTED_PROXIES = env_networks(
+    "OPSCENTER_HUB_TRUSTED_PROXIES", () if is_loopback(PUBLIC_HOST) else ("127.0.0.1", "::1")
+)
 # Where workers reach the hub's gateway: unix:///path or tcp://host:port.
 GATEWAY_URL = env_gateway_url("OPSCENTER_GATEWAY_URL", f"unix://{RUNTIME_DIR / 'gateway.sock'}")
 

@@ -7,16 +7,18 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from clusters.tunnel.counters import UNKNOWN_PROXY_KEY
 from metrics.pulling.status import idle_seconds
 from metrics.stores import StoreError, get_store
 from opscenter.core import disk
 from opscenter.core.ages import age_seconds
-from opscenter.core.heartbeats import read_heartbeats
+from opscenter.core.heartbeats import brief_redis_client, read_heartbeats
 from opscenter.core.shards import shard_paths
 from opscenter.models import WriteProof
 from opscenter.monitoring import signs
@@ -24,6 +26,7 @@ from opscenter.monitoring.signs import DATABASE_WRITES, METRIC_STORE_WRITES, hea
 from opscenter.monitoring.write_checks import database_path
 
 DISK, PULLS = "disk space", "pulls"
+_PROXY_SEEN_SECONDS = 600.0  # how long a proxy that the hub does not trust is spoken of
 _STORE_REASONS = {
     "sqlite": "cannot be read",
     "influxdb": "InfluxDB does not answer or refuses us; the log says why",
@@ -146,7 +149,7 @@ def warnings() -> list[str]:
     One small read of the metric store; nothing while it cannot be read: then :func:`missing_parts`
     names it.
     """
-    found = disk_warnings()
+    found = disk_warnings() + proxy_warnings()
     try:
         return found + [f"metric store: {line}" for line in get_store().warnings()]
     except (StoreError, OSError) as exc:
@@ -160,6 +163,27 @@ def disk_warnings() -> list[str]:
     if free is None or free >= settings.FREE_SPACE_WARNING_BYTES:
         return []
     return [f"{DISK}: {free / 1e6:,.0f} MB are free where Ops Center stores its data"]
+
+
+def proxy_warnings(now: float | None = None) -> list[str]:
+    """Return one line if agents come through a proxy that the hub does not trust.
+
+    Nothing while Redis is away: then :func:`missing_parts` names it.
+
+    Args:
+        now: Unix time in seconds; the current time if None.
+    """
+    try:
+        raw = cast("bytes | None", brief_redis_client().get(UNKNOWN_PROXY_KEY))
+    except RedisError:
+        return []
+    age = None if raw is None else age_seconds(float(raw), time.time() if now is None else now)
+    if age is None or age > _PROXY_SEEN_SECONDS:
+        return []
+    return [
+        "hub: X-Forwarded-For arrives from a proxy that OPSCENTER_HUB_TRUSTED_PROXIES does not"
+        " name, so all agents behind it share the limits of one address; the hub's log names it"
+    ]
 
 
 def free_bytes() -> int | None:

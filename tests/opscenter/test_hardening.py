@@ -53,17 +53,19 @@ def test_a_centre_behind_tls_passes_the_deployment_check_without_a_warning(tmp_p
 def test_behind_tls_cookies_are_bound_and_loopback_pages_are_not_trusted(tmp_path):
     found = shown(
         tmp_path, "SESSION_COOKIE_NAME", "CSRF_COOKIE_SECURE", "TRUSTED_ORIGINS",
-        "TRUSTED_PROXIES", OPSCENTER_PUBLIC_URL="https://ops.example.org",
+        "TRUSTED_PROXIES", "HUB_TRUSTED_PROXIES", OPSCENTER_PUBLIC_URL="https://ops.example.org",
     )  # fmt: skip
     assert found["SESSION_COOKIE_NAME"].startswith("__Host-")
     assert found["CSRF_COOKIE_SECURE"]
     assert found["TRUSTED_ORIGINS"] == ["https://ops.example.org"]
     assert found["TRUSTED_PROXIES"] == ["127.0.0.1", "::1"]
+    assert found["HUB_TRUSTED_PROXIES"] == ["127.0.0.1", "::1"]
 
 
 @pytest.mark.usefixtures("starts_servers")
 def test_a_centre_for_this_machine_alone_trusts_no_forwarded_address(tmp_path):
-    assert shown(tmp_path, "TRUSTED_PROXIES") == {"TRUSTED_PROXIES": []}
+    found = shown(tmp_path, "TRUSTED_PROXIES", "HUB_TRUSTED_PROXIES")
+    assert found == {"TRUSTED_PROXIES": [], "HUB_TRUSTED_PROXIES": []}
 
 
 @pytest.mark.parametrize("name", ["OPSCENTER_TRUSTED_PROXIES", "OPSCENTER_HUB_TRUSTED_PROXIES"])

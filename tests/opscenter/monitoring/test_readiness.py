@@ -7,11 +7,18 @@ from datetime import UTC, datetime
 
 import pytest
 
+from clusters.tunnel.counters import UNKNOWN_PROXY_KEY
 from opscenter.core import disk
 from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.core.write_checks import DATABASE, WriteCheck, record_write
 from opscenter.monitoring import readiness
-from opscenter.monitoring.readiness import centre_problem, problem_of, unproven_parts, warnings
+from opscenter.monitoring.readiness import (
+    centre_problem,
+    problem_of,
+    proxy_warnings,
+    unproven_parts,
+    warnings,
+)
 from tests.signs import show_hub, show_life
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -83,6 +90,14 @@ def test_little_space_is_a_warning(redis_server, settings):
     settings.FREE_SPACE_WARNING_BYTES = 10**18
     [warning] = [line for line in warnings() if "disk space" in line]
     assert warning.endswith("MB are free where Ops Center stores its data")
+
+
+def test_a_proxy_that_the_hub_does_not_trust_is_a_warning_for_ten_minutes(redis_server):
+    assert proxy_warnings(AT) == []
+    redis_client().set(UNKNOWN_PROXY_KEY, repr(AT - 599))
+    [warning] = proxy_warnings(AT)
+    assert "OPSCENTER_HUB_TRUSTED_PROXIES" in warning
+    assert proxy_warnings(AT + 2) == []
 
 
 def test_a_full_disk_is_missing(redis_server, monkeypatch):
