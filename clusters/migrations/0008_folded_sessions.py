@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('clusters', '0006_history'),
+        ('clusters', '0007_node_absence'),
     ]
 
     operations = [
