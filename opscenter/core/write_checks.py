@@ -44,6 +44,8 @@ _SYSTEM = {
     errno.EROFS: _READ_ONLY,
     errno.ENOENT: "its file was moved or deleted",
     errno.ESTALE: "its file was replaced",
+    errno.EMFILE: "no file descriptor is free",
+    errno.ENFILE: "no file descriptor is free",
 }
 
 

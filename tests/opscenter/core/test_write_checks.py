@@ -99,6 +99,7 @@ def sqlite_error(code: int) -> sqlite3.OperationalError:
         (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED), "it is read-only"),
         (OSError(errno.ENOSPC, "No space left on device", "/a/path"), "the disk is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up"),
+        (OSError(errno.EMFILE, "Too many open files", "/a/path"), "no file descriptor is free"),
         (TimeoutError(), "it takes too long"),
         (RuntimeError("of ours"), "the log says why"),
     ],
