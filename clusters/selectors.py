@@ -33,7 +33,7 @@ from clusters.health_json import findings_of
 from clusters.models import Cluster, TunnelSession
 from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
 from opscenter.core.ages import age_seconds
-from opscenter.core.write_checks import hub_problem, writes_problem
+from opscenter.core.write_checks import recording_problem
 
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -271,7 +271,7 @@ class _Centre:
 
     @cached_property
     def problem(self) -> str:
-        return writes_problem() or hub_problem()
+        return recording_problem()
 
 
 def _judge(facts: Facts, recorded: Health, now: datetime, centre: _Centre) -> Health:

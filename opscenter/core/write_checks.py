@@ -104,47 +104,37 @@ def record_write(
     redis_client().set(key_of(name), check.serialized(), ex=KEPT_SECONDS)
 
 
-def writes_problem(now: float | None = None) -> str:
-    """Return in a sentence which writes of Ops Center itself fail; "" if none is known to.
+def recording_problem(now: float | None = None) -> str:
+    """Return in a sentence what keeps Ops Center from recording what clusters do; "" if nothing is.
 
     For the reason why nothing newer is known of a cluster: the fault is not the cluster's. A
-    failure that nobody has seen lately is none: what tried may be gone, and the fault over. One
-    request to Redis, at most a second; never raises.
+    failure of writes that nobody has seen lately is none: what tried may be gone, and the fault
+    over. The hub is not known to live if its sign is missing, because it is away for longer than
+    Redis keeps it, or lies in the future. One request to Redis, at most a second; never raises.
 
     Args:
         now: Unix time in seconds; the current time if None.
     """
     now = time.time() if now is None else now
     places = {DATABASE: "database", HUB: "database", METRIC_STORE: "metric store"}
+    keys = [*map(key_of, places), heartbeat_key(HUB)]
     try:
-        found = cast("list[bytes | None]", brief_redis_client().mget([key_of(p) for p in places]))
+        *writes, sign = cast("list[bytes | None]", brief_redis_client().mget(keys))
     except RedisError:
-        return ""  # readiness says so
-    for title, raw in zip(places.values(), found, strict=True):
+        return "Ops Center's Redis does not answer"
+    for title, raw in zip(places.values(), writes, strict=True):
         check = parse(raw)
         if check is not None and check.failing_since is not None and is_recent(check.at, now):
             since = minute_utc(check.failing_since)
             return f"Ops Center's {title} takes no writes since {since}: {check.error}"
-    return ""
+    return _lifeless_hub(sign, now)
 
 
-def hub_problem(now: float | None = None) -> str:
-    """Return in a sentence that the hub is not known to live; "" if it is.
-
-    For the reason why no tunnel is seen: the fault is not the clusters'. A sign that is missing,
-    because the hub is away for longer than Redis keeps it, or that lies in the future, is none.
-    One request to Redis, at most a second; never raises.
-
-    Args:
-        now: Unix time in seconds; the current time if None.
-    """
-    try:
-        raw = cast("bytes | None", brief_redis_client().get(heartbeat_key(HUB)))
-    except RedisError:
-        return "Ops Center's Redis does not answer"
-    if raw is None:
+def _lifeless_hub(sign: bytes | None, now: float) -> str:
+    """Return that the hub is not known to live; "" if it is."""
+    if sign is None:
         return "Ops Center's hub shows no life"
-    at, now = float(raw), time.time() if now is None else now
+    at = float(sign)
     age = age_seconds(at, now)
     if age is None:
         return "Ops Center's hub shows no life: its last sign lies in the future"

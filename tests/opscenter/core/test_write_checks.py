@@ -14,12 +14,11 @@ from opscenter.core.write_checks import (
     DATABASE,
     METRIC_STORE,
     WriteCheck,
-    hub_problem,
     key_of,
     parse,
     record_write,
+    recording_problem,
     refusal,
-    writes_problem,
 )
 
 
@@ -51,33 +50,43 @@ def test_a_good_write_ends_a_failure(redis_server):
 
 def test_a_hub_that_shows_life_is_no_problem(redis_server):
     write_heartbeat("hub", now=1000)
-    assert hub_problem(1030) == ""
+    assert recording_problem(1030) == ""
 
 
 def test_a_hub_whose_sign_is_missing_or_in_the_future_shows_no_life(redis_server):
-    assert hub_problem(1000) == "Ops Center's hub shows no life"  # for longer than it is kept
+    assert recording_problem(1000) == "Ops Center's hub shows no life"  # for longer than it is kept
     write_heartbeat("hub", now=8200)
     said = "Ops Center's hub shows no life: its last sign lies in the future"
-    assert hub_problem(1000) == said
+    assert recording_problem(1000) == said
 
 
 def test_no_tunnel_is_blamed_while_the_hubs_sign_cannot_be_read(settings, tmp_path):
     settings.REDIS_URL = f"unix://{tmp_path}/none.sock"
-    assert hub_problem(1000) == "Ops Center's Redis does not answer"
+    assert recording_problem(1000) == "Ops Center's Redis does not answer"
 
 
 def test_a_failed_write_is_told_until_nobody_has_seen_it_lately(redis_server):
     now = 1_800_000_000
     record_write(METRIC_STORE, "the disk is full", now=now)
     said = "Ops Center's metric store takes no writes since 2027-01-15 08:00 UTC: the disk is full"
-    assert writes_problem(now + 30) == said
-    assert writes_problem(now + 600) == ""  # the worker is away: it is not known
-    assert writes_problem(now - 600) == ""  # a clock went back
+    for at, expected in (
+        (now + 30, said),
+        (now + 600, ""),  # the worker is away: it is not known
+        (now - 600, ""),  # a clock went back
+    ):
+        write_heartbeat("hub", now=at)
+        assert recording_problem(at) == expected
+
+
+def test_a_write_that_fails_is_the_reason_before_a_hub_without_life(redis_server):
+    record_write(METRIC_STORE, "the disk is full", now=1_800_000_000)
+    assert "takes no writes" in recording_problem(1_800_000_001)
 
 
 def test_a_hub_without_life_is_one_since_its_last_sign(redis_server):
     write_heartbeat("hub", now=1_800_000_000)
-    assert hub_problem(1_800_000_031) == "Ops Center's hub shows no life since 2027-01-15 08:00 UTC"
+    said = "Ops Center's hub shows no life since 2027-01-15 08:00 UTC"
+    assert recording_problem(1_800_000_031) == said
 
 
 @pytest.mark.parametrize("raw", [b"", b"1700000000.5", b"{", b'{"at": 1, "more": 2}', b"[]"])
