@@ -9,6 +9,7 @@ them does not count: a machine that does not come back with the others is missed
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -52,14 +53,46 @@ class SeenNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Stock:
+    """What stock was taken of last: while the same nodes are seen, nothing has to be written.
+
+    Attributes:
+        key: identifies the nodes, what they say and their source.
+        written_at: the minute's end at which the rows were written: nodes that were last seen then
+            or later have been seen in every minute since.
+        seen_until: end of the newest minute in which the same nodes were seen.
+    """
+
+    key: str
+    written_at: datetime
+    seen_until: datetime
+
+    def as_json(self) -> dict[str, str]:
+        """Return what is stored in the status row, beside ``data_as_of``."""
+        return {"key": self.key, "written_at": self.written_at.isoformat()}
+
+
+def stock_of(current: ClusterStatus | None) -> Stock | None:
+    """Return the stock that a status row remembers; None if the inventory says all itself."""
+    stored = None if current is None else current.stock
+    if current is None or current.data_as_of is None or not stored:
+        return None
+    return Stock(stored["key"], datetime.fromisoformat(stored["written_at"]), current.data_as_of)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeCounts:
-    """How many nodes there are, and what is off at single ones. ready + unknown <= total."""
+    """How many nodes there are, and what is off at single ones. ready + unknown <= total.
+
+    ``stock`` is what the next stock-taking is to be compared with; None if it has to look again.
+    """
 
     total: int
     ready: int
     unknown: int
     not_ready: Sequence[str]  # names of those that are not ready or missing
     conditions: Sequence[Condition]
+    stock: Stock | None = None
 
 
 Silence = Literal["ready", "reports", "unknown"]
@@ -76,11 +109,13 @@ def take_stock(
     listed: bool,
     source: str,
     silence: Silence,
+    stock: Stock | None = None,
 ) -> NodeCounts:
     """Record the nodes of a newest minute and count them with those that are missing.
 
-    2 queries, some more when nodes come, go, or say for the first time whether they are ready. Call
-    it in a transaction with the cluster's status row locked.
+    No query while the same nodes are seen and none is missing; else 2, some more when nodes come,
+    go, or say for the first time whether they are ready. Call it in a transaction with the
+    cluster's status row locked.
 
     Args:
         cluster: the cluster.
@@ -89,9 +124,14 @@ def take_stock(
         listed: whether ``seen`` is a list of what should be there: absent nodes were removed.
         source: kind of the source, for display.
         silence: what it means that a node does not say whether it is ready.
+        stock: of the stock-taking before; None looks at the inventory again.
     """
     seen = _clean(seen)
-    known = {row.name: row for row in ClusterNode.objects.filter(cluster=cluster)}
+    key = _key_of(seen, listed=listed, source=source, silence=silence)
+    if stock is not None and stock.key == key and stock.written_at <= as_of:
+        counts = count_nodes(seen, {}, (), as_of, silence)
+        return replace(counts, stock=replace(stock, seen_until=as_of))
+    known = {row.name: row for row in _rows_of(cluster, stock)}
     _record(cluster, seen, known, as_of, source)
     names = {node.name for node in seen}
     absent = [row for name, row in known.items() if name not in names and row.removed_at is None]
@@ -102,7 +142,12 @@ def take_stock(
     missing = {row.name: row.last_seen_at for row in absent if _is_missing(row, as_of)}
     said = frozenset(name for name, row in known.items() if row.says_ready)
     former = frozenset(row.name for row in absent if row.listed_by != source[:30])
-    return count_nodes(seen, missing, said, as_of, silence, former)
+    counts = count_nodes(seen, missing, said, as_of, silence, former)
+    fell_silent = silence == "reports" and any(n.ready is None and n.name in said for n in seen)
+    went_back = any(row.last_seen_at >= as_of for row in absent)
+    if missing or fell_silent or went_back or not names <= known.keys():
+        return counts
+    return replace(counts, stock=Stock(key, as_of, as_of))
 
 
 def count_nodes(
@@ -179,7 +224,8 @@ def node_state(row: ClusterNode, as_of: datetime | None) -> NodeState:
 def node_of(cluster: Cluster, name: str) -> ClusterNode | None:
     """Return one node of the inventory; None if the cluster never had it. One query."""
     rows = ClusterNode.objects.select_related("dismissed_by")
-    return rows.filter(cluster=cluster, name=name).first()
+    row = rows.filter(cluster=cluster, name=name).first()
+    return None if row is None else _up_to_date(row, stock_of(getattr(cluster, "current", None)))
 
 
 def require_missing(cluster: Cluster, row: ClusterNode) -> None:
@@ -196,9 +242,9 @@ def require_missing(cluster: Cluster, row: ClusterNode) -> None:
 
 def nodes_of(cluster: Cluster) -> list[ClusterNode]:
     """Return the inventory by name, removed nodes included. One query."""
-    return list(
-        ClusterNode.objects.filter(cluster=cluster).select_related("dismissed_by").order_by("name")
-    )
+    stock = stock_of(getattr(cluster, "current", None))
+    rows = ClusterNode.objects.filter(cluster=cluster).select_related("dismissed_by")
+    return [_up_to_date(row, stock) for row in rows.order_by("name")]
 
 
 def dismiss_node(
@@ -230,6 +276,33 @@ def _clean(seen: Sequence[SeenNode]) -> list[SeenNode]:
         name = one_line(node.name, 253) or "?"
         by_name.setdefault(name, replace(node, name=name, detail=one_line(node.detail, 300)))
     return list(by_name.values())
+
+
+def _key_of(seen: Sequence[SeenNode], *, listed: bool, source: str, silence: Silence) -> str:
+    """Return what identifies the nodes of a minute, and which say whether they are ready."""
+    parts = [f"{listed} {source} {silence}"]
+    parts += sorted(f"{node.name} {node.ready is not None}" for node in seen)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _up_to_date(row: ClusterNode, stock: Stock | None) -> ClusterNode:
+    """Return a row with when its node was seen last, which is not written while nothing changes."""
+    if stock is not None and row.last_seen_at >= stock.written_at and row.removed_at is None:
+        row.last_seen_at = max(row.last_seen_at, stock.seen_until)
+    return row
+
+
+def _rows_of(cluster: Cluster, stock: Stock | None) -> list[ClusterNode]:
+    """Return the rows of a cluster, and write when its nodes were seen last if that is behind."""
+    rows = list(ClusterNode.objects.filter(cluster=cluster))
+    if stock is None or stock.written_at == stock.seen_until:
+        return rows
+    behind = ClusterNode.objects.filter(
+        cluster=cluster, last_seen_at__gte=stock.written_at, last_seen_at__lt=stock.seen_until,
+        removed_at=None,
+    )  # fmt: skip
+    behind.update(last_seen_at=stock.seen_until)
+    return [_up_to_date(row, stock) for row in rows]
 
 
 def _is_missing(row: ClusterNode, as_of: datetime) -> bool:

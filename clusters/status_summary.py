@@ -19,7 +19,7 @@ from clusters.health import Health
 from clusters.health_history import findings_differ, is_due, write_history
 from clusters.health_json import MAX_FINDINGS, finding_as_json, findings_of
 from clusters.models import Cluster, ClusterStatus
-from clusters.node_inventory import SeenNode, Silence, take_stock
+from clusters.node_inventory import SeenNode, Silence, stock_of, take_stock
 from clusters.selectors import judged
 from clusters.status_numbers import NUMBERS, StatusNumbers
 from opscenter.core import realtime
@@ -189,8 +189,10 @@ def _take_summary(cluster: Cluster, facts: PullFacts, as_of: datetime) -> list[s
     counts = take_stock(
         cluster, facts.nodes, as_of,
         listed=facts.lists_nodes, source=facts.source, silence=facts.silence,
+        stock=stock_of(current),
     )  # fmt: skip
     current.data_as_of = as_of
+    current.stock = None if counts.stock is None else counts.stock.as_json()
     for name in NUMBERS:
         value = getattr(facts, name)
         setattr(current, name, one_line(value, _LONGEST_NAME) if isinstance(value, str) else value)
@@ -203,7 +205,7 @@ def _take_summary(cluster: Cluster, facts: PullFacts, as_of: datetime) -> list[s
         for condition in _dated([*counts.conditions, *facts.conditions], current, as_of)
     ]
     current.conditions = conditions or None
-    return ["data_as_of", "conditions", *NUMBERS]
+    return ["data_as_of", "conditions", "stock", *NUMBERS]
 
 
 def _dated(

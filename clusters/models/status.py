@@ -63,6 +63,9 @@ class ClusterStatus(models.Model):
     # What is off at single parts, as of that minute (clusters.conditions); NULL for nothing, which
     # costs a list of thousands of clusters less than an empty list.
     conditions = QuickJSONField(null=True)
+    # Which nodes were seen in the minutes up to data_as_of, so that the inventory is only written
+    # when that changes (clusters.node_inventory.Stock); NULL where it has to be looked at.
+    stock = QuickJSONField(null=True)
     # The last hour for sparklines: lists of at most 60 CPU ratios in permille, null = no data,
     # ending at data_as_of.
     cpu_history = QuickJSONField(default=list)

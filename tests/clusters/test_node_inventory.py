@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusters.models import AuditEvent, ClusterNode
+from clusters.conditions import conditions_of
+from clusters.models import AuditEvent, Cluster, ClusterNode, ClusterStatus
 from clusters.node_inventory import (
     LATE_SECONDS,
     MAX_NODES,
@@ -17,10 +19,12 @@ from clusters.node_inventory import (
     SeenNode,
     count_nodes,
     dismiss_node,
+    node_of,
     node_state,
     nodes_of,
     take_stock,
 )
+from clusters.status_summary import PullFacts, record_pull
 from tests.factories import NOW, ClusterFactory
 
 ASK = {"listed": False, "source": "prometheus", "silence": "reports"}
@@ -119,6 +123,79 @@ class TestTakingStock:
         take_stock(cluster, ready(*(f"c{n}" for n in range(50))), long_after, **ASK)
         assert ClusterNode.objects.filter(name__startswith="c").count() == 50
         assert ClusterNode.objects.count() == MAX_NODES
+
+
+def minute(number: int) -> datetime:
+    return NOW + timedelta(minutes=number)
+
+
+@pytest.mark.django_db
+class TestRememberedStock:
+    def test_nothing_is_read_or_written_while_the_same_nodes_are_seen(
+        self, django_assert_num_queries
+    ):
+        cluster = ClusterFactory()
+        counts = take_stock(cluster, ready("n1", "n2"), NOW, **ASK)
+        with django_assert_num_queries(0):
+            for at in (1, 2):
+                nodes = [SeenNode("n1", ready=False), *ready("n2")]
+                counts = take_stock(cluster, nodes, minute(at), **ASK, stock=counts.stock)
+        assert (counts.total, counts.ready, counts.not_ready) == (2, 1, ["n1"])
+
+    def test_a_node_is_seen_up_to_the_newest_minute_although_that_is_not_written(self):
+        cluster = ClusterFactory()
+        for at in range(3):
+            nodes = {"nodes": ready("n1", "n2"), "silence": "reports", "source": "prometheus"}
+            record_pull(cluster.pk, PullFacts(data_as_of=minute(at), **nodes), now=minute(at))
+        cluster = type(cluster).objects.get(pk=cluster.pk)
+        assert {row.last_seen_at for row in nodes_of(cluster)} == {minute(2)}
+        row = node_of(cluster, "n1")
+        assert row.last_seen_at == minute(2)
+        assert node_state(row, minute(2)) == "present"
+
+    def test_a_node_that_vanishes_is_missing_since_the_last_minute_that_had_it(self):
+        cluster = ClusterFactory()
+        for at, names in enumerate([("n1", "n2")] * 4 + [("n1",)] * 4):
+            nodes = {"nodes": ready(*names), "silence": "reports", "source": "prometheus"}
+            record_pull(cluster.pk, PullFacts(data_as_of=minute(at), **nodes), now=minute(at))
+        cluster = type(cluster).objects.get(pk=cluster.pk)
+        assert [row.last_seen_at for row in nodes_of(cluster)] == [minute(7), minute(3)]
+        [one] = conditions_of(cluster.current.conditions)
+        assert (one.what, one.since) == ("missing", minute(3))
+
+    @pytest.mark.parametrize("listed", [True, False])
+    @pytest.mark.parametrize("silence", ["ready", "reports", "unknown"])
+    def test_counts_and_times_are_those_of_an_inventory_written_each_minute(
+        self, listed, silence, operator
+    ):
+        rng = random.Random(f"{listed} {silence}")
+        asked = {"listed": listed, "silence": silence}
+        quick, plain = ClusterFactory(), ClusterFactory()
+        stock, at, seen = None, NOW, ready("a", "b")
+        for _ in range(120):
+            at += timedelta(seconds=rng.choice([0, 60, 60, 60, 600, 90_000, -120]))
+            if rng.random() < 0.4:
+                names = rng.sample("abcd", rng.randint(1, 4))
+                seen = [SeenNode(name, ready=rng.choice([True, False, None])) for name in names]
+            source = rng.choice(["prometheus"] * 9 + ["influxdb1"])
+            counts = take_stock(quick, seen, at, source=source, stock=stock, **asked)
+            stock = counts.stock
+            expected = take_stock(plain, seen, at, source=source, **asked)
+            assert replace(counts, stock=None) == replace(expected, stock=None)
+            quick.current = ClusterStatus(
+                data_as_of=at, stock=None if stock is None else stock.as_json()
+            )
+            assert shown(quick, at) == shown(plain, at)
+            for name in counts.not_ready if rng.random() < 0.3 else ():
+                for cluster in (quick, plain):
+                    dismiss_node(cluster, name, user=operator, actor=operator, now=at)
+
+
+def shown(cluster: Cluster, as_of: datetime) -> list[tuple[str, datetime, datetime | None, str]]:
+    return [
+        (row.name, row.last_seen_at, row.removed_at, node_state(row, as_of))
+        for row in nodes_of(cluster)
+    ]
 
 
 seen_nodes = st.lists(
