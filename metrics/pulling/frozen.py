@@ -49,6 +49,19 @@ def frozen_since(
     return since if newest - since >= STANDSTILL_SECONDS else None
 
 
+def is_moving(rows: Sequence[MinuteRow], since: int) -> bool:
+    """Return whether the uptime of any node changes within an answer.
+
+    Args:
+        rows: an answer's minutes, of any kinds.
+        since: the first minute that counts, in Unix seconds.
+    """
+    return any(
+        len({uptime for at, uptime in minutes.items() if at >= since}) > 1
+        for minutes in _of_rows(rows).values()
+    )
+
+
 def _standstill(minutes: Mapping[int, float], newest: int) -> int:
     """Return the first of the unbroken minutes up to the newest that have its uptime."""
     first = newest

@@ -32,7 +32,7 @@ from metrics.connections.source_limits import SourceLimits
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
-from metrics.pulling.frozen import LOOK_BACK_SECONDS, STANDSTILL_SECONDS, frozen_since
+from metrics.pulling.frozen import LOOK_BACK_SECONDS, STANDSTILL_SECONDS, frozen_since, is_moving
 from metrics.pulling.ledger_facts import SourceReplacedError, outage_of
 from metrics.pulling.schedule import back_off_seconds
 from metrics.pulling.since import date_conditions, date_nodes
@@ -320,8 +320,13 @@ class _Pull:
 
 
 def _frozen_at(stream: Stream, answer: SourceAnswer, newest: int) -> int | None:
-    """Return from which minute on the values only repeat; None if they do not. One read."""
+    """Return from which minute on the values only repeat; None if they do not.
+
+    No read of the store where the answer itself has minutes that differ, one as a rule.
+    """
     start = newest - STANDSTILL_SECONDS
+    if is_moving(answer.rows, start):
+        return None
     stored = stream.store.read_many(
         stream.cluster, "node", "uptime_s", "1m", start, newest + MINUTE
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.pulling.frozen import frozen_since
+from metrics.pulling.frozen import frozen_since, is_moving
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.minute_columns import FieldColumn, Minutes, MinuteTable
 from metrics.series.rows import Cell, Columns, MinuteRow, SeriesKey
@@ -115,3 +115,11 @@ def test_a_simulated_cluster_that_runs_is_not_frozen():
     columns[NAMES.index("uptime_s")] = FieldColumn(*(field[part] for part in "nslh"))
     table = MinuteTable("node", [key(name) for name in names], node["t"], node["i"], columns)
     assert frozen_since(Minutes([table])) is None
+
+
+def test_an_answer_moves_if_the_uptime_of_any_node_changes_in_it():
+    both = [*rows("n1", still(0, 4)), *rows("n2", running(0, 4))]
+    assert is_moving(both, at(0))
+    assert not is_moving(both, at(3))
+    assert not is_moving(rows("n1", {**running(0, 2), **still(2, 4)}), at(2))
+    assert not is_moving(rows("n1", dict.fromkeys(range(3))), at(0))
