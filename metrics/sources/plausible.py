@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import itemgetter, le
 from typing import TypeVar
 
@@ -189,15 +190,10 @@ class _Check:
         for block in blocks:
             for limit in LIMITS.get(block.kind, ()):
                 self._within_own(block, limit, largest)
-        nodes = {
-            info.key: info.node
-            for info in self._answer.infos
-            if info.key.kind == "pod" and not _MAY_MOVE.search(info.key.name)
-        }
         for block in blocks:
             if block.kind == "pod":
                 for limit in LIMITS_OF_PODS:
-                    self._within_node(block, limit, largest, nodes)
+                    self._within_node(block, limit, largest)
 
     def _within_bounds(self, block: _Block, at: int, column: FieldColumn) -> None:
         """Refuse what no machine can have."""
@@ -230,9 +226,16 @@ class _Check:
                 bad[row] = why
         self._refuse(block, limit.field, bad)
 
-    def _within_node(
-        self, block: _Block, limit: Limit, largest: _Largest, nodes: Mapping[SeriesKey, str]
-    ) -> None:
+    @cached_property
+    def _nodes(self) -> Mapping[SeriesKey, str]:
+        """Return the nodes of the pods that never move; asked only where a value is large."""
+        return {
+            info.key: info.node
+            for info in self._answer.infos
+            if info.key.kind == "pod" and not _MAY_MOVE.search(info.key.name)
+        }
+
+    def _within_node(self, block: _Block, limit: Limit, largest: _Largest) -> None:
         """Refuse what is above the capacity of a pod's node."""
         column, known = block.column(limit.field), largest.of("node", limit.of)
         if column is None or not known:
@@ -245,7 +248,7 @@ class _Check:
         for row, high in enumerate(column.high):
             if high is None or high <= smallest:
                 continue
-            cell, node = column.cell(row), nodes.get(block.key_at(row), "")
+            cell, node = column.cell(row), self._nodes.get(block.key_at(row), "")
             if cell and is_above(cell, known.get(SeriesKey("node", "", node), most), limit):
                 bad[row] = ABOVE_NODE
         self._refuse(block, limit.field, bad)
