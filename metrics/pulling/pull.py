@@ -215,9 +215,8 @@ class _Pull:
         gaps_open: bool,
     ) -> None:
         newest = newest_minute(answer)
-        history = [] if newest is None else _history(stream, newest + MINUTE)
         now = utc_datetime(self.now)
-        facts = self._facts(stream, answer, history, skew_ms)
+        facts = self._facts(stream, answer, newest, skew_ms)
         changes: dict[str, object] = {
             "last_attempt_at": now,
             "last_ok_at": now,
@@ -243,13 +242,12 @@ class _Pull:
         self,
         stream: Stream,
         answer: SourceAnswer,
-        history: Sequence[int | None],
+        newest: int | None,
         skew_ms: int,
     ) -> PullFacts:
         """Return what the answer says about the cluster, each thing that is off with its since."""
         current: ClusterStatus = self.cluster.current
         recorded = conditions_of(current.conditions)
-        newest = newest_minute(answer)
         context = Context(
             frozen_at=None if newest is None else _frozen_at(stream, answer, newest),
             source=self.limits.source.partition(" ")[0],
@@ -258,6 +256,7 @@ class _Pull:
             had_numbers=current.cpu_mc is not None or current.mem_ws is not None,
             judge_all_filesystems=settings.JUDGE_ALL_FILESYSTEMS,
         )
+        history = [] if newest is None else _history(stream, newest + MINUTE)
         facts = pull_facts(answer, history, context)
         # The clock is taken into account by data_as_of, so only the source's own delay is left.
         settle = self.limits.settle_seconds - self.limits.behind_seconds
