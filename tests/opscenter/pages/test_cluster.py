@@ -173,10 +173,12 @@ def test_a_pod_has_a_page_after_its_death_and_is_gone_only_if_a_list_says_so(
     client, alpha, attrs, words
 ):
     measure(alpha)
-    info = SeriesInfo(SeriesKey("pod", "shop", "cart-1"), "node-1", attrs)
+    key = SeriesKey("pod", "shop", "cart-1")
+    last = MinuteRow(int(time.time()) // 60 * 60 - 60, key, cells("pod", cpu_mc=200))
+    get_store().write(alpha.pk, "agent", Batch([last], [SeriesInfo(key, "node-1", attrs)]))
     end = int(time.time()) // 60 * 60
     later = MinuteRow(end + 900, SeriesKey("node", "", "node-1"), cells("node", cpu_mc=1))
-    get_store().write(alpha.pk, "agent", Batch([later], [info], [], end + 960, end + 960))
+    get_store().write(alpha.pk, "agent", Batch([later], [], [], end + 960, end + 960))
     text = client.get(f"/clusters/{alpha.pk}/pods/shop/cart-1/").content.decode()
     assert words in text
     assert "30 min after it was first seen" in text
