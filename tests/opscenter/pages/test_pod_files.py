@@ -126,7 +126,7 @@ def test_a_list_over_a_range_says_what_part_of_it_a_pod_was_measured(client, alp
     assert share is not None
     assert int(share[2]) < 10
     assert share[1].startswith("1 of ")
-    assert share[1].endswith("it was there for 1")
+    assert share[1].endswith("; there for 1")
 
 
 def test_a_list_without_pods_offers_no_file(client, alpha):
