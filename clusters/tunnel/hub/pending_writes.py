@@ -95,7 +95,8 @@ class PendingWrites:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._notes: dict[UUID, ClusterNotes] = {}
-        self._due: list[tuple[float, int, UUID]] = []
+        self._due_s: dict[UUID, float] = {}  # of those that wait
+        self._queue: list[tuple[float, int, UUID]] = []  # by time, some of them moved
         self._written: dict[UUID, float] = {}  # of the last interval
         self._numbers = itertools.count()
 
@@ -103,18 +104,29 @@ class PendingWrites:
         """Return how many clusters wait."""
         return len(self._notes)
 
-    def of(self, cluster_id: UUID, now: float) -> ClusterNotes:
-        """Return a cluster's notes; what is put into them is written when it falls due."""
+    def of(self, cluster_id: UUID, now: float, *, soon: bool = True) -> ClusterNotes:
+        """Return a cluster's notes; what is put into them is written when it falls due.
+
+        Args:
+            cluster_id: the cluster.
+            now: monotonic seconds.
+            soon: False for what may wait an interval, as more is about to follow: a sign-in.
+        """
         notes = self._notes.get(cluster_id)
         if notes is None:
             notes = self._notes[cluster_id] = ClusterNotes(cluster_id)
-            due = max(now, self._written.get(cluster_id, now - self._interval) + self._interval)
-            heapq.heappush(self._due, (due, next(self._numbers), cluster_id))
+        last = self._written.get(cluster_id, now - self._interval)
+        due = max(now if soon else now + self._interval, last + self._interval)
+        if due < self._due_s.get(cluster_id, float("inf")):
+            self._due_s[cluster_id] = due
+            heapq.heappush(self._queue, (due, next(self._numbers), cluster_id))
         return notes
 
     def wait_seconds(self, now: float) -> float | None:
         """Return the seconds until a cluster falls due, 0 if one has; None if none waits."""
-        return max(0.0, self._due[0][0] - now) if self._due else None
+        while self._queue and self._due_s.get(self._queue[0][2]) != self._queue[0][0]:
+            heapq.heappop(self._queue)
+        return max(0.0, self._queue[0][0] - now) if self._queue else None
 
     def take(self, now: float, *, early: bool = False) -> ClusterNotes | None:
         """Take the notes of the cluster that fell due first; None if none is due.
@@ -123,9 +135,11 @@ class PendingWrites:
             now: monotonic seconds.
             early: take them although they are not due.
         """
-        if not self._due or (self._due[0][0] > now and not early):
+        wait = self.wait_seconds(now)
+        if wait is None or (wait > 0 and not early):
             return None
-        _, _, cluster_id = heapq.heappop(self._due)
+        _, _, cluster_id = heapq.heappop(self._queue)
+        del self._due_s[cluster_id]
         self._written[cluster_id] = now
         if len(self._written) > 2 * len(self._notes) + 100:  # those that may be written again
             self._written = {

@@ -180,6 +180,9 @@ class Hub:
             acceptor.close()
         if self._gateway_acceptor is not None:
             self._gateway_acceptor.close()
+            await self._gateway_acceptor.end_tasks()
+        for acceptor in self._acceptors:
+            await acceptor.end_tasks()
         give_up_at = time.monotonic() + seconds
         while self._busy() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - two counters
             await asyncio.sleep(0.05)

@@ -113,8 +113,8 @@ class DatabaseRecorder:
         return self._dropped + self.writes.failures
 
     def opened(self, session: Session) -> None:
-        """Note a sign-in."""
-        self._note(session)
+        """Note a sign-in; it is written with the services that follow, if they do at once."""
+        self._note(session, soon=False)
 
     def changed(self, session: Session) -> None:
         """Note a new state or set of services."""
@@ -247,9 +247,9 @@ class DatabaseRecorder:
             self.written += 1
         return True
 
-    def _note(self, session: Session) -> None:
+    def _note(self, session: Session, *, soon: bool = True) -> None:
         """Note that a session has changed; its facts are taken when they are written."""
-        notes = self._pending.of(session.cluster_id, time.monotonic())
+        notes = self._pending.of(session.cluster_id, time.monotonic(), soon=soon)
         self._note_turn(session, notes)
         if session.state != "gone":
             notes.live[session.id] = partial(self._facts, session)

@@ -50,6 +50,20 @@ def test_another_cluster_is_due_at_once(pending):
     assert pending.wait_seconds(1.0) is None
 
 
+def test_what_follows_a_sign_in_at_once_is_written_with_it(pending):
+    notes = pending.of(NOISY, 0, soon=False)
+    assert pending.take(0.3) is None
+    assert pending.of(NOISY, 0.3) is notes
+    pending.of(NOISY, 0.4, soon=False)
+    assert pending.take(0.4) is notes
+    assert pending.wait_seconds(0.4) is None
+    pending.of(NOISY, 0.5)
+    assert pending.wait_seconds(0.5) == pytest.approx(0.9)
+    pending.of(QUIET, 0.5, soon=False)
+    assert pending.take(1.5).cluster_id == NOISY
+    assert pending.take(1.5).cluster_id == QUIET
+
+
 def test_clusters_are_served_in_the_order_in_which_they_fell_due(pending):
     clusters = [UUID(int=number) for number in range(5)]
     for number, cluster in enumerate(clusters):
