@@ -30,7 +30,7 @@ FEW_SERIES = 8
 """Up to this many series are read one by one, and up to a quarter of those of a kind; more of one
 cluster together, which reads all of the kind."""
 
-_CHECK_EVERY = 256
+_CHECK_EVERY = 8
 Values = list[float | None]
 
 

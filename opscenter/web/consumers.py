@@ -96,6 +96,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.has_waiting = asyncio.Event()
         self.has_news = asyncio.Event()
         self.jobs: list[asyncio.Task[None]] = []
+        if not _session_key(self.scope):  # costs neither a thread nor a query
+            await self.close()
+            return
         try:
             user = await database_sync_to_async(session_user)(self.scope)
         except DatabaseError as exc:
@@ -317,7 +320,7 @@ def session_user(scope: Any) -> AbstractBaseUser | None:
 
     The session object of the hand-shake is not used: it would answer from what it loaded then.
     """
-    key = getattr(scope.get("session"), "session_key", None)
+    key = _session_key(scope)
     if not key:
         return None
     store = import_module(settings.SESSION_ENGINE).SessionStore
@@ -326,3 +329,9 @@ def session_user(scope: Any) -> AbstractBaseUser | None:
     if isinstance(user, AnonymousUser) or not user.is_active:
         return None
     return user
+
+
+def _session_key(scope: Any) -> str | None:
+    """Return the key in the socket's cookie; None if there is none that could be one."""
+    key: str | None = getattr(scope.get("session"), "session_key", None)
+    return key

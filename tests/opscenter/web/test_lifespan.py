@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 from typing import Any
 
 import pytest
@@ -18,7 +19,10 @@ pytestmark = pytest.mark.usefixtures("starts_servers")
 
 @pytest.fixture(autouse=True)
 def _databases_as_they_are(monkeypatch):
+    interval = sys.getswitchinterval()
     monkeypatch.setattr(module, "limit_waits", lambda: None)
+    yield
+    sys.setswitchinterval(interval)
 
 
 class Server:
@@ -67,6 +71,14 @@ async def test_a_process_without_redis_starts_and_ends_in_order(settings):
     server = Server()
     assert await server.tell("startup") == "lifespan.startup.complete"
     assert await server.tell("shutdown") == "lifespan.shutdown.complete"
+
+
+async def test_a_thread_that_works_keeps_the_others_waiting_for_less_than_a_millisecond(settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    server = Server()
+    await server.tell("startup")
+    assert sys.getswitchinterval() <= 0.001
+    await server.tell("shutdown")
 
 
 def test_a_process_that_may_open_too_few_files_says_so(monkeypatch, caplog):

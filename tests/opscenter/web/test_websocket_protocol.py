@@ -28,7 +28,9 @@ ORIGIN = django_settings.TRUSTED_ORIGINS[0]
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def handshake(path: str = "/ws/fleet/", cookie: str = "", forwarded: str = "") -> bytes:
+def handshake(
+    path: str = "/ws/fleet/", cookie: str = "opscenter=nobody", forwarded: str = ""
+) -> bytes:
     lines = [
         f"GET {path} HTTP/1.1", "Host: localhost", "Connection: Upgrade", "Upgrade: websocket",
         "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
@@ -106,9 +108,10 @@ class Undecided:
             pass
 
 
-async def test_300_sockets_of_strangers_are_refused_and_another_address_is_answered():
+@pytest.mark.parametrize("cookie", ["", "opscenter=nobody"])
+async def test_300_sockets_of_strangers_are_refused_and_another_address_is_answered(cookie):
     async with server() as port:
-        peers = [await Peer.say(port, handshake()) for _ in range(300)]
+        peers = [await Peer.say(port, handshake(cookie=cookie)) for _ in range(300)]
         victim = await Peer.say(port, GET, "127.0.0.10")
         assert await victim.status() == 200
         said = [await peer.rest() for peer in peers]  # the connection ends by itself
