@@ -62,6 +62,7 @@ secrets: check-python ## Make the secrets that docker-compose.yml mounts, where 
 	@for name in secret_key database_password admin_password influxdb_token influxdb_password; do \
 		[ -s $(SECRETS_DIR)/$$name ] || $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(36))' > $(SECRETS_DIR)/$$name; \
 		chmod 0644 $(SECRETS_DIR)/$$name; done # the directory keeps others out; the containers' users must read the files
+	@touch $(SECRETS_DIR)/former_secret_keys; chmod 0644 $(SECRETS_DIR)/former_secret_keys # empty until secret_key is changed
 	@echo "admin's password is in $(SECRETS_DIR)/admin_password"
 
 clean: ## Remove the environment and caches; the data in var/ stays

@@ -16,6 +16,7 @@ from csp.constants import NONE, SELF
 
 from opscenter.core.env import (
     check_heartbeat_limit,
+    check_secret_key,
     env_bool,
     env_choice,
     env_former_keys,
@@ -44,7 +45,10 @@ DATA_DIR = ensure_private_directory(
     Path(env_str("OPSCENTER_DATA_DIR") or BASE_DIR / "var").absolute(), "OPSCENTER_DATA_DIR"
 )
 RUNTIME_DIR = runtime_directory(DATA_DIR)
-SECRET_KEY = env_secret("OPSCENTER_SECRET_KEY") or read_or_create_secret(DATA_DIR / "secret_key")
+SECRET_KEY = check_secret_key(
+    "OPSCENTER_SECRET_KEY",
+    env_secret("OPSCENTER_SECRET_KEY") or read_or_create_secret(DATA_DIR / "secret_key"),
+)
 SECRET_KEY_FALLBACKS = env_former_keys("OPSCENTER_SECRET_KEY_FALLBACKS")
 DEBUG = env_bool("OPSCENTER_DEBUG", default=False)
 
@@ -179,6 +183,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
     "opscenter.web.middleware.BudgetMiddleware",
     "opscenter.web.middleware.DatabaseTroubleMiddleware",
+    "opscenter.web.middleware.LostSecretMiddleware",
     "opscenter.web.middleware.large_answers",
 ]
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from clusters.accounts.attempts import PasswordAttempt
 from opscenter.core.encryption import SealBrokenError, key_ring, seal, unseal
 
-_FERNET = "gAAAA"  # how every bare Fernet token begins; a sealed text begins with its version
+UNNAMED = "gAAAA"  # how every bare Fernet token begins; a sealed text begins with its version
 _UNNAMED_SALT = "opscenter.second-factor"
 
 
@@ -55,13 +55,17 @@ class EncryptingMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         Raises:
             SealBrokenError: if its key is no longer known, or the text was changed.
         """
-        if encrypted_text.startswith(_FERNET):
-            return _open_unnamed(encrypted_text)
+        if encrypted_text.startswith(UNNAMED):
+            return open_unnamed(encrypted_text)
         return unseal(encrypted_text)
 
 
-def _open_unnamed(token: str) -> str:
-    """Decrypt a second factor from before they were sealed; it does not name its key."""
+def open_unnamed(token: str) -> str:
+    """Decrypt a second factor from before they were sealed; it does not name its key.
+
+    Raises:
+        SealBrokenError: if its key is no longer known, or the text was changed.
+    """
     ring = MultiFernet([Fernet(key) for key in key_ring(_UNNAMED_SALT)])
     try:
         return ring.decrypt(token.encode()).decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
@@ -17,6 +18,7 @@ from opscenter.core.errors import OpsCenterError
 
 _SALT = "opscenter.sealed-secret"
 _VERSION = "1"
+_SEALED = re.compile(r"1:[0-9a-f]{12}:gAAAA")
 
 
 class SealBrokenError(OpsCenterError):
@@ -53,6 +55,29 @@ def unseal(sealed: str) -> str:
             raise SealBrokenError("a stored secret was changed; enter it again") from exc
     msg = "a stored secret was sealed under another SECRET_KEY; enter it again"
     raise SealBrokenError(msg)
+
+
+def is_sealed(text: str) -> bool:
+    """Return whether a text was sealed here, under whatever key."""
+    return bool(_SEALED.match(text))
+
+
+def reseal(sealed: str) -> str:
+    """Return a sealed text sealed with the newest key; the same text if it is already.
+
+    Raises:
+        SealBrokenError: as :func:`unseal`.
+    """
+    text = unseal(sealed)
+    return sealed if not sealed or sealed.split(":")[1] == key_name() else seal(text)
+
+
+def key_name(secret: str | None = None) -> str:
+    """Return the name of the key of a secret (None: the newest), as sealed texts have it.
+
+    It tells one key from another, and is no help in finding a key that is not easily guessed.
+    """
+    return _name(_key(_SALT, settings.SECRET_KEY if secret is None else secret))
 
 
 def key_ring(salt: str) -> list[bytes]:

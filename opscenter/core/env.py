@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
+_KEY_LENGTH, _KEY_CHARACTERS = 20, 8
 # What an address may hold: no blanks, no control characters, only ASCII.
 _ADDRESS = re.compile(r"[!-~]+")
 # A host name or an address of either family, with Django's leading dot for all below a domain.
@@ -116,16 +117,39 @@ def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
 
 
 def env_former_keys(name: str) -> list[str]:
-    """Return a comma-separated list of earlier keys.
+    """Return a list of earlier keys, separated by commas, or by lines in the file ``NAME_FILE``.
+
+    That file may be empty: containers mount it before there is an earlier key.
 
     Raises:
-        ImproperlyConfigured: one is too short to have been a key.
+        ImproperlyConfigured: the file cannot be read, or one is too short to have been a key.
     """
-    keys = env_list(name)
-    if any(len(key) < 20 for key in keys):
-        msg = f"{name}: each earlier key has at least 20 characters"
+    path = "" if env_str(name) else env_str(f"{name}_FILE")
+    try:
+        keys = Path(path).read_text(encoding="utf-8").split() if path else env_list(name)
+    except OSError as exc:
+        msg = f"{name}_FILE={path!r} cannot be read: {exc.strerror}"
+        raise ImproperlyConfigured(msg) from exc
+    if any(len(key) < _KEY_LENGTH for key in keys):
+        msg = f"{name}: each earlier key has at least {_KEY_LENGTH} characters"
         raise ImproperlyConfigured(msg)
     return keys
+
+
+def check_secret_key(name: str, key: str) -> str:
+    """Return a secret key that nobody finds by trying.
+
+    Raises:
+        ImproperlyConfigured: it is short, or a few characters over and over again.
+    """
+    if len(key) < _KEY_LENGTH:
+        why = f"has at least {_KEY_LENGTH} characters"
+    elif len(set(key)) < _KEY_CHARACTERS or key in (key + key)[1:-1]:
+        why = "is not the same characters over and over again"
+    else:
+        return key
+    make = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    raise ImproperlyConfigured(f"{name}: a secret key {why}; make one by {make}")
 
 
 def env_hosts(name: str) -> list[str]:

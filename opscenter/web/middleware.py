@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -11,6 +12,7 @@ from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessio
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware as DjangoCommonMiddleware
+from django.shortcuts import render
 from django.urls import get_resolver
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
@@ -19,8 +21,11 @@ from whitenoise.responders import StaticFile
 
 from opscenter.core.budgets import BudgetError
 from opscenter.core.database import best_effort, explain_trouble
+from opscenter.core.encryption import SealBrokenError
 from opscenter.core.large_answers import LARGE_BYTES, streamed
 from opscenter.web.sessions import SessionStore, is_changed
+
+logger = logging.getLogger(__name__)
 
 NO_STORE = "private, no-store"
 MACHINE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -101,6 +106,17 @@ class CommonMiddleware(DjangoCommonMiddleware):
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         """Check the host and the form of the path."""
         return None if request.path in MACHINE_PATHS else super().process_request(request)
+
+
+class LostSecretMiddleware(MiddlewareMixin):
+    """Answers in words where a page needs a secret whose key is gone, such as a second factor."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Return a page that says what to do; None for an error of another kind."""
+        if not isinstance(exception, SealBrokenError):  # the API answers its own
+            return None
+        logger.warning("a secret cannot be read on %s: %s", request.path, exception)
+        return render(request, "secret_lost.html", {"why": str(exception)}, status=503)
 
 
 @sync_and_async_middleware

@@ -20,14 +20,15 @@ PACKAGES = ("opscenter", "clusters", "metrics", "agent")
 DOCUMENT = ROOT / "docs" / "configuration.md"
 READERS = {
     *("env_str", "env_bool", "env_int", "env_float", "env_choice", "env_list", "env_secret"),
-    *("env_url", "env_host_port", "env_gateway_url", "env_postgres", "env_match"),
+    *("env_url", "env_redis", "env_host_port", "env_gateway_url", "env_postgres", "env_match"),
     *("env_former_keys", "env_hosts", "env_origins", "env_networks"),
 }
+SECRETS = ("env_secret", "env_postgres", "env_redis", "env_former_keys")
 # Any text is valid for these, or errors show only when they are used: `manage.py up` checks them.
 UNCHECKED = {
-    *("OPSCENTER_DATA_DIR", "OPSCENTER_STATIC_ROOT", "OPSCENTER_SECRET_KEY"),
+    *("OPSCENTER_DATA_DIR", "OPSCENTER_STATIC_ROOT"),
     *("OPSCENTER_ADMIN_PASSWORD", "OPSCENTER_ADMIN_PASSWORD_FILE"),
-    *("DATABASE_PASSWORD", "DATABASE_PASSWORD_FILE", "REDIS_URL"),
+    *("DATABASE_PASSWORD", "DATABASE_PASSWORD_FILE"),
     *("INFLUXDB_ORG", "INFLUXDB_TOKEN"),
     *("OPSCENTER_HOST", "OPSCENTER_HUB_HOST", "OPSCENTER_HUB_HOST_KEY_FILE"),
 }
@@ -56,7 +57,7 @@ def names_read_by(tree: ast.AST) -> Iterator[str]:
             called = node.func
             if isinstance(called, ast.Name) and called.id in READERS:
                 name = text(node.args[0])
-                if name and called.id in ("env_secret", "env_postgres"):
+                if name and called.id in SECRETS:
                     yield f"{name}_FILE"
             elif isinstance(called, ast.Attribute) and (
                 (called.attr in ("get", "pop") and is_environment(called.value))

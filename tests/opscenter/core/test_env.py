@@ -143,3 +143,14 @@ def test_the_environment_is_read_before_django_is_set_up():
     code = "import opscenter.core.env; from django.conf import settings; print(settings.configured)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_earlier_keys_may_be_lines_of_a_file_which_may_be_empty(monkeypatch, tmp_path):
+    file = tmp_path / "former"
+    monkeypatch.setenv("LIST_FILE", str(file))
+    with pytest.raises(ImproperlyConfigured, match=r"LIST_FILE=.*cannot be read"):
+        env_former_keys("LIST")
+    file.write_text("")
+    assert env_former_keys("LIST") == []
+    file.write_text("a-key-of-twenty-chars\nanother-key-of-twenty-\n")
+    assert env_former_keys("LIST") == ["a-key-of-twenty-chars", "another-key-of-twenty-"]
