@@ -14,10 +14,11 @@ from typing import Protocol
 
 from metrics.stores.copier import MetricCopier
 from metrics.stores.housekeeping import MetricHousekeeping
+from metrics.stores.identity import IdentifiedStore
 from metrics.stores.writer import MetricWriter
 
 
-class MetricStore(MetricWriter, MetricCopier, MetricHousekeeping, Protocol):
+class MetricStore(MetricWriter, MetricCopier, MetricHousekeeping, IdentifiedStore, Protocol):
     """A complete store; code that needs only a part of it uses that part's type.
 
     Methods may block on disk or network; none is async. ``cluster`` is always the id of a cluster

@@ -22,6 +22,7 @@ from opscenter.core.heartbeats import brief_redis_client, read_heartbeats
 from opscenter.core.shards import shard_paths
 from opscenter.models import WriteProof
 from opscenter.monitoring import signs
+from opscenter.monitoring.installation import metric_store_problem
 from opscenter.monitoring.signs import DATABASE_WRITES, METRIC_STORE_WRITES, heartbeat_names
 from opscenter.monitoring.write_checks import database_path
 
@@ -65,8 +66,8 @@ def part_names() -> tuple[str, ...]:
 def missing_parts(now: float | None = None) -> dict[str, str]:
     """Return what is not proven to work, each with the reason; empty when everything is.
 
-    Costs one round trip to Redis, two to the database and one read of the metric store. The
-    reasons name no address and no secret: anybody may read them.
+    Costs one round trip to Redis, three to the database and one read of every place of the
+    metric store. The reasons name no address and no secret: anybody may read them.
     """
     now = time.time() if now is None else now
     missing = unproven_parts(now)
@@ -77,9 +78,13 @@ def missing_parts(now: float | None = None) -> dict[str, str]:
         missing["database"] = "does not answer"
     try:
         get_store().ping()
+        if "database" not in missing and (problem := metric_store_problem()):
+            missing["metric store"] = problem
     except (StoreError, OSError) as exc:
         logger.warning("the metric store is not ready: %s", exc)
         missing["metric store"] = _STORE_REASONS[settings.METRICS_STORE]
+    except DatabaseError:
+        missing["database"] = "does not answer"
     return missing
 
 

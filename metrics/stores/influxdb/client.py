@@ -112,15 +112,27 @@ class Influx:
                 found[bucket.name] = bucket
         return found
 
-    def make_bucket(self, name: str, seconds: int, shard_seconds: int) -> None:
-        """Create a bucket that keeps points for ``seconds`` (0: forever)."""
+    def make_bucket(
+        self, name: str, seconds: int, shard_seconds: int, *, description: str = ""
+    ) -> None:
+        """Create a bucket that keeps points for ``seconds`` (0: forever).
+
+        Args:
+            name: its name.
+            seconds: how long it keeps points.
+            shard_seconds: width of its shard groups; 0 for InfluxDB's own choice.
+            description: a text that it shows.
+        """
         rule = BucketRetentionRules(
-            type="expire", every_seconds=seconds, shard_group_duration_seconds=shard_seconds
+            type="expire", every_seconds=seconds, shard_group_duration_seconds=shard_seconds or None
         )
         with self.translated(name):
             try:
                 self._api.buckets_api().create_bucket(
-                    bucket_name=name, retention_rules=[rule], org=self.server.org
+                    bucket_name=name,
+                    retention_rules=[rule],
+                    description=description or None,
+                    org=self.server.org,
                 )
             except ApiException as exc:
                 if exc.status != 422:  # another process was quicker

@@ -21,8 +21,9 @@ from metrics.stores import checksum
 from metrics.stores.copier import StoredRow, StoredSeries
 from metrics.stores.errors import StoreError
 from metrics.stores.housekeeping import NO_BOUNDS
+from metrics.stores.identity import StorePlace
+from metrics.stores.influxdb import identity, proof
 from metrics.stores.influxdb import ledger as index
-from metrics.stores.influxdb import proof
 from metrics.stores.influxdb import series as influxdb_series
 from metrics.stores.influxdb.bucket_moves import Mover
 from metrics.stores.influxdb.buckets import Buckets, ClusterBuckets, RetentionLookup
@@ -328,6 +329,15 @@ class InfluxStore:
         except StoreError as exc:
             return str(exc)
         return "; ".join(problems) or "ok"
+
+    def places(self, clusters: Iterable[UUID]) -> list[StorePlace]:
+        """Return the InfluxDB as it is now; see the protocol."""
+        with index.translated():
+            return [identity.place_of(self._influx, self._buckets, clusters)]
+
+    def adopt(self, installation: str) -> None:
+        """Write the installation's id into the InfluxDB if it has none."""
+        identity.adopt(self._influx, self._buckets, installation)
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""

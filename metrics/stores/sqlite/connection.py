@@ -69,6 +69,7 @@ class Connections:
         self._writer: _Connection | None = None
         self._pid = os.getpid()
         self.commits = 0  # transactions of this process that were stored
+        self._file: tuple[int, int] | None = None  # device and inode of what is open
 
     def get(self) -> sqlite3.Connection:
         """Return this thread's connection for reads; create the file on the first call.
@@ -123,6 +124,16 @@ class Connections:
         with self.write_lock, self.translated():
             self._writing_connection().executescript(f"PRAGMA incremental_vacuum({pages})")
 
+    def is_replaced(self) -> bool:
+        """Return whether the file at the path is not the one that this process has open."""
+        if self._file is None or not self._open:
+            return False
+        try:
+            found = self.path.stat()
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
+
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Turn SQLite's errors within the block into StoreError."""
@@ -173,6 +184,9 @@ class Connections:
         except BaseException:
             connection.close()
             raise
+        if not self._open:
+            found = self.path.stat()
+            self._file = (found.st_dev, found.st_ino)
         self._open.add(connection)
         return connection
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -16,6 +17,7 @@ from metrics.series.rows import Columns, SeriesKey
 from metrics.series.windows import Position, Window
 from metrics.stores.copier import StoredRow, StoredSeries
 from metrics.stores.housekeeping import NO_BOUNDS
+from metrics.stores.identity import StorePlace
 from metrics.stores.reader import LastRow, TopRow
 from metrics.stores.sqlite.store import SqliteStore
 from metrics.stores.sqlite.top import rank
@@ -31,6 +33,9 @@ class ShardedStore:
 
     def _of(self, cluster: UUID) -> SqliteStore:
         return self.shards[cluster.int % len(self.shards)]
+
+    def _is_of(self, shard: SqliteStore, cluster: UUID) -> bool:
+        return self._of(cluster) is shard
 
     def _by_shard(self, clusters: Iterable[UUID]) -> Iterator[tuple[SqliteStore, list[UUID]]]:
         found: dict[int, list[UUID]] = {}
@@ -206,6 +211,16 @@ class ShardedStore:
         """Return "ok", or what is wrong with the files."""
         answers = [answer for shard in self.shards if (answer := shard.check()) != "ok"]
         return "; ".join(answers) or "ok"
+
+    def places(self, clusters: Iterable[UUID]) -> list[StorePlace]:
+        """Return every file as it is on disk now; see the protocol."""
+        del clusters
+        return [shard.place(partial(self._is_of, shard)) for shard in self.shards]
+
+    def adopt(self, installation: str) -> None:
+        """Write the installation's id into every file that has none."""
+        for shard in self.shards:
+            shard.adopt(installation)
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""

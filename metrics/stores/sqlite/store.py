@@ -6,7 +6,7 @@ The file must be on a local disk: write-ahead logging does not work over a netwo
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -19,11 +19,13 @@ from metrics.stores import checksum
 from metrics.stores.copier import StoredRow, StoredSeries
 from metrics.stores.errors import StoreError
 from metrics.stores.housekeeping import NO_BOUNDS
+from metrics.stores.identity import StorePlace
 from metrics.stores.reader import LastRow, TopRow
 from metrics.stores.sqlite import (
     backup,
     copy,
     expire,
+    identity,
     last,
     ledger,
     proof,
@@ -277,6 +279,19 @@ class SqliteStore:
         except sqlite3.Error as exc:
             return f"{self._connections.path}: {explain(exc)}"
         return "ok" if answer == "ok" else f"{self._connections.path}: {answer}"
+
+    def places(self, clusters: Iterable[UUID]) -> list[StorePlace]:
+        """Return the file as it is on disk now; see the protocol."""
+        del clusters
+        return [self.place(lambda _: True)]
+
+    def place(self, belongs: Callable[[UUID], bool]) -> StorePlace:
+        """Return the file as it is on disk now, for data of clusters that belong here."""
+        return identity.place_of(self._connections, belongs)
+
+    def adopt(self, installation: str) -> None:
+        """Write the installation's id into the file if it has none."""
+        identity.adopt(self._connections, installation)
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""

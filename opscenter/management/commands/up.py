@@ -18,12 +18,13 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
+from metrics.stores import close_stores
 from opscenter.core.command_errors import one_line_reason
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
 from opscenter.core.json_lines import MARK_VARIABLE
 from opscenter.processes.definitions import NAMES, listeners, make_processes
-from opscenter.processes.first_start import greeting, prepare
+from opscenter.processes.first_start import check_start, greeting, prepare
 from opscenter.processes.output import (
     Form,
     JsonForm,
@@ -59,6 +60,12 @@ class Command(BaseCommand):
             " needs REDIS_URL and a migrated database",
         )
 
+        parser.add_argument(
+            "--adopt-empty-store",
+            action="store_true",
+            help="start with an empty metric store although clusters have data: it is on purpose",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until stopped. Exit code 2: somebody has to change something first."""
         os.umask(0o077)  # also of the children: nothing here is for other users
@@ -68,12 +75,12 @@ class Command(BaseCommand):
             names = tuple(name for name in names if name != "agent")
         try:
             with _lock(only):
-                self._run(names)
+                self._run(names, adopt_empty_store=options["adopt_empty_store"])
         except (ImproperlyConfigured, DatabaseError, OSError) as exc:
             print(f"manage.py up: {one_line_reason(exc)}", file=sys.stderr)
             sys.exit(2)
 
-    def _run(self, names: tuple[str, ...]) -> None:
+    def _run(self, names: tuple[str, ...], *, adopt_empty_store: bool) -> None:
         redis = _choose_redis(names)
         check_listeners(listeners(names))
         width = max(map(len, (*NAMES, *worker_names())))
@@ -91,7 +98,10 @@ class Command(BaseCommand):
             password = None
             if len(names) > 1:  # a container's database is prepared by `manage.py prepare`
                 write_line("up", f"data in {settings.DATA_DIR}", "INFO")
-                password = prepare().password
+                password = prepare(adopt_empty_store=adopt_empty_store).password
+            else:
+                check_start(names, adopt_empty_store=adopt_empty_store)
+            close_stores()  # the supervisor itself uses none
             connections.close_all()
             asyncio.run(_supervise(names, redis, write_line, password, mark))
         finally:

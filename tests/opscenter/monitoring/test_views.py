@@ -201,11 +201,11 @@ def test_figures_cost_the_same_queries_for_one_cluster_and_for_many(
 ):
     from tests.factories import ClusterFactory, healthy
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         figures(client)
     for number in range(20):
         ClusterFactory(name=f"more-{number}", **healthy())
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         figures(client)
 
 
