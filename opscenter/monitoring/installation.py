@@ -1,7 +1,7 @@
 """Whether the metric store is this database's own: at the start, and while it runs.
 
-A store of another installation would be erased cluster by cluster as unknown; an empty one would be
-shown as clusters that measured nothing. Both are refused.
+A store of another installation would be written into; an empty one would be shown as clusters that
+measured nothing. Both are refused.
 """
 
 from __future__ import annotations
