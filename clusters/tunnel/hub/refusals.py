@@ -18,7 +18,7 @@ class Refusal(LogWord):
     KEY_RETIRED = "the key is retired"
     KEY_REVOKED = "the key is revoked"
     TOO_MANY_KEYS = "too many keys on one connection"
-    TOO_MANY_SIGN_INS = "too many sign-ins of the cluster within a minute"
+    TOO_MANY_SIGN_INS = "too many sign-ins of the cluster in a minute; try again in a minute"
     NO_DATABASE = "the hub's database is away"
     HOST_KEY = "the client refused our host key"
     FORWARD = "a forward that is not allowed"
