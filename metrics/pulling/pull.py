@@ -32,7 +32,7 @@ from metrics.connections.source_limits import SourceLimits
 from metrics.models import PullSchedule
 from metrics.pulling import ledger, ledger_rules
 from metrics.pulling.etcd import Supplement, with_stored
-from metrics.pulling.frozen import LOOK_BACK_SECONDS, STANDSTILL_SECONDS, frozen_since, is_moving
+from metrics.pulling.frozen import LOOK_BACK_SECONDS, frozen_since, newest_uptimes, witness
 from metrics.pulling.ledger_facts import SourceReplacedError, outage_of
 from metrics.pulling.schedule import back_off_seconds
 from metrics.pulling.since import date_conditions, date_nodes
@@ -45,7 +45,6 @@ from metrics.pulling.summary import (
     pull_facts,
 )
 from metrics.pulling.time_bounds import Rejected, ahead_note, within_bounds
-from metrics.series.rows import Columns
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, STREAM, floor_minute, utc_datetime
 from metrics.sources.parse_concurrency import ParseSlot
@@ -321,26 +320,19 @@ class _Pull:
 def _frozen_at(stream: Stream, answer: SourceAnswer, newest: int) -> int | None:
     """Return from which minute on the values only repeat; None if they do not.
 
-    No read of the store where the answer itself has minutes that differ, one as a rule.
+    An answer has one minute or two, as a rule: too few to tell a loop from a machine that runs.
+    One node's stored half hour does so in one small read, those of all nodes only if it repeats.
     """
-    start = newest - STANDSTILL_SECONDS
-    if is_moving(answer.rows, start):
+    uptimes = newest_uptimes(answer.rows)
+    node = witness(uptimes)
+    if node is None:
         return None
-    stored = stream.store.read_many(
-        stream.cluster, "node", "uptime_s", "1m", start, newest + MINUTE
-    )
-    if any(_moves(columns) for columns in stored.values()):
+    start, end = newest - LOOK_BACK_SECONDS, newest + MINUTE
+    known = stream.store.read_fields(stream.cluster, node, ("uptime_s",), "1m", start, end)
+    if frozen_since({node: uptimes[node]}, {node: known["uptime_s"]}) is None:
         return None
-    start = newest - LOOK_BACK_SECONDS
-    stored = stream.store.read_many(
-        stream.cluster, "node", "uptime_s", "1m", start, newest + MINUTE
-    )
-    return frozen_since(answer.rows, stored)
-
-
-def _moves(columns: Columns) -> bool:
-    """Return whether the values of several minutes differ."""
-    return len(set(zip(columns.total, columns.n, strict=True))) > 1
+    stored = stream.store.read_many(stream.cluster, "node", "uptime_s", "1m", start, end)
+    return frozen_since(uptimes, stored)
 
 
 def _with_since(node: SeenNode, recorded: Sequence[Condition]) -> SeenNode:

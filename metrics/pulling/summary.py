@@ -41,8 +41,8 @@ class Context:
         clock_skew_ms: the source's clock minus ours in milliseconds; None if not known.
         recorded: the conditions of the pull before.
         had_numbers: whether the pull before had numbers of any node.
-        frozen_at: start of the first minute from which the values stand still, in Unix seconds;
-            None if they move.
+        frozen_at: start of the last minute whose values were new, in Unix seconds, if those since
+            then only repeat; None if they do not.
         judge_all_filesystems: whether also small, read-only and loop-mounted filesystems alarm.
     """
 

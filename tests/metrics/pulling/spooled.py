@@ -48,6 +48,12 @@ class SpooledAgent:
                       inodes_free=4)  # fmt: skip
             self._add(moment, "pod", "default", f"web-{step // 40}", cpu_mc=step % 11)
 
+    def record_uptimes(self, minute: int, uptime: int) -> None:
+        """Sample a node every 15 s of a minute, at whose beginning it has run for ``uptime`` s."""
+        for step in range(4):
+            self._add(at(minute) + 15 * step, "node", "", "n1", cpu_mc=100, cpu_cap_mc=4000,
+                      ready=1, uptime_s=uptime + 15 * step)  # fmt: skip
+
     def record_blindness(self, first: int, last: int, error: str) -> None:
         """Run in the minutes [first, last) and see nothing."""
         for minute in range(first, last):
