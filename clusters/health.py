@@ -8,8 +8,8 @@ The rules, of which the first that applies decides:
 3. ``unknown`` since T (was X), never green, when what is known is too old to be true now:
 
    * the tunnel is down for more than :data:`TUNNEL_GRACE_SECONDS` (an agent that reconnects at
-     once changes nothing), or is recorded as up but was not seen for
-     :data:`TUNNEL_SILENT_SECONDS`;
+     once changes nothing), or was not seen for :data:`TUNNEL_SILENT_SECONDS` and no hub saw it
+     end: it is recorded as up, or was closed by a hub that started after another was killed;
    * the newest data is older than :func:`data_limit_seconds`.
 
    The reason says which of the two, and what the hub, the agent or the last pull reported. A time
@@ -50,7 +50,7 @@ from clusters.findings import (
     reason_of,
     text_of,
 )
-from clusters.health_facts import LEVELS, Facts, Finding
+from clusters.health_facts import LEVELS, UNSEEN_ENDS, Facts, Finding
 from opscenter.core.ages import age_seconds
 
 __all__ = [
@@ -218,10 +218,19 @@ def _tunnel_lost(facts: Facts, now: datetime) -> _Stale | None:
         text = "tunnel lost: it no longer responds to the hub"
     else:
         age = age_seconds(tunnel.since, now)
-        if age is not None and age <= TUNNEL_GRACE_SECONDS:
+        if age is not None and age <= _grace_seconds(facts):
             return None
         text = f"tunnel lost: {facts.tunnel_reason or 'reason unknown'}"
     return _Stale("tunnel", tunnel.since, facts.centre_problem or text)
+
+
+def _grace_seconds(facts: Facts) -> int:
+    """Return how long a tunnel that is down changes nothing.
+
+    An end that no hub saw is dated by the last sign of life, which is up to half a minute older
+    than a hub's start: it counts as if the tunnel had been silent all the while, no longer.
+    """
+    return TUNNEL_SILENT_SECONDS if facts.tunnel_reason in UNSEEN_ENDS else TUNNEL_GRACE_SECONDS
 
 
 def _data_old(facts: Facts, now: datetime) -> _Stale | None:

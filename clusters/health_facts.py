@@ -16,6 +16,12 @@ LEVELS: tuple[Level, ...] = ("critical", "degraded", "unknown", "note")
 """Worst first. A note is worth a line and never changes the state."""
 
 
+HUB_KILLED = "the hub ended without saying so"
+HUB_FORGOT = "the hub lost track of it"
+UNSEEN_ENDS = frozenset({HUB_KILLED, HUB_FORGOT})
+"""Why a tunnel is recorded as down whose end no hub saw: it is down since it was last seen."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts(StatusNumbers):
     """What is known of one cluster. None means not known, which is never good."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clusters import health
 from clusters.conditions import Condition, What
 from clusters.health import LARGEST_SKEW_MS, WORST_FIRST, Facts, Health, judge, tunnel_state
+from clusters.health_facts import UNSEEN_ENDS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=2)
@@ -105,6 +106,15 @@ def test_a_lost_tunnel_is_unknown_since_it_was_lost_and_says_what_it_was():
 
 def test_an_agent_that_reconnects_at_once_changes_nothing():
     assert judge(facts(tunnel_up=False, tunnel_since=ago(29)), OK, NOW).state == "ok"
+
+
+@pytest.mark.parametrize("reason", sorted(UNSEEN_ENDS))
+def test_an_end_that_no_hub_saw_counts_from_the_last_sign_of_life_as_silence_does(reason):
+    lost = facts(tunnel_up=False, tunnel_reason=reason)
+    at_start = replace(lost, tunnel_since=ago(60), tunnel_seen_at=ago(60))
+    assert judge(at_start, OK, NOW).state == "ok"
+    late = judge(replace(lost, tunnel_since=ago(61), tunnel_seen_at=ago(61)), OK, NOW)
+    assert late == Health("unknown", ago(61), "ok", f"tunnel lost: {reason}")
 
 
 def test_a_tunnel_that_is_recorded_as_up_but_is_silent_is_lost():

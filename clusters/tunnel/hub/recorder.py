@@ -29,6 +29,7 @@ from django.db import (
     connections,
 )
 
+from clusters.health_facts import HUB_FORGOT
 from clusters.tunnel.hub import session_log
 from clusters.tunnel.hub.pending_writes import ClusterNotes, PendingWrites, SessionFacts
 from clusters.tunnel.hub.refusals import Event
@@ -170,9 +171,7 @@ class DatabaseRecorder:
                 self._note(session)
         lost = in_database - set(seen) - {one.id for one in live()} - waiting
         if lost:
-            await self._refreshing.run(
-                session_log.close_sessions, lost, reason="the hub lost track of it"
-            )
+            await self._refreshing.run(session_log.close_sessions, lost, reason=HUB_FORGOT)
 
     async def flushed(self) -> None:
         """Wait until everything noted so far is written, before its turn."""

@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from clusters import audit
+from clusters.health_facts import HUB_KILLED
 from clusters.models import Cluster, ClusterKey, ClusterStatus, TunnelSession
 from clusters.status_summary import refresh_health
 from clusters.tunnel.hub.pending_writes import SessionFacts, Turn
@@ -198,7 +199,7 @@ def close_stale_sessions(hub: str) -> int:
         How many sessions there were.
     """
     ids = list(TunnelSession.objects.filter(hub=hub, ended_at=None).values_list("id", flat=True))
-    return close_sessions(ids, reason="the hub ended without saying so")
+    return close_sessions(ids, reason=HUB_KILLED)
 
 
 def sign_in_refused(*, user: str, address: str, reason: str) -> None:

@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from clusters import services
-from clusters.models import ClusterStatus
+from clusters.models import ClusterEvent, ClusterStatus, TunnelSession
+from clusters.status_summary import judge_all, refresh_health
 from clusters.tunnel.hub import session_log
 from clusters.tunnel.hub.pending_writes import SessionFacts, Turn
+from tests.factories import ClusterFactory, healthy
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -91,3 +93,23 @@ def test_the_latest_addresses_come_last_and_old_ones_not_at_all():
     since = NOW + timedelta(minutes=30)
     assert session_log.recent_addresses(since, 10) == ["10.0.0.3", "10.0.0.2"]
     assert session_log.recent_addresses(since, 1) == ["10.0.0.2"]
+
+
+def test_a_hub_that_starts_after_another_was_killed_changes_no_state_before_silence_does():
+    now = datetime.now(UTC)
+    seen = now - timedelta(seconds=40)
+    cluster = ClusterFactory(**healthy(now, since=NOW, tunnel_seen_at=seen))
+    refresh_health(cluster.pk, now)
+    session_log.write_sessions(
+        cluster.pk, [replace(facts_of(cluster.pk), seen_at=seen)], turn=Turn(up_at=seen)
+    )
+    before = list(ClusterEvent.objects.values_list("key", "began_at"))
+    assert session_log.close_stale_sessions("hub-1") == 1
+    status = ClusterStatus.objects.get(cluster=cluster)
+    assert (status.tunnel_up, status.tunnel_since, status.state) == (False, seen, "ok")
+    assert TunnelSession.objects.get().ended_at == seen
+    judge_all(seen + timedelta(seconds=60))
+    assert list(ClusterEvent.objects.values_list("key", "began_at")) == before
+    judge_all(seen + timedelta(seconds=61))
+    status.refresh_from_db()
+    assert (status.state, status.since) == ("unknown", seen)
