@@ -13,10 +13,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
-from opscenter.core.budgets import Slots
+from opscenter.core.budgets import LocalRate, Slots
 
 CONNECTIONS = Slots("connections", "connections", total=512, address=128)
 RESERVED = Slots("reserved_connections", "connections of probes", total=32)
+
+NEW_CONNECTIONS = LocalRate(
+    "new_connections", "new connections", by="address", limit=600, seconds=10
+)
+"""Beyond this an address is cut off at once, before anything is read: taking connections is what
+the event loop does for everybody."""
 
 
 class Droppable(Protocol):

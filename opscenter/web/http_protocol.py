@@ -40,6 +40,7 @@ class BoundedProtocol(H11Protocol):
     request_seconds = REQUEST_SECONDS
     answer_seconds = ANSWER_SECONDS
     table = connections.table
+    rate = connections.NEW_CONNECTIONS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock and take a place; a peer for whom there is none is told so."""
@@ -51,6 +52,11 @@ class BoundedProtocol(H11Protocol):
         is_proxy = is_trusted_proxy(peer)
         if is_proxy:
             self.app_state = {**self.app_state, PROXY_STATE: True}  # of this connection only
+        try:
+            self.rate.spend(None if is_proxy else peer_group(peer) or None)
+        except BudgetError:
+            transport.abort()
+            return
         try:
             self._seat = self.table.enter(
                 self, peer_group(peer), is_proxy=is_proxy,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
@@ -143,18 +143,41 @@ def _forbid(response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
-def large_answers(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Any:
-    """Middleware: what is large is sent piece by piece, and few of them to one user at once."""
+@sync_and_async_middleware
+def large_answers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Middleware: what is large is sent piece by piece, and few of them to one user at once.
+
+    Asynchronous as the handler is: otherwise each request would hold a thread more while its view
+    waits for the event loop.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def answer_later(request: HttpRequest) -> HttpResponseBase:
+            response: HttpResponseBase = await get_response(request)
+            if not isinstance(response, HttpResponse) or not _is_large(response):
+                return response
+            return await sync_to_async(_in_pieces)(request, response)
+
+        return answer_later
 
     def answer(request: HttpRequest) -> HttpResponseBase:
-        response = get_response(request)
-        if not isinstance(response, HttpResponse) or len(response.content) < LARGE_BYTES:
+        response: HttpResponseBase = get_response(request)
+        if not isinstance(response, HttpResponse) or not _is_large(response):
             return response
-        user = getattr(request, "user", None)
-        try:
-            return streamed(request, response, getattr(user, "pk", None))
-        except BudgetError as exc:
-            handler: Any = get_resolver().resolve_error_handler(429)
-            return cast("HttpResponseBase", handler(request, exc))
+        return _in_pieces(request, response)
 
     return answer
+
+
+def _is_large(response: HttpResponse) -> bool:
+    return len(response.content) >= LARGE_BYTES
+
+
+def _in_pieces(request: HttpRequest, response: HttpResponse) -> HttpResponseBase:
+    """Return a large answer as one that is streamed, or 429 if there is no place for it."""
+    user = getattr(request, "user", None)
+    try:
+        return streamed(request, response, getattr(user, "pk", None))
+    except BudgetError as exc:
+        handler = cast("Callable[..., HttpResponse]", get_resolver().resolve_error_handler(429))
+        return handler(request, exc)

@@ -81,7 +81,8 @@ class Site:
         """Start the web process and wait until it answers."""
         web = subprocess.Popen(
             [sys.executable, "-m", "uvicorn", "opscenter.asgi:application", "--port",
-             str(self.port), "--log-level", "warning", "--ws", "websockets-sansio",
+             str(self.port), "--log-level", "warning",
+             "--http", "opscenter.web.http_protocol:BoundedProtocol",
              "--timeout-graceful-shutdown", "1"], cwd=ROOT, env=self.env,
         )  # fmt: skip
         until = time.monotonic() + 60

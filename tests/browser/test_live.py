@@ -48,3 +48,17 @@ def test_a_page_that_hears_nothing_for_a_minute_asks_and_is_not_live_without_an_
     expect(page.locator(".live")).to_have_text("live")
     page.route(re.compile("/fleet/updates/"), lambda route: route.fulfill(status=500))
     expect(page.locator(".live")).to_have_text("not live", timeout=QUIET_MS)
+
+
+@pytest.mark.parametrize("path", ["/", "/clusters/{}/"])
+def test_a_page_whose_socket_is_refused_for_want_of_a_session_goes_to_the_sign_in(site, tab, path):
+    tab.expected = ("403", "401", "WebSocket")
+    page = tab.page
+
+    def sign_out(route):
+        page.context.clear_cookies()
+        route.continue_()
+
+    page.route(re.compile("/js/live"), sign_out)  # after the page, before its socket
+    page.goto(site.url + path.format(site.do("id", name="alpha")))
+    expect(page).to_have_url(re.compile("/accounts/login/"))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse
 from django.test import RequestFactory
 
@@ -107,3 +108,10 @@ def test_every_large_answer_of_a_view_has_a_place_or_is_429(path: str, says: byt
     for each in held:
         assert each.streaming
         each.close()
+
+
+def test_no_middleware_of_ours_takes_a_thread_more_for_each_request() -> None:
+    async def view(_: object) -> HttpResponse:
+        return HttpResponse(b"")
+
+    assert iscoroutinefunction(middleware(view))

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from opscenter.core.budgets import Slots
+from opscenter.core.budgets import LocalRate, Slots
 from opscenter.processes.definitions import _forwarding
 from opscenter.web.connections import ConnectionTable
 from opscenter.web.http_protocol import BoundedProtocol, is_trusted_proxy
@@ -73,6 +73,12 @@ async def until_closed(reader: asyncio.StreamReader) -> bytes:
             return await reader.read()
         except ConnectionResetError:
             return b""
+
+
+@pytest.fixture(autouse=True)
+def _any_number_of_new_connections(monkeypatch):
+    rate = LocalRate("test_new", "new connections", by="address", limit=10**6, seconds=10)
+    monkeypatch.setattr(BoundedProtocol, "rate", rate)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -173,6 +179,29 @@ async def test_an_address_whose_requests_are_all_being_answered_is_told_when_to_
         proxied, proxy = await say(port, GET)
         assert (await head(proxied)).startswith(b"HTTP/1.1 200")
         for each in (writer, victim, proxy, *(one for _, one in held)):
+            each.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_an_address_that_connects_again_and_again_is_cut_off_and_another_is_not(
+    settings, monkeypatch
+):
+    settings.TRUSTED_PROXIES = []
+    rate = LocalRate("test_few_new", "new connections", by="address", limit=5, seconds=3600)
+    monkeypatch.setattr(BoundedProtocol, "rate", rate)
+    async with server(Patient) as port:
+        for _ in range(5):
+            reader, writer = await say(port, GET)
+            assert (await head(reader)).startswith(b"HTTP/1.1 200")
+            writer.close()
+        reader, writer = await say(port, b"")
+        assert await until_closed(reader) == b""
+        reader, other = await say(port, GET, "127.0.0.10")
+        assert (await head(reader)).startswith(b"HTTP/1.1 200")
+        settings.TRUSTED_PROXIES = ["127.0.0.9"]
+        reader, proxy = await say(port, GET)
+        assert (await head(reader)).startswith(b"HTTP/1.1 200")
+        for each in (writer, other, proxy):
             each.close()
 
 

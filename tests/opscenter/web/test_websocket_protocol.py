@@ -15,6 +15,7 @@ from django.conf import settings as django_settings
 from django.test import Client
 
 from opscenter.asgi import application
+from opscenter.core.budgets import LocalRate
 from opscenter.web import websocket_protocol
 from opscenter.web.connections import CONNECTIONS
 from opscenter.web.http_protocol import BoundedProtocol
@@ -56,6 +57,12 @@ async def server(app: Any = application, **options: Any) -> AsyncIterator[int]:
     finally:
         running.should_exit = True
         await task
+
+
+@pytest.fixture(autouse=True)
+def _any_number_of_new_connections(monkeypatch):
+    rate = LocalRate("test_new", "new connections", by="address", limit=10**6, seconds=10)
+    monkeypatch.setattr(BoundedProtocol, "rate", rate)
 
 
 async def until(holds: Callable[[], bool]) -> None:
