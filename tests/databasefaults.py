@@ -1,10 +1,11 @@
-"""Faults of Django's database, for tests with real transactions: read-only, locked, full."""
+"""Faults of Django's database, for tests with real transactions: read-only, locked, full, empty."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 from django.db import connection
@@ -66,3 +67,20 @@ def full_disk() -> Iterator[None]:
             yield
         finally:
             cursor.execute("PRAGMA max_page_count = 1073741823")  # SQLite's default
+
+
+@contextlib.contextmanager
+def emptied(directory: Path) -> Iterator[None]:
+    """Put an empty database in the place of ours, as an administrator may by mistake."""
+    where = connection.settings_dict
+    former = dict(where)
+    if connection.vendor == "sqlite":
+        where["NAME"] = str(directory / "empty.sqlite3")
+    else:
+        where["OPTIONS"] = {**where["OPTIONS"], "options": "-c search_path=nothing"}
+    connection.close()
+    try:
+        yield
+    finally:
+        where.update(former)
+        connection.close()

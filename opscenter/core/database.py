@@ -1,4 +1,4 @@
-"""What a database means that refuses: a full disk, a lock, a server that is away.
+"""What a database means that refuses: a full disk, a lock, a server that is away, other tables.
 
 Reading must work on a database that takes no writes. Where a request would note something in
 passing, :func:`best_effort` lets it go on without; where the write is the point, the answer is 503
@@ -37,6 +37,10 @@ _NO_WRITES = (
 )
 _AWAY = "Ops Center's database does not answer as it should: {}."
 
+_FOREIGN = (
+    "it lacks a table or a column of this version, so it is empty, another one, or not migrated"
+)
+
 _SQLITE = {
     sqlite3.SQLITE_BUSY: (_NO_WRITES, "it is locked by another process"),
     sqlite3.SQLITE_LOCKED: (_NO_WRITES, "it is locked by another process"),
@@ -44,18 +48,27 @@ _SQLITE = {
     sqlite3.SQLITE_FULL: (_NO_WRITES, "its disk is full"),
     sqlite3.SQLITE_IOERR: (_AWAY, "its disk reports an error"),
     sqlite3.SQLITE_CANTOPEN: (_AWAY, "its file cannot be opened"),
+    sqlite3.SQLITE_CORRUPT: (_AWAY, "its file is damaged"),
+    sqlite3.SQLITE_NOTADB: (_AWAY, "its file is none of a database"),
 }
+# SQLite has no number of its own for this.
+_SQLITE_FOREIGN = ("no such table: ", "no such column: ", "has no column named ")
 # By SQLSTATE, else by its class (PostgreSQL, appendix A); "" is a server that was not reached.
 _POSTGRESQL = {
     "25006": (_NO_WRITES, "it is read-only"),
     "55P03": (_NO_WRITES, "it is locked by another process"),
     "40P01": (_NO_WRITES, "it is locked by another process"),
     "53100": (_NO_WRITES, "its disk is full"),
+    "42P01": (_AWAY, _FOREIGN),
+    "42703": (_AWAY, _FOREIGN),
+    "3F000": (_AWAY, _FOREIGN),
     "57014": (_AWAY, "it took too long"),
     "08": (_AWAY, "the connection was lost"),
     "53": (_AWAY, "it has no connection, memory or space left"),
     "57": (_AWAY, "it is being stopped or started"),
     "58": (_AWAY, "its machine reports an error"),
+    "XX001": (_AWAY, "its data is damaged"),
+    "XX002": (_AWAY, "its data is damaged"),
     "": (_AWAY, "it cannot be reached"),
 }
 _logged: dict[str, float] = {}
@@ -73,13 +86,16 @@ def database_trouble(error: BaseException | None) -> str:
     """Return in words what is wrong with the database; "" if the error is of another kind.
 
     A statement that is wrong is a bug and of another kind, though SQLite raises the same class
-    for it.
+    for it. One that names a table or a column that is not there is taken for right: the database
+    was replaced, as by an empty file or an old backup, under a centre that runs.
     """
     if not isinstance(error, DatabaseError | InterfaceError):
         return ""
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", None) or 0
+        if code == sqlite3.SQLITE_ERROR and any(word in str(cause) for word in _SQLITE_FOREIGN):
+            return _AWAY.format(_FOREIGN)
         sentence, reason = _SQLITE.get(code & 0xFF, ("", ""))
         return sentence.format(reason)
     state = getattr(cause, "sqlstate", "no server's")

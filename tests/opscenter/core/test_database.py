@@ -54,8 +54,37 @@ def absent(path: Path) -> None:
     sqlite3.connect(path / "no-such-directory" / "file")
 
 
+def empty(path: Path) -> None:
+    sqlite3.connect(path).execute("SELECT * FROM clusters_cluster")
+
+
+def older(path: Path) -> None:
+    sqlite3.connect(path).execute("CREATE TABLE t (x)")
+    sqlite3.connect(path).execute("SELECT newer FROM t")
+
+
+def older_to_write(path: Path) -> None:
+    sqlite3.connect(path).execute("CREATE TABLE t (x)")
+    sqlite3.connect(path).execute("INSERT INTO t (newer) VALUES (1)")
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"a text file\n" * 100)
+    sqlite3.connect(path).execute("SELECT 1 FROM t")
+
+
+def damaged(path: Path) -> None:
+    one = sqlite3.connect(path)
+    one.execute("CREATE TABLE t (x)")
+    one.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    one.commit()
+    one.close()
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192)
+    sqlite3.connect(path).execute("SELECT * FROM t").fetchall()
+
+
 def wrong_statement(path: Path) -> None:
-    sqlite3.connect(path).execute("SELECT * FROM no_such_table")
+    sqlite3.connect(path).execute("SELEKT 1")
 
 
 @pytest.mark.parametrize(
@@ -65,13 +94,18 @@ def wrong_statement(path: Path) -> None:
         (locked, "takes no changes at the moment: it is locked by another process."),
         (read_only, "takes no changes at the moment: it is read-only."),
         (absent, "does not answer as it should: its file cannot be opened."),
+        (empty, "as it should: it lacks a table or a column of this version"),
+        (older, "as it should: it lacks a table or a column of this version"),
+        (older_to_write, "as it should: it lacks a table or a column of this version"),
+        (no_database, "as it should: its file is none of a database."),
+        (damaged, "as it should: its file is damaged."),
         (wrong_statement, None),
     ],
 )
 def test_an_error_of_sqlite_is_put_in_words(
     tmp_path: Path, fault: Callable[[Path], None], words: str | None
 ):
-    with pytest.raises(sqlite3.OperationalError) as raised:
+    with pytest.raises(sqlite3.DatabaseError) as raised:
         fault(tmp_path / "one.sqlite3")
     trouble = database_trouble(wrapped(raised.value))
     assert words in trouble if words else trouble == ""
@@ -89,7 +123,10 @@ def test_an_error_of_sqlite_is_put_in_words(
         (psycopg.OperationalError("connection refused"), OperationalError, "cannot be reached"),
         (psycopg.InterfaceError("the connection is closed"), InterfaceError, "cannot be reached"),
         (psycopg.errors.UniqueViolation(), IntegrityError, None),
-        (psycopg.errors.UndefinedTable(), ProgrammingError, None),
+        (psycopg.errors.UndefinedTable(), ProgrammingError, "it lacks a table or a column"),
+        (psycopg.errors.UndefinedColumn(), ProgrammingError, "it lacks a table or a column"),
+        (psycopg.errors.DataCorrupted(), InternalError, "its data is damaged"),
+        (psycopg.errors.SyntaxError(), ProgrammingError, None),
         (psycopg.errors.NumericValueOutOfRange(), DataError, None),
         (psycopg.ProgrammingError("2 placeholders, 1 parameter"), ProgrammingError, None),
     ],
