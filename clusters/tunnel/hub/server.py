@@ -356,8 +356,14 @@ def _describe_end(exc: Exception | None) -> str:
     text = one_line(str(exc), 150)
     if "not responding to keepalive" in text:
         return "the agent did not answer keepalives"
-    if isinstance(exc, asyncssh.ConnectionLost):
-        return f"connection lost: {text}" if text else "connection lost"
-    if isinstance(exc, asyncssh.DisconnectError):
-        return f"disconnected: {text}" if text else "disconnected"
-    return f"connection lost: {text or type(exc).__name__}"
+    if isinstance(exc, asyncssh.DisconnectError) and not isinstance(exc, asyncssh.ConnectionLost):
+        return _because("disconnected", text)
+    is_plain = isinstance(exc, asyncssh.ConnectionLost)
+    return _because("connection lost", text or ("" if is_plain else type(exc).__name__))
+
+
+def _because(what: str, why: str) -> str:
+    """Return what happened and why; only once where the reason says no more than that."""
+    says_the_same = why.casefold().startswith(what)
+    more = why[len(what) :].lstrip(" .:;,-") if says_the_same else why
+    return f"{what}: {more}" if more else what
