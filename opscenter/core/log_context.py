@@ -16,6 +16,9 @@ FIELDS = ("request_id", "cluster", "task")
 """The names that a record may carry, in their order in the log."""
 
 Bound = Token[Mapping[str, str]]
+caller: ContextVar[str] = ContextVar("caller", default="")
+"""The address that a request came from; "" outside of one. For limits of the log, not a field."""
+
 _fields: ContextVar[Mapping[str, str]] = ContextVar("log fields", default=MappingProxyType({}))
 
 

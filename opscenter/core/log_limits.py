@@ -91,6 +91,11 @@ class RateLimitedLog:
             over, self._over = self._over, []
         yield from over
 
+    def holds(self) -> bool:
+        """Return whether there are lines held back that :meth:`ended` has not said yet."""
+        with self._turn:
+            return bool(self._over) or any(one.held for one in self._windows.values())
+
     def tell(self, logger: logging.Logger) -> None:
         """Write one line for each reason of which lines were held back: see :meth:`ended`."""
         for reason, held in self.ended():

@@ -99,10 +99,15 @@ def logging_config(level: str, form: str) -> dict[str, Any]:
                 "()": "opscenter.core.log_limits.OncePerMinute",
                 "beginning": _NO_DESCRIPTOR,
             },
+            "callers": {"()": "opscenter.core.caller_lines.CallerLines"},
             "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_known_traceback},
         },
         "handlers": {
-            "console": {"()": "opscenter.core.log_handler.NonBlockingHandler", "formatter": form}
+            "console": {
+                "()": "opscenter.core.log_handler.NonBlockingHandler",
+                "formatter": form,
+                "filters": ["callers"],
+            }
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {

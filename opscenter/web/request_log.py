@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from opscenter.core.log_context import bind, unbind
+from opscenter.core.log_context import bind, caller, unbind
 
 PROXY_STATE = "peer_is_trusted_proxy"
 """Key of the connection's ASGI state: whether its headers may be believed."""
@@ -64,11 +64,14 @@ class RequestLog:
         cluster = _CLUSTER.search(scope["path"])
         of_cluster = {"cluster": cluster[1].lower()} if cluster else {}
         bound = bind(request_id=request_id, **of_cluster)
+        client = scope.get("client")
+        called = caller.set(str(client[0]) if client else "")
         try:
             await self._application(scope, receive, send_with_id)
         finally:
             if self._write_access:
                 _write_access(scope, answer)
+            caller.reset(called)
             unbind(bound)
 
 
