@@ -18,22 +18,17 @@ cost a walk through every process's page tables.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.collectors.base import RATE_MAX_SECONDS
+from agent.collectors.interpreters import is_interpreter, plain_name, script_name
 from agent.collectors.units import Unit
 
 KERNEL = "kernel"
 """Name of the group of all kernel threads."""
 _PF_KTHREAD = 0x00200000
-_INTERPRETER = re.compile(
-    r"(python|pypy|ruby|perl|php|node|nodejs|lua|bash|dash|sh|zsh|busybox|java|deno|bun|tclsh)"
-    r"[\d.]*$"
-)
-_OPTIONS_WITH_VALUE = frozenset({"-W", "-X", "-cp", "-classpath", "--module-path", "-I", "-r"})
 _MAX_CMDLINE = 4096
 
 
@@ -81,39 +76,16 @@ def parse_stat(text: str) -> Process | None:
 def command_name(comm: str, cmdline: list[str]) -> str:
     """Return the common name of the process, without any of its arguments.
 
-    An interpreter is named with its script or module (``python3:manage.py``, ``java:app.jar``):
-    arguments can hold secrets, so nothing else of the command line is used.
+    An interpreter is named with its script or module (``python3:manage.py``, ``java:app.jar``) if
+    it is certain that this is one: program text and arguments can hold secrets.
     """
-    first = cmdline[0] if cmdline else ""
-    base = first.rpartition("/")[2]
+    first = plain_name(cmdline[0]) if cmdline else ""
     # The kernel cuts a command at 15 characters; a rewritten title ("nginx: worker") is no path.
-    name = base if len(comm) >= 15 and base.startswith(comm) else comm
-    if not _INTERPRETER.match(name) and not _INTERPRETER.match(base):
-        return name or "?"
-    script = _script(cmdline[1:])
-    interpreter = name if _INTERPRETER.match(name) else base
-    if name not in {interpreter, base}:
-        return name  # the program named its own process
-    return f"{interpreter}:{script}" if script else interpreter
-
-
-def _script(arguments: list[str]) -> str:
-    """Return the script, module or archive that an interpreter runs; "" if there is none."""
-    skip = False
-    for at, argument in enumerate(arguments):
-        if skip:
-            skip = False
-        elif argument in {"-m", "-jar"} and at + 1 < len(arguments):
-            return arguments[at + 1].rpartition("/")[2]
-        elif argument in {"-c", "-e", "-"}:
-            return ""  # program text
-        elif argument in _OPTIONS_WITH_VALUE:
-            skip = True
-        elif argument.startswith(("/dev/fd/", "/proc/")):
-            return ""  # text from a pipe
-        elif not argument.startswith("-"):
-            return argument.rpartition("/")[2]
-    return ""
+    name = first if len(comm) >= 15 and first.startswith(comm) else comm
+    if not is_interpreter(name):
+        return name or "?"  # of a program, or one that named its own process
+    script = script_name(name, cmdline[1:])
+    return f"{name}:{script}" if script else name
 
 
 class ProcessGroups:
