@@ -38,7 +38,7 @@ def test_lists_show_every_column_of_the_status_row():
     shown = {field.name for field in fields(ClusterOverview)}
     assert stored - shown == {
         "cluster", "state", "since", "was", "reason", "findings", "conditions", "tunnel_up",
-        "history_day",
+        "history_day", "stock",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from opscenter.core.budgets import BudgetError
 from opscenter.core.large_answers import LARGE_ANSWERS, LARGE_BYTES, WHEN_DONE, answer, streamed
 from opscenter.web.middleware import large_answers as middleware
 
+pytestmark = pytest.mark.django_db  # the end of an answer closes old connections
 LARGE = [b"x" * 1000] * (LARGE_BYTES // 1000 + 1)
 
 
