@@ -241,7 +241,7 @@ class _Check:
         if column is None or not known:
             return
         smallest = min(cell.total for cell in known.values())
-        if max(_present(column.high), default=0) <= smallest:
+        if _largest_of(column.high) <= smallest:
             return
         most = max(known.values(), key=lambda cell: cell.total)
         bad = {}
@@ -308,23 +308,40 @@ def _coarse_column(cells: Sequence[Cell | None]) -> FieldColumn:
     return _column([cell and Cell(cell.n, cell.total, *extremes(cell)) for cell in cells])
 
 
+# Most columns are full. Comparing None raises TypeError: that costs less than looking for it first.
+
+
 def _is_within(column: FieldColumn, bounds: Bounds) -> bool:
     """Return whether all cells of a column are within bounds."""
-    low, high = _present(column.low), _present(column.high)
-    return not low or (min(low) >= bounds.least and max(high) <= bounds.most)
+    low: Sequence[int | None] = column.low
+    high: Sequence[int | None] = column.high
+    if not low:
+        return True
+    try:
+        return min(low) >= bounds.least and max(high) <= bounds.most  # type: ignore[type-var, operator]
+    except TypeError:
+        known, most = _present(low), _present(high)
+        return not known or (min(known) >= bounds.least and max(most) <= bounds.most)
 
 
-def _present(values: Sequence[int | None]) -> Sequence[int]:
-    if None in values:
-        return [value for value in values if value is not None]
-    return values  # type: ignore[return-value]
+def _largest_of(values: Sequence[int | None]) -> int:
+    """Return the largest value; 0 without one."""
+    try:
+        return max(values, default=0) or 0  # type: ignore[type-var]
+    except TypeError:
+        return max(_present(values), default=0)
+
+
+def _present(values: Sequence[int | None]) -> list[int]:
+    return [value for value in values if value is not None]
 
 
 def _is_below(values: Sequence[int | None], most: Sequence[int | None]) -> bool:
     """Return whether every row has a limit and is below it; rows without a value are."""
-    if None not in values and None not in most:
+    try:
         return all(map(le, values, most))  # type: ignore[arg-type]
-    return all(
-        value is None or (limit is not None and value <= limit)
-        for value, limit in zip(values, most, strict=True)
-    )
+    except TypeError:
+        return all(
+            value is None or (limit is not None and value <= limit)
+            for value, limit in zip(values, most, strict=True)
+        )
