@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metrics.series.catalog import FIELD_NAMES
 from metrics.series.rows import Cell, MinuteRow, SeriesKey
 from metrics.series.source_answer import CollectorState, SourceAnswer
-from metrics.sources.agent import source
+from metrics.sources.agent import responses, source
 from metrics.sources.agent.responses import parse_answer
 from metrics.sources.agent.source import AgentSource
 from metrics.sources.parse_concurrency import ParseSlot
@@ -437,3 +437,26 @@ async def test_a_raw_question_is_for_one_kind_of_series_only():
     key = SeriesKey("node", "", "node-1")
     answer = await AgentSource().raw(Client(), key, "cpu_mc", START, END, now=NOW)
     assert (asked, len(answer.t)) == (["node"], 10)
+
+
+TEXTS = st.text(max_size=6) | st.sampled_from(["", "a" * 253, "a" * 254, "a\nb", "\u202e", "n1"])
+LOOSE = TEXTS | st.none() | st.integers() | st.lists(TEXTS, max_size=1)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": LOOSE, "ns": LOOSE, "node": LOOSE,
+        "attrs": st.dictionaries(TEXTS, LOOSE, max_size=18) | LOOSE,
+    },
+)  # fmt: skip
+
+
+@given(st.sampled_from(["node", "filesystem", "pod"]), ENTRIES | LOOSE)
+def test_a_series_that_is_checked_at_once_is_as_if_each_text_was_checked(kind, entry):
+    at_once = responses._plain_series_info(kind, entry)
+    if at_once is not None:
+        assert at_once == responses._series_info(kind, entry, "here")
+
+
+def test_a_usual_series_is_checked_at_once():
+    entry = {"name": "web-0", "ns": "shop", "node": "n1", "attrs": {"phase": "Running"}}
+    assert responses._plain_series_info("pod", entry) is not None
