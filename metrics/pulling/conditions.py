@@ -24,7 +24,7 @@ from clusters.health import (
     INODES_DEGRADED,
     MEMORY_DEGRADED,
 )
-from metrics.series.catalog import FIELD_NAMES
+from metrics.series.catalog import FIELD_NAMES, Kind
 from metrics.series.rollups import rounded_mean
 from metrics.series.rows import MinuteRow, SeriesInfo
 from metrics.series.source_answer import CollectorState
@@ -40,6 +40,22 @@ LIMITS: Mapping[What, tuple[float, float]] = {
     "memory": (MEMORY_DEGRADED, _NEVER),
 }
 """The ratios from which something is off, and from which it is worse."""
+_PLACES = {kind: {name: at for at, name in enumerate(names)} for kind, names in FIELD_NAMES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How full one filesystem is in one minute.
+
+    Attributes:
+        row: its minute.
+        bytes: which part of its bytes is in use, 0..1; None without a capacity.
+        inodes: which part of its inodes is in use, 0..1; None if it has none.
+    """
+
+    row: MinuteRow
+    bytes: float | None
+    inodes: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +65,13 @@ class Minute:
     Attributes:
         as_of: its end, by our clock.
         nodes: its rows of nodes.
-        filesystems: its rows of filesystems that are judged, see :func:`judged_filesystems`.
+        filesystems: those that are judged, see :func:`judged_filesystems`.
         infos: what else is known of each series.
     """
 
     as_of: datetime
     nodes: Sequence[MinuteRow]
-    filesystems: Sequence[MinuteRow]
+    filesystems: Sequence[Fill]
     infos: Sequence[SeriesInfo]
 
 
@@ -123,18 +139,34 @@ def level_of(condition: Condition) -> int:
 
 def value(row: MinuteRow, field: str) -> int | None:
     """Return the mean of one field of a row; None if it was not measured."""
-    cell = row.cells[FIELD_NAMES[row.key.kind].index(field)]
+    cell = row.cells[_PLACES[row.key.kind][field]]
     return None if cell is None else rounded_mean(cell.total, cell.n)
 
 
-def bytes_ratio(row: MinuteRow) -> float | None:
-    """Return how full a filesystem is, 0..1; None without a capacity."""
+def values_of(rows: Iterable[MinuteRow], kind: Kind, field: str) -> list[int | None]:
+    """Return the means of one field, one for each row; as :func:`value`, for many rows at once.
+
+    Args:
+        rows: rows of one kind.
+        kind: their kind.
+        field: a field of the kind.
+    """
+    at = _PLACES[kind][field]
+    cells = [row.cells[at] for row in rows]
+    return [None if cell is None else rounded_mean(cell.total, cell.n) for cell in cells]
+
+
+def fill_of(row: MinuteRow) -> Fill:
+    """Return how full a filesystem is."""
+    return Fill(row, _bytes_ratio(row), _inodes_ratio(row))
+
+
+def _bytes_ratio(row: MinuteRow) -> float | None:
     used, cap = value(row, "used"), value(row, "cap")
     return None if used is None or not cap or cap < 0 else min(1.0, max(0.0, used / cap))
 
 
-def inodes_ratio(row: MinuteRow) -> float | None:
-    """Return which part of a filesystem's inodes is in use, 0..1; None if it has none."""
+def _inodes_ratio(row: MinuteRow) -> float | None:
     free, total = value(row, "inodes_free"), value(row, "inodes_total")
     if free is None or not total or total < 0:
         return None
@@ -151,14 +183,13 @@ def _alarms_nobody(row: MinuteRow, attrs: Mapping[str, str]) -> bool:
     )
 
 
-def _filesystems(rows: Iterable[MinuteRow]) -> Iterable[Condition]:
-    for row in rows:
-        ratio = bytes_ratio(row)
-        if ratio is not None and ratio >= FILESYSTEM_DEGRADED:
-            yield _of_filesystem("filesystem", row, ratio, value(row, "cap"))
-        ratio = inodes_ratio(row)
-        if ratio is not None and ratio >= INODES_DEGRADED:
-            yield _of_filesystem("inodes", row, ratio, None)
+def _filesystems(fills: Iterable[Fill]) -> Iterable[Condition]:
+    for fill in fills:
+        row = fill.row
+        if fill.bytes is not None and fill.bytes >= FILESYSTEM_DEGRADED:
+            yield _of_filesystem("filesystem", row, fill.bytes, value(row, "cap"))
+        if fill.inodes is not None and fill.inodes >= INODES_DEGRADED:
+            yield _of_filesystem("inodes", row, fill.inodes, None)
 
 
 def _of_filesystem(what: What, row: MinuteRow, ratio: float, size: int | None) -> Condition:
@@ -249,8 +280,9 @@ def _gone(one: Condition, minute: Minute, memory_share: float | None) -> Conditi
             whole or _memory_measured(minute.nodes) >= (one.size or 0)
         )
     else:
-        ratio = bytes_ratio if one.what == "filesystem" else inodes_ratio
-        measured = any(ratio(row) is not None for row in _rows_of(one, minute))
+        fills = _fills_of(one, minute)
+        ratios = [fill.bytes if one.what == "filesystem" else fill.inodes for fill in fills]
+        measured = any(ratio is not None for ratio in ratios)
     if measured:
         return None
     gone_at = one.gone_at or minute.as_of - timedelta(minutes=1)
@@ -259,5 +291,6 @@ def _gone(one: Condition, minute: Minute, memory_share: float | None) -> Conditi
     return replace(one, gone_at=gone_at)
 
 
-def _rows_of(one: Condition, minute: Minute) -> list[MinuteRow]:
-    return [r for r in minute.filesystems if (r.key.ns, r.key.name) == (one.node, one.name)]
+def _fills_of(one: Condition, minute: Minute) -> list[Fill]:
+    keys = ((fill, fill.row.key) for fill in minute.filesystems)
+    return [fill for fill, key in keys if (key.ns, key.name) == (one.node, one.name)]

@@ -5,7 +5,7 @@ No network and no database: the input is already checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,13 +16,13 @@ from clusters.status_numbers import NUMBERS, NodeSum
 from clusters.status_summary import PullFacts
 from metrics.pulling.conditions import (
     Minute,
-    bytes_ratio,
     conditions_of_minute,
-    inodes_ratio,
+    fill_of,
     judged_filesystems,
     value,
+    values_of,
 )
-from metrics.series.minute_columns import count_at, newest_of, rows_at
+from metrics.series.minute_columns import count_at, has_value_at, newest_of, rows_at
 from metrics.series.rows import Columns, MinuteRow
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, utc_datetime
@@ -69,7 +69,7 @@ def newest_minute(answer: SourceAnswer) -> int | None:
     newest = newest_of(rows, "node")
     if newest is None:
         return None
-    if newest not in answer.earlier and any(map(_has_value, rows_at(rows, "node", newest))):
+    if newest not in answer.earlier and has_value_at(rows, "node", newest):
         return newest
     known = (row for row in rows if row.key.kind == "node" and row.ts not in answer.earlier)
     return max((row.ts for row in known if _has_value(row)), default=None)
@@ -99,12 +99,13 @@ def pull_facts(answer: SourceAnswer, history: Sequence[int | None], context: Con
     end = at + MINUTE if context.frozen_at is None else min(at, context.frozen_at) + MINUTE
     as_of = utc_datetime(end) - timedelta(seconds=context.skew_seconds)
     nodes = [row for row in rows_at(answer.rows, "node", at) if _has_value(row)]
-    filesystems = judged_filesystems(
+    judged = judged_filesystems(
         rows_at(answer.rows, "filesystem", at), answer.infos,
         all_of_them=context.judge_all_filesystems,
     )  # fmt: skip
-    fs_ratio, fs_name = _fullest(filesystems, bytes_ratio)
-    inodes_worst, inodes_name = _fullest(filesystems, inodes_ratio)
+    filesystems = [fill_of(row) for row in judged]
+    fs_ratio, fs_name = _fullest((fill.bytes, fill.row) for fill in filesystems)
+    inodes_worst, inodes_name = _fullest((fill.inodes, fill.row) for fill in filesystems)
     memory = _share(nodes, "mem_ws", "mem_cap")
     minute = Minute(as_of, nodes, filesystems, answer.infos)
     sums: dict[str, Any] = {name: _sum(nodes, name) for name in SUMS}
@@ -194,17 +195,17 @@ def _collector_error(answer: SourceAnswer) -> str:
     return "" if state is None or state.ok else state.error or "it does not say why"
 
 
-def _share(rows: Iterable[MinuteRow], part: str, whole: str) -> float | None:
-    """Return part / whole, 0..1, over the rows that have both; None if none has."""
-    pairs = [(value(row, part), value(row, whole)) for row in rows]
+def _share(rows: Sequence[MinuteRow], part: str, whole: str) -> float | None:
+    """Return part / whole, 0..1, over the nodes that have both; None if none has."""
+    pairs = zip(values_of(rows, "node", part), values_of(rows, "node", whole), strict=True)
     both = [(a, b) for a, b in pairs if a is not None and b]
     capacity = sum(b for _, b in both)
     return sum(a for a, _ in both) / capacity if capacity > 0 else None
 
 
 def _sum(rows: Iterable[MinuteRow], field: str) -> int | None:
-    """Return the sum over the rows that have the field; None if none has, or it is too large."""
-    values = [found for row in rows if (found := value(row, field)) is not None]
+    """Return the sum over the nodes that have the field; None if none has, or it is too large."""
+    values = [found for found in values_of(rows, "node", field) if found is not None]
     total = sum(values)
     return total if values and -(1 << 63) <= total < 1 << 63 else None
 
@@ -215,11 +216,7 @@ def _pods(rows: Sequence[MinuteRow], nodes: Sequence[MinuteRow], at: int) -> int
     return found if found or _sum(nodes, "pods") is not None else None
 
 
-def _fullest(
-    rows: Iterable[MinuteRow], ratio: Callable[[MinuteRow], float | None]
-) -> tuple[float | None, str]:
+def _fullest(ratios: Iterable[tuple[float | None, MinuteRow]]) -> tuple[float | None, str]:
     """Return the highest ratio and the "node mount" that has it; (None, "") if none has one."""
-    known = [
-        (found, f"{row.key.ns} {row.key.name}") for row in rows if (found := ratio(row)) is not None
-    ]
+    known = [(ratio, f"{row.key.ns} {row.key.name}") for ratio, row in ratios if ratio is not None]
     return max(known, default=(None, ""))

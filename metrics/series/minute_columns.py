@@ -86,6 +86,17 @@ class Minutes(Sequence[MinuteRow]):
             if time == ts
         ]
 
+    def has_value_at(self, kind: Kind, ts: int) -> bool:
+        """Return whether any row of a kind has a value in one minute, without creating rows."""
+        for table in self.tables:
+            if table.kind != kind or ts not in table.times:
+                continue
+            places = [at for at, time in enumerate(table.times) if time == ts]
+            for column in table.columns:
+                if column is not None and any(column.cell(at) is not None for at in places):
+                    return True
+        return False
+
     def count_of(self, kind: Kind, ts: int) -> int:
         """Return how many rows of a kind one minute has."""
         return sum(table.times.count(ts) for table in self.tables if table.kind == kind)
@@ -131,6 +142,14 @@ def rows_at(rows: Sequence[MinuteRow], kind: Kind, ts: int) -> list[MinuteRow]:
     if isinstance(rows, Minutes):
         return rows.at(kind, ts)
     return [row for row in rows if row.ts == ts and row.key.kind == kind]
+
+
+def has_value_at(rows: Sequence[MinuteRow], kind: Kind, ts: int) -> bool:
+    """Return whether any row of a kind has a value in one minute, in columns or not."""
+    if isinstance(rows, Minutes):
+        return rows.has_value_at(kind, ts)
+    found = (row for row in rows if row.ts == ts and row.key.kind == kind)
+    return any(cell is not None for row in found for cell in row.cells)
 
 
 def count_at(rows: Sequence[MinuteRow], kind: Kind, ts: int) -> int:

@@ -17,6 +17,7 @@ from metrics.series.minute_columns import (
     Minutes,
     MinuteTable,
     count_at,
+    has_value_at,
     newest_of,
     rows_at,
 )
@@ -103,6 +104,8 @@ def test_rows_ascend_and_those_of_one_minute_are_found_without_the_rest(made):
             found = rows_at(minutes, kind, ts)
             assert sorted(found, key=repr) == sorted(rows_at(rows, kind, ts), key=repr)
             assert count_at(minutes, kind, ts) == count_at(rows, kind, ts) == len(found)
+            has_value = any(cell is not None for row in found for cell in row.cells)
+            assert has_value_at(minutes, kind, ts) == has_value_at(rows, kind, ts) == has_value
     assert minutes == rows
     assert Minutes.joined([minutes, Minutes([])]) == minutes
 
