@@ -8,7 +8,7 @@ that came from :func:`clusters.access.visible_clusters` or a cluster from
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -33,7 +33,7 @@ from clusters.health_json import findings_of
 from clusters.models import Cluster, TunnelSession
 from clusters.status_numbers import NUMBERS, StatusNumbers, known_numbers
 from opscenter.core.ages import age_seconds
-from opscenter.core.write_checks import recording_problem
+from opscenter.core.write_checks import recent_recording_problem, recording_problem
 
 _RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -249,7 +249,7 @@ def judged(cluster: Cluster, now: datetime) -> tuple[Facts, Health]:
     current = getattr(cluster, "current", None)
     row |= {name: getattr(current, name, None) for name in _STATUS_COLUMNS}
     facts = _facts(row, known_numbers(row))
-    return facts, _judge(facts, _recorded(row), now, _Centre())
+    return facts, _judge(facts, _recorded(row), now, _Centre(recent_recording_problem))
 
 
 def tunnel_sessions(cluster: Cluster) -> QuerySet[TunnelSession]:
@@ -269,9 +269,12 @@ def label_values(overviews: Iterable[ClusterOverview]) -> dict[str, list[str]]:
 class _Centre:
     """Whether Ops Center itself is to blame that nothing newer is known; asked once, if at all."""
 
+    def __init__(self, asked: Callable[[], str] = recording_problem) -> None:
+        self._asked = asked
+
     @cached_property
     def problem(self) -> str:
-        return recording_problem()
+        return self._asked()
 
 
 def _judge(facts: Facts, recorded: Health, now: datetime, centre: _Centre) -> Health:

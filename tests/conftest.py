@@ -24,6 +24,7 @@ from clusters.access import AUDITORS, OPERATORS
 from clusters.models import Cluster, Customer
 from metrics.stores import close_stores, get_store
 from metrics.stores.base import MetricStore
+from opscenter.core.write_checks import forget_recent_problem
 from tests.budgets import forget_budgets
 from tests.factories import ClusterFactory, CustomerFactory, UserFactory, grant, healthy
 
@@ -69,6 +70,12 @@ def _channel_layer_in_memory(settings) -> None:
 def _fresh_budgets() -> None:
     """Let each test begin with budgets of which nothing is used: all come from one address."""
     forget_budgets()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known_of_writes() -> None:
+    """Forget what kept the test before from recording."""
+    forget_recent_problem()
 
 
 @pytest.fixture(autouse=True)

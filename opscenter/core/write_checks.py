@@ -11,6 +11,7 @@ import errno
 import sqlite3
 import time
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import cast
 
 import orjson
@@ -25,6 +26,8 @@ DATABASE, METRIC_STORE, HUB = "database", "metric store", "hub"
 KEPT_SECONDS = 3600
 
 _PREFIX = "opscenter:writes:"
+_RECENT_SECONDS = 1.0
+_NEVER: tuple[float, str] = (-inf, "")
 _FULL, _LOCKED, _READ_ONLY = "the disk is full", "it is locked", "it is read-only"
 _SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
@@ -47,6 +50,18 @@ _SYSTEM = {
     errno.EMFILE: "no file descriptor is free",
     errno.ENFILE: "no file descriptor is free",
 }
+
+
+class _Recent:
+    """When this process asked last, by the monotonic clock, and what was wrong.
+
+    One tuple, so that no thread sees half of another's; two that ask at one moment both ask Redis.
+    """
+
+    answer: tuple[float, str] = _NEVER
+
+
+_recent = _Recent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,23 @@ def recording_problem(now: float | None = None) -> str:
             since = minute_utc(check.failing_since)
             return f"Ops Center's {title} takes no writes since {since}: {check.error}"
     return _lifeless_hub(sign, now)
+
+
+def recent_recording_problem() -> str:
+    """Return :func:`recording_problem` of now, asked for at most once a second by this process.
+
+    For what is recorded of one cluster after the other: when the hub is away, of all of them.
+    """
+    asked_at, problem = _recent.answer
+    if time.monotonic() - asked_at >= _RECENT_SECONDS:
+        problem = recording_problem()
+        _recent.answer = time.monotonic(), problem
+    return problem
+
+
+def forget_recent_problem() -> None:
+    """Let the next :func:`recent_recording_problem` ask Redis."""
+    _recent.answer = _NEVER
 
 
 def _lifeless_hub(sign: bytes | None, now: float) -> str:

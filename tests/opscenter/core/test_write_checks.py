@@ -16,6 +16,7 @@ from opscenter.core.write_checks import (
     WriteCheck,
     key_of,
     parse,
+    recent_recording_problem,
     record_write,
     recording_problem,
     refusal,
@@ -87,6 +88,21 @@ def test_a_hub_without_life_is_one_since_its_last_sign(redis_server):
     write_heartbeat("hub", now=1_800_000_000)
     said = "Ops Center's hub shows no life since 2027-01-15 08:00 UTC"
     assert recording_problem(1_800_000_031) == said
+
+
+def asked() -> int:
+    """Return how often Redis was asked."""
+    return redis_client().info("commandstats").get("cmdstat_mget", {}).get("calls", 0)
+
+
+def test_redis_is_asked_once_for_all_that_is_recorded_in_a_second(redis_server, monkeypatch):
+    before, clock = asked(), [1000.0]
+    monkeypatch.setattr("opscenter.core.write_checks.time.monotonic", lambda: clock[0])
+    said = {recent_recording_problem() for _ in range(50)}
+    assert (said, asked() - before) == ({"Ops Center's hub shows no life"}, 1)
+    write_heartbeat("hub")
+    clock[0] += 1
+    assert (recent_recording_problem(), asked() - before) == ("", 2)
 
 
 @pytest.mark.parametrize("raw", [b"", b"1700000000.5", b"{", b'{"at": 1, "more": 2}', b"[]"])
