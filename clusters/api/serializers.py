@@ -10,6 +10,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from clusters.api.cluster_rows import cluster_row
 from clusters.health import WORST_FIRST, session_state
 from clusters.health_facts import LEVELS
 from clusters.models import Cluster, ClusterKey, TunnelSession
@@ -152,6 +153,14 @@ class ClusterSerializer(serializers.Serializer[Any]):
                 fields |= _number_fields()
             fields[name] = field
         return fields
+
+
+class ClusterRowSerializer(ClusterSerializer):
+    """The same for a list, written without asking each field."""
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return one cluster of the list."""
+        return cluster_row(instance)
 
 
 class KeySerializer(serializers.ModelSerializer[ClusterKey]):

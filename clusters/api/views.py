@@ -23,6 +23,7 @@ from clusters.api.filters import FLEET_PARAMETERS, SessionFilterSet, fleet_filte
 from clusters.api.serializers import (
     ClusterCreateSerializer,
     ClusterDetailSerializer,
+    ClusterRowSerializer,
     ClusterSerializer,
     ClusterUpdateSerializer,
     EnrolmentReplySerializer,
@@ -79,7 +80,7 @@ class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
         visible = access.visible_clusters(request_user(request))
         overviews = selectors.cluster_overviews(visible, datetime.now(UTC))
         fitting = selectors.filter_overviews(overviews, wanted)
-        return paged(self, fitting, ClusterSerializer)
+        return paged(self, fitting, ClusterRowSerializer)
 
     @extend_schema(
         operation_id="clusters_create",
