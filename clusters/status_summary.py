@@ -24,6 +24,7 @@ from clusters.selectors import judged
 from clusters.status_numbers import NUMBERS, StatusNumbers
 from opscenter.core import realtime
 from opscenter.core.ages import age_seconds
+from opscenter.core.single_row import single
 from opscenter.core.text import one_line
 
 MAX_NODES_NAMED = 10
@@ -63,7 +64,7 @@ def record_pull(cluster_id: UUID, facts: PullFacts, now: datetime | None = None)
         The health from now on; None if the cluster was deleted meanwhile.
     """
     now = now or datetime.now(UTC)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # the caller's fails with it
         cluster = _locked(cluster_id)
         if cluster is None:
             return None
@@ -156,11 +157,10 @@ def recorded_health(current: ClusterStatus) -> Health:
 
 def _locked(cluster_id: UUID) -> Cluster | None:
     """Return a cluster with its status row locked until the transaction ends."""
-    current = (
+    current = single(
         ClusterStatus.objects.select_for_update(of=("self",))
         .select_related("cluster")
         .filter(cluster_id=cluster_id)
-        .first()
     )
     if current is None:
         return None

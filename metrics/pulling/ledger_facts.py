@@ -17,6 +17,7 @@ from metrics.series.catalog import TIERS
 from metrics.series.source_answer import SourceAnswer
 from metrics.series.windows import MINUTE, Reason, utc_datetime
 from opscenter.core.errors import ClusterError, OpsCenterError
+from opscenter.core.single_row import single
 
 
 class SourceReplacedError(OpsCenterError):
@@ -35,9 +36,10 @@ def check_source(stream: Stream, limits: SourceLimits) -> None:
     Raises:
         SourceReplacedError: it comes from another source.
     """
-    row = MetricSource.objects.filter(cluster_id=stream.cluster, role="main").first()
-    if source_name(row) != limits.source:
-        msg = f"{source_name(row) or 'the agent'} answers now instead of {limits.source or 'it'}"
+    rows = MetricSource.objects.filter(cluster_id=stream.cluster, role="main")
+    name = source_name(single(rows.only("kind", "service")))
+    if name != limits.source:
+        msg = f"{name or 'the agent'} answers now instead of {limits.source or 'it'}"
         raise SourceReplacedError(msg)
 
 

@@ -51,6 +51,7 @@ from metrics.sources.parse_concurrency import ParseSlot
 from metrics.stores import StoreError, get_store
 from opscenter.core import leases, realtime
 from opscenter.core.errors import ClusterError, ClusterUnreachableError, GatewayDownError
+from opscenter.core.single_row import single
 from opscenter.core.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -107,10 +108,10 @@ def pull_cluster(
 
 def to_pull(cluster_id: UUID) -> Cluster | None:
     """Return an enrolled cluster with its status; None for pending, revoked and deleted ones."""
-    return (
-        Cluster.objects.select_related("current")
-        .filter(pk=cluster_id, status=Cluster.Status.ACTIVE, current__isnull=False)
-        .first()
+    return single(
+        Cluster.objects.select_related("current").filter(
+            pk=cluster_id, status=Cluster.Status.ACTIVE, current__isnull=False
+        )
     )
 
 
@@ -119,11 +120,10 @@ def _schedule_of(cluster_id: UUID, now: float) -> PullSchedule | None:
 
     One query; more before the first pull.
     """
-    known = (
+    known = single(
         PullSchedule.objects.select_related("cluster__current")
         .filter(cluster_id=cluster_id, stream=STREAM)
         .filter(cluster__status=Cluster.Status.ACTIVE, cluster__current__isnull=False)
-        .first()
     )
     cluster = to_pull(cluster_id) if known is None else known.cluster
     if known is not None or cluster is None:
