@@ -274,7 +274,10 @@ def _clean(seen: Sequence[SeenNode]) -> list[SeenNode]:
     by_name: dict[str, SeenNode] = {}
     for node in seen[:MAX_NODES]:
         name = one_line(node.name, 253) or "?"
-        by_name.setdefault(name, replace(node, name=name, detail=one_line(node.detail, 300)))
+        detail = one_line(node.detail, 300) if node.detail else ""
+        if (name, detail) != (node.name, node.detail):
+            node = replace(node, name=name, detail=detail)  # noqa: PLW2901
+        by_name.setdefault(name, node)
     return list(by_name.values())
 
 

@@ -11,7 +11,9 @@ def one_line(text: str, limit: int) -> str:
     Control, format and other unprintable characters (line breaks, escapes, bidirectional
     overrides, lone surrogates) become blanks, and runs of blanks become one.
     """
-    clean = "".join(char if char.isprintable() else " " for char in text[: 4 * limit])
+    clean = text[: 4 * limit]
+    if not clean.isprintable():
+        clean = "".join(char if char.isprintable() else " " for char in clean)
     return " ".join(clean.split())[:limit].rstrip()
 
 
