@@ -217,7 +217,8 @@ def _plain_series_info(kind: Kind, entry: object) -> SeriesInfo | None:
     """
     if type(entry) is not dict:
         return None
-    name, ns, node = entry.get("name"), entry.get("ns", ""), entry.get("node", "")
+    name: Any = entry.get("name")
+    ns, node = entry.get("ns", ""), entry.get("node", "")
     attrs = entry.get("attrs", {})
     if type(attrs) is not dict or len(attrs) > MAX_ATTRS:
         return None
