@@ -36,6 +36,7 @@ from clusters.tunnel.counters import (
 )
 from clusters.tunnel.hub import loops, session_log
 from clusters.tunnel.hub.channels import Opener
+from clusters.tunnel.hub.connection import BoundedConnection
 from clusters.tunnel.hub.door import MAX_KNOWN, Door
 from clusters.tunnel.hub.gateway import Gateway
 from clusters.tunnel.hub.limits import Limits
@@ -241,9 +242,7 @@ class Hub:
         self.context.arriving[number] = entry
         try:
             # As asyncssh.listen() does it; asyncssh.run_server() would copy the options each time.
-            await loop.connect_accepted_socket(
-                lambda: asyncssh.SSHServerConnection(loop, self._options), sock
-            )
+            await loop.connect_accepted_socket(lambda: BoundedConnection(loop, self._options), sock)
         except OSError as exc:
             logger.debug("a connection ended before it began: %s", exc)
             self.context.arriving.pop(number, None)

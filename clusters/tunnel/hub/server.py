@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncssh
 
 from clusters.tunnel.counters import Counters
+from clusters.tunnel.hub.connection import BoundedConnection
 from clusters.tunnel.hub.connection_stats import Link, TcpLink, bound_unacknowledged
 from clusters.tunnel.hub.door import Door, Entry
 from clusters.tunnel.hub.limits import Limits
@@ -217,6 +218,8 @@ class HubServer(asyncssh.SSHServer):
             reason = Refusal.TOO_MANY_SIGN_INS
             self._context.refuse(self._user, self._address, fingerprint, reason)
             raise asyncssh.PermissionDenied(str(exc)) from None
+        if isinstance(conn, BoundedConnection):
+            conn.signed_in()
         if self._entry is not None:
             self._context.door.signed_in(self._entry)
         if self.behind_unknown_proxy:

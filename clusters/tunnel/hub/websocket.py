@@ -16,6 +16,7 @@ import asyncssh
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from clusters.tunnel.hub.connection import BoundedConnection
 from clusters.tunnel.hub.connection_stats import WebSocketLink, bound_unacknowledged
 from clusters.tunnel.hub.door import Door, Entry
 from clusters.tunnel.hub.listeners import enter_door
@@ -148,12 +149,16 @@ class WebSocketEntry:
             await ws.close()
 
     async def _run_ssh(self, inner: socket.socket, server: HubServer) -> None:
+        loop = asyncio.get_running_loop()
+        options = asyncssh.SSHServerConnectionOptions(
+            options=self._options, server_factory=lambda: server
+        )
         try:
-            connection = await asyncssh.run_server(
-                inner, config=None, options=self._options, server_factory=lambda: server
+            _, connection = await loop.connect_accepted_socket(
+                lambda: BoundedConnection(loop, options), inner
             )
-        except (asyncssh.Error, OSError) as exc:
-            logger.debug("a WebSocket client did not sign in: %s", exc)
+        except OSError as exc:
+            logger.debug("a WebSocket ended before SSH began: %s", exc)
             inner.close()
             return
         try:
