@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
 import pytest
 
 from opscenter.asgi import application
-from opscenter.web.body_limit import MAX_BYTES, BodyLimit
+from opscenter.web.body_limit import BODIES, FREE_BYTES, MAX_BYTES, PIECE_BYTES, BodyLimit
 
 
 class Exchange:
@@ -65,3 +66,38 @@ async def test_what_fits_goes_through_as_it_is():
     exchange = Exchange([b"x" * 50, b"x" * 50], [(b"content-length", b"100")])
     await BodyLimit(echo, 100)(exchange.scope, exchange.receive, exchange.send)
     assert (exchange.status, exchange.taken) == (200, 2)
+
+
+async def test_large_bodies_of_one_address_have_a_share_and_another_has_its_own():
+    sizes = [FREE_BYTES] + [PIECE_BYTES] * BODIES.shares["address"]
+    holding = asyncio.Event()
+
+    async def holds(scope: Any, receive: Any, send: Any) -> None:
+        for _ in sizes:
+            await receive()
+        await holding.wait()
+
+    first = exchange_of("192.0.2.1", [b"x" * size for size in sizes] + [b"last"])
+    task = asyncio.create_task(BodyLimit(holds, 2**30)(first.scope, first.receive, first.send))
+    await asyncio.sleep(0)
+    large = [b"x" * FREE_BYTES, b"x"]
+    again, other = exchange_of("192.0.2.1", large), exchange_of("192.0.2.2", large)
+    small = exchange_of("192.0.2.1", [b"x" * FREE_BYTES])
+    for one in (again, other, small):
+        await BodyLimit(echo)(one.scope, one.receive, one.send)
+
+    assert [again.status, other.status, small.status] == [429, 200, 200]
+    assert (b"connection", b"close") in again.sent[0]["headers"]
+    holding.set()
+    await task
+    assert BODIES.used == 0
+
+
+async def test_what_all_large_bodies_take_together_is_bounded():
+    assert BODIES.total * PIECE_BYTES <= 64 * 2**20
+
+
+def exchange_of(address: str, chunks: list[bytes]) -> Exchange:
+    exchange = Exchange(chunks, [])
+    exchange.scope["client"] = (address, 1)
+    return exchange

@@ -10,6 +10,7 @@ import pytest
 from opscenter.core.budgets import peer_group
 from opscenter.core.large_answers import WHEN_DONE
 from opscenter.web.shares import (
+    FEW_REQUESTS,
     REQUESTS,
     UNKNOWN_SOCKETS,
     RequestShare,
@@ -56,6 +57,32 @@ async def clients(share: Any, number: int, address: str, path: str = "/") -> lis
     return made
 
 
+class Endless:
+    """What a server gives of a body that goes on for ever: one piece, and then nothing."""
+
+    def __init__(self) -> None:
+        self.given = False
+
+    async def __call__(self) -> Any:
+        if self.given:
+            await asyncio.Event().wait()
+        self.given = True
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+
+def posting(address: str) -> dict[str, Any]:
+    headers = [(b"content-length", b"2000000")]
+    return {"path": "/accounts/login/", "client": (address, 1), "headers": headers}
+
+
+async def whole_body() -> Any:
+    return {"type": "http.request", "body": b"x"}
+
+
+async def ignore(message: Any) -> None:
+    del message
+
+
 async def end(application: Waiting, *them: Client) -> None:
     application.release.set()
     await asyncio.gather(*(one.task for one in them))
@@ -75,6 +102,73 @@ async def test_one_address_has_a_share_of_requests_and_another_is_answered() -> 
     assert b'"throttled"' in refused.heard[1]["body"]
     await end(application, *held, other, probe)
     assert [one.status for one in (*held, other, probe)] == [200] * (len(held) + 2)
+    assert REQUESTS.used == 0
+
+
+async def test_a_dozen_addresses_that_hold_all_they_can_leave_places_for_others() -> None:
+    application = Waiting()
+    share = RequestShare(application)
+    asked = [
+        one
+        for number in range(12)
+        for one in await clients(share, REQUESTS.shares["address"], f"192.0.2.{number}")
+    ]
+    others = [
+        one
+        for number in range(5)
+        for one in await clients(share, FEW_REQUESTS, f"198.51.100.{number}")
+    ]
+
+    assert [one.status for one in others] == [None] * len(others)  # they are being answered
+    await end(application, *asked, *others)
+    assert REQUESTS.used == 0
+
+
+async def test_bodies_that_never_end_use_up_no_requests_of_others() -> None:
+    begun = asyncio.Event()
+
+    async def reads_all(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            begun.set()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    share = RequestShare(reads_all)
+    slow = [
+        asyncio.create_task(share(posting(f"192.0.2.{n % 8}"), Endless(), ignore))
+        for n in range(REQUESTS.total + 8)
+    ]
+    await begun.wait()
+    heard: list[Any] = []
+
+    async def hear(message: Any) -> None:
+        heard.append(message)
+
+    await share(posting("198.51.100.1"), whole_body, hear)
+
+    assert heard[0]["status"] == 200
+    for one in slow:
+        one.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
+    assert REQUESTS.used == 0
+
+
+async def test_a_body_that_is_here_when_the_share_is_used_up_is_refused_once() -> None:
+    application = Waiting()
+    share = RequestShare(application)
+    held = await clients(share, REQUESTS.shares["address"], "192.0.2.1")
+    heard: list[Any] = []
+
+    async def hear(message: Any) -> None:
+        heard.append(message)
+
+    async def answers_whatever_it_hears(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    await RequestShare(answers_whatever_it_hears)(posting("192.0.2.1"), whole_body, hear)
+
+    assert [one.get("status") for one in heard] == [429, None]
+    await end(application, *held)
     assert REQUESTS.used == 0
 
 
@@ -138,5 +232,5 @@ async def test_a_peer_without_an_address_has_no_share(client) -> None:
     async def send(message: Any) -> None:
         heard.append(message)
 
-    await RequestShare(application)({"path": "/", "client": client}, None, send)
+    await RequestShare(application)({"path": "/", "client": client, "headers": []}, None, send)
     assert heard[0]["status"] == 200
