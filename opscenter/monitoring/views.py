@@ -16,6 +16,9 @@ from clusters.access import sees_all
 from opscenter.core.env import is_loopback
 from opscenter.monitoring.exposition import CONTENT_TYPE, exposition
 from opscenter.monitoring.readiness import missing_parts, warnings
+from opscenter.monitoring.shared_look import SharedLook
+
+_look = SharedLook(lambda: (missing_parts(), warnings()))
 
 # A request that carries one of these came through a proxy: its address proves nothing.
 _FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -31,8 +34,8 @@ def readyz(_request: HttpRequest) -> JsonResponse:
 
     ``warnings`` has what somebody should check although it works.
     """
-    missing = missing_parts()
-    body = {"ready": not missing, "missing": missing, "warnings": warnings()}
+    missing, worth_checking = _look()
+    body = {"ready": not missing, "missing": missing, "warnings": worth_checking}
     return JsonResponse(body, status=503 if missing else 200)
 
 
