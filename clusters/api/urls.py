@@ -7,10 +7,15 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from clusters.api import history, inventory, views
 from clusters.api.base import CLUSTER_PATH
+from opscenter.core.schema import SharedSchemaGenerator
 
 urlpatterns = [
     re_path(r"^$", views.RootView.as_view(), name="root"),
-    re_path(r"^schema/?$", SpectacularJSONAPIView.as_view(), name="schema"),
+    re_path(
+        r"^schema/?$",
+        SpectacularJSONAPIView.as_view(generator_class=SharedSchemaGenerator),
+        name="schema",
+    ),
     # The split view loads its script from its own address: the CSP allows no inline one.
     re_path(r"^docs/?$", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
     re_path(r"^agents/enrol/?$", views.EnrolView.as_view(), name="enrol"),

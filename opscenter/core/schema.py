@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from typing import Any, ClassVar
+
+from drf_spectacular.generators import SchemaGenerator
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 _ERROR: dict[str, Any] = {
@@ -63,3 +66,25 @@ def _add(operation: dict[str, Any], *, has_id: bool, method: str) -> None:
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
         answer = {"description": _TEXTS[status], "content": content}
         operation["responses"].setdefault(status, answer)
+
+
+class SharedSchemaGenerator(SchemaGenerator):
+    """Makes the schema once: that takes a second or more, and anybody may ask for it.
+
+    It is the same for everybody: it depends neither on the user nor on a version.
+    """
+
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _made: ClassVar[dict[bool, dict[str, Any]]] = {}  # by whether it is public
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        named["api_version"] = None
+        super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - the library's signature
+        """Return the schema; those who ask while it is made wait for it."""
+        with self._lock:
+            if public not in self._made:
+                made = super().get_schema(request, public)  # type: ignore[no-untyped-call]
+                self._made[public] = made
+            return self._made[public]

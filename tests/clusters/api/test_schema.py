@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 from django.urls import get_resolver
+from drf_spectacular.generators import SchemaGenerator
 
 from tests.access.routes import all_routes
 
@@ -19,6 +20,17 @@ def test_the_schema_is_made_without_a_warning():
     out, err = StringIO(), StringIO()
     call_command("spectacular", validate=True, fail_on_warn=True, stdout=out, stderr=err)
     assert err.getvalue() == ""
+
+
+def test_the_schema_is_made_once_however_often_it_is_asked_for(client, monkeypatch):
+    first = client.get(URL).content
+
+    def made_again(*_: object, **__: object) -> None:
+        raise AssertionError("it is made again")
+
+    monkeypatch.setattr(SchemaGenerator, "get_schema", made_again)
+    assert client.get(URL).content == first
+    assert client.get(f"{URL}?version=7").status_code in (200, 400)
 
 
 def test_every_route_of_the_api_is_in_the_schema(client):
