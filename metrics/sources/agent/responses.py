@@ -222,8 +222,9 @@ def _plain_series_info(kind: Kind, entry: object) -> SeriesInfo | None:
     attrs = entry.get("attrs", {})
     if type(attrs) is not dict or len(attrs) > MAX_ATTRS:
         return None
+    parts: tuple[Any, ...] = (name, ns, node, *attrs, *attrs.values())
     try:
-        texts = "".join((name, ns, node, *attrs, *attrs.values()))
+        texts = "".join(parts)
     except TypeError:
         return None
     if len(texts) > min(MAX_NAME, MAX_ATTR) or not texts.isprintable():
