@@ -111,22 +111,29 @@ def problem_of(name: str, target: Target, now: float | None = None) -> str:
     if name == "web":
         return _web_problem(target)
     names = target.workers if name == "worker" else (name,)
+    carriers = ("worker", "up") if len(names) > 1 else ()
     try:
-        beats = read_keys(target.redis_url, [_HEARTBEAT + each for each in names])
+        keys = [_HEARTBEAT + each for each in (*carriers, *names)]
+        found = read_keys(target.redis_url, keys)
     except (ProbeError, OSError, ValueError) as exc:
         return f"Redis does not answer: {exc}"
     at = time.time() if now is None else now
-    silent = {
-        each: said
-        for each, beat in zip(names, beats, strict=True)
-        if (said := _silence(beat, at, target.limit_seconds))
-    }
+    beats = dict(zip((*carriers, *names), found, strict=True))
+    limit = target.limit_seconds
+    silent = {each: said for each in names if (said := _silence(beats[each], at, limit))}
+    if (
+        carriers
+        and _silence(beats["up"], at, limit / 2)
+        and not _silence(beats["worker"], at, limit)
+    ):
+        # Some worker works, and nobody asks each of them.
+        silent = dict.fromkeys(silent, "not known without its supervisor")
     if len(names) == 1:
         return "".join(silent.values())
     return ", ".join(f"{each}: {said}" for each, said in silent.items())
 
 
-def _silence(beat: str | None, now: float, limit_seconds: int) -> str:
+def _silence(beat: str | None, now: float, limit_seconds: float) -> str:
     """Return in words how long a process is silent; "" if it is not."""
     try:
         age = None if beat is None else now - float(beat)

@@ -28,6 +28,7 @@ from opscenter.core.write_checks import (
 DATABASE_WRITES, METRIC_STORE_WRITES = "database writes", "metric store writes"
 _PROVEN_BY_WORKER = {DATABASE_WRITES: DATABASE, METRIC_STORE_WRITES: METRIC_STORE}
 _ANY_WORKER = "worker"
+_SUPERVISOR = "up"  # asks each of several workers by its own queue
 _HUB_RECORDS_SECONDS = 60.0
 """How old the hub's last record may be: it writes every 15 s when its tunnels last answered."""
 
@@ -36,7 +37,7 @@ _HUB_RECORDS_SECONDS = 60.0
 class Signs:
     """What Redis holds. Times are Unix seconds; None where there is nothing."""
 
-    heartbeats: Mapping[str, float | None]  # of worker, each of several workers, beat, hub
+    heartbeats: Mapping[str, float | None]  # of worker, each of several workers, beat, hub, up
     writes: Mapping[str, WriteCheck | None]  # of database, metric store, hub
 
 
@@ -56,7 +57,7 @@ def read_signs() -> Signs:
     Raises:
         redis.exceptions.RedisError: if Redis does not answer.
     """
-    names = tuple(dict.fromkeys((_ANY_WORKER, *heartbeat_names())))
+    names = tuple(dict.fromkeys((_ANY_WORKER, _SUPERVISOR, *heartbeat_names())))
     places = (*_PROVEN_BY_WORKER.values(), HUB)
     keys = [*map(heartbeat_key, names), *map(key_of, places)]
     values = cast("list[bytes | None]", brief_redis_client().mget(keys))
@@ -74,8 +75,8 @@ def unproven(signs: Signs, now: float) -> dict[str, str]:
         now: Unix time in seconds.
     """
     beats = signs.heartbeats
-    found = {name: _overdue(beats.get(name), now) for name in (*worker_names(), "hub")}
-    found["hub"] = found["hub"] or _failing_hub(signs.writes.get(HUB), now)
+    found = _workers(beats, now)
+    found["hub"] = _overdue(beats.get("hub"), now) or _failing_hub(signs.writes.get(HUB), now)
     worker = _overdue(beats.get(_ANY_WORKER), now)
     found |= _beat(beats, now)
     for part, place in _PROVEN_BY_WORKER.items():
@@ -85,14 +86,30 @@ def unproven(signs: Signs, now: float) -> dict[str, str]:
     return {name: reason for name, reason in found.items() if reason}
 
 
+def _workers(beats: Mapping[str, float | None], now: float) -> dict[str, str]:
+    """Judge each worker; of several, one that is not asked by its supervisor is not to blame."""
+    names = worker_names()
+    found = {name: _overdue(beats.get(name), now) for name in names}
+    if len(names) == 1 or _overdue(beats.get(_ANY_WORKER), now):
+        return found
+    if _is_lively(beats.get(_SUPERVISOR), now):
+        return found
+    return {name: reason and "not known without its supervisor" for name, reason in found.items()}
+
+
 def _beat(beats: Mapping[str, float | None], now: float) -> dict[str, str]:
     """Judge beat, whose sign a worker writes: while that is late, beat's silence is not its own."""
     reason = _overdue(beats.get("beat"), now)
-    worker_age = age_seconds(beats.get(_ANY_WORKER), now)
-    if not reason or (worker_age is not None and worker_age <= _limit() / 2):
+    if not reason or _is_lively(beats.get(_ANY_WORKER), now):
         return {"beat": reason}
     late = {} if len(worker_names()) > 1 else {_ANY_WORKER: _silence(beats.get(_ANY_WORKER), now)}
     return {**late, "beat": "not known without the worker"}
+
+
+def _is_lively(at: float | None, now: float) -> bool:
+    """Return whether who carries the signs of others is well enough for these to be blamed."""
+    age = age_seconds(at, now)
+    return age is not None and age <= _limit() / 2
 
 
 def _overdue(at: float | None, now: float) -> str:

@@ -121,6 +121,19 @@ def test_of_several_workers_the_silent_ones_are_named(redis_server):
     )
 
 
+def test_without_the_supervisor_that_asks_each_of_several_workers_none_is_blamed(redis_server):
+    now = time.time()
+    write_heartbeat("worker", now=now)
+    write_heartbeat("worker-1", now=now)
+    of_two = target(redis_server, workers=("worker-1", "worker-2"))
+    unknown = "worker-2: not known without its supervisor"
+    assert problem_of("worker", of_two, now) == unknown
+    write_heartbeat("up", now=now - 31)
+    assert problem_of("worker", of_two, now) == unknown
+    write_heartbeat("up", now=now)
+    assert problem_of("worker", of_two, now) == "worker-2: no heartbeat yet"
+
+
 def test_what_is_no_time_proves_nothing(redis_server):
     redis_client().set(heartbeat_key("hub"), "soon")
     assert problem_of("hub", target(redis_server)) == "no heartbeat yet"

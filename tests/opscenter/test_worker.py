@@ -26,3 +26,15 @@ def test_a_heartbeat_shows_its_sender_its_worker_and_that_some_worker_works(redi
     heartbeat("up", "worker-2")
     names = ("up", "worker", "worker-1", "worker-2")
     assert [name for name, at in read_heartbeats(names).items() if at is None] == ["worker-1"]
+
+
+def test_a_worker_shows_life_by_the_task_of_beat_that_it_runs(redis_server, settings):
+    settings.WORKER_PROCESSES = 2
+    for host in ("worker-2@far", "stranger@far"):
+        heartbeat.push_request(hostname=host)
+        try:
+            heartbeat.run("beat")
+        finally:
+            heartbeat.pop_request()
+    names = ("worker-1", "worker-2", "stranger")
+    assert [name for name, at in read_heartbeats(names).items() if at is not None] == ["worker-2"]

@@ -65,6 +65,33 @@ def test_a_silent_beat_is_blamed_while_the_worker_shows_life():
     assert unproven(signs(beat=75), NOW) == {"beat": "no heartbeat for 75 s"}
 
 
+def of_two(settings, **ages: float | None) -> dict[str, str]:
+    settings.WORKER_PROCESSES = 2
+    return unproven(signs(**{"up": 5, "worker-1": 5, "worker-2": 5, **ages}), NOW)
+
+
+def test_the_one_of_two_workers_that_is_silent_is_named_and_not_the_other(settings):
+    assert of_two(settings) == {}
+    assert of_two(settings, **{"worker-1": 80}) == {"worker-1": "no heartbeat for 80 s"}
+
+
+def test_without_the_supervisor_that_asks_each_worker_nobody_is_blamed(settings):
+    unknown = "not known without its supervisor"
+    assert of_two(settings, up=80, **{"worker-1": 80}) == {"worker-1": unknown}
+    both = {"worker-1": 70, "worker-2": 65}
+    assert of_two(settings, up=64, **both) == {"worker-1": unknown, "worker-2": unknown}
+    assert of_two(settings, up=None, **both) == {"worker-1": unknown, "worker-2": unknown}
+
+
+def test_workers_that_do_nothing_at_all_are_named_whoever_asks(settings):
+    silent = {"worker": 80, "worker-1": 90, "worker-2": 80}
+    found = of_two(settings, up=80, **silent)
+    assert (found["worker-1"], found["worker-2"]) == (
+        "no heartbeat for 90 s",
+        "no heartbeat for 80 s",
+    )
+
+
 @pytest.mark.parametrize("place", [DATABASE, METRIC_STORE])
 def test_a_place_that_takes_no_writes_is_named_with_since_when_and_why(place):
     check = WriteCheck(NOW - 3, NOW - 200, NOW - 180, "the disk is full")

@@ -114,6 +114,7 @@ def test_a_process_that_never_showed_life_is_missing(client, all_well, name):
 
 def test_each_of_several_workers_has_to_show_life(client, all_well, settings):
     settings.WORKER_PROCESSES = 2
+    write_heartbeat("up")
     write_heartbeat("worker-1")
     assert readiness(client) == (503, {"worker-2": "no heartbeat yet"})
     write_heartbeat("worker-2")

@@ -99,3 +99,18 @@ def test_a_silent_one_of_two_workers_is_named_by_readiness_and_probe(centre):
         lambda: answer if (answer := centre.get("/readyz"))[0] == 503 else None, "503"
     )
     assert json.loads(body)["missing"].keys() == {"worker-2"}
+
+
+def test_without_the_supervisor_a_stopped_worker_is_not_known_and_the_other_is_well(centre):
+    stopped = centre.wait_for_children(*WORKERS)["worker-2"]
+    assert centre.process is not None
+    os.kill(centre.process.pid, signal.SIGSTOP)
+    try:
+        os.kill(stopped, signal.SIGSTOP)
+        missing = wait_until(
+            lambda: json.loads(centre.get("/readyz")[1]).get("missing"), "a worker is missing"
+        )
+        assert missing == {"worker-2": "not known without its supervisor"}
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+        os.kill(centre.process.pid, signal.SIGCONT)
