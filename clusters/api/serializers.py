@@ -17,6 +17,7 @@ from clusters.models import Cluster, ClusterKey, TunnelSession
 from clusters.services import LABEL_KEY, LABEL_VALUE, MAX_LABELS
 from clusters.status_numbers import NUMBERS, Number
 from opscenter.core.api import StrictCharField
+from opscenter.core.request_bodies import StrictSerializer
 
 UUID_PATTERN = r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
@@ -222,7 +223,7 @@ class ClusterDetailSerializer(ClusterSerializer):
         return list(KeySerializer(cluster.keys.order_by("-created_at", "pk"), many=True).data)
 
 
-class ClusterCreateSerializer(serializers.Serializer[Any]):
+class ClusterCreateSerializer(StrictSerializer):
     """A cluster to add."""
 
     name = NameField()
@@ -230,7 +231,7 @@ class ClusterCreateSerializer(serializers.Serializer[Any]):
     customer_id = OptionalIdField()
 
 
-class ClusterUpdateSerializer(serializers.Serializer[Any]):
+class ClusterUpdateSerializer(StrictSerializer):
     """What may be changed; labels are replaced as a whole."""
 
     name = NameField(required=False)
@@ -276,6 +277,9 @@ class SessionSerializer(serializers.ModelSerializer[TunnelSession]):
 
 class EnrolmentSerializer(serializers.Serializer[Any]):
     """What an agent sends to enrol."""
+
+    # The one body whose unknown keys are ignored: a newer agent may say more of itself than this
+    # centre knows, and must still get in.
 
     token = StrictCharField(min_length=1, max_length=200, trim_whitespace=False)
     public_key = StrictCharField(

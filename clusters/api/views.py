@@ -64,6 +64,7 @@ class RootView(StrictQueryView):
 class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
     """The clusters that the user sees."""
 
+    body_methods = frozenset({"POST"})
     serializer_class = ClusterSerializer
     filter_backends = ()
     query_parameters = FLEET_PARAMETERS
@@ -103,6 +104,7 @@ class ClusterListView(StrictQueryView, GenericAPIView[Cluster]):
 class ClusterDetailView(ClusterScopedView):
     """One cluster."""
 
+    body_methods = frozenset({"PATCH"})
     rights: ClassVar[dict[str, ClusterPermission]] = {
         "GET": "view_cluster",
         "PATCH": "operate_cluster",
@@ -216,6 +218,7 @@ class SessionListView(ClusterScopedView, ListAPIView[TunnelSession]):
 class EnrolView(StrictQueryView):
     """Where agents enrol. No sign-in: the join token is the permission."""
 
+    body_methods = frozenset({"POST"})
     authentication_classes = ()
     permission_classes = (AllowAny,)
 

@@ -26,6 +26,7 @@ ERASURE_ID = OpenApiParameter("erasure_id", OpenApiTypes.UUID, OpenApiParameter.
 class CustomerEraseView(CustomerScopedView):
     """The erasure of one customer."""
 
+    body_methods = frozenset({"POST"})
     methods = ()
     keeper_methods = ("POST",)
 

@@ -24,6 +24,7 @@ from metrics.models import Export
 from opscenter.core.downloads import file_response
 from opscenter.core.errors import ConflictError, NotFoundError
 from opscenter.core.query_parameters import StrictQueryView
+from opscenter.core.request_bodies import StrictSerializer
 
 EXPORT_ID = OpenApiParameter("export_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 EXPORT_PATH = r"exports/(?P<export_id>[0-9a-fA-F-]{36})"
@@ -31,7 +32,7 @@ _LATEST = 2**40
 _SENDS_BYTES = (status.HTTP_200_OK, status.HTTP_206_PARTIAL_CONTENT)
 
 
-class ExportWriteSerializer(serializers.Serializer[Any]):
+class ExportWriteSerializer(StrictSerializer):
     """What to export: either a customer or a cluster."""
 
     customer_id = OptionalIdField()
@@ -84,6 +85,7 @@ class ExportSerializer(serializers.Serializer[Any]):
 class ExportListView(StrictQueryView, GenericAPIView[Any]):
     """The exports of customers and clusters that the caller may see."""
 
+    body_methods = frozenset({"POST"})
     serializer_class = ExportSerializer
     filter_backends = ()
 

@@ -36,6 +36,7 @@ CLASS_ID = OpenApiParameter("class_id", OpenApiTypes.INT, OpenApiParameter.PATH)
 class ClassListView(StrictQueryView, GenericAPIView[Any]):
     """All retention classes."""
 
+    body_methods = frozenset({"POST"})
     serializer_class = shapes.ClassSerializer
     filter_backends = ()
 
@@ -68,6 +69,8 @@ class ClassListView(StrictQueryView, GenericAPIView[Any]):
 
 class ClassDetailView(StrictQueryView):
     """One retention class."""
+
+    body_methods = frozenset({"PATCH"})
 
     @extend_schema(
         operation_id="retention_classes_get",
@@ -134,6 +137,7 @@ class CustomerListView(StrictQueryView, GenericAPIView[Any]):
 class CustomerRetentionView(CustomerScopedView):
     """How long one customer's data is kept."""
 
+    body_methods = frozenset({"PATCH"})
     keeper_methods = ("PATCH",)
 
     @extend_schema(
@@ -197,6 +201,7 @@ class ClusterRetentionView(ClusterScopedView):
 class CustomerHoldView(CustomerScopedView):
     """The legal hold on one customer."""
 
+    body_methods = frozenset({"POST"})
     methods = ()
     keeper_methods = ("POST", "DELETE")
 
@@ -227,6 +232,7 @@ class CustomerHoldView(CustomerScopedView):
 class ClusterHoldView(ClusterScopedView):
     """The legal hold on one cluster."""
 
+    body_methods = frozenset({"POST"})
     rights: ClassVar[dict[str, ClusterPermission]] = {
         "POST": "view_cluster",
         "DELETE": "view_cluster",

@@ -13,6 +13,7 @@ from metrics.models import Erasure
 from metrics.retention.rules import MAX_DAYS, MIN_DAYS, complete, problems
 from metrics.series.catalog import TIERS
 from opscenter.core.api import StrictCharField
+from opscenter.core.request_bodies import StrictSerializer
 
 _DAYS = {"type": "integer", "minimum": MIN_DAYS, "maximum": MAX_DAYS}
 _TIERS = {
@@ -97,14 +98,14 @@ class EffectSerializer(serializers.Serializer[Any]):
     counted = serializers.IntegerField(help_text="Over how many of them rows were counted in time.")
 
 
-class ClassWriteSerializer(serializers.Serializer[Any]):
+class ClassWriteSerializer(StrictSerializer):
     """A new retention class."""
 
     name = StrictCharField(max_length=60)
     limits = LimitsField()
 
 
-class ClassChangeSerializer(serializers.Serializer[Any]):
+class ClassChangeSerializer(StrictSerializer):
     """The changes of a retention class; fields that are not given stay."""
 
     name = StrictCharField(max_length=60, required=False)
@@ -154,7 +155,7 @@ class HoldSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
 
 
-class HoldWriteSerializer(serializers.Serializer[Any]):
+class HoldWriteSerializer(StrictSerializer):
     """Why a hold is placed."""
 
     reason = StrictCharField(max_length=500)
@@ -180,7 +181,7 @@ class CustomerRetentionSerializer(serializers.Serializer[Any]):
     legal_holds = HoldSerializer(many=True)
 
 
-class AssignSerializer(serializers.Serializer[Any]):
+class AssignSerializer(StrictSerializer):
     """Which class a customer gets."""
 
     retention_class_id = serializers.IntegerField(
@@ -209,7 +210,7 @@ class ClusterRetentionSerializer(serializers.Serializer[Any]):
     legal_holds = HoldSerializer(many=True)
 
 
-class ErasureWriteSerializer(serializers.Serializer[Any]):
+class ErasureWriteSerializer(StrictSerializer):
     """The customer's name, typed again."""
 
     confirm = StrictCharField(

@@ -45,6 +45,7 @@ class _Sent:
 class _SourceBase(ClusterScopedView):
     """Common to the endpoints of the main source and of etcd."""
 
+    body_methods = frozenset({"POST", "PUT"})
     role: ClassVar[Role]
 
     def sent(self, request: Request, shape: type[serializers.Serializer[Any]]) -> _Sent:

@@ -16,6 +16,7 @@ from metrics.connections.probe import agent_setting
 from metrics.connections.status import SourceView
 from metrics.sources.kinds import KINDS, Kind
 from opscenter.core.api import StrictCharField
+from opscenter.core.request_bodies import StrictSerializer
 
 SERVICES = [name for name in SERVICE_PORTS if name != "agent"]
 MAIN_KINDS = [kind.name for kind in KINDS.values() if kind.role == "main"]
@@ -73,7 +74,7 @@ class SecretsField(SettingsField):
     """Secrets by name."""
 
 
-class EtcdWriteSerializer(serializers.Serializer[Any]):
+class EtcdWriteSerializer(StrictSerializer):
     """The cluster's etcd, to be saved or tested."""
 
     service = serializers.ChoiceField(

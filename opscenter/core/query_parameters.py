@@ -1,4 +1,4 @@
-"""Query parameters of the REST API, read strictly.
+"""Query parameters of the REST API, and bodies where there are none, read strictly.
 
 Apart from :mod:`opscenter.core.api`, which Django REST framework imports before its views exist.
 """
@@ -13,25 +13,29 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from opscenter.core.request_bodies import require_no_body
 from opscenter.core.text import one_line
 
 _SHOWN_NAME, _SHOWN_FIELDS = 100, 20  # characters and number of unknown names
 
 
 class StrictQueryView(APIView):
-    """An endpoint that refuses an unknown query parameter.
+    """An endpoint that refuses an unknown query parameter, and a body where it takes none.
 
     If it ignored a misspelt filter, it would answer with everything. ``query_parameters`` holds
-    what GET takes; pages and filter sets add theirs. Other methods take none.
+    what GET takes; pages and filter sets add theirs. Other methods take none. ``body_methods``
+    read a body, by a :class:`~opscenter.core.request_bodies.StrictSerializer`.
     """
 
     query_parameters: ClassVar[Sequence[OpenApiParameter]] = ()
+    body_methods: ClassVar[frozenset[str]] = frozenset()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate the user, then check the query.
+        """Authenticate the user, then check the query, and that no body is ignored.
 
         Raises:
-            ValidationError: naming each unknown parameter, and each single one that is given twice.
+            ValidationError: naming each unknown parameter, and each single one that is given twice;
+                or naming each key of a body that is not wanted.
         """
         super().initial(request, *args, **kwargs)
         if request.method not in self.allowed_methods:
@@ -46,6 +50,8 @@ class StrictQueryView(APIView):
                 wrong[shown] = ["Give it once."]
         if wrong:
             raise exceptions.ValidationError(dict(list(wrong.items())[:_SHOWN_FIELDS]))
+        if request.method not in {"GET", "HEAD", "OPTIONS", *self.body_methods}:
+            require_no_body(request)
 
     def known_parameters(self) -> dict[str, bool]:
         """Return the names of what GET takes, and whether each may be given more than once."""

@@ -34,7 +34,7 @@ _ERROR: dict[str, Any] = {
     },
 }
 _TEXTS = {
-    "400": "The input is invalid, or a query parameter is unknown; `fields` names which.",
+    "400": "The input is invalid, or a query parameter or a key is unknown; `fields` names which.",
     "401": "Not signed in, or the token is not valid.",
     "403": "Visible, but not allowed; or a read-only token.",
     "404": "There is none, or you may not see it: the two look the same.",
