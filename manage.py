@@ -20,12 +20,12 @@ def main() -> None:
         print(f"manage.py: {exc}", file=sys.stderr)
         sys.exit(2)
     except Exception as exc:
-        from opscenter.core.command_errors import is_for_a_person, one_line_reason
+        from opscenter.core.command_errors import exit_code, is_for_a_person, one_line_reason
 
         if not is_for_a_person(exc):
             raise
         print(f"manage.py: {one_line_reason(exc)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exit_code(exc))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
 from metrics.stores import close_stores
-from opscenter.core.command_errors import one_line_reason
+from opscenter.core.command_errors import exit_code, one_line_reason
 from opscenter.core.env import env_secret
 from opscenter.core.heartbeats import redis_client, worker_names
 from opscenter.core.json_lines import MARK_VARIABLE
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until stopped. Exit code 2: somebody has to change something first."""
+        """Run until stopped. Exit code 2: a person has to act first; 75: a server is away now."""
         os.umask(0o077)  # also of the children: nothing here is for other users
         only: str | None = options["only"]
         names: tuple[str, ...] = (only,) if only else NAMES
@@ -78,7 +78,7 @@ class Command(BaseCommand):
                 self._run(names, adopt_empty_store=options["adopt_empty_store"])
         except (ImproperlyConfigured, DatabaseError, OSError) as exc:
             print(f"manage.py up: {one_line_reason(exc)}", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(exit_code(exc))
 
     def _run(self, names: tuple[str, ...], *, adopt_empty_store: bool) -> None:
         redis = _choose_redis(names)

@@ -246,15 +246,17 @@ def test_a_bad_value_is_one_line_that_names_the_variable(tmp_path, command, vari
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "code"),
     [
-        ("REDIS_URL", "redis://:secret@127.0.0.1:1/0"),
-        ("REDIS_URL", "gopher://nowhere"),
-        ("DATABASE_URL", "postgres://ops:secret@127.0.0.1:1/ops"),
-        ("OPSCENTER_HOST", "no-such-host.invalid"),
+        ("REDIS_URL", "redis://:secret@127.0.0.1:1/0", 75),
+        ("REDIS_URL", "gopher://nowhere", 2),
+        ("DATABASE_URL", "postgres://ops:secret@127.0.0.1:1/ops", 75),
+        ("OPSCENTER_HOST", "no-such-host.invalid", 2),
     ],
 )
-def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path, variable, value):
+def test_a_server_that_does_not_answer_is_one_line_without_its_password_and_worth_another_start(
+    tmp_path, variable, value, code
+):
     ports = dict(
         zip(
             ("OPSCENTER_PORT", "OPSCENTER_HUB_PORT", "OPSCENTER_HUB_WS_PORT"),
@@ -263,7 +265,7 @@ def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path
         )
     )
     done = up(**{"OPSCENTER_DATA_DIR": str(tmp_path), **ports, variable: value})
-    assert done.returncode == 2
+    assert done.returncode == code
     assert done.stderr.count("\n") == 1
     assert variable in done.stderr
     assert "secret" not in done.stderr + done.stdout
