@@ -12,11 +12,14 @@ import threading
 from collections.abc import Callable
 
 from opscenter.core.log_context import caller
+from opscenter.core.log_handler import message_of
 from opscenter.core.log_limits import LogWord, RateLimitedLog
 
 WINDOW_SECONDS = 60.0
 LINES = 5
 """Lines of one address for one reason in a window."""
+LONGEST = 1_000
+"""Characters of such a line: an address of 60 KB is in the line of its 404."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,10 @@ class CallerLines(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be logged."""
         reason = _reason_of(record)
-        if reason is None or self._limits.admit(_address_of(record), reason):
+        if reason is None:
+            return True
+        if self._limits.admit(_address_of(record), reason):
+            _shorten(record)
             return True
         self._tell_later()
         return False
@@ -89,6 +95,13 @@ class CallerLines(logging.Filter):
         self._limits.tell(logger)
         if self._limits.holds():
             self._tell_later()
+
+
+def _shorten(record: logging.LogRecord) -> None:
+    """Cut a message that is too long; what the caller sent is in it."""
+    text = message_of(record)
+    if len(text) > LONGEST:
+        record.msg, record.args = f"{text[:LONGEST]}... ({len(text)} characters)", None
 
 
 def _reason_of(record: logging.LogRecord) -> Caused | None:

@@ -105,3 +105,10 @@ def test_every_line_of_the_centre_goes_through_the_limit():
         for one in [settings.LOGGING["root"], *settings.LOGGING["loggers"].values()]
         for handler in one.get("handlers", ())
     }
+
+
+def test_a_long_address_makes_no_long_line(log, db):
+    Client().get(f"/{'x' * 50_000}")
+    [line] = log.lines
+    assert len(line) < 1_100
+    assert line.endswith("... (50012 characters)")
