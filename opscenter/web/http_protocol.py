@@ -30,6 +30,9 @@ REQUEST_SECONDS = 20.0
 ANSWER_SECONDS = 300.0
 """From there to the last byte of the answer, over the slowest link."""
 
+PIECE_BYTES = 32 * 1024
+"""Read at once from one connection, so that hundreds that send bodies leave the loop to others."""
+
 _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _UNFINISHED = (h11.IDLE, h11.SEND_BODY)
 
@@ -45,6 +48,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock and take a place; a peer for whom there is none is told so."""
         super().connection_made(transport)
+        transport.max_size = PIECE_BYTES  # type: ignore[attr-defined] # asyncio's, not in its types
         self._clock: asyncio.TimerHandle | None = None
         self._answering = False
         self._seat: connections.Seat | None = None

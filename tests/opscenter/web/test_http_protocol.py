@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from opscenter.core.budgets import LocalRate, Slots
 from opscenter.processes.definitions import _forwarding
 from opscenter.web.connections import ConnectionTable
-from opscenter.web.http_protocol import BoundedProtocol, is_trusted_proxy
+from opscenter.web.http_protocol import PIECE_BYTES, BoundedProtocol, is_trusted_proxy
 
 GIVE_UP_SECONDS = 20
 
@@ -121,6 +121,26 @@ async def test_an_answer_that_is_never_read_or_never_ends_loses_its_connection()
         reader, writer = await say(port, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await until_closed(reader)).startswith(b"HTTP/1.1 200")
         writer.close()
+
+
+@pytest.mark.usefixtures("starts_servers")
+async def test_a_body_is_read_piece_by_piece_so_that_others_have_their_turn():
+    pieces: list[int] = []
+
+    class Noting(BoundedProtocol):
+        def data_received(self, data: bytes) -> None:
+            pieces.append(len(data))
+            super().data_received(data)
+
+    body = b"x" * 2_000_000
+    async with server(Noting) as port:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        reader, writer = await say(port, head % len(body) + body)
+        assert b"good" in await until_closed(reader)
+        writer.close()
+
+    assert sum(pieces) > len(body)
+    assert max(pieces) <= PIECE_BYTES
 
 
 @pytest.mark.usefixtures("starts_servers")
