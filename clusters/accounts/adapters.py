@@ -70,5 +70,8 @@ def open_unnamed(token: str) -> str:
     try:
         return ring.decrypt(token.encode()).decode()
     except InvalidToken as exc:
-        msg = "a second factor was encrypted under another SECRET_KEY; set it up again"
+        msg = (
+            "a second factor was encrypted under another OPSCENTER_SECRET_KEY; put the former key"
+            " into OPSCENTER_SECRET_KEY_FALLBACKS, or, if it is lost, set it up again"
+        )
         raise SealBrokenError(msg) from exc

@@ -25,7 +25,7 @@ class SealBrokenError(OpsCenterError):
     """A secret was sealed under a key that is no longer known, or was changed."""
 
     code = "secret_lost"
-    http_status = 500
+    http_status = 503
 
 
 def seal(text: str) -> str:
@@ -53,7 +53,10 @@ def unseal(sealed: str) -> str:
             return Fernet(key).decrypt(token.encode()).decode()
         except InvalidToken as exc:
             raise SealBrokenError("a stored secret was changed; enter it again") from exc
-    msg = "a stored secret was sealed under another SECRET_KEY; enter it again"
+    msg = (
+        "a stored secret was sealed under another OPSCENTER_SECRET_KEY; put the former key into"
+        " OPSCENTER_SECRET_KEY_FALLBACKS, or, if it is lost, enter the secret again"
+    )
     raise SealBrokenError(msg)
 
 

@@ -112,7 +112,7 @@ class SourceConfigError(ClusterError):
     """The cluster's source cannot be queried as it is set here: no key opens a secret."""
 
     code = "source_config"
-    http_status = 500
+    http_status = 503
 
 
 class BadResponseError(ClusterError):

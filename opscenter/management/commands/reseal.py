@@ -53,4 +53,16 @@ class Command(BaseCommand):
                 " (`manage.py remove_second_factor USER`) and set up again"
             )
             sys.exit(1)
-        self.stdout.write("OPSCENTER_SECRET_KEY_FALLBACKS may be emptied now, everywhere")
+        self.stdout.write(_what_next(len(lost)))
+
+
+def _what_next(lost: int) -> str:
+    """Return what to do with the former keys now that the centre starts without them."""
+    if not lost:
+        return "OPSCENTER_SECRET_KEY_FALLBACKS may be emptied now, everywhere"
+    return (
+        f"the centre starts without the {lost} that cannot be read: enter the secrets of sources"
+        " again, and remove second factors (`manage.py remove_second_factor USER`) to be set up"
+        " again. All else needs no key of OPSCENTER_SECRET_KEY_FALLBACKS any more; keep those that"
+        " may still open what was lost elsewhere, such as in a backup"
+    )

@@ -141,7 +141,10 @@ def test_what_cannot_be_read_is_named_and_the_former_key_stays_needed(keys, seal
     assert "3 cannot be read" in said
     with pytest.raises(ImproperlyConfigured):
         check_secret_keys()
-    assert reseal("--without-former-key")[0] == 0
+    code, said = reseal("--without-former-key")
+    assert code == 0
+    assert "may be emptied" not in said
+    assert "enter the secrets of sources" in said
     check_secret_keys()
     with pytest.raises(SealBrokenError):
         secrets_of(MetricSource.objects.get())
@@ -156,12 +159,15 @@ def test_factors_of_an_older_version_are_sealed_too(keys, operator):
     assert get_adapter().decrypt(Authenticator.objects.get().data["secret"]) == SECRET
 
 
-def test_a_sign_in_with_a_factor_of_a_lost_key_is_a_page_that_says_what_to_do(client, keys, sealed):
+def test_a_sign_in_with_a_factor_of_a_lost_key_is_a_page_that_says_what_to_do(
+    client, keys, sealed, caplog
+):
     keys(NEW)
     client.raise_request_exception = False
     client.post(LOGIN, {"login": "operator", "password": PASSWORD})
     page = client.post("/accounts/2fa/authenticate/", {"code": code_of(SECRET)})
     assert page.status_code == 503
+    assert not [record for record in caplog.records if record.exc_info]
     text = page.content.decode()
     assert "remove_second_factor" in text
     assert "OPSCENTER_SECRET_KEY_FALLBACKS" in text
@@ -171,6 +177,22 @@ def test_a_sign_in_with_a_factor_of_a_lost_key_is_a_page_that_says_what_to_do(cl
     client.post(LOGIN, {"login": "operator", "password": PASSWORD})
     assert client.get("/").status_code == 200
     assert AuditEvent.objects.filter(action="second_factor.remove", actor="manage.py").exists()
+
+
+@pytest.mark.parametrize("ask", ["source/", "source/test/", "raw?kind=node&name=n&field=cpu_mc"])
+def test_an_answer_that_needs_a_lost_secret_is_a_503_that_names_the_key(
+    client, keys, sealed, cluster, admin, caplog, ask
+):
+    keys(NEW)
+    client.force_login(admin, backend="django.contrib.auth.backends.ModelBackend")
+    body = {"kind": "prometheus", "settings": {"username": "ops"}}
+    method = {"source/": client.put, "source/test/": client.post}.get(ask, client.get)
+    sent = {"data": body, "content_type": "application/json"} if "source" in ask else {}
+    answer = method(f"/api/v1/clusters/{cluster.pk}/{ask}", **sent)
+    assert answer.status_code == 503
+    assert "OPSCENTER_SECRET_KEY_FALLBACKS" in answer.json()["error"]["message"]
+    assert "Internal Server Error" not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_only_a_user_with_a_second_factor_can_lose_it():
