@@ -23,6 +23,7 @@ import orjson
 
 from agent import __version__
 from agent.config import Config
+from agent.reasons import reason_of
 from agent.state import Enrolment, ensure_key, public_line, save_enrolment
 from agent.tunnel.backoff import retry_delay_seconds
 from agent.tunnel.egress import (
@@ -122,12 +123,16 @@ async def _post(url: str, body: bytes) -> tuple[Any, Reach]:
             content = await _read_capped(response)
             status = response.status
     except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as exc:
-        raise EnrolmentError(f"{where}: TLS is not trusted: {exc}", permanent=False) from exc
+        raise EnrolmentError(
+            f"{where}: TLS is not trusted: {reason_of(exc)}", permanent=False
+        ) from exc
     except TimeoutError as exc:
         msg = f"{where} did not answer within {DEADLINE_SECONDS:.0f} s"
         raise EnrolmentError(msg, permanent=False) from exc
     except (aiohttp.ClientError, EgressError, OSError, ValueError) as exc:
-        raise EnrolmentError(f"{where} cannot be reached: {exc}", permanent=False) from exc
+        raise EnrolmentError(
+            f"{where} cannot be reached: {reason_of(exc)}", permanent=False
+        ) from exc
     answer = _decode(where, status, content)
     if proxy is not None or not tried:
         return answer, literal_reach(parts.hostname or "") or Reach.INTERNET

@@ -19,6 +19,7 @@ import aiohttp
 import orjson
 
 from agent.collectors.base import CollectorError
+from agent.reasons import reason_of
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE_SIZE = 500
@@ -99,7 +100,7 @@ class KubeApi:
             msg = f"{path}: no answer within {deadline_seconds:g} s"
             raise KubeApiError(msg) from exc
         except (aiohttp.ClientError, OSError) as exc:
-            msg = f"{path}: {type(exc).__name__}: {exc}"
+            msg = f"{path}: {type(exc).__name__}: {reason_of(exc)}"
             raise KubeApiError(msg) from exc
 
     async def list_all(self, path: str, *, deadline_seconds: float) -> list[dict[str, Any]]:

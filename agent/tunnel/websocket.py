@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from agent.reasons import reason_of
 from agent.tunnel.egress import (
     CONNECT_SECONDS,
     EgressError,
@@ -120,7 +121,7 @@ async def _open(
     except TimeoutError as exc:
         raise EgressError(f"{url} did not answer within {CONNECT_SECONDS:.0f} s") from exc
     except (aiohttp.ClientError, OSError, ValueError) as exc:
-        raise EgressError(f"{url}: {str(exc) or type(exc).__name__}") from exc
+        raise EgressError(f"{url}: {reason_of(exc)}") from exc
     if channel.protocol != PROTOCOL:
         await channel.close()
         raise EgressError(f"{url} is a WebSocket, but not of an Ops Center hub")
