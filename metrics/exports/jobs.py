@@ -125,7 +125,7 @@ def request(
     same = Q(cluster=target) if isinstance(target, Cluster) else Q(customer=target)
     with transaction.atomic():
         if Export.objects.filter(same, state__in=("waiting", "running")).exists():
-            raise ConflictError("format: an export of it is already running; wait for that one")
+            raise ConflictError("an export of it is already running; wait for that one")
         if isinstance(target, Cluster):
             export.cluster = target
         else:

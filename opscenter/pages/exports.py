@@ -50,7 +50,8 @@ def exports(request: HttpRequest, which: str, target_id: UUID) -> HttpResponse:
     try:
         jobs.request(target, form=request.POST.get("format", ""), actor=_user(request))
     except InvalidInputError as exc:
-        messages.error(request, f"No export was started: {str(exc).partition(': ')[2]}.")
+        why = str(exc)  # with a field's name in front, if one is wrong
+        messages.error(request, f"No export was started: {why.partition(': ')[2] or why}.")
     return _back(target)
 
 

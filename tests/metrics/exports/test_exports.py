@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_length(cluster, tmp_path, monkeypatch):
 
 def test_a_request_is_made_fetched_and_swept_each_in_the_audit_log(cluster, stored, admin):
     export = jobs.request(stored, form="parquet", actor=admin, now=NOW)
-    with pytest.raises(ConflictError, match="already running"):
+    with pytest.raises(ConflictError, match=r"^an export of it is already running"):
         jobs.request(stored, form="csv", actor=admin)
     claimed = jobs.claim(NOW)
     assert claimed == export
