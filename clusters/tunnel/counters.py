@@ -7,6 +7,7 @@ the ``opscenter_`` prefix there.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,15 +29,23 @@ def metrics_key(hub: str) -> str:
     return f"{_METRICS_PREFIX}{hub}"
 
 
-def read_hub_metrics(redis: Redis) -> dict[str, list[Sample]]:
-    """Return the counters of every live hub, by hub.
+@dataclass(frozen=True, slots=True)
+class HubFigure:
+    """One value that a hub counts, and what it is, in the hub's words; "" if it gave none."""
+
+    sample: Sample
+    text: str
+
+
+def read_hub_metrics(redis: Redis) -> dict[str, list[HubFigure]]:
+    """Return the figures of every live hub, by hub.
 
     Empty when no hub has written for a minute.
 
     Raises:
         redis.exceptions.RedisError: if Redis is away.
     """
-    found: dict[str, list[Sample]] = {}
+    found: dict[str, list[HubFigure]] = {}
     for key in redis.scan_iter(match=f"{_METRICS_PREFIX}*", count=100):
         value = redis.get(key)
         if isinstance(value, bytes):  # else it has just expired
@@ -44,10 +53,10 @@ def read_hub_metrics(redis: Redis) -> dict[str, list[Sample]]:
     return found
 
 
-def _samples(text: str) -> list[Sample]:
-    """Return the samples of a text, without when each counter began, which the library adds."""
+def _samples(text: str) -> list[HubFigure]:
+    """Return the figures of a text, without when each counter began, which the library adds."""
     return [
-        sample
+        HubFigure(sample, family.documentation)
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if not sample.name.endswith("_created")

@@ -19,13 +19,12 @@ from prometheus_client.core import (
     UntypedMetricFamily,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.samples import Sample
 from redis import Redis
 from redis.exceptions import RedisError
 
 from clusters.models import Cluster
 from clusters.selectors import ClusterOverview, cluster_overviews, fleet_totals
-from clusters.tunnel.counters import read_hub_metrics
+from clusters.tunnel.counters import HubFigure, read_hub_metrics
 from metrics.models import PullSchedule
 from opscenter.core.ages import age_seconds
 from opscenter.core.budgets import flush_refusals, read_refusals
@@ -182,18 +181,24 @@ def _cluster_figures(overviews: list[ClusterOverview]) -> Iterator[Metric]:
     )
 
 
-def _hub_figures(hubs: Mapping[str, Iterable[Sample]]) -> Iterator[Metric]:
+def _hub_figures(hubs: Mapping[str, Iterable[HubFigure]]) -> Iterator[Metric]:
     """Yield the hubs' counters, each labelled with its hub.
 
     Always untyped: hubs of two versions may differ, and a family has one type.
     """
     families: dict[str, Metric] = {}
-    for hub, samples in sorted(hubs.items()):
-        for sample in sorted(samples, key=lambda one: (one.name, sorted(one.labels.items()))):
+    for hub, figures in sorted(hubs.items()):
+        for figure in sorted(figures, key=_name_and_labels):
+            sample = figure.sample
             name = f"opscenter_{sample.name}"
-            family = families.setdefault(name, UntypedMetricFamily(name, "Counted by the hub"))
+            text = figure.text or "A figure of the hub that it does not explain"
+            family = families.setdefault(name, UntypedMetricFamily(name, text))
             family.add_sample(name, {"hub": hub, **sample.labels}, sample.value)
     yield from families.values()
+
+
+def _name_and_labels(figure: HubFigure) -> tuple[str, list[tuple[str, str]]]:
+    return figure.sample.name, sorted(figure.sample.labels.items())
 
 
 def _queue_length(redis: Redis, queue: str) -> float:

@@ -49,7 +49,9 @@ async def test_the_names_and_labels_of_what_a_hub_counts_stay(hub, redis_server)
     text = generate_latest(hub.counters.registry)
     with Redis.from_url(redis_server) as redis:
         redis.set(metrics_key("hub-1"), text)
-        samples = read_hub_metrics(redis)["hub-1"]
+        figures = read_hub_metrics(redis)["hub-1"]
+    samples = [figure.sample for figure in figures]
+    assert all(figure.text for figure in figures)
     assert {sample.name: list(sample.labels) for sample in samples} == SERIES
 
 

@@ -17,7 +17,8 @@ from opscenter.monitoring.exposition import _PRIORITY_SEPARATOR, exposition
 from tests.factories import NOW, ClusterFactory, healthy
 
 pytestmark = pytest.mark.django_db
-HUB = b"""# TYPE tunnel_bytes_total counter
+HUB = b"""# HELP tunnel_bytes_total Bytes that were piped
+# TYPE tunnel_bytes_total counter
 tunnel_bytes_total{direction="up"} 5.0
 # TYPE tunnel_bytes_created gauge
 tunnel_bytes_created{direction="up"} 1.7e+09
@@ -68,6 +69,11 @@ def test_families_keep_their_names_types_and_labels(redis_server):
         family.name: (family.type.replace("unknown", "untyped"), sorted(family.samples[0].labels))
         for family in families
     } == FAMILIES
+
+
+def test_a_figure_of_a_hub_is_explained_by_what_the_hub_says_of_it(redis_server):
+    redis_client().set(metrics_key("hub-1"), HUB)
+    assert "# HELP opscenter_tunnel_bytes_total Bytes that were piped\n" in exposition().decode()
 
 
 def test_the_figures_of_several_hubs_are_one_family_each(redis_server):

@@ -56,7 +56,7 @@ async def test_heartbeat_and_counters_reach_redis(
         assert writes.proven_at is not None
         assert writes.failing_since is None
         metrics = await sync_to_async(read_hub_metrics)(redis)
-        samples = metrics[hub.config.hub_id]
+        samples = [figure.sample for figure in metrics[hub.config.hub_id]]
         values = {(one.name, *one.labels.values()): one.value for one in samples}
         assert values["tunnel_sessions", "ready"] == 0
         assert values["hub_fds",] > 0
