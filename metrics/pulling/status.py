@@ -50,7 +50,7 @@ def odd_pulls(slow_ms: float) -> dict[UUID, PullState]:
     return dict(_states(PullSchedule.objects.filter(odd)))
 
 
-def idle_seconds(now: float) -> float | None:
+def idle_seconds(now: float, started_at: float) -> float | None:
     """Return for how long no cluster at all has been pulled, in seconds; None while pulls go on.
 
     A pull that failed was a pull. None too where no cluster is enrolled. Of each it is known how
@@ -59,6 +59,8 @@ def idle_seconds(now: float) -> float | None:
 
     Args:
         now: Unix time in seconds.
+        started_at: when the centre started, Unix seconds. What it did not do while it was down is
+            not held against it: for one interval after a start the answer is None.
     """
     interval = settings.PULL_INTERVAL_SECONDS
     patience = settings.PULL_DEADLINE_SECONDS + settings.HEARTBEAT_LIMIT_SECONDS
@@ -76,7 +78,7 @@ def idle_seconds(now: float) -> float | None:
         if age <= max(interval, back_off_seconds(failures, interval)) + patience:
             return None
         newest = age if newest is None else newest
-    return newest
+    return None if 0 <= now - started_at < interval else newest
 
 
 def _states(rows: QuerySet[PullSchedule]) -> Iterator[tuple[UUID, PullState]]:

@@ -26,6 +26,8 @@ from opscenter.monitoring.installation import metric_store_problem
 from opscenter.monitoring.signs import DATABASE_WRITES, METRIC_STORE_WRITES, heartbeat_names
 from opscenter.monitoring.write_checks import database_path
 
+STARTED_AT = time.time()
+"""When this web process, and with it the centre of one machine, started: Unix seconds."""
 DISK, PULLS = "disk space", "pulls"
 _PROXY_SEEN_SECONDS = 600.0  # how long a proxy that the hub does not trust is spoken of
 _STORE_REASONS = {
@@ -130,7 +132,7 @@ def pulls_problem(now: datetime) -> str:
 
 def _idle(now: float) -> dict[str, str]:
     """Return whether pulls go on: each process may show life while together they do nothing."""
-    idle = idle_seconds(now)
+    idle = idle_seconds(now, STARTED_AT)
     return {} if idle is None else {PULLS: f"has pulled no cluster for {idle:.0f} s"}
 
 

@@ -44,7 +44,7 @@ def tried(seconds_ago: float, **columns):
 
 
 def idle():
-    return idle_seconds(NOW.timestamp())
+    return idle_seconds(NOW.timestamp(), started_at=0.0)
 
 
 def test_pulls_go_on_while_one_cluster_was_tried_lately_well_or_not(django_assert_num_queries):

@@ -19,6 +19,7 @@ from metrics.models import PullSchedule
 from metrics.stores import close_stores, get_store
 from opscenter.core.heartbeats import redis_client, write_heartbeat
 from opscenter.core.write_checks import record_write
+from opscenter.monitoring import readiness as started
 from opscenter.monitoring.readiness import problem_of
 from opscenter.processes.redis_server import RedisBinary, redis_arguments
 from tests.centre import wait_until
@@ -83,11 +84,16 @@ def test_ready_when_everything_shows_life(client, all_well):
     assert readiness(client) == (200, {})
 
 
-def test_processes_that_all_show_life_but_pull_nothing_are_not_ready(client, all_well, cluster):
+def test_processes_that_all_show_life_but_pull_nothing_are_not_ready(
+    client, all_well, cluster, monkeypatch
+):
     now = datetime.now(UTC)
+    monkeypatch.setattr(started, "STARTED_AT", now.timestamp())
     tried = PullSchedule.objects.create(
         cluster=cluster, due_at=now, dispatched_at=now, last_attempt_at=now - timedelta(seconds=200)
     )
+    assert readiness(client) == (200, {}), "what was not pulled while the centre was down"
+    monkeypatch.setattr(started, "STARTED_AT", now.timestamp() - 61)
     status, missing = readiness(client)
     assert (status, list(missing)) == (503, ["pulls"])
     assert missing["pulls"].startswith("has pulled no cluster for 20")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clusters.health import WORST_FIRST
 from clusters.selectors import FleetTotals
 from metrics.models import PullSchedule
+from opscenter.monitoring import readiness
 from opscenter.pages.fleet_verdict import verdict
 from tests.factories import ClusterFactory, healthy
 from tests.signs import show_life
@@ -124,7 +125,10 @@ def test_every_page_names_what_is_away(pages, settings, tmp_path):
 
 
 @pytest.mark.django_db
-def test_all_clear_is_not_said_while_no_cluster_is_pulled(client, operator, redis_server):
+def test_all_clear_is_not_said_while_no_cluster_is_pulled(
+    client, operator, redis_server, monkeypatch
+):
+    monkeypatch.setattr(readiness, "STARTED_AT", 0.0)
     show_life()
     now = datetime.now(UTC)
     cluster = ClusterFactory(**healthy(now))
