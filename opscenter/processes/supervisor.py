@@ -42,7 +42,7 @@ _STABLE_SECONDS = 60.0  # a run of this length resets the back-off
 _FIRST_SIGN_SECONDS = 120.0  # a busy machine takes long to import
 _NEEDS_PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.1
-# Together below the five seconds that a stop may take.
+# Together the four seconds after which docs/operations.md says that a child is killed.
 _STOP_SECONDS = 3.5
 _STOP_LAST_SECONDS = 0.5
 _SAME_STOP_SECONDS = 0.2
