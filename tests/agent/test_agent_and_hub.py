@@ -185,7 +185,11 @@ async def test_an_agent_that_is_killed_again_and_again_is_not_flagged(hub, live_
         async with agent("run", **given) as process:
             await process.says("tunnel up")
     await until(lambda: ClusterStatus.objects.filter(cluster=cluster, tunnel_up=False).afirst())
-    assert await TunnelSession.objects.filter(cluster=cluster).acount() == 4
+
+    async def all_are_written() -> bool:  # at most once a second for one cluster
+        return await TunnelSession.objects.filter(cluster=cluster).acount() == 4
+
+    await until(all_are_written)
     assert (await Cluster.objects.aget(pk=cluster.pk)).conflict_at is None
 
 

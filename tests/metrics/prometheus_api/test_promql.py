@@ -28,7 +28,7 @@ REGULAR = st.builds(Match, LABELS, st.sampled_from(("=~", "!~")), WORDS)
 NAMED = st.builds(lambda name: Match("__name__", "=", name), LABELS)
 SELECTORS = st.builds(
     lambda name, rest, offset: Selector((name, *rest), offset),
-    NAMED, st.lists(PLAIN | REGULAR, max_size=3), st.integers(-(10**9), 10**9),
+    NAMED, st.lists(PLAIN | REGULAR, max_size=3), st.integers(1 - 10**9, 10**9 - 1),
 )  # fmt: skip
 GROUPED = ("sum", "avg", "min", "max", "count", "group")
 LISTS = st.lists(LABELS, max_size=3).map(tuple)

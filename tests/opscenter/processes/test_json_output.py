@@ -145,13 +145,13 @@ def test_a_wrong_setting_is_one_object_with_exit_code_2(tmp_path):
         assert "OPSCENTER_PORT" in str(line["message"])
 
 
-def test_a_database_that_cannot_be_used_is_objects(tmp_path):
+def test_a_database_that_cannot_be_used_is_one_object(tmp_path):
     (tmp_path / "opscenter.sqlite3").mkdir()
     done = manage("prepare", OPSCENTER_DATA_DIR=str(tmp_path))
-    assert done.returncode == 1
-    lines = parsed(done.stderr)
-    assert [one["level"] for one in lines] == ["CRITICAL"]
-    assert "unable to open database file" in str(lines[0]["error"])
+    assert done.returncode == 2
+    (line,) = parsed(done.stderr)
+    assert (line["process"], line["level"]) == ("prepare", "ERROR")
+    assert "unable to open database file" in str(line["message"])
 
 
 @pytest.fixture(scope="module")

@@ -218,10 +218,11 @@ async def test_a_page_is_told_when_nobody_looks_any_more(redis_server, monkeypat
 def test_one_look_costs_one_query_for_the_clusters_however_many_there_are(
     redis_server, clusters, django_assert_num_queries
 ):
-    with django_assert_num_queries(3):  # two ask whether the database answers and pulls go on
+    # Three ask whether the database answers, pulls go on, and the store is ours.
+    with django_assert_num_queries(4):
         look = take_look(None)
     assert set(look.states) == {cluster.pk for cluster in clusters}
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         assert set(take_look({clusters[0].pk}).states) == {clusters[0].pk}
 
 

@@ -20,12 +20,12 @@ class Clock:
         return self.now
 
 
-async def test_a_thousand_different_forwards_are_one_line_and_a_count(hub, identity, caplog):
+async def test_different_forwards_are_one_line_and_a_count(hub, identity, caplog):
     caplog.set_level(logging.WARNING)
     clock = Clock()
     hub.context.log = RateLimitedLog(clock=clock)
     connection = await connect(hub, identity)
-    for number in range(1000):
+    for number in range(32):
         with pytest.raises(asyncssh.ChannelListenError):
             await connection.forward_remote_port(f"x{number}\n\x1b", 9090, "127.0.0.1", 9)
     connection.abort()
@@ -37,7 +37,7 @@ async def test_a_thousand_different_forwards_are_one_line_and_a_count(hub, ident
 
     clock.now += 60
     await hub._sweep()
-    assert "a forward that is not allowed: 999 times more" in caplog.messages[-1]
+    assert "a forward that is not allowed: 31 times more" in caplog.messages[-1]
 
 
 async def test_refused_sign_ins_under_many_names_are_one_line(hub, identity, caplog):
