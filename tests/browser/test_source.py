@@ -24,7 +24,7 @@ def test_a_source_is_tested_by_keyboard_and_its_failure_is_named(site, tab):
     expect(page.get_by_text("write it as /part or /part/part")).to_be_visible()
     page.get_by_label("Path prefix").fill("/prometheus")
     page.get_by_role("button", name="Test only").press("Enter")
-    expect(page.get_by_role("alert").filter(has_text="The tunnel is down")).to_be_visible(
+    expect(page.get_by_role("alert").filter(has_text="hub cannot be reached")).to_be_visible(
         timeout=60_000
     )
     expect(page.get_by_text("Nothing was changed.")).to_be_visible()

@@ -195,6 +195,7 @@ def freshen() -> None:
     for name in _away:
         write_heartbeat(name, now=time.time() - 75)
     now = datetime.now(UTC)
+    PullSchedule.objects.update(last_attempt_at=now)
     fresh = ClusterStatus.objects.exclude(cluster__name__in=_silent).exclude(data_as_of=None)
     fresh.update(tunnel_seen_at=now, data_as_of=now - timedelta(seconds=20), last_pull_ok_at=now)
 

@@ -117,5 +117,5 @@ def test_the_processes_find_each_other_show_life_and_outlive_redis(centre, redis
 
     for process in centre.supervisors.values():
         process.terminate()
-    assert [process.wait(timeout=5) for process in centre.supervisors.values()] == [0] * 4
+    assert [process.wait(timeout=30) for process in centre.supervisors.values()] == [0] * 4
     assert not any(map(is_running, after.values()))
