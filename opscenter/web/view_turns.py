@@ -92,9 +92,10 @@ def _caller(request: HttpRequest) -> str | None:
 
     A token is not checked yet. One that is made up is a caller of its own; its address has a share.
     """
-    authorization = request.headers.get("Authorization", "")
+    authorization: str | bytes = request.headers.get("Authorization", "")  # bytes in some tests
     if authorization:
-        return f"token {hashlib.sha256(authorization.encode()).hexdigest()}"
+        sent = authorization if isinstance(authorization, bytes) else authorization.encode()
+        return f"token {hashlib.sha256(sent).hexdigest()}"
     try:
         user = request.session.get(SESSION_KEY)
     except DatabaseError:  # the view says so in words
