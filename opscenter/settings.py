@@ -181,7 +181,6 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",
-    "opscenter.web.view_turns.ViewTurnMiddleware",
     "opscenter.web.middleware.BudgetMiddleware",
     "opscenter.web.middleware.DatabaseTroubleMiddleware",
     "opscenter.web.middleware.LostSecretMiddleware",

@@ -30,7 +30,6 @@ from opscenter.core.errors import (
     ServiceUnavailableError,
     SourceConfigError,
 )
-from opscenter.core.turns import leave_turn
 
 MAX_SECONDS = 6 * 3600
 """The longest range of one query, in seconds."""
@@ -80,7 +79,6 @@ def raw(
     _check_tunnel(cluster)
     source, by_default = _source(cluster)
     opened = (connect or by_default)(cluster)
-    leave_turn()  # from here on the request only waits
     with LIVE_QUERIES.hold(wait_seconds=DEADLINE_SECONDS, user=user, cluster=cluster.pk):
         answer = asyncio.run(_query(cluster, source, opened, key, field, (start, end), now))
     most = _capacity(cluster, key, field)
