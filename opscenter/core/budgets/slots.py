@@ -66,15 +66,6 @@ class Slots:
         """Return how many slots one holder has; 0 if none."""
         return self._held[kind, holder]
 
-    def largest(self, kind: str) -> Hashable | None:
-        """Return the holder of a kind that has most slots; None if none has any.
-
-        Costs a look at every holder.
-        """
-        with self._lock:
-            found = [(number, key[1]) for key, number in self._held.items() if key[0] == kind]
-        return max(found, key=lambda one: one[0])[1] if found else None
-
     def try_take(self, **holders: Hashable) -> str:
         """Take a slot if there is one now, without counting a refusal.
 

@@ -218,16 +218,6 @@ def test_where_too_many_wait_nobody_makes_room_for_who_waits_as_much(
     until(lambda: held == [["served"], ["served"]])
 
 
-def test_the_holder_of_most_is_known() -> None:
-    some = slots(total=10, address=5)
-    assert some.largest("address") is None
-
-    for address in ("a", "b", "b"):
-        some.try_take(address=address)
-
-    assert some.largest("address") == "b"
-
-
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=60))
 def test_nothing_ever_exceeds_a_share_or_the_total(steps: list[tuple[bool, int]]) -> None:
     some = Slots("test_slots_property", "queries", total=5, user=2)
